@@ -1,0 +1,84 @@
+"""Everything that this package raises on purpose.
+
+SecondpassError
+├── InvalidInputError       the caller's request or file is at fault
+│   └── UnprocessableTextError  a text is empty or too long after cleaning
+├── ModelError
+│   ├── UnknownModelError   no registry entry, folder or hub name fits
+│   ├── ModelSourceError    a source is there but cannot be read or verified
+│   └── InferenceError      a model gave scores or vectors that are not finite
+├── StoreError              the data folder cannot be read or written
+│   ├── StoreLockedError    another process owns the data folder
+│   ├── IndexMismatchError  the index was made with another model, prefix or normalizer
+│   └── IndexDamagedError   a generation's file is missing or differs from its checksum
+├── OverloadedError         the queue is full
+├── DeadlineError           the time that the caller allowed ran out before any answer
+└── NotReadyError           models or index are still loading
+
+Messages are written for the person who can mend the matter. The HTTP edge maps classes to status
+codes in one table (`service.api.errors`).
+"""
+
+
+class SecondpassError(Exception):
+    """Base of every error of this package."""
+
+
+class InvalidInputError(SecondpassError):
+    """The caller's input breaks a stated rule; `field` names where, when that is known."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnprocessableTextError(InvalidInputError):
+    """A text is empty, too long or not valid Unicode once it is cleaned."""
+
+
+class ModelError(SecondpassError):
+    """A model cannot be found, read or run."""
+
+
+class UnknownModelError(ModelError):
+    """No registry entry, folder or hub model has this name."""
+
+
+class ModelSourceError(ModelError):
+    """A model's source exists but cannot be read, or fails its checksum."""
+
+
+class InferenceError(ModelError):
+    """A model produced a score or a vector that is not finite."""
+
+
+class StoreError(SecondpassError):
+    """The data folder cannot be read or written."""
+
+
+class StoreLockedError(StoreError):
+    """Another process owns the data folder."""
+
+
+class IndexMismatchError(StoreError):
+    """The stored vectors belong to another model, prefix, window or normalizer."""
+
+
+class IndexDamagedError(StoreError):
+    """A generation's file is missing or is not what its checksum says."""
+
+
+class OverloadedError(SecondpassError):
+    """The queue is full; try again after `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineError(SecondpassError):
+    """The allowed time ran out before stage one had an answer."""
+
+
+class NotReadyError(SecondpassError):
+    """Models or index are not loaded yet."""

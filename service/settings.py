@@ -1,0 +1,132 @@
+"""Every setting, in one place: its default, limits, environment variable, flag and documentation.
+
+This is the only module that reads the environment. `SECONDPASS_<NAME>` sets a field; the flag is
+`--<name>` with dashes. `docs/configuration.md` is generated from here.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _default_cache_dir() -> Path:
+    return Path.home() / ".cache" / "secondpass"
+
+
+class Settings(BaseSettings):
+    """The settings of a server or a command."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SECONDPASS_", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    data_dir: Path = Field(
+        Path("data"), description="Folder that holds the documents and the index."
+    )
+    host: str = Field("127.0.0.1", description="Address that the server listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that the server listens on.")
+
+    encoder: str = Field(
+        "e5-small", description="Bi-encoder: a registry name, a folder or a hub name."
+    )
+    reranker: str = Field(
+        "minilm-l6-v0",
+        description="Cross-encoder: a registry name, a folder or a hub name; `none` for stage one alone.",
+    )
+    cache_dir: Path = Field(
+        default_factory=_default_cache_dir,
+        description="Folder for prepared models (about 600 MB for the default ones).",
+    )
+    hub_offline: bool = Field(
+        False,
+        validation_alias=AliasChoices("SECONDPASS_HUB_OFFLINE", "HF_HUB_OFFLINE"),
+        description="Never ask the model hub; its cache folder is still read.",
+    )
+    query_prefix: str | None = Field(
+        None, description="Prefix of every query, in place of the model's own."
+    )
+    passage_prefix: str | None = Field(
+        None, description="Prefix of every passage, in place of the model's own."
+    )
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    threads: int = Field(0, ge=0, le=256, description="CPU threads of a model; 0 for all cores.")
+
+    passage_tokens: int = Field(
+        256, ge=16, le=8192, description="Longest passage in tokens; longer documents are chunked."
+    )
+    passage_overlap: int = Field(
+        32, ge=0, le=4096, description="Tokens that neighbouring passages share, at most."
+    )
+    passages_per_document: int = Field(
+        4, ge=1, le=1000, description="Candidates that one document may take up."
+    )
+    batch_tokens: int = Field(
+        4096, ge=512, le=1_000_000, description="Tokens, padding counted, in one batch of a model."
+    )
+    rerank_max_length: int = Field(
+        512, ge=32, le=8192, description="Tokens of a (query, passage) pair; the passage is cut."
+    )
+    rerank_weight: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="Share of the reranker in the fused score, in place of the fitted one.",
+    )
+    hnsw_threshold: int = Field(
+        100_000, ge=1, description="Passages above which the index is HNSW instead of exact."
+    )
+
+    calibration: Path | None = Field(
+        None, description="Calibration artifact, in place of the one shipped for the models."
+    )
+    confidence_high: float = Field(
+        0.8, ge=0.0, le=1.0, description="Probability from which a hit is `high`."
+    )
+    confidence_medium: float = Field(
+        0.5, ge=0.0, le=1.0, description="Probability from which a hit is `medium`."
+    )
+
+    max_query_chars: int = Field(
+        2000, ge=1, le=100_000, description="Longest query, in characters after cleaning."
+    )
+    max_document_chars: int = Field(
+        1_000_000, ge=1, description="Longest document text, in characters."
+    )
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body, in bytes.")
+    max_queue: int = Field(
+        32, ge=1, le=10_000, description="Searches under way or waiting; one more is answered 429."
+    )
+    timeout_ms: int = Field(
+        30_000, ge=1, le=600_000, description="Longest time for a search that names none."
+    )
+    api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        description="SHA-256 of each accepted API key, separated by commas; none: open to all.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line that is written."
+    )
+
+    @field_validator("api_key_hashes", mode="before")
+    @classmethod
+    def _split_hashes(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(part.strip().lower() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("api_key_hashes")
+    @classmethod
+    def _check_hashes(cls, value: frozenset[str]) -> frozenset[str]:
+        if any(len(h) != 64 or set(h) - set("0123456789abcdef") for h in value):
+            raise ValueError("each must be a SHA-256 in 64 hexadecimal digits")
+        return value
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Settings":
+        if self.confidence_medium > self.confidence_high:
+            raise ValueError("confidence_medium must not be above confidence_high")
+        if self.passage_overlap >= self.passage_tokens:
+            raise ValueError("passage_overlap must be below passage_tokens")
+        return self

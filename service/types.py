@@ -1,0 +1,82 @@
+"""Records that travel between the stages. This module imports nothing of ours."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+"""Embeddings, float32, shape (n, dim), rows of unit length."""
+
+Ids = NDArray[np.int64]
+"""Passage ids, int64, ascending."""
+
+MetadataValue = str | int | float | bool | None | list[str]
+Metadata = Mapping[str, MetadataValue]
+Filters = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]
+"""Field name -> the value it must equal, or the values of which it must be one."""
+
+Word = Literal["high", "medium", "low", "uncalibrated"]
+RerankStatus = Literal["complete", "partial", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a user ingests."""
+
+    id: str
+    text: str
+    title: str = ""
+    metadata: Metadata = field(default_factory=dict)
+
+
+class Span(NamedTuple):
+    """A piece of a document's text: `text[start:end]`, in code points."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassage:
+    """A passage as the store gives it back, with what a hit shows of its document.
+
+    `text` is `document.text[start:end]`, to the letter.
+    """
+
+    id: int
+    document_id: str
+    title: str
+    text: str
+    start: int
+    end: int
+    metadata: Metadata
+
+
+class Candidate(NamedTuple):
+    """What stage one finds: a passage id and its cosine with the query."""
+
+    passage_id: int
+    score: float
+
+
+class PairScore(NamedTuple):
+    """What the reranker says of one pair: its logit, and whether the passage had to be cut."""
+
+    logit: float
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderIdentity:
+    """All that decides what a text's vector is. An index made with another one is refused."""
+
+    model: str
+    weights_sha256: str
+    dimension: int
+    query_prefix: str
+    passage_prefix: str
+    max_length: int
+    normalizer_version: int
