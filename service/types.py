@@ -80,3 +80,13 @@ class EncoderIdentity:
     passage_prefix: str
     max_length: int
     normalizer_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that was not taken in: where it stood (1-based line, where there are lines) and why."""
+
+    source: str
+    line: int | None
+    field: str | None
+    reason: str

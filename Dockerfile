@@ -1,0 +1,41 @@
+# Two stages: the first builds the environment and prepares the models, the second carries what came
+# of it and nothing else. Every step is a call of docker/build.sh, so that the tests can run it.
+ARG PYTHON_VERSION=3.11
+
+FROM python:${PYTHON_VERSION} AS builder
+ARG TORCH_INDEX_URL=""
+ENV VENV=/opt/venv \
+    CACHE_DIR=/opt/models \
+    TORCH_INDEX_URL=${TORCH_INDEX_URL}
+WORKDIR /build
+COPY docker/build.sh docker/build.sh
+COPY pyproject.toml constraints.txt ./
+RUN docker/build.sh packages
+COPY README.md LICENSE ./
+COPY service service
+RUN docker/build.sh project
+RUN docker/build.sh models
+
+FROM python:${PYTHON_VERSION}-slim
+COPY docker/build.sh docker/entrypoint.sh docker/healthcheck.py /opt/docker/
+RUN /opt/docker/build.sh user
+COPY --from=builder /opt/venv /opt/venv
+COPY --from=builder /opt/models /opt/models
+ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp \
+    HF_HOME=/data/hub \
+    HF_HUB_OFFLINE=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    SECONDPASS_CACHE_DIR=/opt/models \
+    SECONDPASS_DATA_DIR=/data \
+    SECONDPASS_HOST=0.0.0.0 \
+    SECONDPASS_PORT=8000
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+# The first start with a demo corpus encodes it before it answers: that may take minutes.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=15m --retries=3 CMD ["python", "/opt/docker/healthcheck.py"]
+ENTRYPOINT ["/opt/docker/entrypoint.sh"]
+CMD ["serve"]

@@ -1,0 +1,51 @@
+# Needs: make, bash, Python 3.11 or newer. `make help` lists what there is.
+
+DATA_DIR ?= $(or $(SECONDPASS_DATA_DIR),data)
+PORT ?= $(or $(SECONDPASS_PORT),8000)
+# Some shells export HOST as the machine's own name, which would open the server to its network:
+# this one is taken from make's arguments alone.
+ifeq ($(origin HOST),environment)
+HOST_NOTE := echo 'HOST=$(HOST) of the environment is left alone; to serve there: make serve HOST=$(HOST)' &&
+endif
+HOST = $(or $(SECONDPASS_HOST),127.0.0.1)
+
+BIN := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test lint format docs docker-check clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' Makefile | awk -F'|' '{ printf "%-20s%s\n", $$1, $$2 }'
+	@echo
+	@echo '  make serve takes HOST=, PORT= and DATA_DIR=; make setup takes PYTHON=/path/to/python.'
+
+setup: ## environment in .venv, pinned packages, prepared models
+	@scripts/setup.sh
+
+serve: ## setup, the demo corpus if there are no documents yet, the server
+	@$(HOST_NOTE) scripts/setup.sh "$(HOST)" "$(PORT)"
+	@$(BIN)/secondpass demo --if-empty --data-dir "$(DATA_DIR)"
+	@$(BIN)/secondpass serve --host "$(HOST)" --port "$(PORT)" --data-dir "$(DATA_DIR)"
+
+test: lint ## setup, then every check and test
+	$(BIN)/python -m pytest --cov -m "not slow"
+
+lint: setup ## format, lint, types and import rules, without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: setup ## put the code in form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup ## write the generated pages of docs/
+	$(BIN)/python -m service.config_docs docs/configuration.md
+
+docker-check: setup ## every step of the image's build and start, without Docker (minutes)
+	$(BIN)/python -m pytest -m slow tests/project/test_docker.py
+
+clean: ## remove the environment and caches; documents and models stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist *.egg-info

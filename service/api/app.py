@@ -1,0 +1,78 @@
+"""The application factory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from service import __version__
+from service.api import errors
+from service.api.middleware import RequestContext
+from service.api.routes import operations, search
+from service.api.schemas import ErrorBody
+from service.api.state import ServerState
+from service.pipeline.engine import Engine
+from service.settings import Settings
+
+DESCRIPTION = """
+Two-stage search. A bi-encoder recalls the passages nearest to the query, a cross-encoder reranks
+them, and each hit carries a *confidence*: high, medium or low, from a probability that was
+calibrated on labelled data.
+
+Three numbers that are never mixed: `retrieval_score` is a cosine, `rerank_score` a logit,
+`probability` calibrated. Every error, on every path, is `{"error": {"code", "message",
+"request_id", "details"?}}`.
+"""
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "The API key is missing or wrong."},
+    413: {"description": "The body is larger than the server's `max_body_bytes`."},
+    415: {"description": "The body is not declared to be JSON."},
+    422: {"description": "A field is wrong; `details` names each."},
+    429: {"description": "The queue is full; see `Retry-After`."},
+    500: {"description": "A fault of the server; the log has the `request_id`."},
+    503: {"description": "Models and index are loading; see `Retry-After`."},
+    504: {"description": "The allowed time ran out before stage one had an answer."},
+}
+
+
+def create_app(
+    settings: Settings, load: Callable[[], Engine], on_failure: Callable[[], None] | None = None
+) -> FastAPI:
+    """Build the application.
+
+    `load` runs in a thread once the server is up: `/livez` answers at once, `/readyz` when it is
+    done. `on_failure` is called when it fails, so that the process can end.
+    """
+    state = ServerState(settings, load)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async def start() -> None:
+            await state.load()
+            if state.failure and on_failure:
+                on_failure()
+
+        loading = asyncio.create_task(start())
+        yield
+        await loading
+        state.close()
+
+    app = FastAPI(
+        title="Secondpass",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        max_body_size=settings.max_body_bytes,
+        redoc_url=None,
+    )
+    app.state.server = state
+    app.add_middleware(RequestContext, metrics=state.metrics)
+    errors.install(app)
+    responses = {status: {"model": ErrorBody, **about} for status, about in _ERRORS.items()}
+    app.include_router(search.router, responses=responses)
+    app.include_router(operations.router)
+    return app

@@ -1,0 +1,121 @@
+"""The one error envelope, and the one table from errors to status codes."""
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from service import errors
+from service.api.schemas import ErrorBody, ErrorContent, ErrorDetail
+
+STATUS: dict[type[errors.SecondpassError], int] = {
+    errors.InvalidInputError: 422,
+    errors.OverloadedError: 429,
+    errors.NotReadyError: 503,
+    errors.DeadlineError: 504,
+}
+
+CODES = {
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_request",
+    429: "overloaded",
+    500: "internal",
+    503: "not_ready",
+    504: "deadline_exceeded",
+}
+
+INTERNAL_MESSAGE = "something went wrong on the server; the log has the request_id"
+
+
+def error_response(
+    status: int,
+    message: str,
+    request_id: str,
+    details: Sequence[ErrorDetail] | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """The envelope as a response."""
+    content = ErrorContent(
+        code=CODES.get(status, "error"),
+        message=message,
+        request_id=request_id,
+        details=list(details) if details else None,
+    )
+    body = ErrorBody(error=content).model_dump(exclude_none=True)
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers that turn foreseen exceptions into the envelope.
+
+    The others are answered by `RequestContext`.
+    """
+    app.add_exception_handler(errors.SecondpassError, _own)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _own(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, errors.SecondpassError):
+        raise TypeError("registered for SecondpassError")
+    for kind, status in STATUS.items():
+        if isinstance(error, kind):
+            return error_response(
+                status, str(error), request_id(request), _details(error), _retry_after(error)
+            )
+    raise error
+
+
+def _details(error: errors.SecondpassError) -> list[ErrorDetail] | None:
+    if isinstance(error, errors.InvalidInputError) and error.field:
+        return [ErrorDetail(field=error.field, message=str(error))]
+    return None
+
+
+def _retry_after(error: errors.SecondpassError) -> dict[str, str] | None:
+    if isinstance(error, errors.OverloadedError):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {"Retry-After": "2"} if isinstance(error, errors.NotReadyError) else None
+
+
+async def _validation(request: Request, error: Exception) -> JSONResponse:
+    """Pydantic's findings without the input, which may be anything."""
+    if not isinstance(error, RequestValidationError):
+        raise TypeError("registered for RequestValidationError")
+    details = [
+        ErrorDetail(field=_field(found["loc"], found["type"]), message=found["msg"])
+        for found in error.errors()
+    ]
+    fields = ", ".join(sorted({detail.field for detail in details}))
+    return error_response(422, f"the request is not valid: {fields}", request_id(request), details)
+
+
+def _field(location: Sequence[str | int], kind: str) -> str:
+    """`("body", "filters", "year", "int")` -> `filters.year`; the body itself is `body`."""
+    if kind == "json_invalid" or len(location) < 2:
+        return "body"
+    path = [str(part) for part in location[1:]]
+    if path[0] == "filters":
+        return ".".join(path[:2])
+    return path[0]
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise TypeError("registered for HTTPException")
+    headers = dict(error.headers) if error.headers else None
+    return error_response(
+        error.status_code, str(error.detail), request_id(request), headers=headers
+    )
+
+
+def request_id(request: Request) -> str:
+    """The id that the middleware gave this request."""
+    value: str = request.scope.get("state", {}).get("request_id", "-")
+    return value

@@ -1,0 +1,63 @@
+"""What happens around every request: an id, a status count, a log line without any content."""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.errors import INTERNAL_MESSAGE, error_response
+from service.api.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestContext:
+    """Gives each request an id (the caller's, where it is well formed) and measures it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+        began = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            # The last fence: whatever was not foreseen is logged, and told to nobody else.
+            log.exception("request %s failed", request_id)
+            if status:
+                raise
+            response = error_response(500, INTERNAL_MESSAGE, request_id)
+            await response(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - began
+            path = _route_path(scope)
+            self.metrics.observe_request(scope["method"], path, status, seconds)
+            log.info(
+                "%s %s %d %.1f ms %s", scope["method"], path, status, seconds * 1000, request_id
+            )
+
+
+def _route_path(scope: Scope) -> str:
+    """The route's own path, so that a made-up path cannot make a new metric or a log line."""
+    path: str = getattr(scope.get("route"), "path", "unmatched")
+    return path

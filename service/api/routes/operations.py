@@ -1,0 +1,42 @@
+"""Probes and metrics."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.api.dependencies import StateDep
+from service.api.schemas import LiveBody, ReadyBody
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/livez", summary="Is the process up?")
+async def livez() -> LiveBody:
+    """Answers as long as the event loop runs."""
+    return LiveBody()
+
+
+@router.get("/healthz", summary="Alias of /readyz", responses={503: {"model": ReadyBody}})
+@router.get("/readyz", summary="Can it search?", responses={503: {"model": ReadyBody}})
+async def readyz(response: Response, state: StateDep) -> ReadyBody:
+    """200 once models and index are loaded and a probe search went through both, else 503."""
+    if state.engine is None:
+        response.status_code = 503
+        response.headers["Retry-After"] = "2"
+        waiting = "failed; see the server's log" if state.failure else "loading"
+        return ReadyBody(status="not_ready", checks={"models": waiting, "index": waiting})
+    checks = state.engine.checks()
+    ready = all(check == "ok" for check in checks.values())
+    response.status_code = 200 if ready else 503
+    return ReadyBody(
+        status="ready" if ready else "not_ready",
+        checks=checks,
+        documents=state.engine.documents,
+        passages=state.engine.passages,
+        notes=state.engine.notes,
+    )
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(state: StateDep) -> Response:
+    """Counters, histograms and gauges in Prometheus' text format."""
+    return Response(state.metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,192 @@
+"""The wire: what clients send and get. Names that stay."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ConfidenceWord = Literal["low", "medium", "high"]
+_INT64 = 2**63 - 1
+
+FilterScalar = (
+    Annotated[str, Field(max_length=1000)]
+    | bool
+    | Annotated[int, Field(ge=-_INT64, le=_INT64)]
+    | Annotated[float, Field(allow_inf_nan=False)]
+)
+FilterValue = FilterScalar | Annotated[list[FilterScalar], Field(min_length=1, max_length=100)]
+FieldName = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class SearchRequest(BaseModel):
+    """A search. Only `query` is required; unknown fields are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"query": "catch several exceptions in one handler"},
+                {"query": "Đạo hàm của hàm hợp", "top_k": 3, "filters": {"grade": [11, 12]}},
+            ]
+        },
+    )
+
+    query: str = Field(
+        description=(
+            "What is sought, in any language; 1 to 2,000 characters after cleaning (the server's "
+            "`max_query_chars`). Send it without `query: `: the service adds the prefix."
+        ),
+        examples=["catch several exceptions in one handler"],
+    )
+    top_k: int = Field(
+        10, ge=1, le=100, description="Hits in the answer. Never changes which documents win."
+    )
+    num_candidates: int = Field(
+        100, ge=1, le=1000, description="Passages that stage one recalls and stage two reranks."
+    )
+    rerank: bool = Field(
+        True, description="`false` ranks by `retrieval_score`; the hits are then `uncalibrated`."
+    )
+    filters: dict[FieldName, FilterValue] = Field(
+        default_factory=dict,
+        max_length=20,
+        description=(
+            "Metadata that a document must have: `{field: value}` for equality, "
+            "`{field: [values]}` for one of them; all fields must hold. Narrows the candidates "
+            "before `num_candidates` are taken. At most 20 fields of 100 values."
+        ),
+        examples=[{"kind": "topic", "year": [2025, 2026]}],
+    )
+    min_confidence: ConfidenceWord | None = Field(
+        None, description="Leave out hits below this confidence. Needs `rerank: true`."
+    )
+    timeout_ms: int | None = Field(
+        None,
+        ge=1,
+        le=600_000,
+        description=(
+            "Time for this search in milliseconds; the server's `timeout_ms` if left out. When it "
+            "runs out during the rerank, the answer says `rerank.status: partial`; before stage "
+            "one has an answer, it is 504."
+        ),
+    )
+    return_text: bool = Field(True, description="`false` leaves `text` out of the hits.")
+
+
+class HitBody(BaseModel):
+    """A document, shown by its best passage."""
+
+    rank: int = Field(description="1-based.", examples=[1])
+    id: str = Field(description="The document's id.", examples=["topic:try"])
+    title: str = Field(examples=["try"])
+    text: str | None = Field(description="The best passage, as it stands in the document.")
+    start: int = Field(description="Where the passage begins in the document, in code points.")
+    end: int = Field(description="Where it ends (exclusive).")
+    metadata: dict[str, Any] = Field(examples=[{"kind": "topic"}])
+    confidence: Literal["high", "medium", "low", "uncalibrated"] = Field(
+        description="The word for `probability`; `uncalibrated` where there is none."
+    )
+    probability: float | None = Field(
+        description="Calibrated probability (0 to 1) that the hit is relevant.", examples=[0.93]
+    )
+    rerank_score: float | None = Field(
+        description="The cross-encoder's logit; null where the pair was not scored.",
+        examples=[5.21],
+    )
+    retrieval_score: float = Field(description="Cosine of query and passage.", examples=[0.88])
+    retrieval_rank: int = Field(description="1-based rank in stage one.", examples=[4])
+    truncated: bool = Field(
+        description="The passage was longer than the cross-encoder reads; its end was not seen."
+    )
+
+
+class RerankBody(BaseModel):
+    """What became of stage two."""
+
+    status: Literal["complete", "partial", "skipped", "failed"]
+    requested: int = Field(description="Candidates to be reranked.", examples=[100])
+    scored: int = Field(description="Candidates that were.", examples=[100])
+    reason: str | None = Field(None, description="Why the status is not `complete`.")
+
+
+class ModelsBody(BaseModel):
+    """What answered."""
+
+    encoder: str = Field(examples=["e5-small"])
+    reranker: str = Field(examples=["minilm-l6-v0"])
+    calibration: str = Field(description="The calibration artifact's name, or `none`.")
+    order: str = Field(
+        description="The score that ordered the hits.", examples=["fused (rerank_score 0.35)"]
+    )
+
+
+class IndexBody(BaseModel):
+    """What was searched."""
+
+    generation: str
+    documents: int = Field(examples=[2113])
+
+
+class SearchResponse(BaseModel):
+    """The answer to a search."""
+
+    query: str = Field(description="The query as it was sent.")
+    hits: list[HitBody]
+    answerable: bool | None = Field(
+        description=(
+            "False when no hit reaches `medium`: probably nothing here answers the query. "
+            "Null where the hits are uncalibrated."
+        )
+    )
+    rerank: RerankBody
+    timings_ms: dict[str, float] = Field(
+        description="Milliseconds per stage and in all.",
+        examples=[{"normalize": 0.1, "encode": 12.0, "retrieve": 0.8, "rerank": 900, "total": 915}],
+    )
+    models: ModelsBody
+    index: IndexBody
+    warnings: list[str]
+    request_id: str
+
+
+class ErrorDetail(BaseModel):
+    """One thing that is wrong."""
+
+    field: str = Field(description="Where, as a dotted path.", examples=["top_k"])
+    message: str = Field(examples=["Input should be less than or equal to 100"])
+
+
+class ErrorContent(BaseModel):
+    """The content of the one error envelope."""
+
+    code: str = Field(examples=["invalid_request"])
+    message: str
+    request_id: str
+    details: list[ErrorDetail] | None = None
+
+
+class ErrorBody(BaseModel):
+    """Every error, on every path."""
+
+    error: ErrorContent
+
+
+class LiveBody(BaseModel):
+    """The process is up."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadyBody(BaseModel):
+    """What is ready and what is not."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, str] = Field(
+        description="`ok`, or what is wrong, per part.",
+        examples=[{"models": "ok", "index": "ok"}],
+    )
+    documents: int | None = None
+    passages: int | None = None
+    notes: list[str] = Field(
+        default_factory=list, description="What an operator should know, such as a rebuilt index."
+    )

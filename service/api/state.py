@@ -1,0 +1,48 @@
+"""What an application holds while it runs."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from service.api.metrics import Metrics
+from service.errors import NotReadyError, SecondpassError
+from service.pipeline.engine import Engine
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class ServerState:
+    """Settings, metrics, and the engine once it is loaded."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Engine]) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.engine: Engine | None = None
+        self.failure: SecondpassError | None = None
+        self._load = load
+
+    async def load(self) -> None:
+        """Load the engine in a thread; a failure that we foresee is kept for `/readyz`."""
+        try:
+            self.engine = await asyncio.to_thread(self._load)
+        except SecondpassError as error:
+            self.failure = error
+            log.error("cannot start: %s", error)
+        else:
+            self.metrics.documents.set(self.engine.documents)
+            self.metrics.in_flight.set_function(self._in_flight)
+
+    def require_engine(self) -> Engine:
+        """The engine, or `NotReadyError`."""
+        if self.engine is None:
+            raise NotReadyError("models and index are still loading")
+        return self.engine
+
+    def close(self) -> None:
+        """Let go of models, index and data folder."""
+        if self.engine is not None:
+            self.engine.close()
+
+    def _in_flight(self) -> float:
+        return float(self.engine.searcher.in_flight) if self.engine else 0.0

@@ -1,0 +1,31 @@
+"""The `secondpass` command."""
+
+import sys
+
+import typer
+
+from service.cli import data, operate, quality
+from service.errors import InvalidInputError, SecondpassError
+
+app = typer.Typer(
+    name="secondpass",
+    help="Two-stage search with a confidence that means something.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data.register(app)
+operate.register(app)
+quality.register(app)
+
+
+def main() -> None:
+    """Run the command; foreseen errors end it with one line instead of a traceback."""
+    try:
+        app()
+    except SecondpassError as error:
+        typer.echo(f"secondpass: {error}", err=True)
+        sys.exit(2 if isinstance(error, InvalidInputError) else 1)
+    except KeyboardInterrupt:
+        typer.echo("secondpass: interrupted", err=True)
+        sys.exit(130)

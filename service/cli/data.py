@@ -1,0 +1,146 @@
+"""Commands that fill and ask a data folder: ingest, demo, reindex, search."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from service.cli.options import MODEL_SETTINGS, with_settings
+from service.cli.progress import progress
+from service.settings import Settings
+from service.types import Document, Refused
+
+SHOWN_REFUSALS = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(with_settings(*MODEL_SETTINGS)(ingest))
+    app.command()(with_settings(*MODEL_SETTINGS)(demo))
+    app.command()(with_settings(*MODEL_SETTINGS)(reindex))
+    app.command()(with_settings(*MODEL_SETTINGS)(search))
+
+
+def ingest(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="JSONL or CSV file, BEIR folder, or a folder of .md, .txt and .html files."
+        ),
+    ],
+    settings: Settings,
+) -> None:
+    """Put documents into the data folder. Safe to run again: unchanged ones cost nothing."""
+    from service.collection import count_rows, read_documents  # noqa: PLC0415
+
+    rows = read_documents(path, max_chars=settings.max_document_chars)
+    _ingest(rows, count_rows(path), settings)
+
+
+def demo(
+    settings: Settings,
+    if_empty: Annotated[
+        bool, typer.Option("--if-empty", help="Do nothing where there are documents already.")
+    ] = False,
+) -> None:
+    """Put the demo corpus into the data folder: the interpreter's own documentation."""
+    from service.demo import demo_documents  # noqa: PLC0415
+    from service.index.data_folder import DataFolder  # noqa: PLC0415
+
+    if if_empty:
+        with DataFolder.open(settings.data_dir) as folder:
+            if folder.store.counts().documents:
+                return
+    documents = list(demo_documents())
+    _ingest(documents, len(documents), settings)
+
+
+def reindex(settings: Settings) -> None:
+    """Encode all documents anew with the model that the settings name."""
+    from service.pipeline.reindex import reindex as run  # noqa: PLC0415
+
+    with progress("reindex", None) as advance:
+        documents = run(settings, advance)
+    typer.echo(f"{documents} documents encoded anew in {settings.data_dir}")
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="What is sought, in any language.")],
+    settings: Settings,
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="Hits to show.")] = 5,
+    rerank: Annotated[bool, typer.Option(help="Rerank the candidates.")] = True,
+    url: Annotated[
+        str | None, typer.Option(help="Ask this server instead of opening the data folder.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Search a data folder, or a server with --url."""
+    if url is None:
+        answer = _search_folder(settings, query, top_k, rerank)
+    else:
+        from service.client import SearchClient  # noqa: PLC0415
+
+        with SearchClient(url) as client:
+            answer = asdict(client.search(query, top_k=top_k, rerank=rerank))
+    if as_json:
+        typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+    else:
+        _show(answer)
+
+
+def _search_folder(settings: Settings, query: str, top_k: int, rerank: bool) -> dict[str, object]:
+    from service.pipeline.build import open_engine  # noqa: PLC0415
+    from service.pipeline.query import Query  # noqa: PLC0415
+
+    with open_engine(settings) as engine:
+        asked = Query(query=query, top_k=top_k, rerank=rerank)
+        return asdict(asyncio.run(engine.searcher.search(asked)))
+
+
+def _show(answer: dict[str, object]) -> None:
+    console = Console()
+    hits = answer["hits"]
+    if not isinstance(hits, list):
+        raise TypeError("hits must be a list")
+    for hit in hits:
+        probability = "" if hit["probability"] is None else f" {hit['probability']:.2f}"
+        console.print(
+            Text(f"{hit['rank']:>2}. ", style="dim")
+            + Text(hit["title"] or hit["id"], style="bold")
+            + Text(f"  {hit['confidence']}{probability}", style="cyan")
+            + Text(f"  {hit['id']}", style="dim")
+        )
+        console.print(Text("    " + " ".join((hit["text"] or "").split())[:240]))
+    if not hits:
+        console.print("no hits")
+    elif answer["answerable"] is False:
+        console.print("Probably nothing here answers this: no hit reaches medium.", style="yellow")
+
+
+def _ingest(rows: Iterable[Document | Refused], total: int | None, settings: Settings) -> None:
+    from service.pipeline.build import open_ingestion  # noqa: PLC0415
+
+    with open_ingestion(settings) as ingestion:
+        with progress("ingest", total) as advance:
+            report = ingestion.ingestor.ingest(rows, lambda report: advance(report.rows))
+        typer.echo(
+            f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
+            f"{len(report.refused)} refused; {report.passages} passages encoded"
+        )
+        typer.echo("building the index")
+    _show_refusals(report.refused)
+
+
+def _show_refusals(refused: list[Refused]) -> None:
+    for row in refused[:SHOWN_REFUSALS]:
+        where = row.source if row.line is None else f"{row.source}:{row.line}"
+        field = f"{row.field}: " if row.field else ""
+        typer.echo(f"refused {where}: {field}{row.reason}", err=True)
+    if len(refused) > SHOWN_REFUSALS:
+        typer.echo(f"... and {len(refused) - SHOWN_REFUSALS} more", err=True)

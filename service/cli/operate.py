@@ -1,0 +1,133 @@
+"""Commands that run and inspect a service: serve, models, keys."""
+
+import logging
+import secrets
+import sys
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.cli.options import ALL_SETTINGS, with_settings
+from service.settings import Settings
+
+Kind = Literal["bi-encoder", "cross-encoder"]
+
+_MODEL_SOURCE_SETTINGS = (
+    "encoder",
+    "reranker",
+    "cache_dir",
+    "hub_offline",
+    "query_prefix",
+    "passage_prefix",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(with_settings(*ALL_SETTINGS)(serve))
+    app.command()(key)
+    models = typer.Typer(help="List, prepare and show models.", no_args_is_help=True)
+    models.command("list")(with_settings("cache_dir")(list_models))
+    models.command("prepare")(with_settings(*_MODEL_SOURCE_SETTINGS)(prepare_models))
+    models.command("show")(with_settings(*_MODEL_SOURCE_SETTINGS)(show_model))
+    app.add_typer(models, name="models")
+
+
+def serve(settings: Settings) -> None:
+    """Run the search service until it is interrupted."""
+    from service.api.serve import serve as run  # noqa: PLC0415
+    from service.pipeline.build import open_engine  # noqa: PLC0415
+
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    if not run(settings, lambda: open_engine(settings)):
+        raise typer.Exit(1)
+
+
+def key() -> None:
+    """Make an API key, and the hash of it that `api_key_hashes` takes."""
+    from service.api.keys import hash_key  # noqa: PLC0415
+
+    secret = secrets.token_urlsafe(32)
+    typer.echo(f"key   {secret}")
+    typer.echo(f"hash  {hash_key(secret)}")
+
+
+def list_models(settings: Settings) -> None:
+    """Show the models that have a name here."""
+    from service.models.registry import REGISTRY  # noqa: PLC0415
+
+    table = Table("name", "kind", "dimension", "max length", "licence")
+    for name, spec in REGISTRY.items():
+        dimension = "" if spec.dimension is None else str(spec.dimension)
+        table.add_row(name, spec.kind, dimension, str(spec.max_length), spec.licence or "")
+    Console().print(table)
+    typer.echo(f"prepared models are kept in {settings.cache_dir}")
+
+
+def prepare_models(
+    settings: Settings,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models; without any, those of the settings.")
+    ] = None,
+    kind: Annotated[Kind, typer.Option(help="Kind of a model that the registry lacks.")] = (
+        "bi-encoder"
+    ),
+) -> None:
+    """Make models ready for use, so that a start needs no network and no decoding."""
+    wanted: list[tuple[str, Kind]] = [(name, _kind(name, kind)) for name in names or []]
+    if not wanted:
+        wanted = [(settings.encoder, "bi-encoder")]
+        if settings.reranker != "none":
+            wanted.append((settings.reranker, "cross-encoder"))
+    for name, its_kind in wanted:
+        typer.echo(f"{name}: {_prepare(settings, name, its_kind).folder}")
+
+
+def show_model(
+    name: str,
+    settings: Settings,
+    kind: Annotated[Kind, typer.Option(help="Kind of a model that the registry lacks.")] = (
+        "bi-encoder"
+    ),
+) -> None:
+    """Prepare a model and show what is known of it."""
+    model = _prepare(settings, name, _kind(name, kind))
+    for label, value in (
+        ("name", model.name),
+        ("kind", model.kind),
+        ("folder", model.folder),
+        ("weights sha256", model.weights_sha256),
+        ("query prefix", repr(model.query_prefix)),
+        ("passage prefix", repr(model.passage_prefix)),
+        ("prefixes from", model.prefixes_from),
+        ("dimension", model.dimension),
+        ("max length", model.max_length),
+        ("licence", model.licence or "unknown"),
+    ):
+        typer.echo(f"{label:<16}{value}")
+
+
+def _kind(name: str, otherwise: Kind) -> Kind:
+    from service.models.registry import REGISTRY  # noqa: PLC0415
+
+    return REGISTRY[name].kind if name in REGISTRY else otherwise
+
+
+def _prepare(settings: Settings, name: str, kind: Kind):  # type: ignore[no-untyped-def]
+    from service.models.sources import prepare  # noqa: PLC0415
+
+    is_encoder = kind == "bi-encoder"
+    return prepare(
+        name,
+        kind,
+        cache_dir=settings.cache_dir,
+        offline=settings.hub_offline,
+        query_prefix=settings.query_prefix if is_encoder else None,
+        passage_prefix=settings.passage_prefix if is_encoder else None,
+    )

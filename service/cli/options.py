@@ -1,0 +1,109 @@
+"""Flags made from `Settings`, so that a setting is described in one place."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from service.config_docs import environment_variables, flag
+from service.errors import InvalidInputError
+from service.settings import Settings
+
+MODEL_SETTINGS = (
+    "data_dir",
+    "encoder",
+    "reranker",
+    "cache_dir",
+    "hub_offline",
+    "query_prefix",
+    "passage_prefix",
+    "device",
+    "threads",
+    "passage_tokens",
+    "passage_overlap",
+    "passages_per_document",
+    "batch_tokens",
+    "rerank_max_length",
+    "rerank_weight",
+    "hnsw_threshold",
+    "calibration",
+    "confidence_high",
+    "confidence_medium",
+    "max_query_chars",
+    "max_document_chars",
+    "log_level",
+)
+"""What decides an index and an answer: the settings of every command but `serve`'s own."""
+
+ALL_SETTINGS = tuple(Settings.model_fields)
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag for each named setting; it receives them as `settings`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
+        flags = [_parameter(name, Settings.model_fields[name]) for name in names]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            given = {n: values.pop(n) for n in names if values.get(n) is not None}
+            for name in names:
+                values.pop(name, None)
+            command(settings=read_settings(given), **values)
+
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *flags)]
+        run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in keyword}
+        return run
+
+    return decorate
+
+
+def read_settings(given: dict[str, Any] | None = None) -> Settings:
+    """Settings from flags, then the environment, then defaults; errors name the flag."""
+    try:
+        return Settings(**(given or {}))
+    except ValidationError as error:
+        problems = [_problem(found["loc"], found["msg"]) for found in error.errors()]
+        raise InvalidInputError("; ".join(problems)) from error
+
+
+def _problem(location: tuple[int | str, ...], message: str) -> str:
+    name = str(location[0]) if location else ""
+    if name not in Settings.model_fields:
+        return message.removeprefix("Value error, ")
+    text = message.removeprefix("Value error, ")
+    variable = environment_variables(name, Settings.model_fields[name])[0]
+    return f"{flag(name)} ({variable}): {text}"
+
+
+def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
+    is_switch = info.annotation is bool
+    spelled = flag(name)
+    variables = " or ".join(environment_variables(name, info))
+    option = typer.Option(
+        f"{spelled}/--no-{spelled[2:]}" if is_switch else spelled,
+        help=f"{info.description} [env: {variables}]",
+        show_default=_default(info),
+        metavar=None if is_switch else _metavar(info),
+        rich_help_panel="Settings",
+    )
+    kind: Any = bool | None if is_switch else str | None
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+    )
+
+
+def _default(info: FieldInfo) -> str | bool:
+    value = info.get_default(call_default_factory=True, validated_data={})
+    return str(value) if value not in (None, frozenset()) else False
+
+
+def _metavar(info: FieldInfo) -> str:
+    names = {int: "N", float: "X", str: "TEXT"}
+    return names.get(info.annotation, "VALUE") if isinstance(info.annotation, type) else "VALUE"

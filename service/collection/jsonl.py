@@ -1,0 +1,67 @@
+"""Documents from JSON lines: `{"id" or "_id", "title"?, "text", "metadata"?, ...}`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from service.collection.lines import read_json_lines, shown
+from service.collection.rows import (
+    Row,
+    check_metadata_name,
+    check_metadata_value,
+    make_document,
+)
+from service.errors import InvalidInputError
+from service.types import Document, MetadataValue, Refused
+
+
+def read_jsonl(path: Path, max_chars: int) -> Iterator[Row]:
+    """One row a line. Keys beside those above are taken as metadata.
+
+    `_id` is the id where both are there; `id` is then metadata too.
+    """
+    for number, row in numbered_documents(path, max_chars):
+        yield row if isinstance(row, Refused) else row
+
+
+def numbered_documents(path: Path, max_chars: int) -> Iterator[tuple[int, Row]]:
+    """The same with the number of each line."""
+    for number, row in read_json_lines(path, max_chars):
+        if isinstance(row, Refused):
+            yield number, row
+            continue
+        try:
+            yield number, _document(row, max_chars)
+        except InvalidInputError as error:
+            yield number, Refused(shown(path), number, error.field, str(error))
+
+
+def _document(row: dict[str, Any], max_chars: int) -> Document:
+    id_key = "_id" if "_id" in row else "id"
+    for key in (id_key, "text"):
+        if key not in row:
+            raise InvalidInputError("is missing", key)
+    title = row.get("title")
+    return make_document(
+        row[id_key], row["text"], "" if title is None else title, _metadata(row, id_key), max_chars
+    )
+
+
+def _metadata(row: dict[str, Any], id_key: str) -> dict[str, MetadataValue]:
+    given = row.get("metadata")
+    if given is None:
+        given = {}
+    if not isinstance(given, dict):
+        raise InvalidInputError("must be an object", "metadata")
+    metadata = {}
+    for name, value in given.items():
+        check_metadata_name(name)
+        metadata[name] = check_metadata_value(value, f"metadata.{name}")
+    for name, value in row.items():
+        if name in (id_key, "title", "text", "metadata"):
+            continue
+        check_metadata_name(name)
+        if name in metadata:
+            raise InvalidInputError("stands beside `metadata` and in it", name)
+        metadata[name] = check_metadata_value(value, name)
+    return metadata

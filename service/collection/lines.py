@@ -1,0 +1,77 @@
+"""Lines of a file in constant memory, and JSON objects of such lines."""
+
+import codecs
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from service.types import Refused
+
+_LONGEST_ESCAPE = 12
+"""Bytes that one character can take in JSON: an escaped surrogate pair."""
+
+_BESIDE_THE_TEXT = 1 << 20
+"""Bytes that a line may have on top of its text, for metadata."""
+
+
+def read_json_lines(path: Path, max_chars: int) -> Iterator[tuple[int, dict[str, Any] | Refused]]:
+    """Each line's number (1-based) with its object, or why it is none. Blank lines are left out.
+
+    No more than one line is held in memory, and of one that cannot be a row of `max_chars`
+    characters no more than so much.
+    """
+    max_bytes = _LONGEST_ESCAPE * max_chars + _BESIDE_THE_TEXT
+    for number, line in _bounded_lines(path, max_bytes):
+        if line is None:
+            reason = f"the line is longer than {max_bytes} bytes"
+            yield number, Refused(shown(path), number, None, reason)
+        elif line.strip():
+            yield number, _parse(line, path, number)
+
+
+def count_lines(path: Path) -> int:
+    """Lines of a file, the last one counted whether or not a line feed ends it."""
+    count, last = 0, b"\n"
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            count += block.count(b"\n")
+            last = block[-1:]
+    return count + (last != b"\n")
+
+
+def shown(path: Path) -> str:
+    """A path as text that can be printed, even where its name is not valid Unicode."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _bounded_lines(path: Path, max_bytes: int) -> Iterator[tuple[int, bytes | None]]:
+    number = 0
+    with path.open("rb") as file:
+        while line := file.readline(max_bytes + 1):
+            number += 1
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if len(line) <= max_bytes:
+                yield number, line
+                continue
+            while line and not line.endswith(b"\n"):
+                line = file.readline(max_bytes)
+            yield number, None
+
+
+def _parse(line: bytes, path: Path, number: int) -> dict[str, Any] | Refused:
+    try:
+        value = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        reason = f"not valid UTF-8 at byte {error.start + 1} of the line"
+    except json.JSONDecodeError as error:
+        reason = f"not valid JSON: {error.msg} at column {error.colno}"
+    except (ValueError, RecursionError):
+        # An integer of thousands of digits, or brackets nested without end.
+        reason = "JSON with a number too long or nested too deep"
+    else:
+        if isinstance(value, dict):
+            return value
+        reason = "not a JSON object"
+    return Refused(shown(path), number, None, reason)

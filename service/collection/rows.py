@@ -1,0 +1,102 @@
+"""What a document must be to be taken in, whatever file it came from."""
+
+import math
+import unicodedata
+from collections.abc import Mapping
+from typing import TypeGuard
+
+from service.errors import InvalidInputError
+from service.types import Document, MetadataValue, Refused
+
+MAX_CHARS = 1_000_000
+"""Characters of a text, unless the caller says otherwise."""
+
+MAX_ID_CHARS = 512
+
+_MAX_INTEGER = 2**63 - 1
+
+Row = Document | Refused
+
+
+def make_document(
+    id_: object, text: object, title: object, metadata: Mapping[str, MetadataValue], max_chars: int
+) -> Document:
+    """The document, or `InvalidInputError` with the field that is unfit.
+
+    A row that has a title and no text is a document whose text that title is.
+    """
+    checked_id = check_id(id_)
+    checked_title = _check_text(title, "title", max_chars)
+    checked_text = _check_text(text, "text", max_chars)
+    if not checked_text.strip():
+        checked_text, checked_title = checked_title, ""
+    if not checked_text.strip():
+        raise InvalidInputError("is empty", "text")
+    return Document(checked_id, checked_text, checked_title, metadata)
+
+
+def check_id(value: object, field: str = "id") -> str:
+    """A string of 1 to 512 characters without control characters; an integer is made one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise InvalidInputError("must be a string", field)
+    if not value.strip():
+        raise InvalidInputError("is empty", field)
+    if len(value) > MAX_ID_CHARS:
+        raise InvalidInputError(
+            f"has {len(value)} characters; {MAX_ID_CHARS} are the most that an id may have", field
+        )
+    _check_unicode(value, field)
+    if any(unicodedata.category(character) == "Cc" for character in value):
+        raise InvalidInputError("holds a control character", field)
+    return value
+
+
+def check_metadata_value(value: object, field: str) -> MetadataValue:
+    """A string, a finite number within 64 bits, a boolean, null or a list of strings."""
+    if isinstance(value, str):
+        _check_unicode(value, field)
+        return value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if _is_list_of_strings(value):
+        for element in value:
+            _check_unicode(element, field)
+        return value
+    raise InvalidInputError(
+        "must be a string, a finite number within 64 bits, true, false, null or a list of strings",
+        field,
+    )
+
+
+def check_metadata_name(name: str) -> None:
+    """Names of metadata fields need only be valid Unicode."""
+    _check_unicode(name, "metadata")
+
+
+def _check_text(value: object, field: str, max_chars: int) -> str:
+    if not isinstance(value, str):
+        raise InvalidInputError("must be a string", field)
+    if len(value) > max_chars:
+        raise InvalidInputError(
+            f"has {len(value)} characters; {max_chars} are the most that are taken", field
+        )
+    _check_unicode(value, field)
+    return value
+
+
+def _check_unicode(value: str, field: str) -> None:
+    # A byte that was no UTF-8 in a CSV file, or half of a surrogate pair escaped in JSON.
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError("is not valid Unicode (UTF-8)", field) from error
+
+
+def _is_list_of_strings(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(element, str) for element in value)

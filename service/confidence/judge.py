@@ -1,0 +1,68 @@
+"""What the loaded models make of a score: how much the reranker counts, and how sure a hit is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.confidence.calibration import Calibration, Ordering
+from service.confidence.words import Thresholds
+from service.types import EncoderIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A calibration artifact, or none, seen from the models that are loaded.
+
+    `weight_override` is the operator's own share of the reranker for every language. It leaves
+    hits uncalibrated, unless it is what the artifact says anyway.
+    """
+
+    encoder: EncoderIdentity
+    reranker_weights_sha256: str | None
+    artifact: Calibration | None
+    thresholds: Thresholds
+    weight_override: float | None = None
+
+    @property
+    def name(self) -> str | None:
+        """The artifact's name, or None where none fits the encoder."""
+        return self.artifact.name if self._fits_encoder() and self.artifact else None
+
+    def rerank_weight(self, language: str) -> float:
+        """Share of the reranker, 0 to 1, for a query in this language.
+
+        The operator's, or the artifact's (0 for a language it does not name), or, for a reranker
+        that no artifact knows, 1: a cross-encoder on its own is what its authors measured.
+        """
+        if self.weight_override is not None:
+            return self.weight_override
+        if self.artifact is not None and self._fits_both():
+            return self.artifact.rerank_weights.get(language, 0.0)
+        return 1.0
+
+    def probabilities(
+        self, scores: Sequence[float], ordering: Ordering, language: str = "und"
+    ) -> list[float] | None:
+        """Probability of each score, or None where no curve was fitted on such scores.
+
+        `language` matters to reranked hits: their curve holds for the fitted share alone.
+        """
+        if self.artifact is None:
+            return None
+        curve = self.artifact.curves.get(ordering)
+        known = self._fits_encoder() if ordering == "retrieval" else self._fits_both()
+        if curve is None or not known:
+            return None
+        fitted_weight = self.artifact.rerank_weights.get(language, 0.0)
+        if ordering != "retrieval" and self.rerank_weight(language) != fitted_weight:
+            return None
+        return curve.probability(scores)
+
+    def _fits_encoder(self) -> bool:
+        return self.artifact is not None and self.artifact.fits_encoder(self.encoder)
+
+    def _fits_both(self) -> bool:
+        return (
+            self.artifact is not None
+            and self._fits_encoder()
+            and self.artifact.fits_reranker(self.reranker_weights_sha256)
+        )

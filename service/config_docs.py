@@ -1,0 +1,94 @@
+"""Writes docs/configuration.md from `Settings`: `python -m service.config_docs PATH`."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import get_args
+
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+
+from service.settings import Settings
+
+_HEAD = """\
+# Configuration
+
+<!-- Generated from service/settings.py by `make docs`; a test keeps the two equal. -->
+
+Every setting has an environment variable and a flag of the same name; the flag wins, then the
+variable, then the default. A value outside its limits stops the start and is named in the error.
+Paths that are not absolute count from the folder that the command is run in.
+
+| Environment variable | Flag | Default | Limits | What it is |
+| --- | --- | --- | --- | --- |
+"""
+
+_BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
+
+
+def markdown() -> str:
+    """The page: one table row per setting, in the order in which `Settings` declares them."""
+    rows = (_row(name, field) for name, field in Settings.model_fields.items())
+    return _HEAD + "".join(rows)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Writes the page to the path that is the one argument."""
+    (path,) = arguments
+    Path(path).write_text(markdown(), encoding="utf-8")
+
+
+def flag(name: str) -> str:
+    """The flag of a setting: `data_dir` -> `--data-dir`."""
+    return "--" + name.replace("_", "-")
+
+
+def environment_variables(name: str, field: FieldInfo) -> list[str]:
+    """The variables that set a field; the first that is there counts."""
+    if isinstance(field.validation_alias, AliasChoices):
+        return [str(choice) for choice in field.validation_alias.choices]
+    return [f"{Settings.model_config['env_prefix']}{name}".upper()]
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    variables = " or ".join(f"`{variable}`" for variable in environment_variables(name, field))
+    cells = (variables, f"`{flag(name)}`", _default(field), _limits(field), field.description or "")
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is None or value == frozenset():
+        return "not set"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, Path) and value.is_relative_to(Path.home()):
+        value = Path("~") / value.relative_to(Path.home())
+    return f"`{value}`"
+
+
+def _limits(field: FieldInfo) -> str:
+    choices = [value for value in get_args(field.annotation) if isinstance(value, str)]
+    if choices:
+        return ", ".join(f"`{value}`" for value in choices)
+    return " ".join(_bounds(field)) or _kind(field)
+
+
+def _bounds(field: FieldInfo) -> Iterator[str]:
+    for rule in field.metadata:
+        for attribute, words in _BOUNDS.items():
+            bound = getattr(rule, attribute, None)
+            if bound is not None:
+                yield words.format(f"{bound:,}" if isinstance(bound, int) else bound)
+
+
+def _kind(field: FieldInfo) -> str:
+    kinds = {field.annotation, *get_args(field.annotation)} - {NoneType}
+    if bool in kinds:
+        return "`true`, `false`"
+    return "a path" if Path in kinds else "text"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""How good is it: run -> metrics -> confidence -> report."""

@@ -1,0 +1,135 @@
+"""Connections and transactions of one SQLite file, and its errors in plain words.
+
+One connection writes, behind a lock; each read borrows one of its own from a small pool. In WAL
+mode a reader never waits for the writer, and sees the file as it was when the read began.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from service.errors import StoreError, StoreLockedError
+from service.index import schema
+
+_BUSY_TIMEOUT_S = 5.0
+
+_REASONS = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
+    sqlite3.SQLITE_READONLY: "it cannot be written; check its permissions and its file system",
+    sqlite3.SQLITE_PERM: "the permission is missing",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that it is a file and its permissions",
+    sqlite3.SQLITE_IOERR: "the disk or file system reports an error",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; restore it from a backup or ingest into a new folder",
+    sqlite3.SQLITE_NOTADB: (
+        "it is not a database, or it is damaged; "
+        "restore it from a backup or ingest into a new folder"
+    ),
+}
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class Database:
+    """One SQLite file in WAL mode; safe to use from several threads.
+
+    A write is on the disk when `writing` ends without an error (`synchronous=FULL`). Every
+    `sqlite3.Error` leaves here as a `StoreError`, a lock held elsewhere as a `StoreLockedError`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._write_lock = threading.Lock()
+        self._pool_lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        with self._explained():
+            self._writer = self._connect()
+        try:
+            with self.writing() as connection:
+                schema.prepare(connection, path)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside a read transaction: one unchanging view of the file."""
+        with self._explained():
+            connection = self._borrow()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                self._give_back(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside a write transaction: committed at the end, undone by an error."""
+        with self._write_lock, self._explained():
+            if self._closed:
+                raise StoreError(f"{self._path} is closed")
+            connection = self._writer
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                # After some errors SQLite has already rolled back by itself.
+                with suppress(sqlite3.Error):
+                    connection.rollback()
+                raise
+
+    def close(self) -> None:
+        """Close every connection; one that reads at this moment closes when its read ends."""
+        with self._write_lock, self._pool_lock, self._explained():
+            self._closed = True
+            while self._idle:
+                self._idle.pop().close()
+            # Last: the last connection to close folds the write-ahead log into the file.
+            self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        # One thread uses a connection at a time, but not always the same one.
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":
+                raise StoreError(f"cannot use {self._path}: its file system has no support for WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _borrow(self) -> sqlite3.Connection:
+        with self._pool_lock:
+            if self._closed:
+                raise StoreError(f"{self._path} is closed")
+            if self._idle:
+                return self._idle.pop()
+        return self._connect()
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with suppress(sqlite3.Error):
+            connection.rollback()
+        with self._pool_lock:
+            if self._closed or connection.in_transaction:
+                connection.close()
+            else:
+                self._idle.append(connection)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            # An extended code carries the primary one in its low byte.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _LOCKED:
+                raise StoreLockedError(f"another process holds {self._path}") from error
+            reason = _REASONS.get(code, str(error))
+            raise StoreError(f"cannot use {self._path}: {reason}") from error

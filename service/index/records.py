@@ -1,0 +1,45 @@
+"""Records of the index stage."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from service.types import Document, Span, Vectors
+
+
+class EncodedDocument(NamedTuple):
+    """A document, the spans of its passages, and a vector for each: float32 (n_spans, dim)."""
+
+    document: Document
+    spans: Sequence[Span]
+    vectors: Vectors
+
+
+def content_hash(document: Document) -> str:
+    """SHA-256 of all that a user sends: id, title, text and metadata (the order of keys aside)."""
+    content = [document.id, document.title, document.text, document.metadata]
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Counts(NamedTuple):
+    """How much the store holds."""
+
+    documents: int
+    passages: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRecord:
+    """What the store knows of an index folder: enough to tell whether it is sound and up to date.
+
+    `sha256` maps each file's name to its checksum; it is kept here, apart from the files.
+    """
+
+    name: str
+    revision: int
+    created: datetime
+    sha256: Mapping[str, str]

@@ -1,0 +1,209 @@
+"""The composition root: the only module that knows every stage."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from service.confidence.calibration import Calibration, load_calibration, shipped_calibrations
+from service.confidence.judge import Judge
+from service.confidence.words import Thresholds
+from service.encoder.bi_encoder import BiEncoder
+from service.errors import ModelSourceError, StoreError
+from service.index.data_folder import DataFolder
+from service.index.generation import Generation, open_or_build
+from service.models.sources import PreparedModel, prepare
+from service.pipeline.engine import Engine
+from service.pipeline.ingest import Ingestor
+from service.pipeline.rerank import SecondStage
+from service.pipeline.retriever import Retriever
+from service.pipeline.search import Limits, Searcher
+from service.protocols import Encoder, Reranker
+from service.reranker.cross_encoder import CrossEncoderReranker
+from service.settings import Settings
+from service.text import language
+from service.text.normalizer import NORMALIZER_VERSION
+from service.types import EncoderIdentity
+
+log = logging.getLogger(__name__)
+
+NO_RERANKER = "none"
+
+
+def build_encoder(settings: Settings) -> BiEncoder:
+    """Prepare and load the bi-encoder that the settings name."""
+    model = _prepare_encoder(settings)
+    if model.prefixes_from == "unknown":
+        log.warning(
+            "nobody says which prefixes %s needs: texts are encoded without any; if it was trained "
+            "with prefixes, set query_prefix and passage_prefix",
+            settings.encoder,
+        )
+    return BiEncoder(
+        model.folder,
+        _identity(settings, model),
+        batch_tokens=settings.batch_tokens,
+        device=settings.device,
+        threads=settings.threads,
+    )
+
+
+def _prepare_encoder(settings: Settings) -> PreparedModel:
+    return prepare(
+        settings.encoder,
+        "bi-encoder",
+        cache_dir=settings.cache_dir,
+        offline=settings.hub_offline,
+        query_prefix=settings.query_prefix,
+        passage_prefix=settings.passage_prefix,
+    )
+
+
+def _identity(settings: Settings, model: PreparedModel) -> EncoderIdentity:
+    if model.dimension is None:
+        raise ModelSourceError(f"{settings.encoder} does not say how many dimensions it has")
+    return EncoderIdentity(
+        model=model.name,
+        weights_sha256=model.weights_sha256,
+        dimension=model.dimension,
+        query_prefix=model.query_prefix,
+        passage_prefix=model.passage_prefix,
+        max_length=min(settings.passage_tokens, model.max_length),
+        normalizer_version=NORMALIZER_VERSION,
+    )
+
+
+def encoder_digest(settings: Settings) -> str:
+    """A short name, in hexadecimal, for all that decides this encoder's vectors."""
+    identity = json.dumps(asdict(_identity(settings, _prepare_encoder(settings))), sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def build_reranker(settings: Settings) -> CrossEncoderReranker | None:
+    """Prepare and load the cross-encoder, or None where the settings say `none`."""
+    if settings.reranker == NO_RERANKER:
+        return None
+    model = prepare(
+        settings.reranker,
+        "cross-encoder",
+        cache_dir=settings.cache_dir,
+        offline=settings.hub_offline,
+    )
+    return CrossEncoderReranker(
+        model.folder,
+        model=model.name,
+        weights_sha256=model.weights_sha256,
+        max_length=min(settings.rerank_max_length, model.max_length),
+        batch_tokens=settings.batch_tokens,
+        device=settings.device,
+        threads=settings.threads,
+    )
+
+
+def build_judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> Judge:
+    """The calibration that fits the loaded models: the operator's, or a shipped one."""
+    weights = reranker.weights_sha256 if reranker else None
+    if settings.calibration is not None:
+        artifact: Calibration | None = load_calibration(settings.calibration)
+    else:
+        artifact = _shipped(encoder.identity, weights)
+    return Judge(
+        encoder=encoder.identity,
+        reranker_weights_sha256=weights,
+        artifact=artifact,
+        thresholds=Thresholds(settings.confidence_high, settings.confidence_medium),
+        weight_override=settings.rerank_weight,
+    )
+
+
+def _shipped(encoder: EncoderIdentity, reranker_weights: str | None) -> Calibration | None:
+    """The artifact for both models, or one whose cosine curve at least fits the encoder."""
+    fitting = [a for a in shipped_calibrations() if a.fits_encoder(encoder)]
+    both = [a for a in fitting if a.fits_reranker(reranker_weights)]
+    return next(iter(both or fitting), None)
+
+
+def build_index(settings: Settings, folder: DataFolder, encoder: Encoder) -> Generation:
+    """The folder's index for this encoder: the one on the disk, or a new one where it must be.
+
+    Raises `IndexMismatchError` where the stored vectors are another model's, and `StoreError`
+    where a reindex was interrupted.
+    """
+    folder.store.set_identity(encoder.identity)
+    if folder.store.documents_to_encode(1):
+        raise StoreError(
+            f"a reindex of {folder.path} was interrupted; end it first: "
+            f"secondpass reindex --data-dir {folder.path}"
+        )
+    return open_or_build(
+        folder.store,
+        folder.generations,
+        encoder.identity,
+        hnsw_threshold=settings.hnsw_threshold,
+    )
+
+
+def open_engine(settings: Settings) -> Engine:
+    """Load models and index and prove that they work.
+
+    Raises `StoreLockedError`, `IndexMismatchError`, `StoreError` or `ModelError`.
+    """
+    folder = DataFolder.open(settings.data_dir)
+    try:
+        encoder = build_encoder(settings)
+        reranker = build_reranker(settings)
+        judge = build_judge(settings, encoder, reranker)
+        language.load()
+        generation = build_index(settings, folder, encoder)
+        retriever = Retriever(
+            folder.store, generation, passages_per_document=settings.passages_per_document
+        )
+        _prove(encoder, reranker)
+        limits = Limits(settings.max_query_chars, settings.max_queue, settings.timeout_ms)
+        searcher = Searcher(encoder, retriever, SecondStage(reranker, judge), limits)
+    except BaseException:
+        folder.close()
+        raise
+    return Engine(folder, searcher, _notes(generation.rebuilt_because, judge))
+
+
+def _prove(encoder: Encoder, reranker: Reranker | None) -> None:
+    """One text through each model: not-finite output raises `InferenceError`, and it warms up."""
+    encoder.encode_queries(["ready"])
+    if reranker:
+        reranker.score([("ready", "ready")])
+
+
+def _notes(rebuilt_because: str | None, judge: Judge) -> list[str]:
+    notes = []
+    if rebuilt_because:
+        notes.append(f"the index was rebuilt from the store: {rebuilt_because}")
+    if judge.name is None:
+        notes.append("no calibration fits these models: every hit is uncalibrated")
+    for note in notes:
+        log.warning("%s", note)
+    return notes
+
+
+@dataclass(frozen=True, slots=True)
+class Ingestion:
+    """An open data folder with what ingest needs."""
+
+    folder: DataFolder
+    ingestor: Ingestor
+
+
+@contextmanager
+def open_ingestion(settings: Settings) -> Iterator[Ingestion]:
+    """Open the data folder for writing; builds its index at the end.
+
+    Raises `IndexMismatchError` where the folder's vectors are another model's.
+    """
+    with DataFolder.open(settings.data_dir) as folder:
+        encoder = build_encoder(settings)
+        folder.store.set_identity(encoder.identity)
+        ingestor = Ingestor(folder.store, encoder, overlap=settings.passage_overlap)
+        yield Ingestion(folder, ingestor)
+        build_index(settings, folder, encoder)

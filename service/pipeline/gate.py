@@ -1,0 +1,70 @@
+"""Who may work when: permits for requests, one owner thread per model, deadlines."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from service.errors import DeadlineError, OverloadedError
+
+T = TypeVar("T")
+
+
+class Gate:
+    """Counts requests under way and turns away those above `limit`. Event-loop thread only."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.in_flight = 0
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """Hold one permit; raises `OverloadedError` when none is left."""
+        if self.in_flight >= self.limit:
+            raise OverloadedError(f"{self.limit} searches are under way or waiting; try again")
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+
+class Deadline:
+    """A moment on the monotonic clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds left, never below zero."""
+        return max(0.0, self._at - time.monotonic())
+
+
+class OwnerThread:
+    """The one thread that may call a model: tokenizers and modules are not shared."""
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, deadline: Deadline, work: Callable[[], T]) -> T:
+        """Run `work` in the thread.
+
+        Raises `DeadlineError` when it has not ended in time. Work that has not begun by then is
+        taken out of the queue; work that has begun ends unheard.
+        """
+        future = self._executor.submit(work)
+        try:
+            async with asyncio.timeout(deadline.left()) as limit:
+                return await asyncio.wrap_future(future)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # the work's own
+            raise DeadlineError("the time allowed ran out") from error
+        finally:
+            future.cancel()
+
+    def close(self) -> None:
+        """Drop what waits, wait for what runs."""
+        self._executor.shutdown(wait=True, cancel_futures=True)

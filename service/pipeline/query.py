@@ -1,0 +1,72 @@
+"""What a search asks and what it answers."""
+
+from dataclasses import dataclass, field
+
+from service.types import Filters, Metadata, RerankStatus, Word
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search as the caller means it."""
+
+    query: str
+    top_k: int = 10
+    num_candidates: int = 100
+    rerank: bool = True
+    filters: Filters = field(default_factory=dict)
+    min_confidence: Word | None = None
+    timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document, shown by its best passage: `text` is `document text[start:end]`.
+
+    `retrieval_score` is a cosine, `rerank_score` a logit (None where the pair was not scored),
+    `probability` 0 to 1 (None where uncalibrated). `score` is what orders the hits.
+    """
+
+    rank: int
+    id: str
+    title: str
+    text: str
+    start: int
+    end: int
+    metadata: Metadata
+    confidence: Word
+    probability: float | None
+    rerank_score: float | None
+    retrieval_score: float
+    retrieval_rank: int
+    truncated: bool
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class RerankReport:
+    """What became of the second stage; `reason` says why when it is not `complete`."""
+
+    status: RerankStatus
+    requested: int
+    scored: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer to a `Query`.
+
+    `answerable` is None where nothing is calibrated; `language` is the code that decided on the
+    rerank, `und` where none was looked for or query and passages differ.
+    """
+
+    query: str
+    hits: list[Hit]
+    answerable: bool | None
+    rerank: RerankReport
+    language: str
+    timings_ms: dict[str, float]
+    models: dict[str, str]
+    generation: str
+    documents: int
+    warnings: list[str]

@@ -1,0 +1,151 @@
+"""Stage two: the final order of the candidates, and how sure each is."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from service.confidence.calibration import Ordering
+from service.confidence.fusion import fuse
+from service.confidence.judge import Judge
+from service.errors import DeadlineError, ModelError, UnprocessableTextError
+from service.pipeline.gate import Deadline, OwnerThread
+from service.pipeline.query import RerankReport
+from service.pipeline.retriever import Found
+from service.protocols import Reranker
+from service.text.language import search_language
+from service.text.normalizer import clean
+from service.text.passage import passage_input
+from service.types import PairScore, RerankStatus
+
+log = logging.getLogger(__name__)
+
+RERANK_SLICE = 20
+"""Candidates scored between two looks at the clock; the next request's slice may come between."""
+
+LANGUAGE_SAMPLE = 5
+"""Best candidates whose language is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A candidate in the final order. `score` is what ordered it."""
+
+    candidate: Found
+    score: float
+    pair: PairScore | None
+    probability: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All candidates, best first, and what became of the rerank. `order` names the score."""
+
+    rows: list[Ranked]
+    report: RerankReport
+    order: str = "retrieval_score"
+    language: str = "und"
+
+
+class SecondStage:
+    """Orders candidates: by the reranker's share where it helps, else by the cosine."""
+
+    def __init__(self, reranker: Reranker | None, judge: Judge) -> None:
+        self.reranker, self.judge = reranker, judge
+        self._thread = OwnerThread("reranker")
+
+    def close(self) -> None:
+        """Stop the model's thread; waits for the work that runs."""
+        self._thread.close()
+
+    def unranked(self, found: Sequence[Found]) -> Ranking:
+        """Stage one's order, uncalibrated: what `rerank: false` asks for."""
+        rows = _rows(found, [c.score for c in found], [None] * len(found), None)
+        report = RerankReport("skipped", 0, 0, "the request said rerank: false")
+        return Ranking(rows, report)
+
+    async def rank(self, query: str, found: Sequence[Found], deadline: Deadline) -> Ranking:
+        """The final order for a normalised query. Never raises for a reranker that fails."""
+        if not found:
+            return Ranking([], RerankReport("complete", 0, 0))
+        sample = [clean(c.passage.text) for c in found[:LANGUAGE_SAMPLE]]
+        language = search_language(query, sample)
+        ranking = await self._rank(query, found, deadline, language)
+        return replace(ranking, language=language)
+
+    async def _rank(
+        self, query: str, found: Sequence[Found], deadline: Deadline, language: str
+    ) -> Ranking:
+        if self.reranker is None:
+            return self._by_cosine(found, "skipped", "this server has no reranker")
+        weight = self.judge.rerank_weight(language)
+        if weight == 0.0:
+            return self._by_cosine(found, "skipped", _no_gain(language))
+        try:
+            scores = await self._score(self.reranker, query, found, deadline)
+        except UnprocessableTextError:
+            return self._by_cosine(found, "skipped", "the query fills the reranker's whole window")
+        except ModelError:
+            log.exception("the reranker failed")
+            return self._by_cosine(found, "failed", "the reranker failed; stage one's order stands")
+        if not scores:
+            return self._by_cosine(found, "partial", "the time ran out before the rerank")
+        return self._by_both(found, scores, weight, language)
+
+    async def _score(
+        self, reranker: Reranker, query: str, found: Sequence[Found], deadline: Deadline
+    ) -> list[PairScore]:
+        """Scores of the first candidates: all of them, or as many as the deadline allows."""
+        pairs = [(query, clean(passage_input(c.passage.title, c.passage.text))) for c in found]
+        scores: list[PairScore] = []
+        for start in range(0, len(pairs), RERANK_SLICE):
+            part = pairs[start : start + RERANK_SLICE]
+            try:
+                scores += await self._thread.run(deadline, partial(reranker.score, part))
+            except DeadlineError:
+                break
+        return scores
+
+    def _by_cosine(self, found: Sequence[Found], status: RerankStatus, reason: str) -> Ranking:
+        scores = [c.score for c in found]
+        probabilities = self.judge.probabilities(scores, "retrieval")
+        rows = _rows(found, scores, [None] * len(found), probabilities)
+        return Ranking(rows, RerankReport(status, len(found), 0, reason))
+
+    def _by_both(
+        self, found: Sequence[Found], scores: Sequence[PairScore], weight: float, language: str
+    ) -> Ranking:
+        """Scored candidates by their fused score, then the others in stage one's order."""
+        scored, rest = found[: len(scores)], found[len(scores) :]
+        fused = fuse([c.score for c in scored], [s.logit for s in scores], weight).tolist()
+        ordering: Ordering = "rerank" if weight >= 1.0 else "fused"
+        probabilities = self.judge.probabilities(fused, ordering, language)
+        rows = _rows(scored, fused, scores, probabilities)
+        rows += _rows(rest, [c.score for c in rest], [None] * len(rest), None)
+        order = "rerank_score" if weight >= 1.0 else f"fused (rerank_score {weight:g})"
+        reason = "the time ran out; the rest follows in stage one's order" if rest else None
+        status: RerankStatus = "partial" if rest else "complete"
+        return Ranking(rows, RerankReport(status, len(found), len(scores), reason), order)
+
+
+def _no_gain(language: str) -> str:
+    if language == "und":
+        return "query and passages are in different languages"
+    return f"the reranker has shown no gain for this language ({language})"
+
+
+def _rows(
+    found: Sequence[Found],
+    scores: Sequence[float],
+    pairs: Sequence[PairScore | None],
+    probabilities: Sequence[float] | None,
+) -> list[Ranked]:
+    """Rows in the order (-score, document id, passage id)."""
+    known = probabilities if probabilities is not None else [None] * len(found)
+    rows = [Ranked(*row) for row in zip(found, scores, pairs, known, strict=True)]
+    return sorted(rows, key=_order)
+
+
+def _order(row: Ranked) -> tuple[float, str, int]:
+    passage = row.candidate.passage
+    return -row.score, passage.document_id, passage.id

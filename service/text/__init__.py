@@ -1,0 +1,1 @@
+"""Stage 1: texts are cleaned, and long documents are cut into passages."""

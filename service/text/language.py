@@ -1,0 +1,45 @@
+"""Which language a search is in, from its query and what stage one found for it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+SURE = 0.5
+"""Probability below which a query is too short to tell its language."""
+
+_SAMPLE_CHARS = 300
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415 - loads a model
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def load() -> None:
+    """Read the language model now (about a second), not at the first search."""
+    _identifier()
+
+
+def identify(text: str) -> tuple[str, float]:
+    """ISO 639 code of the likeliest language and its probability (py3langid)."""
+    language, probability = _identifier().classify(text[:_SAMPLE_CHARS])
+    return str(language), float(probability)
+
+
+def search_language(query: str, passages: Sequence[str]) -> str:
+    """The language that query and passages share, or `und` where they differ.
+
+    A query of one or two words rarely shows its language, so below `SURE` the most frequent
+    language of the passages speaks for both.
+    """
+    query_language, probability = identify(query)
+    found = Counter(identify(passage)[0] for passage in passages)
+    if not found:
+        return query_language
+    passage_language = min(found, key=lambda code: (-found[code], code))
+    if probability < SURE or query_language == passage_language:
+        return passage_language
+    return "und"

@@ -1,0 +1,167 @@
+"""One cleaning for queries and passages, so that both sides of the search see text alike.
+
+Vectors depend on it: whatever changes the result for any text needs a new `NORMALIZER_VERSION`.
+"""
+
+import unicodedata
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import regex
+
+from service.errors import UnprocessableTextError
+
+NORMALIZER_VERSION = 1
+
+TYPED_PREFIXES = ("query:", "passage:")
+
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
+# Format characters that mean nothing to search. Left alone are those that are visible or spell a
+# word: Arabic number signs, the Mongolian vowel separator, hieroglyph joiners.
+_NOISE = [
+    0x00AD,  # soft hyphen
+    0x061C,  # Arabic letter mark
+    0x200B,  # zero width space
+    *(0x200E, 0x200F),  # directional marks
+    *range(0x202A, 0x202F),  # directional embeddings and overrides
+    *range(0x2060, 0x2070),  # word joiner, invisible operators, isolates, deprecated controls
+    0xFEFF,  # byte order mark
+    *range(0xFFF9, 0xFFFC),  # interlinear annotation
+    0xE0001,  # language tag
+]
+# The only characters whose decomposition begins with a mark; taken apart here so that
+# `_sort_long_mark_runs` sees every mark. NFC does not compose them again.
+_MARK_PAIRS = {c: unicodedata.normalize("NFD", chr(c)) for c in (0x0344, 0x0F73, 0x0F75, 0x0F81)}
+_TABLE: dict[int, str | None] = {
+    **{c: " " if chr(c).isspace() else None for c in _CONTROLS},
+    **dict.fromkeys(_NOISE),
+    **_MARK_PAIRS,
+}
+
+_SURROGATE = regex.compile(r"[\uD800-\uDFFF]")
+_WHITE_SPACE = regex.compile(r"\s+")
+_LONG_MARK_RUN = regex.compile(r"\p{M}{32,}+")
+
+# Scripts whose letters change shape or spelling at a joiner: Arabic and its kin, the Indic family
+# from Devanagari to Tibetan and Khmer, Mongolian, and theirs in the higher planes. Thai and Lao,
+# the gap at 0E00-0EFF, know no joiners.
+_JOINING_BLOCKS = (
+    r"\u0600-\u0DFF\u0F00-\u109F\u1700-\u18AF\u1900-\u1C4F\u1CD0-\u1CFF\uA800-\uABFF"
+    r"\uFB50-\uFDFF\uFE70-\uFEFE\U00010A00-\U00011FFF\U0001E900-\U0001E95F"
+)
+# Every mark counts, of any script: canonical ordering may change which one stands at the joiner.
+_JOINABLE = rf"[[[{_JOINING_BLOCKS}]&&[\p{{L}}\p{{N}}]]\p{{M}}]"
+_EMOJI = r"\p{Extended_Pictographic}"
+_EMOJI_END = rf"[{_EMOJI}\p{{Emoji_Modifier}}\uFE0F\U000E007F]"
+_JOINER = regex.compile(
+    rf"(?<={_JOINABLE})([\u200C\u200D])[\u200C\u200D]*+(?={_JOINABLE})"
+    rf"|(?<={_EMOJI_END})(\u200D)[\u200C\u200D]*+(?={_EMOJI})"
+    r"|[\u200C\u200D]++",
+    regex.V1,
+)
+# Tag characters spell the flag of a region after a flag emoji, and are noise elsewhere.
+_EMOJI_TAGS = regex.compile(
+    rf"(?<=[{_EMOJI}\p{{Emoji_Modifier}}\uFE0F])([\U000E0020-\U000E007F]++)"
+    r"|[\U000E0020-\U000E007F]++",
+    regex.V1,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Normalized:
+    """A cleaned text without prefix; `removed_prefix` is the first one typed, in lower case."""
+
+    text: str
+    removed_prefix: str | None
+
+
+def clean(text: str, *, field: str | None = None) -> str:
+    """NFC, without control characters and zero-width noise, white space folded and trimmed.
+
+    Letters, digits and combining marks of every script stay, and so do variation selectors. A
+    joiner (U+200C, U+200D) stays where it stands between two characters that it can join: letters
+    and marks of the Arabic, Indic and related scripts, or emoji. Cleaning twice changes nothing.
+
+    Raises `UnprocessableTextError` for a lone surrogate, naming `field`.
+    """
+    if _SURROGATE.search(text):
+        raise UnprocessableTextError(
+            f"{field or 'text'} is not valid Unicode: it holds a lone surrogate", field
+        )
+    text = text.translate(_TABLE)
+    text = _EMOJI_TAGS.sub(r"\1", text)
+    # A joiner that goes may let a letter compose with a mark behind it, which changes what the
+    # next joiner stands by. No letter composes more than a few times, so this ends soon.
+    while (joined := _nfc(_JOINER.sub(r"\1\2", text))) != text:
+        text = joined
+    folded: str = _WHITE_SPACE.sub(" ", text)
+    return folded.strip()
+
+
+def normalize(
+    text: str, *, max_chars: int, prefixes: Collection[str] = (), field: str = "query"
+) -> Normalized:
+    """Clean a query or passage and take away the prefixes that its author typed.
+
+    `query:` and `passage:` are recognised, and the model's own `prefixes`: in any case, in
+    full-width letters, with spaces before the colon, and when repeated. A prefix that ends in a
+    letter or digit is not looked for, as it cannot be told from the text. The encoder adds the one
+    prefix that the model sees.
+
+    Raises `UnprocessableTextError` for `field` when nothing, or more than `max_chars` characters,
+    is left, or for a lone surrogate.
+    """
+    cleaned = clean(text, field=field)
+    pattern = _prefix_pattern(tuple(sorted(prefixes)))
+    removed, start = None, 0
+    while match := pattern.match(cleaned, start):
+        removed = removed or _canonical(match[0])
+        start = match.end()
+    result = cleaned[start:]
+    if not 1 <= len(result) <= max_chars:
+        raise UnprocessableTextError(
+            f"{field} must have 1 to {max_chars} characters after cleaning; it has {len(result)}",
+            field,
+        )
+    return Normalized(result, removed)
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", _LONG_MARK_RUN.sub(_sort_long_mark_runs, text))
+
+
+def _sort_long_mark_runs(match: "regex.Match[str]") -> str:
+    """Canonical ordering by a proper sort: the interpreter's own takes quadratic time."""
+    group, keyed = 0, []
+    for mark in match[0]:
+        order = unicodedata.combining(mark)
+        # A mark of class 0 stays where it is and nothing passes it.
+        group += order == 0
+        keyed.append((group, order, mark))
+        group += order == 0
+    keyed.sort(key=lambda entry: entry[:2])
+    return "".join(mark for _, _, mark in keyed)
+
+
+@lru_cache(maxsize=64)
+def _prefix_pattern(prefixes: tuple[str, ...]) -> "regex.Pattern[str]":
+    known = {clean(prefix) for prefix in (*TYPED_PREFIXES, *prefixes)}
+    wanted = sorted((p for p in known if p and not p[-1].isalnum()), key=len, reverse=True)
+    alternatives = ("".join(_spellings(prefix)) for prefix in wanted)
+    return regex.compile(f"(?:{'|'.join(alternatives)}) ?", regex.IGNORECASE)
+
+
+def _spellings(prefix: str) -> Iterator[str]:
+    for character in prefix:
+        if character == ":":
+            yield "(?: ?[:：])"
+        elif "!" <= character <= "~":
+            full_width = chr(ord(character) + 0xFEE0)
+            yield f"[{regex.escape(character)}{full_width}]"
+        else:
+            yield regex.escape(character, literal_spaces=True)
+
+
+def _canonical(typed: str) -> str:
+    return unicodedata.normalize("NFKC", typed).lower().replace(" :", ":").strip()

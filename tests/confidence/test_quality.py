@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from service.confidence.quality import brier_score, expected_calibration_error, words
+from service.confidence.words import Thresholds
+
+
+def test_probabilities_that_hold_have_no_calibration_error() -> None:
+    probabilities = [0.25] * 4 + [0.75] * 4
+    labels = [1, 0, 0, 0, 1, 1, 1, 0]
+    assert expected_calibration_error(probabilities, labels) == pytest.approx(0.0)
+
+
+def test_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
+    # Three at 0.9 of which one holds, one at 0.1 that does not.
+    error = expected_calibration_error([0.9, 0.9, 0.9, 0.1], [1, 0, 0, 0])
+    assert error == pytest.approx((3 * abs(0.9 - 1 / 3) + 1 * 0.1) / 4)
+
+
+def test_probability_one_falls_into_the_last_bin() -> None:
+    assert expected_calibration_error([1.0, 1.0], [1, 1]) == 0.0
+
+
+def test_brier_score_is_the_mean_squared_difference() -> None:
+    assert brier_score([0.8, 0.3], [1, 0]) == pytest.approx((0.04 + 0.09) / 2)
+
+
+def test_nothing_to_measure_is_no_error() -> None:
+    assert expected_calibration_error([], []) == 0.0
+    assert brier_score([], []) == 0.0
+
+
+def test_words_report_precision_with_its_interval() -> None:
+    report = words([0.95, 0.9, 0.6, 0.1], [True, False, True, False], Thresholds())
+    assert report["high"]["n"] == 2
+    assert report["high"]["precision"] == 0.5
+    assert report["medium"] == pytest.approx({"n": 1, "precision": 1.0, "low": 0.2065, "high": 1.0}, abs=1e-4)
+    assert report["low"]["precision"] == 0.0
+
+
+def test_a_word_without_hits_has_no_precision() -> None:
+    assert words([0.1], [False], Thresholds())["high"] == {
+        "n": 0,
+        "precision": None,
+        "low": None,
+        "high": None,
+    }
+
+
+def test_wilson_interval_agrees_with_a_published_example() -> None:
+    # 81 of 263: 0.2553 to 0.3662 (Newcombe, Statistics in Medicine 1998, method 3).
+    report = words([0.9] * 263, [True] * 81 + [False] * 182, Thresholds())["high"]
+    assert np.round([report["low"], report["high"]], 4).tolist() == [0.2553, 0.3662]

@@ -1,0 +1,64 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service import config_docs
+from service.settings import Settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def test_the_page_is_what_the_settings_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == config_docs.markdown(), "run `make docs`"
+
+
+def test_every_setting_has_one_row_with_a_description() -> None:
+    rows = [line for line in config_docs.markdown().splitlines() if line.startswith("| `")]
+    assert len(rows) == len(Settings.model_fields)
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        assert len(cells) == 5
+        assert all(cells)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_variable_of_the_page_sets_its_setting(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in os.environ:
+        if variable.startswith(("SECONDPASS_", "HF_")):
+            monkeypatch.delenv(variable)
+    for variable in config_docs.environment_variables(name, Settings.model_fields[name]):
+        with monkeypatch.context() as patch:
+            before = getattr(Settings(), name)
+            patch.setenv(variable, another_value(name, before))
+            assert getattr(Settings(), name) != before
+
+
+def another_value(name: str, value: object) -> str:
+    """A value within the limits that is not the default, as the environment would carry it."""
+    named = {"log_level": "debug", "api_key_hashes": "0" * 64, "confidence_high": "0.9"}
+    if name in named:
+        return named[name]
+    if isinstance(value, bool):
+        return "true"
+    if isinstance(value, int):
+        return str(value + 1)
+    return "0.25"
+
+
+def test_limits_and_defaults_are_shown() -> None:
+    page = config_docs.markdown()
+    assert "| `SECONDPASS_PORT` | `--port` | `8000` | from 0 to 65,535 |" in page
+    assert "| `SECONDPASS_CACHE_DIR` | `--cache-dir` | `~/.cache/secondpass` | a path |" in page
+    assert "`SECONDPASS_HUB_OFFLINE` or `HF_HUB_OFFLINE` | `--hub-offline` | `false` |" in page
+    assert "| `info` | `debug`, `info`, `warning`, `error` |" in page
+
+
+def test_the_module_writes_the_page(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    subprocess.run([sys.executable, "-m", "service.config_docs", str(path)], check=True)
+    assert path.read_text(encoding="utf-8") == config_docs.markdown()

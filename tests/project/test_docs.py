@@ -1,0 +1,52 @@
+"""The pages say nothing that the project does not have."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service import config_docs
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+NAMES_OF_PAGES = [str(page.relative_to(ROOT)) for page in PAGES]
+OWN_VARIABLES = {"SECONDPASS_DEMO"}
+"""Variables of the container's entry script, which are no settings."""
+
+
+@pytest.mark.parametrize("name", NAMES_OF_PAGES)
+def test_links_within_the_project_lead_somewhere(name: str) -> None:
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), f"{name} links to {target}"
+
+
+@pytest.mark.parametrize("name", NAMES_OF_PAGES)
+def test_commands_of_make_exist(name: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = (ROOT / name).read_text(encoding="utf-8")
+    code = re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", text, re.MULTILINE)
+    assert {first or second for first, second in code} <= targets
+
+
+@pytest.mark.parametrize(
+    "name", [*NAMES_OF_PAGES, "Dockerfile", "docker-compose.yml", "Makefile", "scripts/setup.sh"]
+)
+def test_variables_that_are_named_exist(name: str) -> None:
+    known = OWN_VARIABLES.union(
+        *(
+            config_docs.environment_variables(setting, field)
+            for setting, field in Settings.model_fields.items()
+        )
+    )
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert set(re.findall(r"\bSECONDPASS_[A-Z_]*[A-Z]\b", text)) <= known
+
+
+def test_the_changelog_has_a_place_for_the_next_change() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(
+        r"^## \[Unreleased\]\n\n### (Added|Changed|Fixed|Removed)$", text, re.MULTILINE
+    )

@@ -1,0 +1,282 @@
+"""`make setup` and `make serve`: what they say when something is missing, when they do nothing.
+
+The environment's programs are stand-ins here; a fresh clone and `make docker-check` run real ones.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COPIED = ["Makefile", "scripts", "pyproject.toml", "constraints.txt"]
+TOOLS = [
+    "awk", "bash", "cat", "cksum", "compgen", "df", "dirname", "grep", "make", "mkdir", "rm", "sed",
+    "sh", "tail",
+]  # fmt: skip
+
+PIP = r"""#!/bin/sh
+# The environment's Python, of which only pip is asked.
+echo "$*" >>"$CALLS"
+case "$*" in
+*--version*) exit 0 ;;
+*install*)
+    [ -z "${PIP_SAYS:-}" ] && exit 0
+    echo "$PIP_SAYS" >.venv/setup.log
+    exit 1 ;;
+esac
+"""
+PIP_CHECK = "-m pip --version"
+COMMAND = '#!/bin/sh\necho "secondpass $*" >>"$CALLS"\nexit "${COMMAND_ENDS:-0}"\n'
+
+
+def program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+
+
+class Checkout:
+    """A clone whose environment is made of stand-ins, in a folder with a space in its name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "a clone"
+        self.calls = folder / "calls"
+        self.bin = folder / "bin"
+        self.cache = folder / "cache"
+        self.cache.mkdir()
+        self.bin.mkdir()
+        for tool in TOOLS:
+            if found := shutil.which(tool):
+                (self.bin / tool).symlink_to(found)
+        self.folder.mkdir()
+        for name in COPIED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, self.folder / name)
+        models = self.folder / "service" / "models"
+        models.mkdir(parents=True)
+        (models / "registry.py").write_text("# the models\n")
+        program(self.folder / ".venv" / "bin" / "python", PIP)
+        self.torch = self.folder / ".venv" / "lib" / "python3.11" / "site-packages" / "torch"
+        self.torch.mkdir(parents=True)
+        program(self.folder / ".venv" / "bin" / "secondpass", COMMAND)
+
+    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        self.calls.write_text("")
+        environment = {
+            "PATH": str(self.bin),
+            "HOME": str(self.folder),
+            "CALLS": str(self.calls),
+            "SECONDPASS_CACHE_DIR": str(self.cache),
+            "PYTHON": sys.executable,
+        } | environment
+        return subprocess.run(
+            ["make", *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def called(self) -> list[str]:
+        """What was installed and which commands ran, in order."""
+        lines = self.calls.read_text().splitlines()
+        return ["install" if " install " in line else line for line in lines if line != PIP_CHECK]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_setup_installs_and_prepares_once(checkout: Checkout) -> None:
+    first = checkout.make("setup")
+    assert first.returncode == 0, first.stderr
+    assert checkout.called() == ["install", "secondpass models prepare"]
+    assert "-c constraints.txt -e .[dev]" in checkout.calls.read_text()
+    second = checkout.make("setup")
+    assert (second.returncode, checkout.called()) == (0, [])
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "Makefile"])
+def test_a_changed_file_installs_again(checkout: Checkout, name: str) -> None:
+    checkout.make("setup")
+    with (checkout.folder / name).open("a") as file:
+        file.write("# changed\n")
+    checkout.make("setup")
+    assert "install" in checkout.called()
+
+
+@pytest.mark.parametrize("change", ["registry", "cache gone", "other encoder"])
+def test_models_are_prepared_again_when_they_may_differ(checkout: Checkout, change: str) -> None:
+    checkout.make("setup")
+    environment = {}
+    if change == "registry":
+        (checkout.folder / "service" / "models" / "registry.py").write_text("# others\n")
+    elif change == "cache gone":
+        checkout.cache.rmdir()
+    else:
+        environment["SECONDPASS_ENCODER"] = "another"
+    checkout.make("setup", **environment)
+    assert checkout.called() == ["secondpass models prepare"]
+
+
+def test_an_install_that_failed_is_taken_up_again(checkout: Checkout) -> None:
+    assert checkout.make("setup", PIP_SAYS="killed").returncode != 0
+    assert checkout.called() == ["install"]
+    assert checkout.make("setup").returncode == 0
+    assert checkout.called() == ["install", "secondpass models prepare"]
+
+
+def test_models_that_failed_are_taken_up_again_without_an_install(checkout: Checkout) -> None:
+    failed = checkout.make("setup", COMMAND_ENDS="1")
+    assert failed.returncode != 0
+    assert "the models could not be prepared" in failed.stderr
+    assert checkout.make("setup").returncode == 0
+    assert checkout.called() == ["secondpass models prepare"]
+
+
+def test_the_cache_folder_that_setup_assumes_is_the_default_of_the_settings() -> None:
+    script = (ROOT / "scripts" / "setup.sh").read_text()
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert "${SECONDPASS_CACHE_DIR:-$HOME/.cache/secondpass}" in script
+    assert "`SECONDPASS_CACHE_DIR` | `--cache-dir` | `~/.cache/secondpass`" in page
+
+
+@pytest.mark.parametrize(
+    ("pip_says", "explained"),
+    [
+        ("error: [Errno 2] No such file or directory: 'gcc'", "needs a C compiler"),
+        ("error: command '/usr/bin/x86_64-linux-gnu-gcc' failed with exit code 1", "C compiler"),
+        ("ERROR: Could not install packages: [Errno 28] No space left on device", "disk is full"),
+        ("ERROR: No matching distribution found for faiss-cpu==1.15.1", "not have that version"),
+        ("HTTPSConnectionPool: Max retries exceeded\nNo matching distribution", "did not answer"),
+    ],
+)
+def test_what_pip_says_is_put_in_plain_words(
+    checkout: Checkout, pip_says: str, explained: str
+) -> None:
+    done = checkout.make("setup", PIP_SAYS=pip_says)
+    assert done.returncode != 0
+    assert explained in done.stderr
+
+
+def test_no_python_is_said(checkout: Checkout) -> None:
+    done = checkout.make("setup", PYTHON="")
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed, and none was found" in done.stderr
+    assert checkout.called() == []
+
+
+def test_an_old_python_is_said(checkout: Checkout) -> None:
+    program(
+        checkout.bin / "python3", '#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1'
+    )
+    done = checkout.make("setup", PYTHON="")
+    assert "none was found (Python 3.9.2)" in done.stderr
+    assert "older than Python 3.11" in checkout.make("setup", PYTHON="python3").stderr
+
+
+def test_a_newer_python_beside_an_old_one_is_found(checkout: Checkout) -> None:
+    program(checkout.bin / "python3", "#!/bin/sh\nexit 1")
+    (checkout.bin / "python3.11").symlink_to(sys.executable)
+    assert checkout.make("setup", PYTHON="").returncode == 0
+
+
+def test_a_python_without_venv_is_said(checkout: Checkout) -> None:
+    shutil.rmtree(checkout.folder / ".venv")
+    bare = '#!/bin/sh\ncase "$*" in *ensurepip*) exit 1 ;; esac'
+    program(checkout.bin / "python3", bare)
+    done = checkout.make("setup", PYTHON="")
+    assert done.returncode != 0
+    assert "sudo apt install python3-venv" in done.stderr
+
+
+def test_a_full_disk_is_said_before_the_download(checkout: Checkout) -> None:
+    checkout.torch.rmdir()
+    (checkout.bin / "df").unlink()
+    program(checkout.bin / "df", "#!/bin/sh\necho; echo disk 5000000 4900000 102400 98% /")
+    done = checkout.make("setup")
+    assert done.returncode != 0
+    assert "has 100 MB free" in done.stderr
+    assert checkout.called() == []
+
+
+def test_serve_brings_the_demo_corpus_and_then_serves(checkout: Checkout) -> None:
+    done = checkout.make("serve", "HOST=127.0.0.2", "PORT=0", "DATA_DIR=my data")
+    assert done.returncode == 0, done.stderr
+    assert checkout.called()[-2:] == [
+        "secondpass demo --if-empty --data-dir my data",
+        "secondpass serve --host 127.0.0.2 --port 0 --data-dir my data",
+    ]
+
+
+def test_serve_takes_port_and_folder_from_the_environment_but_not_the_host(
+    checkout: Checkout,
+) -> None:
+    done = checkout.make("serve", HOST="my-machine", PORT="0", SECONDPASS_DATA_DIR="there")
+    assert checkout.called()[-1] == "secondpass serve --host 127.0.0.1 --port 0 --data-dir there"
+    assert "make serve HOST=my-machine" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["PORT=70000"], "PORT=70000 is not a port"),
+        (["PORT=http"], "PORT=http is not a port"),
+        (["PORT=0", "HOST=nowhere.invalid"], "HOST=nowhere.invalid is not an address"),
+        (["PORT=0", "HOST=192.0.2.1"], "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_a_place_to_listen_that_cannot_be_is_said_before_the_install(
+    checkout: Checkout, arguments: list[str], said: str
+) -> None:
+    done = checkout.make("serve", *arguments)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert checkout.called() == []
+
+
+def test_a_taken_port_is_said_before_the_install(checkout: Checkout, taken_port: int) -> None:
+    done = checkout.make("serve", f"PORT={taken_port}")
+    assert done.returncode != 0
+    assert f"port {taken_port} on 127.0.0.1 is taken" in done.stderr
+    assert f"make serve PORT={taken_port + 1}" in done.stderr
+    assert checkout.called() == []
+
+
+def test_help_names_every_target() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    phony = next(
+        line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY:")
+    )
+    for target in phony.split()[1:]:
+        assert f"make {target}" in done.stdout
+
+
+def test_the_check_of_a_change_is_make_test() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "exec make test" in script.read_text()
+
+
+def test_make_test_runs_every_check() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for command in ["ruff format --check", "ruff check", "mypy", "lint-imports", "pytest --cov"]:
+        assert command in done.stdout
