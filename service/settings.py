@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     )
     reranker: str = Field(
         "minilm-l6-v0",
-        description="Cross-encoder: a registry name, a folder or a hub name; `none` for stage one alone.",
+        description="Cross-encoder: a registry name, a folder or a hub name; or `none`.",
     )
     cache_dir: Path = Field(
         default_factory=_default_cache_dir,
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     )
 
     max_query_chars: int = Field(
-        2000, ge=1, le=100_000, description="Longest query, in characters after cleaning."
+        4000, ge=1, le=100_000, description="Longest query, in characters after cleaning."
     )
     max_document_chars: int = Field(
         1_000_000, ge=1, description="Longest document text, in characters."

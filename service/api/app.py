@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from service import __version__
 from service.api import errors
-from service.api.middleware import RequestContext
+from service.api.middleware import BodyLimit, RequestContext
 from service.api.routes import operations, search
 from service.api.schemas import ErrorBody
 from service.api.state import ServerState
@@ -66,10 +66,11 @@ def create_app(
         description=DESCRIPTION,
         lifespan=lifespan,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        max_body_size=settings.max_body_bytes,
         redoc_url=None,
     )
     app.state.server = state
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, metrics=state.metrics)
     errors.install(app)
     responses = {status: {"model": ErrorBody, **about} for status, about in _ERRORS.items()}

@@ -109,6 +109,10 @@ def _field(location: Sequence[str | int], kind: str) -> str:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError("registered for HTTPException")
+    if error.status_code == 400:
+        # FastAPI's answer to a body that is not UTF-8 or nested too deeply: broken JSON as well.
+        broken = [ErrorDetail(field="body", message="the body is not valid JSON in UTF-8")]
+        return error_response(422, "the request is not valid: body", request_id(request), broken)
     headers = dict(error.headers) if error.headers else None
     return error_response(
         error.status_code, str(error.detail), request_id(request), headers=headers

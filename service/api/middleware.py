@@ -1,4 +1,4 @@
-"""What happens around every request: an id, a status count, a log line without any content."""
+"""What happens around every request: an id, a limit, a count, a log line without any content."""
 
 import logging
 import re
@@ -6,6 +6,7 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import INTERNAL_MESSAGE, error_response
@@ -55,6 +56,40 @@ class RequestContext:
             log.info(
                 "%s %s %d %.1f ms %s", scope["method"], path, status, seconds * 1000, request_id
             )
+
+
+class BodyLimit:
+    """Refuses bodies above `max_bytes`, with the envelope (the framework's own limit has none).
+
+    By their declared length before anything is read, and by what arrives where none is declared.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app, self.max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > self.max_bytes:
+            response = error_response(413, self._message(), scope["state"]["request_id"])
+            await response(scope, receive, send)
+            return
+        arrived = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal arrived
+            message = await receive()
+            arrived += len(message.get("body", b""))
+            if arrived > self.max_bytes:
+                raise HTTPException(413, self._message())
+            return message
+
+        await self.app(scope, receive_within_limit, send)
+
+    def _message(self) -> str:
+        return f"the body must have at most {self.max_bytes} bytes"
 
 
 def _route_path(scope: Scope) -> str:

@@ -33,7 +33,7 @@ class SearchRequest(BaseModel):
 
     query: str = Field(
         description=(
-            "What is sought, in any language; 1 to 2,000 characters after cleaning (the server's "
+            "What is sought, in any language; 1 to 4,000 characters after cleaning (the server's "
             "`max_query_chars`). Send it without `query: `: the service adds the prefix."
         ),
         examples=["catch several exceptions in one handler"],

@@ -39,14 +39,18 @@ def evaluate_retrieval(
     settings: Settings,
     queries: QueriesOption = None,
     seed: SeedOption = 0,
+    chunk: Annotated[
+        bool,
+        typer.Option(
+            help="Cut long documents into passages, as the service does. Without, a document is "
+            "one passage that ends with the encoder's window, as in published figures."
+        ),
+    ] = False,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file.")
     ] = None,
 ) -> None:
-    """Stage one beside the reranked order, over the collection's own documents and queries.
-
-    Documents are ingested and searched just as the service does it.
-    """
+    """Stage one beside the reranked order, over the collection's own documents and queries."""
     from service.collection import read_beir  # noqa: PLC0415
     from service.confidence.words import Thresholds  # noqa: PLC0415
     from service.evaluation.report import collection_report, markdown  # noqa: PLC0415
@@ -57,12 +61,15 @@ def evaluate_retrieval(
     for path in collection:
         labelled = read_beir(path)
         chosen = sample(labelled.qrels, queries, seed)
-        with _searching(settings, path) as ask, progress(labelled.name, len(chosen)) as advance:
+        with (
+            _searching(settings, path, chunk) as ask,
+            progress(labelled.name, len(chosen)) as advance,
+        ):
             runs = ask_all({q: labelled.queries[q] for q in chosen}, ask, advance)
         reports[labelled.name] = collection_report(runs, labelled.qrels, thresholds)
     typer.echo(markdown(reports), nl=False)
     if json_path is not None:
-        written = {"settings": _shown(settings), "collections": reports}
+        written = {"settings": {**_shown(settings), "chunk": chunk}, "collections": reports}
         json_path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
 
@@ -76,6 +83,10 @@ def calibrate(
         int | None, typer.Option(min=1, help="Of these, so many are reranked (it is slow).")
     ] = None,
     seed: SeedOption = 0,
+    weights_from: Annotated[
+        list[Path] | None,
+        typer.Option(help="BEIR folder that has a say in the shares only, not in the curves."),
+    ] = None,
 ) -> None:
     """Fit, on labelled data, how much the reranker counts per language and what scores mean."""
     from service.collection import read_beir  # noqa: PLC0415
@@ -87,28 +98,30 @@ def calibrate(
     )
     from service.evaluation.run import sample  # noqa: PLC0415
 
-    # Any share makes the reranker score every language; the shares are fitted afterwards.
-    forced = settings.model_copy(update={"rerank_weight": 0.5})
-    observed = []
-    for path in collection:
+    def observe(path: Path) -> Labelled:
+        # Any share makes the reranker score every language; the shares are fitted afterwards.
+        forced = settings.model_copy(update={"rerank_weight": 0.5})
         labelled = read_beir(path)
         chosen = sample(labelled.qrels, queries, seed)
         to_rerank = set(sample(chosen, reranked_queries, seed))
         retrieval, reranked = {}, {}
-        with _searching(forced, path) as ask, progress(labelled.name, len(chosen)) as advance:
+        with _searching(forced, path, True) as ask, progress(labelled.name, len(chosen)) as advance:
             for number, query in enumerate(chosen, start=1):
                 retrieval[query] = ask(labelled.queries[query], False)
                 if query in to_rerank:
                     reranked[query] = ask(labelled.queries[query], True)
                 advance(number)
-        observed.append(Labelled(labelled.name, labelled.qrels, retrieval, reranked))
-    trials = try_weights(observed)
+        return Labelled(labelled.name, labelled.qrels, retrieval, reranked)
+
+    observed = [observe(path) for path in collection]
+    for_weights = [observe(path) for path in weights_from or []]
+    trials = try_weights([*observed, *for_weights])
     for trial in trials:
         shown = ", ".join(f"{weight:g}: {ndcg:.4f}" for weight, ndcg in trial.ndcg.items())
         typer.echo(f"{trial.collection} {trial.language} ({trial.queries} queries) {shown}")
     weights = choose_weights(trials)
     curves = fit_curves(observed, weights)
-    _write_artifact(settings, collection, out, name, weights, curves)
+    _write_artifact(settings, [*collection, *(weights_from or [])], out, name, weights, curves)
 
 
 def _write_artifact(
@@ -141,7 +154,7 @@ def _write_artifact(
 
 
 @contextmanager
-def _searching(settings: Settings, collection: Path) -> Iterator[Any]:
+def _searching(settings: Settings, collection: Path, chunked: bool) -> Iterator[Any]:
     """Ingest a collection into a folder of its own and yield a way to ask it.
 
     The folder's name holds the data's hash and the encoder's, under the cache folder, so that the
@@ -153,9 +166,11 @@ def _searching(settings: Settings, collection: Path) -> Iterator[Any]:
     from service.pipeline.query import Query  # noqa: PLC0415
 
     digest = data_sha256(collection)[:12] + "-" + encoder_digest(settings)[:12]
-    folder = settings.cache_dir / "evaluation" / f"{collection.resolve().name}-{digest}"
+    cut = "passages" if chunked else "whole"
+    name = f"{collection.resolve().name}-{cut}-{digest}"
+    folder = settings.cache_dir / "evaluation" / name
     here = settings.model_copy(update={"data_dir": folder})
-    with open_ingestion(here) as ingestion, progress("ingest", None) as advance:
+    with open_ingestion(here, chunked=chunked) as ingestion, progress("ingest", None) as advance:
         rows = read_documents(collection, max_chars=settings.max_document_chars)
         report = ingestion.ingestor.ingest(rows, lambda report: advance(report.rows))
         if report.refused:

@@ -13,7 +13,19 @@ _FIELD_FACTOR = 10
 """A field that is longer than a text may be, but not by more, is read whole and refused alone."""
 
 
-def check_header(path: Path) -> list[str]:
+def read_csv(path: Path, max_chars: int) -> Iterator[Row]:
+    """One row a record; columns beside those above are metadata, as strings.
+
+    A column without a name is left out. A refused record is named by the line that it begins on.
+    Raises `InvalidInputError` at once for a header that names no `id` or no `text`.
+    """
+    names = _header(path)
+    # The limit is one for the whole process: it may be raised here, never lowered.
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_FACTOR * max_chars))
+    return _records(path, names, max_chars)
+
+
+def _header(path: Path) -> list[str]:
     """The columns' names. Raises `InvalidInputError` where they cannot be told or used."""
     where = f"{shown(path)}, line 1"
     try:
@@ -35,14 +47,7 @@ def check_header(path: Path) -> list[str]:
     return names
 
 
-def read_csv(path: Path, max_chars: int) -> Iterator[Row]:
-    """One row a record; columns beside those above are metadata, as strings.
-
-    A column without a name is left out. A refused record is named by the line that it begins on.
-    """
-    names = check_header(path)
-    # The limit is one for the whole process: it may be raised here, never lowered.
-    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_FACTOR * max_chars))
+def _records(path: Path, names: Sequence[str], max_chars: int) -> Iterator[Row]:
     reader = csv.reader(_decoded_lines(path), strict=True)
     next(reader)
     while True:

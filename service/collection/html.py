@@ -3,8 +3,15 @@
 import re
 import warnings
 
-from bs4 import BeautifulSoup, CData, NavigableString, Tag, XMLParsedAsHTMLWarning
-from bs4 import MarkupResemblesLocatorWarning as LocatorWarning
+from bs4 import (
+    BeautifulSoup,
+    CData,
+    MarkupResemblesLocatorWarning,
+    NavigableString,
+    PageElement,
+    Tag,
+    XMLParsedAsHTMLWarning,
+)
 from bs4.exceptions import ParserRejectedMarkup
 
 from service.errors import InvalidInputError
@@ -12,10 +19,11 @@ from service.errors import InvalidInputError
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _DROPPED = frozenset({"script", "style", "template", "noscript", "title"})
 _PARAGRAPHS = frozenset(
-    "address article aside blockquote body details dialog div dl fieldset figure footer form "
-    "h1 h2 h3 h4 h5 h6 header hr html main nav ol p section table ul".split()
+    {"address", "article", "aside", "blockquote", "body", "details", "dialog", "div", "dl"}
+    | {"fieldset", "figure", "footer", "form", "header", "hr", "html", "main", "nav", "ol", "p"}
+    | {"section", "table", "ul", *_HEADINGS}
 )
-_LINES = frozenset("br caption dd dt figcaption legend li option summary tr".split())
+_LINES = frozenset({"br", "caption", "dd", "dt", "figcaption", "legend", "li", "summary", "tr"})
 _CELLS = frozenset({"td", "th"})
 
 _WHITE_SPACE = re.compile(r"\s+")
@@ -30,6 +38,15 @@ class _Lines:
 
     def add(self, text: str) -> None:
         self._open.append(text)
+
+    def border(self, name: str) -> None:
+        """What the beginning or end of an element means."""
+        if name in _PARAGRAPHS:
+            self.end_paragraph()
+        elif name in _LINES:
+            self.end_line()
+        elif name in _CELLS:
+            self.add(" ")
 
     def end_line(self) -> None:
         line = _WHITE_SPACE.sub(" ", "".join(self._open)).strip()
@@ -61,7 +78,7 @@ def read_html(markup: str) -> tuple[str, str]:
     with warnings.catch_warnings():
         # XHTML is welcome, and a page that looks like a file's name is still a page.
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
-        warnings.simplefilter("ignore", LocatorWarning)
+        warnings.simplefilter("ignore", MarkupResemblesLocatorWarning)
         try:
             soup = BeautifulSoup(markup, "html.parser")
         except ParserRejectedMarkup as error:
@@ -81,20 +98,20 @@ def _title(soup: BeautifulSoup) -> str:
 def _text(soup: BeautifulSoup) -> str:
     # A stack of our own: pages may be nested deeper than the interpreter recurses.
     lines = _Lines()
-    stack: list[object] = [soup]
+    stack: list[tuple[PageElement, bool]] = [(soup, False)]
     while stack:
-        node = stack.pop()
-        if callable(node) and not isinstance(node, Tag):
-            node()
-        elif isinstance(node, Tag) and node.name not in _DROPPED:
-            if node.name == "pre":
+        node, leaving = stack.pop()
+        if isinstance(node, Tag):
+            if leaving:
+                lines.border(node.name)
+            elif node.name == "pre":
+                for line_break in node.find_all("br"):
+                    line_break.replace_with("\n")
                 lines.add_preformatted(node.get_text())
-                continue
-            end = _ending(node.name, lines)
-            if end is not None:
-                end()
-                stack.append(end)
-            stack.extend(reversed(node.contents))
-        elif type(node) in (NavigableString, CData):
+            elif node.name not in _DROPPED:
+                lines.border(node.name)
+                stack.append((node, True))
+                stack.extend((child, False) for child in reversed(node.contents))
+        elif type(node) in (NavigableString, CData):  # not a comment, which is a kind of string
             lines.add(str(node))
     return lines.text()

@@ -7,6 +7,7 @@ from typing import Any
 from service.collection.lines import read_json_lines, shown
 from service.collection.rows import (
     Row,
+    check_id,
     check_metadata_name,
     check_metadata_value,
     make_document,
@@ -15,17 +16,11 @@ from service.errors import InvalidInputError
 from service.types import Document, MetadataValue, Refused
 
 
-def read_jsonl(path: Path, max_chars: int) -> Iterator[Row]:
-    """One row a line. Keys beside those above are taken as metadata.
+def read_jsonl(path: Path, max_chars: int) -> Iterator[tuple[int, Row]]:
+    """Each line's number (1-based) with its row. Keys beside those above are taken as metadata.
 
     `_id` is the id where both are there; `id` is then metadata too.
     """
-    for number, row in numbered_documents(path, max_chars):
-        yield row if isinstance(row, Refused) else row
-
-
-def numbered_documents(path: Path, max_chars: int) -> Iterator[tuple[int, Row]]:
-    """The same with the number of each line."""
     for number, row in read_json_lines(path, max_chars):
         if isinstance(row, Refused):
             yield number, row
@@ -41,10 +36,9 @@ def _document(row: dict[str, Any], max_chars: int) -> Document:
     for key in (id_key, "text"):
         if key not in row:
             raise InvalidInputError("is missing", key)
-    title = row.get("title")
-    return make_document(
-        row[id_key], row["text"], "" if title is None else title, _metadata(row, id_key), max_chars
-    )
+    id_ = check_id(row[id_key], id_key)
+    title = "" if row.get("title") is None else row["title"]
+    return make_document(id_, row["text"], title, _metadata(row, id_key), max_chars)
 
 
 def _metadata(row: dict[str, Any], id_key: str) -> dict[str, MetadataValue]:

@@ -151,14 +151,16 @@ class FaissIndex:
         return int(self._index.ntotal) if pool is None else len(pool)
 
     def _nearest_rows(self, vectors: Vectors, k: int, pool: Rows | None) -> list[Rows]:
-        # A graph walks past rows that are not allowed, and where few are it comes back with too
-        # little: with a tenth allowed it found 63 %. Scanning half of the rows is still quick.
+        # Scanning half of the rows is still quick.
         if self.kind == "flat" or 2 * self._available(pool) <= self._index.ntotal:
             return self._exact(vectors, k, pool)
         return self._through_graph(vectors, k, pool)
 
     def _exact(self, vectors: Vectors, k: int, pool: Rows | None) -> list[Rows]:
-        params = None if pool is None else faiss.SearchParameters(sel=faiss.IDSelectorArray(pool))
+        # A list of rows even where it is all of them: without one, FAISS starts its threads for a
+        # single query too, and on a busy machine waiting for them takes longer than the search.
+        rows_to_scan = np.arange(self._index.ntotal) if pool is None else pool
+        params = faiss.SearchParameters(sel=faiss.IDSelectorArray(rows_to_scan))
         fetched = min(self._available(pool), k + _SPARE_ROWS)
         scores, rows = self._rows.search(vectors, fetched, params=params)
         if fetched == self._available(pool):
@@ -175,27 +177,35 @@ class FaissIndex:
         kth = float(np.sort(self._scores(vector, near))[-k])
         if last + self._rounding < kth:
             return near
-        params = None if pool is None else faiss.SearchParameters(sel=self._bitmap(pool))
+        params = None
+        if pool is not None:
+            bits = np.packbits(self._chosen(pool), bitorder="little")
+            params = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
         _, _, rows = self._rows.range_search(vector[None], kth - self._rounding, params=params)
         return np.asarray(rows, np.int64)
 
     def _through_graph(self, vectors: Vectors, k: int, pool: Rows | None) -> list[Rows]:
-        available = self._available(pool)
-        # As many rows in view that are allowed as there would be without a filter.
-        width = max(_SEARCH_WIDTH, 2 * k) * self._index.ntotal // available
-        selector = None if pool is None else self._bitmap(pool)
-        params = faiss.SearchParametersHNSW(efSearch=width, sel=selector)
-        _, rows = self._index.search(vectors, min(available, k), params=params)
+        """Nearest rows of all, of which the allowed ones are kept; an exact search for too few.
+
+        A filter given to the walk itself goes wrong where it goes with the topic: the walk gives up
+        among neighbours that are not allowed. Recall@100 fell to 0.3 in such a case.
+        """
+        total, available = self._index.ntotal, self._available(pool)
+        fetched = min(total, 2 * k * total // available)
+        params = faiss.SearchParametersHNSW(efSearch=max(_SEARCH_WIDTH, fetched))
+        _, rows = self._index.search(vectors, fetched, params=params)
+        chosen = np.ones(total, np.bool_) if pool is None else self._chosen(pool)
+        # FAISS fills up with -1 where the walk led to too few.
+        kept = [near[(near >= 0) & chosen[near]] for near in rows]
         return [
-            # FAISS fills up with -1 where the graph led to too few.
-            found if found.min() >= 0 else self._exact(vector[None], k, pool)[0]
-            for vector, found in zip(vectors, rows, strict=True)
+            near if len(near) >= min(k, available) else self._exact(vector[None], k, pool)[0]
+            for vector, near in zip(vectors, kept, strict=True)
         ]
 
-    def _bitmap(self, pool: Rows) -> Any:
+    def _chosen(self, pool: Rows) -> Mask:
         chosen = np.zeros(self._index.ntotal, np.bool_)
         chosen[pool] = True
-        return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+        return chosen
 
     def _scores(self, vector: NDArray[np.float32], rows: Rows) -> NDArray[np.float64]:
         stored = self._rows.reconstruct_batch(rows).astype(np.float64)

@@ -4,12 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import AddedToken, Regex, Tokenizer
-from tokenizers.models import Unigram as UnigramModel
-from tokenizers.normalizers import NFKC, Replace, Sequence
-from tokenizers.pre_tokenizers import Metaspace
-from tokenizers.processors import TemplateProcessing
 
 from service.models.q4 import Header, Q4Model, Unigram
 
@@ -18,51 +14,94 @@ _FULLWIDTH_TILDE, _STAND_IN = "\uff5e", "\ue000"
 
 
 def write_e5_folder(model: Q4Model, folder: Path) -> None:
-    """Write weights (float32 safetensors), tokenizer and module files into an existing folder."""
-    save_file(dict(model.tensors), folder / "model.safetensors", metadata={"format": "pt"})
-    build_tokenizer(model.unigram).save(str(folder / "tokenizer.json"))
-    for name, content in _json_files(model.header).items():
+    """Write weights (float32 safetensors), tokenizer and module files into an existing folder.
+
+    All but the weights is written here and not by a library, so that the same model has the same
+    hash whatever versions are installed.
+    """
+    hidden = model.header.hidden
+    # BertModel has a pooler; mean pooling never reads it, so zeros stand in for what is not there.
+    pooler = {
+        "pooler.dense.weight": np.zeros((hidden, hidden), np.float32),
+        "pooler.dense.bias": np.zeros(hidden, np.float32),
+    }
+    tensors = {**model.tensors, **pooler}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    files = {"tokenizer.json": tokenizer_json(model.unigram), **_json_files(model.header)}
+    for name, content in files.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def build_tokenizer(unigram: Unigram) -> Tokenizer:
-    """XLM-RoBERTa's tokenizer from its pieces.
+def tokenizer_json(unigram: Unigram) -> dict[str, Any]:
+    """XLM-RoBERTa's tokenizer from its pieces, as the `tokenizers` library reads it.
 
     The file's per-code-point map is NFKC but for white space and controls (`_normalizer`), so the
     standard normalizers stand in for it and also compose what the map leaves apart.
     """
-    tokenizer = Tokenizer(UnigramModel(unigram.pieces, unk_id=unigram.unk, byte_fallback=False))
-    tokenizer.normalizer = _normalizer(unigram.replacements)
-    tokenizer.pre_tokenizer = Metaspace(replacement="▁", prepend_scheme="always", split=False)
-    bos, eos, pad = (unigram.pieces[i][0] for i in (unigram.bos, unigram.eos, unigram.pad))
-    tokenizer.post_processor = TemplateProcessing(
-        single=f"{bos} $A {eos}",
-        pair=f"{bos} $A {eos} {eos} $B {eos}",
-        special_tokens=[(bos, unigram.bos), (eos, unigram.eos)],
-    )
-    # `special` but never matched in text: a caller who types "</s>" means four characters.
-    tokenizer.encode_special_tokens = True
-    tokenizer.add_special_tokens(
-        [AddedToken(piece, normalized=False, special=True) for piece in (bos, pad, eos)]
-    )
-    return tokenizer
+    ids = {unigram.pieces[i][0]: i for i in (unigram.bos, unigram.eos)}
+    bos, eos = ids
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            _added_token(i, unigram.pieces[i][0])
+            for i in sorted((unigram.bos, unigram.pad, unigram.eos))
+        ],
+        "normalizer": {"type": "Sequence", "normalizers": _normalizers(unigram.replacements)},
+        "pre_tokenizer": {
+            "type": "Metaspace",
+            "replacement": "▁",
+            "prepend_scheme": "always",
+            "split": False,
+        },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": _template(bos, "A", eos),
+            "pair": _template(bos, "A", eos, eos, "B", eos),
+            "special_tokens": {
+                piece: {"id": piece, "ids": [i], "tokens": [piece]} for piece, i in ids.items()
+            },
+        },
+        "decoder": None,
+        "model": {
+            "type": "Unigram",
+            "unk_id": unigram.unk,
+            "vocab": unigram.pieces,
+            "byte_fallback": False,
+        },
+    }
 
 
-def _normalizer(replacements: dict[str, str]) -> Sequence:
+def _added_token(number: int, piece: str) -> dict[str, Any]:
+    behaviour = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": number, "content": piece, **behaviour, "special": True}
+
+
+def _template(*parts: str) -> list[dict[str, Any]]:
+    return [
+        {"Sequence" if part in {"A", "B"} else "SpecialToken": {"id": part, "type_id": 0}}
+        for part in parts
+    ]
+
+
+def _normalizers(replacements: dict[str, str]) -> list[dict[str, Any]]:
     dropped = [c for c, to in replacements.items() if not to]
     spaces = [c for c, to in replacements.items() if to == " "]
-    return Sequence(
-        [
-            Replace(Regex(_character_class(dropped)), ""),
-            Replace(Regex(_character_class(spaces)), " "),
-            Replace(_FULLWIDTH_TILDE, _STAND_IN),
-            NFKC(),
-            Replace(_STAND_IN, _FULLWIDTH_TILDE),
-            Replace(Regex(" {2,}"), " "),
-        ]
-    )
+    return [
+        _replace({"Regex": _character_class(dropped)}, ""),
+        _replace({"Regex": _character_class(spaces)}, " "),
+        _replace({"String": _FULLWIDTH_TILDE}, _STAND_IN),
+        {"type": "NFKC"},
+        _replace({"String": _STAND_IN}, _FULLWIDTH_TILDE),
+        _replace({"Regex": " {2,}"}, " "),
+    ]
+
+
+def _replace(pattern: dict[str, str], content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
 
 
 def _character_class(characters: list[str]) -> str:

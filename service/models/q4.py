@@ -7,8 +7,10 @@ weights 0-15 and whose high nibbles are weights 16-31, each minus 8). Only this 
 package's compiled engine is never loaded.
 """
 
+import math
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,8 @@ class Q4Model:
 
 
 class _Cursor:
+    """Reads on from where it stands; every read past the end is a ValueError or struct.error."""
+
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
 
@@ -88,7 +92,7 @@ class _Cursor:
         return values
 
     def array(self, dtype: str, count: int) -> NDArray[Any]:
-        values = np.frombuffer(self.data, dtype, count, self.at)
+        values = _view(self.data, np.dtype(dtype), count, self.at)
         self.at += values.nbytes
         return values
 
@@ -101,81 +105,119 @@ class _Cursor:
 
 
 def read_q4(path: Path) -> Q4Model:
-    """Read the whole file.
+    """Read the whole file. Memory is bounded by the file's size, whatever its numbers say.
 
-    Raises `ModelSourceError` when it is not an `E5S1` version 1 file, or ends early.
+    Raises `ModelSourceError` when it is not an `E5S1` version 1 file, ends early, or its parts do
+    not fit each other.
     """
     try:
         cursor = _Cursor(path.read_bytes())
         if cursor.bytes(4) != MAGIC or cursor.take("I") != (1,):
             raise ValueError("magic or version differs")
-        *sizes, eps, block = cursor.take("7ifi")
-        if block != BLOCK_WEIGHTS:
-            raise ValueError("block size differs")
-        header = Header(*sizes, layer_norm_eps=round(eps, 15))
+        header = _read_header(cursor)
         unigram = _read_unigram(cursor)
         return Q4Model(header, unigram, _read_tensors(cursor, header))
-    except (OSError, ValueError, KeyError, struct.error) as error:
-        raise ModelSourceError(f"{path.name} is not a readable E5S1 model file: {error}") from error
+    except (OSError, ValueError, KeyError, OverflowError, struct.error) as error:
+        raise ModelSourceError(f"{path} is not a readable E5S1 model file: {error}") from error
+
+
+def _read_header(cursor: _Cursor) -> Header:
+    *sizes, eps, block = cursor.take("7ifi")
+    if block != BLOCK_WEIGHTS:
+        raise ValueError("block size differs")
+    if min(sizes) < 1:
+        raise ValueError("a size is not positive")
+    hidden, layers, heads, intermediate, vocabulary, positions, token_types = sizes
+    # float32 holds 1e-12 as 9.999999960041972e-13.
+    eps = round(eps, 15)
+    return Header(hidden, layers, heads, intermediate, vocabulary, positions, token_types, eps)
 
 
 def _read_unigram(cursor: _Cursor) -> Unigram:
     count, bos, eos, pad, unk, blob_length = cursor.take("5iQ")
-    offsets = cursor.array("<u4", count + 1)
-    scores = cursor.array("<f4", count)
+    if not all(0 <= special < count for special in (bos, eos, pad, unk)):
+        raise ValueError("a special piece is not in the vocabulary")
+    offsets = cursor.array("<u4", count + 1).tolist()
+    scores = cursor.array("<f4", count).tolist()
     blob = cursor.bytes(blob_length)
-    pieces = [
-        (blob[start:end].decode("utf-8"), float(score))
-        for start, end, score in zip(offsets[:-1], offsets[1:], scores, strict=True)
-    ]
+    if offsets[-1] != blob_length:
+        raise ValueError("the pieces do not fill their part of the file")
+    texts = [blob[start:end].decode("utf-8") for start, end in pairwise(offsets)]
     entries, _byte_length = cursor.take("iI")
     replacements = {}
     for _ in range(entries):
         code_point, length = cursor.take("IB")
         replacements[chr(code_point)] = "".join(map(chr, cursor.take(f"{length}I")))
-    return Unigram(pieces, bos, eos, pad, unk, replacements)
+    return Unigram(list(zip(texts, scores, strict=True)), bos, eos, pad, unk, replacements)
 
 
 def _read_tensors(cursor: _Cursor, header: Header) -> dict[str, NDArray[np.float32]]:
     (entries,) = cursor.take("i")
+    if entries != len(_EMBEDDING_TENSORS) + 2 * len(_LAYER_TENSORS) * header.layers:
+        raise ValueError(f"{entries} tensors do not make {header.layers} layers")
     tensors = {}
     for _ in range(entries):
         (name_length,) = cursor.take("H")
-        name = cursor.bytes(name_length).decode("ascii")
+        name = _bert_name(cursor.bytes(name_length).decode("ascii"), header.layers)
         dtype, count, offset, _byte_length = cursor.take("BIQQ")
-        bert_name = _bert_name(name)
-        if dtype == FLOAT32:
-            flat = np.frombuffer(cursor.data, "<f4", count, offset)
-        elif dtype == Q4_0:
-            blocks = np.frombuffer(cursor.data, BLOCK_DTYPE, count // BLOCK_WEIGHTS, offset)
-            flat = dequantize(blocks)
-        else:
-            raise ValueError(f"tensor {name} has unknown dtype {dtype}")
-        tensors[bert_name] = flat.reshape(_shape(bert_name, count, header))
+        shape = _shape(name, header)
+        if count != math.prod(shape):
+            raise ValueError(f"{name} has {count} weights instead of {math.prod(shape)}")
+        tensors[name] = _read_weights(cursor.data, dtype, count, offset).reshape(shape)
+    if len(tensors) != entries:
+        raise ValueError("a tensor is there twice")
     return tensors
+
+
+def _read_weights(data: bytes, dtype: int, count: int, offset: int) -> NDArray[np.float32]:
+    if dtype == FLOAT32:
+        return _view(data, np.dtype("<f4"), count, offset)
+    if dtype == Q4_0 and count % BLOCK_WEIGHTS == 0:
+        return dequantize(_view(data, BLOCK_DTYPE, count // BLOCK_WEIGHTS, offset))
+    raise ValueError(f"{count} weights of dtype {dtype} are not readable")
+
+
+def _view(data: bytes, dtype: np.dtype[Any], count: int, offset: int) -> NDArray[Any]:
+    # frombuffer takes a negative count as "all that is left".
+    if count < 0 or offset + count * dtype.itemsize > len(data):
+        raise ValueError("file ends early")
+    return np.frombuffer(data, dtype, count, offset)
 
 
 def dequantize(blocks: NDArray[Any]) -> NDArray[np.float32]:
     """Q4_0 blocks, shape (n,), to float32 weights, shape (32 n,)."""
-    low = (blocks["nibbles"] & 0x0F).astype(np.float32)
-    high = (blocks["nibbles"] >> 4).astype(np.float32)
-    weights = np.concatenate([low, high], axis=1) - 8.0
-    scaled: NDArray[np.float32] = weights * blocks["scale"].astype(np.float32)[:, None]
-    return scaled.reshape(-1)
+    # In place, as the vocabulary's matrix is most of the model.
+    half = BLOCK_WEIGHTS // 2
+    weights = np.empty((len(blocks), BLOCK_WEIGHTS), np.float32)
+    weights[:, :half] = blocks["nibbles"] & 0x0F
+    weights[:, half:] = blocks["nibbles"] >> 4
+    weights -= np.float32(8.0)
+    weights *= blocks["scale"].astype(np.float32)[:, None]
+    return weights.reshape(-1)
 
 
-def _bert_name(name: str) -> str:
+def _bert_name(name: str, layers: int) -> str:
     if name in _EMBEDDING_TENSORS:
         return _EMBEDDING_TENSORS[name]
     layer, part, kind = name.split(".")
+    number = int(layer.removeprefix("l"))
+    if not 0 <= number < layers:
+        raise ValueError(f"there is no layer for {name}")
     suffix = {"w": "weight", "b": "bias"}[kind]
-    return f"encoder.layer.{layer.removeprefix('l')}.{_LAYER_TENSORS[part]}.{suffix}"
+    return f"encoder.layer.{number}.{_LAYER_TENSORS[part]}.{suffix}"
 
 
-def _shape(bert_name: str, count: int, header: Header) -> tuple[int, ...]:
+def _shape(bert_name: str, header: Header) -> tuple[int, ...]:
+    embedding_rows = {
+        "embeddings.word_embeddings.weight": header.vocabulary,
+        "embeddings.position_embeddings.weight": header.positions,
+        "embeddings.token_type_embeddings.weight": header.token_types,
+    }
+    if bert_name in embedding_rows:
+        return (embedding_rows[bert_name], header.hidden)
+    is_intermediate = ".intermediate." in bert_name
+    outputs = header.intermediate if is_intermediate else header.hidden
     if bert_name.endswith(".bias") or "LayerNorm" in bert_name:
-        return (count,)
-    inputs = header.hidden
-    if ".output.dense" in bert_name and "attention" not in bert_name:
-        inputs = header.intermediate
-    return (count // inputs, inputs)
+        return (outputs,)
+    is_last = ".output.dense" in bert_name and "attention" not in bert_name
+    return (outputs, header.intermediate if is_last else header.hidden)

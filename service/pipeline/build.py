@@ -196,14 +196,18 @@ class Ingestion:
 
 
 @contextmanager
-def open_ingestion(settings: Settings) -> Iterator[Ingestion]:
+def open_ingestion(settings: Settings, *, chunked: bool = True) -> Iterator[Ingestion]:
     """Open the data folder for writing; builds its index at the end.
+
+    `chunked` is as for `Ingestor`.
 
     Raises `IndexMismatchError` where the folder's vectors are another model's.
     """
     with DataFolder.open(settings.data_dir) as folder:
         encoder = build_encoder(settings)
         folder.store.set_identity(encoder.identity)
-        ingestor = Ingestor(folder.store, encoder, overlap=settings.passage_overlap)
+        ingestor = Ingestor(
+            folder.store, encoder, overlap=settings.passage_overlap, chunked=chunked
+        )
         yield Ingestion(folder, ingestor)
         build_index(settings, folder, encoder)

@@ -41,8 +41,16 @@ class _Chunked:
 class Ingestor:
     """Puts documents into a store. Documents that are there already, unchanged, cost nothing."""
 
-    def __init__(self, store: DocumentStore, encoder: Encoder, *, overlap: int) -> None:
-        self._store, self._encoder, self._overlap = store, encoder, overlap
+    def __init__(
+        self, store: DocumentStore, encoder: Encoder, *, overlap: int, chunked: bool = True
+    ) -> None:
+        """Take `overlap` in tokens.
+
+        Where it is not `chunked`, a document is one passage of which the encoder reads what fits
+        its window: the way published figures are measured.
+        """
+        self._store, self._encoder = store, encoder
+        self._overlap, self._chunked = overlap, chunked
 
     def ingest(
         self,
@@ -81,9 +89,12 @@ class Ingestor:
     def _split(self, document: Document) -> _Chunked:
         encoder = self._encoder
         budget, count_tokens = encoder.passage_budget, encoder.count_tokens
-        spans = split_document(
-            document, budget=budget, overlap=self._overlap, count_tokens=count_tokens
-        )
+        if self._chunked:
+            spans = split_document(
+                document, budget=budget, overlap=self._overlap, count_tokens=count_tokens
+            )
+        else:
+            spans = [Span(0, len(document.text))]
         title = fit_title(document.title, budget=budget, count_tokens=count_tokens)
         prefixes = (encoder.identity.query_prefix, encoder.identity.passage_prefix)
         inputs = []

@@ -2,7 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from service.confidence.calibration import Calibration, Curve, load_calibration, shipped_calibrations
+from service.confidence.calibration import (
+    Calibration,
+    Curve,
+    load_calibration,
+    shipped_calibrations,
+)
 from service.confidence.judge import Judge
 from service.confidence.words import Thresholds
 from service.errors import ModelSourceError
@@ -82,7 +87,14 @@ def test_the_operators_own_weight_is_uncalibrated_unless_it_is_the_fitted_one() 
 
 @pytest.mark.parametrize(
     ("probability", "word"),
-    [(None, "uncalibrated"), (0.0, "low"), (0.4999, "low"), (0.5, "medium"), (0.8, "high"), (1.0, "high")],
+    [
+        (None, "uncalibrated"),
+        (0.0, "low"),
+        (0.4999, "low"),
+        (0.5, "medium"),
+        (0.8, "high"),
+        (1.0, "high"),
+    ],
 )
 def test_words_begin_at_their_thresholds(probability: float | None, word: str) -> None:
     assert Thresholds().word(probability) == word

@@ -34,7 +34,9 @@ def test_words_report_precision_with_its_interval() -> None:
     report = words([0.95, 0.9, 0.6, 0.1], [True, False, True, False], Thresholds())
     assert report["high"]["n"] == 2
     assert report["high"]["precision"] == 0.5
-    assert report["medium"] == pytest.approx({"n": 1, "precision": 1.0, "low": 0.2065, "high": 1.0}, abs=1e-4)
+    assert report["medium"] == pytest.approx(
+        {"n": 1, "precision": 1.0, "low": 0.2065, "high": 1.0}, abs=1e-4
+    )
     assert report["low"]["precision"] == 0.0
 
 

@@ -58,8 +58,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_a_store_that_cannot_be_read_does_not_keep_the_folder_locked(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"no database at all " * 100)
+    kept = []  # and with it all that the failed call had in hand
     for _ in range(2):
-        with pytest.raises(StoreError, match="not a database"):
+        with pytest.raises(StoreError, match="not a database") as caught:
             DataFolder.open(tmp_path)
+        kept.append(caught)
     (tmp_path / "store.db").unlink()
     DataFolder.open(tmp_path).close()

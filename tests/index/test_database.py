@@ -1,4 +1,5 @@
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -65,6 +66,19 @@ def test_a_full_disk_is_named_and_loses_nothing(opened: Database) -> None:
     with opened.writing() as connection:
         connection.execute("PRAGMA max_page_count = 1000000")
     put(opened, "after", b"x" * 100_000)
+    assert names(opened) == {"before", "after"}
+
+
+def test_a_failing_disk_is_named_and_loses_nothing(opened: Database) -> None:
+    put(opened, "before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        with pytest.raises(StoreError, match="disk or file system reports an error"):
+            put(opened, "large", b"x" * 1_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    put(opened, "after", b"x" * 1_000_000)
     assert names(opened) == {"before", "after"}
 
 
@@ -142,6 +156,8 @@ def test_after_close_everything_says_so(path: Path) -> None:
         opened.close()
         # A read under way is not cut off.
         assert connection.execute("SELECT 1").fetchone() == (1,)
+    # The last connection to close takes the log along, so none is left open.
+    assert not path.with_name("store.db-wal").exists()
     with pytest.raises(StoreError, match="is closed"):
         names(opened)
     with pytest.raises(StoreError, match="is closed"):

@@ -52,13 +52,21 @@ def test_the_graph_finds_nearly_all_also_under_filters_and_among_copies() -> Non
         "55 %": np.sort(rng.permutation(everyone)[:11_000]),
         "1 %": np.sort(rng.permutation(everyone)[:200]),
         "0.01 %": np.sort(rng.permutation(everyone)[:2]),
-        # A filter that goes with the topic: what is nearest to most queries is not allowed.
-        "far half": np.sort(np.argsort(vectors @ queries[0])[:10_000] + 1),
     }
     for name, allowed in filters.items():
         found = graph.search(queries, 100, allowed)
         wanted = exact.search(queries, 100, allowed)
         assert recall(found, wanted) >= 0.98, name
+
+
+@pytest.mark.parametrize("share", [0.1, 0.55, 0.95])
+def test_the_graph_is_right_where_a_filter_excludes_all_that_is_near(share: float) -> None:
+    rng = np.random.default_rng(7)
+    vectors = clustered(rng, 5000, 32)
+    queries = unit(vectors[:1] + 0.05 * rng.standard_normal((10, 32)))
+    exact, graph = index_of(vectors, "flat"), index_of(vectors, "hnsw")
+    far = np.sort(np.argsort(vectors @ queries[0])[: int(share * len(vectors))] + 1)
+    assert recall(graph.search(queries, 50, far), exact.search(queries, 50, far)) >= 0.98
 
 
 def test_near_ties_beyond_what_float32_can_tell_are_cut_exactly() -> None:

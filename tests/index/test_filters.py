@@ -30,6 +30,7 @@ CORPUS: dict[str, Metadata] = {
     "large": {"v": 2**63 - 1},
     "nul": {"v": "a\0b"},
     "two": {"v": "x", "w": "y"},
+    "second only": {"w": 1},
     "odd names": {"a' OR 1=1 --": "x", "$.v": "x", 'v"]': "x", "é.ü": "x", "": "x", "v\0": "x"},
 }
 

@@ -30,7 +30,8 @@ from tests.fixtures.doubles import HashEncoder, ScriptedReranker
 ENCODER = HashEncoder()
 ENGLISH = "the tide rises and falls twice a day because of the moon and its pull on the sea number"
 DOCUMENTS = [
-    Document(f"d{i:02d}", f"{ENGLISH} {i}", metadata={"even": i % 2 == 0, "n": i}) for i in range(60)
+    Document(f"d{i:02d}", f"{ENGLISH} {i}", metadata={"even": i % 2 == 0, "n": i})
+    for i in range(60)
 ]
 QUERY = f"{ENGLISH} 7"
 
@@ -73,9 +74,7 @@ def searcher(
     weights = reranker.weights_sha256 if reranker else None
     judge = Judge(ENCODER.identity, weights, calibration, Thresholds())
     retriever = Retriever(folder.store, generation, passages_per_document=per_document)
-    return Searcher(
-        ENCODER, retriever, SecondStage(reranker, judge), Limits(2000, queue, 30_000)
-    )
+    return Searcher(ENCODER, retriever, SecondStage(reranker, judge), Limits(2000, queue, 30_000))
 
 
 def ask(searching: Searcher, query: Query) -> Result:
@@ -86,7 +85,7 @@ def ask(searching: Searcher, query: Query) -> Result:
 
 
 def last_number(passage: str) -> float:
-    return float(passage.split()[-1])
+    return float(passage.rsplit(maxsplit=1)[-1])
 
 
 def test_an_unknown_reranker_decides_the_order_alone(folder: DataFolder) -> None:
@@ -200,7 +199,9 @@ def test_filters_narrow_before_the_candidates_are_taken(folder: DataFolder) -> N
     assert result.rerank.requested == 2
 
 
-def test_a_filter_that_nothing_meets_gives_no_hits_and_is_not_answerable(folder: DataFolder) -> None:
+def test_a_filter_that_nothing_meets_gives_no_hits_and_is_not_answerable(
+    folder: DataFolder,
+) -> None:
     result = ask(
         searcher(folder, ScriptedReranker(last_number), artifact()),
         Query(QUERY, filters={"n": 1000}),
@@ -277,7 +278,9 @@ def test_one_long_document_cannot_fill_the_candidates(tmp_path: Path) -> None:
         report = Ingestor(folder.store, ENCODER, overlap=0).ingest([long, *others])
         assert report.passages > 25
         result = ask(searcher(folder, None, per_document=2), Query(ENGLISH, num_candidates=8))
-    assert {hit.id for hit in result.hits} == {"long"} | {h.id for h in result.hits if h.id != "long"}
+    assert {hit.id for hit in result.hits} == {"long"} | {
+        h.id for h in result.hits if h.id != "long"
+    }
     assert len(result.hits) == 7
     hit = next(hit for hit in result.hits if hit.id == "long")
     assert hit.text == long.text[hit.start : hit.end]

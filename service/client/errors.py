@@ -1,0 +1,167 @@
+"""What the clients raise: a `SearchError` for each `code` of the service's error envelope, and for
+answers that are not the service's, failed connections and time-outs.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+
+class SearchError(Exception):
+    """The service refused, failed or could not be asked.
+
+    `code` is the service's word for it, `status` the HTTP status (None without an answer).
+    `details` are the fields at fault, with a message each. `retry_after_s` is what the server asked
+    for, if it did.
+    """
+
+    code = "error"
+    usual_status: int | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        details: Sequence[Mapping[str, str]] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message, self.status, self.request_id = message, status, request_id
+        self.code = code or type(self).code
+        self.details, self.retry_after_s = list(details), retry_after_s
+
+    def __str__(self) -> str:
+        said = f"{self.code}: {self.message}"
+        return f"{said} (request {self.request_id})" if self.request_id else said
+
+
+class InvalidRequestError(SearchError):
+    """A field is wrong; `details` says which."""
+
+    code, usual_status = "invalid_request", 422
+
+
+class MalformedBodyError(SearchError):
+    """The body cannot be parsed."""
+
+    code, usual_status = "malformed_body", 400
+
+
+class UnauthorizedError(SearchError):
+    """The server wants an API key, or another one."""
+
+    code, usual_status = "unauthorized", 401
+
+
+class NotFoundError(SearchError):
+    """There is no such path; `base_url` may be wrong."""
+
+    code, usual_status = "not_found", 404
+
+
+class MethodNotAllowedError(SearchError):
+    """The path is there for another method."""
+
+    code, usual_status = "method_not_allowed", 405
+
+
+class BodyTooLargeError(SearchError):
+    """The request is larger than the server takes."""
+
+    code, usual_status = "body_too_large", 413
+
+
+class UnsupportedMediaTypeError(SearchError):
+    """The server wants JSON."""
+
+    code, usual_status = "unsupported_media_type", 415
+
+
+class OverloadedError(SearchError):
+    """The server's queue was full, at each attempt."""
+
+    code, usual_status = "overloaded", 429
+
+
+class InternalError(SearchError):
+    """The server failed; its log has the `request_id`."""
+
+    code, usual_status = "internal", 500
+
+
+class NotReadyError(SearchError):
+    """Models or index were not loaded, at each attempt."""
+
+    code, usual_status = "not_ready", 503
+
+
+class DeadlineExceededError(SearchError):
+    """`timeout_ms` ran out before the server had an answer."""
+
+    code, usual_status = "deadline_exceeded", 504
+
+
+class UnexpectedAnswerError(SearchError):
+    """An answer that is not this service's, or that this client cannot read."""
+
+    code = "unexpected_answer"
+
+
+class ConnectionFailedError(SearchError):
+    """The server could not be reached or hung up, at each attempt."""
+
+    code = "connection_failed"
+
+
+class ClientTimeoutError(SearchError):
+    """No answer within the client's `timeout`."""
+
+    code = "client_timeout"
+
+
+_BY_CODE = {kind.code: kind for kind in SearchError.__subclasses__()}
+_BY_STATUS = {kind.usual_status: kind for kind in _BY_CODE.values() if kind.usual_status}
+
+
+def error_from_answer(status: int, headers: Mapping[str, str], body: bytes) -> SearchError:
+    """The exception for an answer that is no success. `headers` must ignore case."""
+    envelope = _envelope(body)
+    kind = _BY_CODE.get(envelope.get("code", "")) or _BY_STATUS.get(status)
+    if kind is None:
+        kind = SearchError if envelope else UnexpectedAnswerError
+    details = envelope.get("details")
+    return kind(
+        str(envelope.get("message", f"HTTP {status} with a body that is not this service's")),
+        code=envelope.get("code"),
+        status=status,
+        request_id=envelope.get("request_id") or headers.get("X-Request-ID"),
+        details=[d for d in details if isinstance(d, dict)] if isinstance(details, list) else (),
+        retry_after_s=_retry_after(headers.get("Retry-After", "")),
+    )
+
+
+def _envelope(body: bytes) -> dict[str, Any]:
+    """The content of the error envelope; empty where the body is none."""
+    try:
+        content = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) and isinstance(content.get("code"), str) else {}
+
+
+def _retry_after(value: str) -> float | None:
+    """Seconds from now, given as such or as an HTTP date; None for neither."""
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    # An HTTP date is in GMT, whatever the parser makes of its zone.
+    return max(0.0, (moment.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds())

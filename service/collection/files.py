@@ -1,0 +1,96 @@
+"""From a path to rows: which reader a file or folder needs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from service.collection.beir import corpus_file
+from service.collection.csv_file import read_csv
+from service.collection.jsonl import read_jsonl
+from service.collection.lines import count_lines, shown
+from service.collection.rows import MAX_CHARS, Row
+from service.collection.texts import SUFFIXES, find_texts, is_text, read_text, read_texts
+from service.errors import InvalidInputError
+
+_JSONL = (".jsonl", ".ndjson")
+_CSV = (".csv",)
+
+
+def read_documents(path: Path, *, max_chars: int = MAX_CHARS) -> Iterator[Row]:
+    """The documents of a file or folder, in a fixed order, and the rows that were refused.
+
+    - `.jsonl`: `{"id" or "_id", "title"?, "text", "metadata"?}` a line; other keys become metadata
+    - `.csv`: a header with `id`, `text`, perhaps `title`; other columns become metadata
+    - a BEIR folder: its `corpus.jsonl`
+    - any other folder: its `.md`, `.txt` and `.html` files, or one such file
+
+    JSON lines and CSV are read in constant memory. Text of more than `max_chars` characters is
+    refused. A bad row never raises and never stops the rows behind it. Raises `InvalidInputError`
+    at once for a path that is missing, unreadable or of another kind.
+
+    Example:
+        for row in read_documents(Path("corpus.jsonl")):
+            if isinstance(row, Refused):
+                ...
+    """
+    lines = _line_file(path)
+    if lines is not None and lines.suffix.lower() in _CSV:
+        return read_csv(lines, max_chars)
+    if lines is not None:
+        return (row for _, row in read_jsonl(lines, max_chars))
+    if path.is_dir():
+        return read_texts(path, max_chars)
+    return iter([read_text(path, path.name, max_chars)])
+
+
+def count_rows(path: Path) -> int:
+    """About how many rows `read_documents` will give, quickly.
+
+    Blank lines, and lines within a quoted field of CSV, are counted too. Raises as
+    `read_documents` does.
+    """
+    lines = _line_file(path)
+    if lines is not None:
+        return max(0, count_lines(lines) - (lines.suffix.lower() in _CSV))
+    return len(find_texts(path)) if path.is_dir() else 1
+
+
+def _line_file(path: Path) -> Path | None:
+    """The file whose lines are rows; None where whole files are. Raises for a wrong path."""
+    _check_there(path)
+    if path.is_dir():
+        corpus = corpus_file(path)
+        if not corpus.exists():
+            if not find_texts(path):
+                raise InvalidInputError(
+                    f"{shown(path)}: the folder holds neither corpus.jsonl nor any file "
+                    f"named {', '.join(SUFFIXES)}",
+                    "path",
+                )
+            return None
+        path = corpus
+    if not path.is_file():
+        raise InvalidInputError(f"{shown(path)}: not a regular file", "path")
+    if path.suffix.lower() in (*_JSONL, *_CSV):
+        return path
+    if not is_text(path.name):
+        raise InvalidInputError(
+            f"{shown(path)}: only files named {', '.join((*_JSONL, *_CSV, *SUFFIXES))} are read",
+            "path",
+        )
+    return None
+
+
+def _check_there(path: Path) -> None:
+    try:
+        if path.is_file():
+            path.open("rb").close()
+        else:
+            path.stat()
+    except FileNotFoundError as error:
+        raise InvalidInputError(
+            f"{shown(path)}: there is no such file or folder", "path"
+        ) from error
+    except OSError as error:
+        raise InvalidInputError(
+            f"{shown(path)}: cannot be read: {error.strerror}", "path"
+        ) from error

@@ -1,0 +1,109 @@
+"""The demo corpus: what the interpreter itself carries, on any machine."""
+
+import ast
+import re
+import sys
+import sysconfig
+import tokenize
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from service.types import Document
+
+MIN_WORDS = 40
+"""Words below which a text says too little to be searched for."""
+
+LONG_TOPIC = 1500
+"""Words above which each section of a topic is a document of its own."""
+
+_UNINTERESTING = frozenset(
+    {"antigravity", "idlelib", "lib2to3", "pydoc_data", "test", "this", "turtledemo"}
+)
+_HEADING = re.compile(r"^(?P<heading>\S.*)\n(?P<mark>[*=-])(?P=mark)+\n", re.MULTILINE)
+_NOT_A_WORD = re.compile(r"[\W_]+")
+
+_Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def demo_documents() -> Iterator[Document]:
+    """The language reference's topics, then docstrings of the standard library's source.
+
+    Metadata: `kind` is `topic` or `docstring`, and `module` a docstring's module. Nothing is
+    imported or run: the source is only parsed. The order is fixed, equal texts are given once.
+    """
+    ids, texts = set(), set()
+    for document in (*_topics(), *_docstrings()):
+        # The same section stands in several topics, under headings of different depth.
+        key = _NOT_A_WORD.sub(" ", document.text)
+        if (
+            len(document.text.split()) >= MIN_WORDS
+            and document.id not in ids  # a property's setter has its getter's name
+            and key not in texts
+        ):
+            ids.add(document.id)
+            texts.add(key)
+            yield document
+
+
+def _topics() -> Iterator[Document]:
+    from pydoc_data.topics import topics  # noqa: PLC0415 - a text of half a megabyte
+
+    long = [name for name, text in topics.items() if len(text.split()) > LONG_TOPIC]
+    for name in sorted(topics.keys() - set(long)):
+        yield Document(f"topic:{name}", topics[name].strip(), name, {"kind": "topic"})
+    for name in sorted(long):
+        yield from _sections(name, topics[name])
+
+
+def _sections(name: str, text: str) -> Iterator[Document]:
+    borders = sorted({0, len(text)} | {match.start() for match in _HEADING.finditer(text)})
+    slugs: Counter[str] = Counter()
+    for start, end in pairwise(borders):
+        section = text[start:end].strip()
+        heading = section.partition("\n")[0]
+        slug = _NOT_A_WORD.sub("-", heading.lower()).strip("-")
+        slugs[slug] += 1
+        if slugs[slug] > 1:  # the except clause and the except* clause
+            slug = f"{slug}-{slugs[slug]}"
+        id_ = f"topic:{name}:{slug}" if start else f"topic:{name}"
+        yield Document(id_, section, f"{name}: {heading}", {"kind": "topic"})
+
+
+def _docstrings() -> Iterator[Document]:
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        if parts[-1] == "__init__":
+            parts = parts[:-1]
+        if parts and parts[0] in sys.stdlib_module_names and _is_public(parts):
+            yield from _module_docstrings(path, ".".join(parts))
+
+
+def _is_public(parts: tuple[str, ...]) -> bool:
+    hidden = any(part.startswith("_") or part in ("test", "tests") for part in parts)
+    return not hidden and parts[0] not in _UNINTERESTING
+
+
+def _module_docstrings(path: Path, module: str) -> Iterator[Document]:
+    try:
+        with tokenize.open(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old escapes in other people's strings
+            tree = ast.parse(file.read())
+    except (SyntaxError, ValueError):
+        return  # template files of some distributions only look like Python
+    for name, text in _walk(tree, module):
+        yield Document(f"doc:{name}", text, name, {"kind": "docstring", "module": module})
+
+
+def _walk(node: ast.Module | _Documented, name: str) -> Iterator[tuple[str, str]]:
+    """Docstrings of a node and of the public classes and functions directly within it."""
+    docstring = ast.get_docstring(node)
+    if docstring:
+        yield name, docstring
+    if isinstance(node, ast.Module | ast.ClassDef):
+        for child in node.body:
+            if isinstance(child, _Documented) and not child.name.startswith("_"):
+                yield from _walk(child, f"{name}.{child.name}")

@@ -1,0 +1,168 @@
+"""What a model's folder says of itself: its files, sizes and prompts. Nothing is loaded."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import ModelSourceError
+from service.models.registry import Kind
+
+WEIGHTS = "*.safetensors"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_OTHER_ENGINES = {"onnx", "openvino"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder and the SHA-256 of each of its files that decides what the model computes."""
+
+    path: Path
+    checksums: Mapping[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """One hash for the model, over the names and contents of its files: the same anywhere."""
+        total = hashlib.sha256()
+        for name, digest in sorted(self.checksums.items()):
+            total.update(f"{name}\0{digest}\n".encode())
+        return total.hexdigest()
+
+
+def file_checksums(folder: Path) -> dict[str, str]:
+    """Relative path -> SHA-256 for weights, configuration and tokenizer; not for the model card."""
+    return {
+        path.relative_to(folder).as_posix(): file_sha256(path)
+        for path in _files(folder)
+        if path.suffix != ".md"
+    }
+
+
+def open_folder(path: Path, kind: Kind) -> ModelFolder:
+    """A folder that is used as it stands.
+
+    Raises `ModelSourceError` when it cannot be read, holds no safetensors weights, has parts that
+    only a pickle holds (which runs code when it is loaded), or is a model of the other kind.
+    """
+    try:
+        _check_weights(path)
+        _check_kind(path, kind)
+        return ModelFolder(path, file_checksums(path))
+    except OSError as error:
+        raise ModelSourceError(f"{path} cannot be read: {error}") from error
+
+
+def has_weights(path: Path) -> bool:
+    """Whether safetensors weights are there, all parts of them."""
+    indices = [file for file in _files(path) if file.name.endswith(".safetensors.index.json")]
+    parts = (index.parent / part for index in indices for part in _parts(index))
+    return any(file.match(WEIGHTS) for file in _files(path)) and all(map(Path.exists, parts))
+
+
+def prompts(path: Path) -> tuple[str, str]:
+    """The model's own prefixes for query and passage; "" where it names none."""
+    stated = read_json(path / "config_sentence_transformers.json").get("prompts") or {}
+    passage = stated.get("passage") or stated.get("document")
+    return str(stated.get("query") or ""), str(passage or "")
+
+
+def dimension(path: Path) -> int | None:
+    """Of a bi-encoder's vectors: what the last part that changes it says."""
+    config = read_json(path / "config.json")
+    sizes: list[Any] = [config.get("hidden_size")]
+    for module in _modules(path):
+        part = read_json(path / module / "config.json")
+        keys = ("out_features", "word_embedding_dimension", "embedding_dimension")
+        sizes += [part[key] for key in keys if key in part and module]
+    known = [size for size in sizes if isinstance(size, int)]
+    return known[-1] if known else None
+
+
+def max_length(path: Path) -> int | None:
+    """Longest input in tokens that the model states, special tokens counted."""
+    config = read_json(path / "config.json")
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and "roberta" in str(config.get("model_type")):
+        positions -= 2  # it numbers its positions from 2
+    stated = [
+        read_json(path / "sentence_bert_config.json").get("max_seq_length"),
+        read_json(path / "tokenizer_config.json").get("model_max_length"),
+        positions,
+    ]
+    # A tokenizer without a limit states a huge one.
+    limits = [value for value in stated if isinstance(value, int) and 0 < value < 1_000_000]
+    return min(limits, default=None)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelSourceError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelSourceError(f"{path} is not a JSON object")
+    return content
+
+
+def _check_weights(path: Path) -> None:
+    if not has_weights(path):
+        raise ModelSourceError(
+            f"{path} holds no complete safetensors weights, and no other kind is read: save the "
+            "model as safetensors and give that folder"
+        )
+    for file in _files(path):
+        if any(map(file.match, _PICKLES)) and not any(file.parent.glob(WEIGHTS)):
+            raise ModelSourceError(f"{file} is a pickle, which is not read: save it as safetensors")
+
+
+def _check_kind(path: Path, kind: Kind) -> None:
+    # As the other kind it would load all the same, with a head of random numbers or without one.
+    actual = _kind(path)
+    if actual != kind:
+        raise ModelSourceError(f"{path} is a {actual}; a {kind} is needed")
+
+
+def _kind(path: Path) -> str:
+    stated = read_json(path / "config_sentence_transformers.json").get("model_type")
+    if stated is not None:
+        names = {"SentenceTransformer": "bi-encoder", "CrossEncoder": "cross-encoder"}
+        return names.get(stated, str(stated))
+    architectures = read_json(path / "config.json").get("architectures") or []
+    has_head = any(str(name).endswith("ForSequenceClassification") for name in architectures)
+    is_cross_encoder = has_head and not (path / "modules.json").exists()
+    return "cross-encoder" if is_cross_encoder else "bi-encoder"
+
+
+def _modules(path: Path) -> list[str]:
+    """Folders of a model's parts in the order in which a text goes through them."""
+    file = path / "modules.json"
+    if not file.exists():
+        return []
+    try:
+        return [str(part["path"]) for part in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelSourceError(f"{file} is not readable: {error}") from error
+
+
+def _parts(index: Path) -> set[str]:
+    parts = read_json(index).get("weight_map") or {}
+    return set(map(str, parts.values()))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        inner = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in inner)
+        if path.is_file() and not hidden and not _OTHER_ENGINES.intersection(inner[:-1]):
+            yield path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,130 @@
+"""The cache of prepared models: folders that are whole, or not there at all."""
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from safetensors import SafetensorError
+
+from service.errors import ModelSourceError
+from service.models.folder import ModelFolder, file_checksums
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a folder is made: `write` fills an empty one, `key` changes whenever its result would."""
+
+    key: str
+    write: Callable[[Path], None]
+
+
+def prepared_folder(cache_dir: Path, name: str, recipe: Recipe) -> ModelFolder:
+    """The folder `cache_dir/name`, made by the recipe unless it is there and undamaged.
+
+    It is written under another name, flushed to the disk and renamed, so that a kill leaves nothing
+    that looks finished. Its checksums lie beside it, in `name.sha256.json`. Of several processes
+    one does the work. Where a sound folder is there nothing is written, so the cache may be
+    read-only. Raises `ModelSourceError` when the folder cannot be written.
+    """
+    folder = cache_dir / name
+    sound = _sound(folder, recipe.key)
+    if sound:
+        return sound
+    with _cache_errors(cache_dir):
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache_dir / f"{name}.lock"):
+            # Another process may have made it while this one waited.
+            return _sound(folder, recipe.key) or _make(folder, recipe)
+
+
+def _sound(folder: Path, key: str) -> ModelFolder | None:
+    try:
+        record = json.loads(_record(folder).read_text(encoding="utf-8"))
+        if record["recipe"] != key or not _sizes_match(folder, record["sizes"]):
+            return None
+        checksums = file_checksums(folder)
+        return ModelFolder(folder, checksums) if checksums == record["sha256"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _sizes_match(folder: Path, sizes: dict[str, int]) -> bool:
+    # A file cut short is the common damage, and found without reading half a gigabyte.
+    return all((folder / name).stat().st_size == size for name, size in sizes.items())
+
+
+def _make(folder: Path, recipe: Recipe) -> ModelFolder:
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        recipe.write(unfinished)
+        for path in unfinished.rglob("*"):
+            if path.is_file():
+                path.chmod(0o644)  # safetensors writes files that only their owner may read
+            _flush(path)
+        _flush(unfinished)
+        checksums = file_checksums(unfinished)
+        sizes = {name: (unfinished / name).stat().st_size for name in checksums}
+        record = {"recipe": recipe.key, "sizes": sizes, "sha256": checksums}
+        # Without its record a folder is not taken for a sound one, whatever happens from here on.
+        _record(folder).unlink(missing_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)
+        _write_atomically(_record(folder), json.dumps(record, indent=2) + "\n")
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return ModelFolder(folder, checksums)
+
+
+def _record(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.sha256.json")
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        _flush(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _cache_errors(cache_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if _errno(error) in _NO_ROOM:
+            reason = "the disk is full; the default models need about 600 MB"
+        else:
+            reason = str(error)
+        raise ModelSourceError(f"cannot prepare a model in {cache_dir}: {reason}") from error
+
+
+def _errno(error: OSError | SafetensorError) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    # safetensors gives the system's number in words alone.
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found[1]) if found else None

@@ -1,0 +1,1 @@
+"""(query, passage) pairs to logits."""

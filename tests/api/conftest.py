@@ -1,0 +1,35 @@
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.api.app import create_app
+from service.pipeline.build import open_engine, open_ingestion
+from service.pipeline.engine import Engine
+from service.settings import Settings
+from tests.fixtures.library import DOCUMENTS
+
+
+@pytest.fixture(scope="package")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A data folder that holds the small library, encoded by the default models."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("library"))
+    with open_ingestion(settings) as ingestion:
+        report = ingestion.ingestor.ingest(DOCUMENTS)
+    assert report.refused == []
+    return settings
+
+
+@pytest.fixture(scope="package")
+def client(settings: Settings) -> Iterator[TestClient]:
+    """The application on the real models, ready."""
+    with TestClient(create_app(settings, lambda: open_engine(settings))) as client:
+        while client.get("/readyz").status_code != 200:
+            assert client.app.state.server.failure is None
+        yield client
+
+
+@pytest.fixture(scope="package")
+def engine(client: TestClient) -> Engine:
+    """The loaded engine of `client`."""
+    return client.app.state.server.engine

@@ -1,0 +1,131 @@
+import threading
+from typing import NoReturn
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.api.app import create_app
+from service.api.keys import hash_key
+from service.errors import IndexMismatchError, StoreError
+from service.settings import Settings
+from tests.fixtures.library import DOCUMENTS
+
+
+def test_probes_of_a_ready_server(client: TestClient) -> None:
+    assert client.get("/livez").json() == {"status": "ok"}
+    for path in ("/readyz", "/healthz"):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "ready"
+        assert answer.json()["documents"] == len(DOCUMENTS)
+
+
+def test_while_loading_it_lives_but_is_not_ready(settings: Settings) -> None:
+    go = threading.Event()
+
+    def load() -> NoReturn:
+        go.wait(10)
+        raise StoreError("let the test end")
+
+    with TestClient(create_app(settings, load)) as client:
+        assert client.get("/livez").status_code == 200
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["checks"] == {"models": "loading", "index": "loading"}
+        search = client.post("/search", json={"query": "tides"})
+        assert search.status_code == 503
+        assert search.json()["error"]["code"] == "not_ready"
+        assert int(search.headers["Retry-After"]) >= 1
+        go.set()
+
+
+def test_a_failed_start_is_told_to_who_runs_it_but_not_to_clients(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = threading.Event()
+
+    def load():
+        raise IndexMismatchError("weights_sha256 differs; run: secondpass reindex")
+
+    with TestClient(create_app(settings, load, told.set)) as client:
+        assert told.wait(5)
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "reindex" not in answer.text
+    assert "secondpass reindex" in caplog.text
+
+
+def test_metrics_count_requests_and_stages(client: TestClient) -> None:
+    client.post("/search", json={"query": "tides"})
+    client.get("/made-up-path")
+    text = client.get("/metrics").text
+    assert 'secondpass_requests_total{method="POST",path="/search",status="200"}' in text
+    assert 'path="unmatched",status="404"' in text
+    assert "made-up-path" not in text
+    assert 'secondpass_stage_seconds_count{stage="encode"}' in text
+    assert f"secondpass_documents {float(len(DOCUMENTS))}" in text
+
+
+def test_openapi_describes_every_field_with_limits(client: TestClient) -> None:
+    spec = client.get("/openapi.json").json()
+    request = spec["components"]["schemas"]["SearchRequest"]
+    assert request["required"] == ["query"]
+    assert request["additionalProperties"] is False
+    for name, schema in request["properties"].items():
+        assert schema.get("description"), name
+    assert request["properties"]["top_k"] == {
+        **request["properties"]["top_k"], "minimum": 1, "maximum": 100, "default": 10,
+    }  # fmt: skip
+    assert request["examples"]
+    responses = spec["paths"]["/search"]["post"]["responses"]
+    assert {"200", "401", "413", "415", "422", "429", "500", "503", "504"} <= set(responses)
+    for status in ("401", "413", "415", "422", "429", "500", "503", "504"):
+        schema = responses[status]["content"]["application/json"]["schema"]
+        assert schema["$ref"].endswith("/ErrorBody")
+    for schema in ("HitBody", "SearchResponse", "RerankBody"):
+        assert spec["components"]["schemas"][schema]["properties"]
+
+
+def test_docs_page_is_there(client: TestClient) -> None:
+    assert client.get("/docs").status_code == 200
+
+
+@pytest.fixture(scope="module")
+def locked(engine, settings: Settings):
+    guarded = settings.model_copy(update={"api_key_hashes": frozenset({hash_key("right")})})
+
+    class Borrowed:
+        """The shared engine; closing it is its owner's business."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(engine, name)
+
+        def close(self) -> None:
+            pass
+
+    with TestClient(create_app(guarded, Borrowed)) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Basic right"},
+        {"Authorization": f"Bearer {hash_key('right')}"},
+    ],
+)
+def test_without_the_right_key_search_is_closed(locked: TestClient, headers: dict) -> None:
+    answer = locked.post("/search", json={"query": "tides"}, headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "unauthorized"
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_the_right_key_opens_search_and_probes_need_none(locked: TestClient) -> None:
+    headers = {"Authorization": "Bearer right"}
+    assert locked.post("/search", json={"query": "tides"}, headers=headers).status_code == 200
+    assert locked.get("/livez").status_code == 200
+    assert locked.get("/readyz").status_code == 200

@@ -1,0 +1,103 @@
+"""The server as a process: start, port taken, two on one folder, stop."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from service.client import SearchClient
+from service.pipeline.build import open_ingestion
+from service.settings import Settings
+from tests.fixtures.library import DOCUMENTS
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve", f"--data-dir={folder}", f"--port={port}"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def wait_until_ready(client: SearchClient, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not client.ready():
+        assert time.monotonic() < end, "not ready in time"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data")
+    with open_ingestion(Settings(data_dir=path)) as ingestion:
+        ingestion.ingestor.ingest(DOCUMENTS)
+    return path
+
+
+def test_serves_the_client_and_ends_cleanly_when_asked(folder: Path) -> None:
+    port = free_port()
+    with server(folder, port) as process, SearchClient(f"http://127.0.0.1:{port}") as client:
+        wait_until_ready(client)
+        result = client.search("why are there two high tides a day", top_k=2)
+        assert result.hits[0].id == "sea-tides"
+        assert result.hits[0].confidence in {"high", "medium"}
+        assert result.request_id
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+    assert process.returncode in {0, -signal.SIGTERM}
+    assert "Traceback" not in log
+    assert "high tides" not in log
+
+
+def test_a_taken_port_is_told_at_once(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with server(folder, port) as process:
+            _, log = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in log
+    assert "another program listens there" in log
+    assert "Traceback" not in log
+
+
+def test_a_second_server_on_the_folder_refuses_to_start(folder: Path) -> None:
+    first_port = free_port()
+    with server(folder, first_port), SearchClient(f"http://127.0.0.1:{first_port}") as client:
+        wait_until_ready(client)
+        with server(folder, free_port()) as second:
+            _, log = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert "another process uses the data folder" in log
+        assert "Traceback" not in log
+        assert client.search("tides").hits
+
+
+def test_a_killed_server_starts_again(folder: Path) -> None:
+    for _ in range(2):
+        port = free_port()
+        with server(folder, port) as process, SearchClient(f"http://127.0.0.1:{port}") as client:
+            wait_until_ready(client)
+            assert client.search("tides").index.documents == len(DOCUMENTS)
+            os.kill(process.pid, signal.SIGKILL)
