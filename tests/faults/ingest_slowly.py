@@ -4,17 +4,22 @@ import sys
 from pathlib import Path
 
 from service.collection import read_documents
-from service.pipeline.build import open_ingestion
-from service.settings import Settings
+from service.index.data_folder import DataFolder
+from service.index.generation import open_or_build
+from service.pipeline.ingest import Ingestor
+from tests.fixtures.doubles import HashEncoder
 
 
 def main(source: str, folder: str) -> None:
-    with open_ingestion(Settings(data_dir=Path(folder))) as ingestion:
-        print("begun", flush=True)
-        ingestion.ingestor.ingest(
+    encoder = HashEncoder()
+    print("begun", flush=True)
+    with DataFolder.open(Path(folder)) as opened:
+        opened.store.set_identity(encoder.identity)
+        Ingestor(opened.store, encoder, overlap=0).ingest(
             read_documents(Path(source)),
             lambda report: print(report.added + report.unchanged, flush=True),
         )
+        open_or_build(opened.store, opened.generations, encoder.identity, hnsw_threshold=500)
 
 
 if __name__ == "__main__":

