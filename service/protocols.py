@@ -21,8 +21,13 @@ class Encoder(Protocol):
         ...
 
     @property
+    def query_budget(self) -> int:
+        """Tokens of text that fit the window beside the query prefix and the special tokens."""
+        ...
+
+    @property
     def passage_budget(self) -> int:
-        """Tokens of text that fit the window beside the passage prefix and the special tokens."""
+        """The same for passages."""
         ...
 
     def count_tokens(self, texts: Sequence[str], /) -> list[int]:

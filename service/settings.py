@@ -96,10 +96,16 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body, in bytes.")
     max_queue: int = Field(
-        32, ge=1, le=10_000, description="Searches under way or waiting; one more is answered 429."
+        64, ge=1, le=10_000, description="Searches under way or waiting; one more is answered 429."
+    )
+    max_reranks: int = Field(
+        8,
+        ge=1,
+        le=10_000,
+        description="Of these, searches in the rerank or waiting for it; one more is answered 429.",
     )
     timeout_ms: int = Field(
-        30_000, ge=1, le=600_000, description="Longest time for a search that names none."
+        60_000, ge=1, le=600_000, description="Longest time for a search that names none."
     )
     api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),

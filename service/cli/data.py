@@ -46,18 +46,19 @@ def ingest(
 def demo(
     settings: Settings,
     if_empty: Annotated[
-        bool, typer.Option("--if-empty", help="Do nothing where there are documents already.")
+        bool, typer.Option("--if-empty", help="Do nothing where there are documents of your own.")
     ] = False,
 ) -> None:
     """Put the demo corpus into the data folder: the interpreter's own documentation."""
     from service.demo import demo_documents  # noqa: PLC0415
     from service.index.data_folder import DataFolder  # noqa: PLC0415
 
+    documents = list(demo_documents())
     if if_empty:
         with DataFolder.open(settings.data_dir) as folder:
-            if folder.store.counts().documents:
+            there = len(folder.store.content_hashes([document.id for document in documents]))
+            if folder.store.counts().documents > there or there == len(documents):
                 return
-    documents = list(demo_documents())
     _ingest(documents, len(documents), settings)
 
 
@@ -78,6 +79,9 @@ def search(
     url: Annotated[
         str | None, typer.Option(help="Ask this server instead of opening the data folder.")
     ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="SECONDPASS_API_KEY", help="Key for --url.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Search a data folder, or a server with --url."""
@@ -86,7 +90,7 @@ def search(
     else:
         from service.client import SearchClient  # noqa: PLC0415
 
-        with SearchClient(url) as client:
+        with SearchClient(url, api_key=api_key) as client:
             answer = asdict(client.search(query, top_k=top_k, rerank=rerank))
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))

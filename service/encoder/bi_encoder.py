@@ -48,8 +48,12 @@ class BiEncoder:
             )
         self._model.max_seq_length = identity.max_length
         self._special_tokens: int = self._model.tokenizer.num_special_tokens_to_add()
-        probe, prefixed = self.count_tokens(["a", identity.passage_prefix + "a"])
-        self._passage_budget: int = identity.max_length - self._special_tokens - (prefixed - probe)
+        bare, query, passage = self.count_tokens(
+            ["a", identity.query_prefix + "a", identity.passage_prefix + "a"]
+        )
+        room = identity.max_length - self._special_tokens + bare
+        self._query_budget: int = room - query
+        self._passage_budget: int = room - passage
 
     @property
     def identity(self) -> EncoderIdentity:
@@ -57,8 +61,13 @@ class BiEncoder:
         return self._identity
 
     @property
+    def query_budget(self) -> int:
+        """Tokens of text that fit the window beside the query prefix and the special tokens."""
+        return self._query_budget
+
+    @property
     def passage_budget(self) -> int:
-        """Tokens of text that fit the window beside the passage prefix and the special tokens."""
+        """The same for passages."""
         return self._passage_budget
 
     def count_tokens(self, texts: Sequence[str], /) -> list[int]:

@@ -162,7 +162,9 @@ def open_engine(settings: Settings) -> Engine:
         )
         _prove(encoder, reranker)
         limits = Limits(settings.max_query_chars, settings.max_queue, settings.timeout_ms)
-        searcher = Searcher(encoder, retriever, SecondStage(reranker, judge), limits)
+        searcher = Searcher(
+            encoder, retriever, SecondStage(reranker, judge, settings.max_reranks), limits
+        )
     except BaseException:
         folder.close()
         raise

@@ -13,17 +13,17 @@ T = TypeVar("T")
 
 
 class Gate:
-    """Counts requests under way and turns away those above `limit`. Event-loop thread only."""
+    """Counts what is under way and turns away what is above `limit`. Event-loop thread only."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, of: str = "searches") -> None:
+        self._limit, self._of = limit, of
         self.in_flight = 0
 
     @contextmanager
     def permit(self) -> Iterator[None]:
         """Hold one permit; raises `OverloadedError` when none is left."""
-        if self.in_flight >= self.limit:
-            raise OverloadedError(f"{self.limit} searches are under way or waiting; try again")
+        if self.in_flight >= self._limit:
+            raise OverloadedError(f"{self._limit} {self._of} are under way or waiting; try again")
         self.in_flight += 1
         try:
             yield

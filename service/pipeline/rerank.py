@@ -9,7 +9,7 @@ from service.confidence.calibration import Ordering
 from service.confidence.fusion import fuse
 from service.confidence.judge import Judge
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
-from service.pipeline.gate import Deadline, OwnerThread
+from service.pipeline.gate import Deadline, Gate, OwnerThread
 from service.pipeline.query import RerankReport
 from service.pipeline.retriever import Found
 from service.protocols import Reranker
@@ -50,8 +50,9 @@ class Ranking:
 class SecondStage:
     """Orders candidates: by the reranker's share where it helps, else by the cosine."""
 
-    def __init__(self, reranker: Reranker | None, judge: Judge) -> None:
+    def __init__(self, reranker: Reranker | None, judge: Judge, max_reranks: int) -> None:
         self.reranker, self.judge = reranker, judge
+        self._gate = Gate(max_reranks, "reranks")
         self._thread = OwnerThread("reranker")
 
     def close(self) -> None:
@@ -65,7 +66,11 @@ class SecondStage:
         return Ranking(rows, report)
 
     async def rank(self, query: str, found: Sequence[Found], deadline: Deadline) -> Ranking:
-        """The final order for a normalised query. Never raises for a reranker that fails."""
+        """The final order for a normalised query.
+
+        A reranker that fails or runs out of time costs its order and raises nothing. Raises
+        `OverloadedError` when `max_reranks` searches are at this stage.
+        """
         if not found:
             return Ranking([], RerankReport("complete", 0, 0))
         sample = [clean(c.passage.text) for c in found[:LANGUAGE_SAMPLE]]
@@ -82,7 +87,8 @@ class SecondStage:
         if weight == 0.0:
             return self._by_cosine(found, "skipped", _no_gain(language))
         try:
-            scores = await self._score(self.reranker, query, found, deadline)
+            with self._gate.permit():
+                scores = await self._score(self.reranker, query, found, deadline)
         except UnprocessableTextError:
             return self._by_cosine(found, "skipped", "the query fills the reranker's whole window")
         except ModelError:

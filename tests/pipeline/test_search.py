@@ -66,6 +66,7 @@ def searcher(
     reranker: ScriptedReranker | None,
     calibration: Calibration | None = None,
     queue: int = 8,
+    reranks: int = 8,
     per_document: int = 4,
 ) -> Searcher:
     generation = open_or_build(
@@ -74,7 +75,9 @@ def searcher(
     weights = reranker.weights_sha256 if reranker else None
     judge = Judge(ENCODER.identity, weights, calibration, Thresholds())
     retriever = Retriever(folder.store, generation, passages_per_document=per_document)
-    return Searcher(ENCODER, retriever, SecondStage(reranker, judge), Limits(2000, queue, 30_000))
+    return Searcher(
+        ENCODER, retriever, SecondStage(reranker, judge, reranks), Limits(2000, queue, 30_000)
+    )
 
 
 def ask(searching: Searcher, query: Query) -> Result:
@@ -268,6 +271,31 @@ def test_a_full_queue_turns_away_at_once(folder: DataFolder) -> None:
     answers = [result for result in results if isinstance(result, Result)]
     assert [answer.hits for answer in answers] == [answers[0].hits] * 2
     assert len(slow.threads) == 1
+
+
+def test_too_many_reranks_are_turned_away_but_searches_without_go_on(folder: DataFolder) -> None:
+    slow = ScriptedReranker(last_number, lambda: time.sleep(0.2))
+    searching = searcher(folder, slow, artifact(), reranks=1)
+
+    async def run() -> list[object]:
+        first = asyncio.create_task(searching.search(Query(QUERY)))
+        await asyncio.sleep(0.03)
+        assert len(slow.calls) == 1
+        others = (searching.search(Query(QUERY)), searching.search(Query(QUERY, rerank=False)))
+        return [*await asyncio.gather(*others, return_exceptions=True), await first]
+
+    second, plain, first = asyncio.run(run())
+    searching.close()
+    assert isinstance(second, OverloadedError)
+    assert isinstance(plain, Result)
+    assert isinstance(first, Result)
+    assert first.rerank.status == "complete"
+
+
+def test_a_query_longer_than_the_window_is_told_of(folder: DataFolder) -> None:
+    result = ask(searcher(folder, None), Query("tide " * 61))
+    assert "61 tokens; the encoder reads the first 60" in result.warnings[0]
+    assert ask(searcher(folder, None), Query("tide " * 60)).warnings == []
 
 
 def test_one_long_document_cannot_fill_the_candidates(tmp_path: Path) -> None:
