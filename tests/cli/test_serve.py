@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
-from service.client import SearchClient
+from service.client import Hit, OverloadedError, SearchClient
 from service.pipeline.build import open_ingestion
 from service.settings import Settings
-from tests.fixtures.library import DOCUMENTS
+from tests.fixtures.library import DOCUMENTS, QUESTIONS
 
 
 def free_port() -> int:
@@ -25,9 +27,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def server(folder: Path, port: int, *flags: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", "serve", f"--data-dir={folder}", f"--port={port}"],
+        [
+            sys.executable,
+            "-m",
+            "service",
+            *f"serve --data-dir={folder} --port={port}".split(),
+            *flags,
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -67,6 +75,43 @@ def test_serves_the_client_and_ends_cleanly_when_asked(folder: Path) -> None:
     assert process.returncode in {0, -signal.SIGTERM}
     assert "Traceback" not in log
     assert "high tides" not in log
+
+
+def test_sixteen_threads_get_the_answers_of_one(folder: Path) -> None:
+    port = free_port()
+    with server(folder, port), SearchClient(f"http://127.0.0.1:{port}", retries=0) as client:
+        wait_until_ready(client)
+        alone = {query: client.search(query).hits for query in QUESTIONS}
+
+        def ask(query: str) -> list[Hit] | None:
+            try:
+                return client.search(query).hits
+            except OverloadedError:
+                return None
+
+        with ThreadPoolExecutor(16) as threads:
+            asked = [query for query in QUESTIONS for _ in range(12)]
+            answers = list(threads.map(ask, asked))
+    answered = [(q, hits) for q, hits in zip(asked, answers, strict=True) if hits is not None]
+    assert len(answered) >= len(QUESTIONS)
+    assert all(hits == alone[query] for query, hits in answered)
+
+
+def test_a_full_queue_says_when_to_come_again(folder: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/search"
+    with (
+        server(folder, port, "--max-queue=1"),
+        SearchClient(f"http://127.0.0.1:{port}") as client,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        wait_until_ready(client)
+        answers = list(threads.map(lambda _: httpx.post(url, json={"query": "tide"}), range(40)))
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert {answer.status_code for answer in answers} == {200, 429}
+        assert {answer.json()["error"]["code"] for answer in refused} == {"overloaded"}
+        assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
+        assert client.search("tide").hits, "the client waits as it is told"
 
 
 def test_a_taken_port_is_told_at_once(folder: Path) -> None:

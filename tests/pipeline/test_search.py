@@ -1,6 +1,7 @@
 """The way of a search over a real store and index, with models that can be made to fail."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -274,15 +275,21 @@ def test_a_full_queue_turns_away_at_once(folder: DataFolder) -> None:
 
 
 def test_too_many_reranks_are_turned_away_but_searches_without_go_on(folder: DataFolder) -> None:
-    slow = ScriptedReranker(last_number, lambda: time.sleep(0.2))
-    searching = searcher(folder, slow, artifact(), reranks=1)
+    begun, go = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        go.wait(5)
+
+    searching = searcher(folder, ScriptedReranker(last_number, wait), artifact(), reranks=1)
 
     async def run() -> list[object]:
         first = asyncio.create_task(searching.search(Query(QUERY)))
-        await asyncio.sleep(0.03)
-        assert len(slow.calls) == 1
+        assert await asyncio.to_thread(begun.wait, 5)
         others = (searching.search(Query(QUERY)), searching.search(Query(QUERY, rerank=False)))
-        return [*await asyncio.gather(*others, return_exceptions=True), await first]
+        answers = await asyncio.gather(*others, return_exceptions=True)
+        go.set()
+        return [*answers, await first]
 
     second, plain, first = asyncio.run(run())
     searching.close()
