@@ -12,6 +12,7 @@ import typer
 
 from service.cli.options import MODEL_SETTINGS, with_settings
 from service.cli.progress import progress
+from service.confidence.calibration import Calibration, Curve, Ordering
 from service.errors import InvalidInputError
 from service.settings import Settings
 
@@ -83,9 +84,13 @@ def calibrate(
         int | None, typer.Option(min=1, help="Of these, so many are reranked (it is slow).")
     ] = None,
     seed: SeedOption = 0,
-    weights_from: Annotated[
+    cosine_only: Annotated[
         list[Path] | None,
-        typer.Option(help="BEIR folder that has a say in the shares only, not in the curves."),
+        typer.Option(help="BEIR folder that is not reranked: a say in the cosine's curve only."),
+    ] = None,
+    weights_only: Annotated[
+        list[Path] | None,
+        typer.Option(help="BEIR folder with a say in the reranker's shares only, in no curve."),
     ] = None,
 ) -> None:
     """Fit, on labelled data, how much the reranker counts per language and what scores mean."""
@@ -98,37 +103,42 @@ def calibrate(
     )
     from service.evaluation.run import sample  # noqa: PLC0415
 
-    def observe(path: Path) -> Labelled:
+    def observe(path: Path, rerank: bool = True) -> Labelled:
         # Any share makes the reranker score every language; the shares are fitted afterwards.
         forced = settings.model_copy(update={"rerank_weight": 0.5})
         labelled = read_beir(path)
         chosen = sample(labelled.qrels, queries, seed)
-        to_rerank = set(sample(chosen, reranked_queries, seed))
-        retrieval, reranked = {}, {}
+        to_rerank = set(sample(chosen, reranked_queries, seed)) if rerank else set()
+        retrieval, both = {}, {}
         with _searching(forced, path, True) as ask, progress(labelled.name, len(chosen)) as advance:
             for number, query in enumerate(chosen, start=1):
                 retrieval[query] = ask(labelled.queries[query], False)
                 if query in to_rerank:
-                    reranked[query] = ask(labelled.queries[query], True)
+                    both[query] = ask(labelled.queries[query], True)
                 advance(number)
-        return Labelled(labelled.name, labelled.qrels, retrieval, reranked)
+        return Labelled(labelled.name, labelled.qrels, retrieval, both)
 
-    observed = [observe(path) for path in collection]
-    for_weights = [observe(path) for path in weights_from or []]
-    trials = try_weights([*observed, *for_weights])
+    reranked = [observe(path) for path in collection]
+    by_cosine = [observe(path, rerank=False) for path in cosine_only or []]
+    trials = try_weights([*reranked, *(observe(path) for path in weights_only or [])])
     for trial in trials:
         shown = ", ".join(f"{weight:g}: {ndcg:.4f}" for weight, ndcg in trial.ndcg.items())
         typer.echo(f"{trial.collection} {trial.language} ({trial.queries} queries) {shown}")
     weights = choose_weights(trials)
-    curves = fit_curves(observed, weights)
-    _write_artifact(settings, [*collection, *(weights_from or [])], out, name, weights, curves)
+    curves = fit_curves([*reranked, *by_cosine], weights)
+    data = [*collection, *(cosine_only or []), *(weights_only or [])]
+    _write_artifact(settings, data, out, name, weights, curves)
 
 
 def _write_artifact(
-    settings: Settings, collections: list[Path], out: Path, name: str, weights: Any, curves: Any
+    settings: Settings,
+    collections: list[Path],
+    out: Path,
+    name: str,
+    weights: dict[str, float],
+    curves: dict[Ordering, Curve],
 ) -> None:
     from service.collection import data_sha256  # noqa: PLC0415
-    from service.confidence.calibration import Calibration  # noqa: PLC0415
     from service.pipeline.build import build_encoder, build_reranker  # noqa: PLC0415
 
     encoder, reranker = build_encoder(settings).identity, build_reranker(settings)
@@ -166,10 +176,10 @@ def _searching(settings: Settings, collection: Path, chunked: bool) -> Iterator[
     from service.pipeline.query import Query  # noqa: PLC0415
 
     digest = data_sha256(collection)[:12] + "-" + encoder_digest(settings)[:12]
-    cut = "passages" if chunked else "whole"
+    cut = f"passages{settings.passage_overlap}" if chunked else "whole"
     name = f"{collection.resolve().name}-{cut}-{digest}"
     folder = settings.cache_dir / "evaluation" / name
-    here = settings.model_copy(update={"data_dir": folder})
+    here = settings.model_copy(update={"data_dir": folder, "max_query_chars": 100_000})
     with open_ingestion(here, chunked=chunked) as ingestion, progress("ingest", None) as advance:
         rows = read_documents(collection, max_chars=settings.max_document_chars)
         report = ingestion.ingestor.ingest(rows, lambda report: advance(report.rows))

@@ -1,5 +1,6 @@
 """Models on the hub: its cache folder on this machine first, then the hub itself."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -26,13 +27,10 @@ def find_on_hub(repository: str, *, offline: bool) -> Path:
     a model never changes under an index. Raises `UnknownModelError` when the model is not at hand,
     `ModelSourceError` when it has no safetensors weights.
     """
-    try:
+    with suppress(UnknownModelError):
         cached = _snapshot(repository, offline=True)
         if has_weights(cached):
             return cached
-    except UnknownModelError:
-        if offline:
-            raise
     folder = _snapshot(repository, offline=offline)
     if not has_weights(folder):
         raise ModelSourceError(

@@ -7,7 +7,6 @@ weights 0-15 and whose high nibbles are weights 16-31, each minus 8). Only this 
 package's compiled engine is never loaded.
 """
 
-import math
 import struct
 from dataclasses import dataclass
 from itertools import pairwise
@@ -92,7 +91,7 @@ class _Cursor:
         return values
 
     def array(self, dtype: str, count: int) -> NDArray[Any]:
-        values = _view(self.data, np.dtype(dtype), count, self.at)
+        values = np.frombuffer(self.data, dtype, count, self.at)
         self.at += values.nbytes
         return values
 
@@ -160,10 +159,8 @@ def _read_tensors(cursor: _Cursor, header: Header) -> dict[str, NDArray[np.float
         (name_length,) = cursor.take("H")
         name = _bert_name(cursor.bytes(name_length).decode("ascii"), header.layers)
         dtype, count, offset, _byte_length = cursor.take("BIQQ")
-        shape = _shape(name, header)
-        if count != math.prod(shape):
-            raise ValueError(f"{name} has {count} weights instead of {math.prod(shape)}")
-        tensors[name] = _read_weights(cursor.data, dtype, count, offset).reshape(shape)
+        weights = _read_weights(cursor.data, dtype, count, offset)
+        tensors[name] = weights.reshape(_shape(name, header))
     if len(tensors) != entries:
         raise ValueError("a tensor is there twice")
     return tensors
@@ -171,17 +168,10 @@ def _read_tensors(cursor: _Cursor, header: Header) -> dict[str, NDArray[np.float
 
 def _read_weights(data: bytes, dtype: int, count: int, offset: int) -> NDArray[np.float32]:
     if dtype == FLOAT32:
-        return _view(data, np.dtype("<f4"), count, offset)
+        return np.frombuffer(data, "<f4", count, offset)
     if dtype == Q4_0 and count % BLOCK_WEIGHTS == 0:
-        return dequantize(_view(data, BLOCK_DTYPE, count // BLOCK_WEIGHTS, offset))
+        return dequantize(np.frombuffer(data, BLOCK_DTYPE, count // BLOCK_WEIGHTS, offset))
     raise ValueError(f"{count} weights of dtype {dtype} are not readable")
-
-
-def _view(data: bytes, dtype: np.dtype[Any], count: int, offset: int) -> NDArray[Any]:
-    # frombuffer takes a negative count as "all that is left".
-    if count < 0 or offset + count * dtype.itemsize > len(data):
-        raise ValueError("file ends early")
-    return np.frombuffer(data, dtype, count, offset)
 
 
 def dequantize(blocks: NDArray[Any]) -> NDArray[np.float32]:

@@ -2,15 +2,33 @@
 
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from service.encoder.bi_encoder import BiEncoder
+from service.models.e5_folder import write_e5_folder
+from service.models.q4 import read_q4
 from service.models.sources import PreparedModel
 from service.types import EncoderIdentity
 from tests.fixtures.multilingual import SENTENCES, TEXTS
+from tests.models.small_q4 import small_file
+
+
+def test_a_written_folder_loads_without_a_word(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "model.bin"
+    file.write_bytes(small_file())
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_e5_folder(read_q4(file), folder)
+    identity = EncoderIdentity("small", "", 32, "", "", 4, 1)
+    small = BiEncoder(folder, identity, batch_tokens=512, device="cpu", threads=1)
+    assert small.count_tokens(["a", "a\tа", "\x07"]) == [1, 3, 0]
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture(scope="module")
