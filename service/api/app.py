@@ -52,7 +52,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async def start() -> None:
             await state.load()
-            if state.failure and on_failure:
+            if state.failed and on_failure:
                 on_failure()
 
         loading = asyncio.create_task(start())

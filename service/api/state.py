@@ -19,16 +19,19 @@ class ServerState:
         self.settings = settings
         self.metrics = Metrics()
         self.engine: Engine | None = None
-        self.failure: SecondpassError | None = None
+        self.failed = False
         self._load = load
 
     async def load(self) -> None:
-        """Load the engine in a thread; a failure that we foresee is kept for `/readyz`."""
+        """Load the engine in a thread. A failure goes to the log; `/readyz` tells that it is so."""
         try:
             self.engine = await asyncio.to_thread(self._load)
         except SecondpassError as error:
-            self.failure = error
+            self.failed = True
             log.error("cannot start: %s", error)
+        except Exception:
+            self.failed = True
+            log.exception("cannot start")
         else:
             self.metrics.documents.set(self.engine.documents)
             self.metrics.in_flight.set_function(self._in_flight)

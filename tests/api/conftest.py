@@ -25,7 +25,7 @@ def client(settings: Settings) -> Iterator[TestClient]:
     """The application on the real models, ready."""
     with TestClient(create_app(settings, lambda: open_engine(settings))) as client:
         while client.get("/readyz").status_code != 200:
-            assert client.app.state.server.failure is None
+            assert not client.app.state.server.failed
         yield client
 
 

@@ -22,7 +22,7 @@ async def readyz(response: Response, state: StateDep) -> ReadyBody:
     if state.engine is None:
         response.status_code = 503
         response.headers["Retry-After"] = "2"
-        waiting = "failed; see the server's log" if state.failure else "loading"
+        waiting = "failed; see the server's log" if state.failed else "loading"
         return ReadyBody(status="not_ready", checks={"models": waiting, "index": waiting})
     checks = state.engine.checks()
     ready = all(check == "ok" for check in checks.values())
