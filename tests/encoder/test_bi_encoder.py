@@ -75,7 +75,8 @@ def test_the_bound_on_a_batch_changes_no_vector(e5: PreparedModel, encoder: BiEn
 def test_rows_are_float32_of_unit_length_in_input_order(encoder: BiEncoder) -> None:
     texts = [*LONG[:2], "a", *SENTENCES["thai"]]
     vectors = encoder.encode_passages(texts)
-    assert (vectors.dtype, vectors.shape) == (np.float32, (len(texts), 384))
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (len(texts), 384)
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
     assert np.abs(encoder.encode_passages(texts[::-1])[::-1] - vectors).max() < 1e-5
 

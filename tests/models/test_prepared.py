@@ -151,7 +151,7 @@ print(prepared_folder(Path(sys.argv[1], "cache"), "m", Recipe("1", write)).sha25
 
 
 def test_of_several_processes_one_makes_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SLOW, tmp_path]
+    command = [sys.executable, "-c", SLOW, str(tmp_path)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     said = {process.communicate(timeout=60)[0] for process in running}
     assert len(said) == 1

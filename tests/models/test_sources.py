@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 
 from service.errors import ModelSourceError, UnknownModelError
 from service.models import hub
@@ -96,7 +96,7 @@ def test_a_damaged_model_is_found_and_made_again(prepared: Prepare) -> None:
 def _only_from(monkeypatch: pytest.MonkeyPatch, **change: str) -> None:
     source = REGISTRY["e5-small"].sources[0]
     assert isinstance(source, PackageSource)
-    spec = replace(REGISTRY["e5-small"], sources=(replace(source, **change),))  # type: ignore[arg-type]
+    spec = replace(REGISTRY["e5-small"], sources=(replace(source, **change),))
     monkeypatch.setitem(REGISTRY, "e5-small", spec)  # type: ignore[arg-type]
 
 
@@ -148,7 +148,7 @@ def test_a_cached_hub_model_is_taken_without_asking_the_hub(
 ) -> None:
     folder = write_hub_cache(hub_cache, E5_BASE)
     asked: list[bool] = []
-    real = hub.snapshot_download
+    real = snapshot_download
 
     def listen(*arguments: str, local_files_only: bool, **options: object) -> object:
         asked.append(not local_files_only)
