@@ -1,5 +1,8 @@
 """The default models, prepared once for all tests in the cache folder that the settings name."""
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 
 from service.models.sources import PreparedModel, prepare
@@ -14,3 +17,12 @@ def e5() -> PreparedModel:
 @pytest.fixture(scope="session")
 def reranker() -> PreparedModel:
     return prepare("minilm-l6-v0", "cross-encoder", cache_dir=Settings().cache_dir, offline=True)
+
+
+@pytest.fixture
+def transformers_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What transformers reports, of a model's missing weights for one; it tells no other logger."""
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)

@@ -167,11 +167,15 @@ def test_a_vector_without_a_direction_is_an_error(minilm: PreparedModel, value: 
 
 
 def test_loading_writes_nothing(
-    minilm: PreparedModel, e5: PreparedModel, capfd: pytest.CaptureFixture[str]
+    minilm: PreparedModel,
+    e5: PreparedModel,
+    capfd: pytest.CaptureFixture[str],
+    transformers_log: pytest.LogCaptureFixture,
 ) -> None:
     load(minilm).encode_queries(["hello"])
     load(e5).encode_queries(["hello"])
     assert capfd.readouterr() == ("", "")
+    assert transformers_log.messages == []
 
 
 def test_other_dimensions_than_the_identitys_are_refused(minilm: PreparedModel) -> None:

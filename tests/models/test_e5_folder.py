@@ -18,7 +18,9 @@ from tests.models.small_q4 import small_file
 
 
 def test_a_written_folder_loads_without_a_word(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    transformers_log: pytest.LogCaptureFixture,
 ) -> None:
     file = tmp_path / "model.bin"
     file.write_bytes(small_file())
@@ -29,6 +31,7 @@ def test_a_written_folder_loads_without_a_word(
     small = BiEncoder(folder, identity, batch_tokens=512, device="cpu", threads=1)
     assert small.count_tokens(["a", "a\té", "\x07"]) == [1, 3, 0]
     assert capfd.readouterr() == ("", "")
+    assert transformers_log.messages == []
 
 
 @pytest.fixture(scope="module")

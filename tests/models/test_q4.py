@@ -80,7 +80,7 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(
 def test_pieces_that_do_not_fill_their_part_are_refused(tmp_path: Path) -> None:
     last_offset = 44 + 28 + 4 * 6
     assert WHOLE[last_offset] == 23
-    reading(tmp_path, WHOLE[:last_offset] + b"\x16" + WHOLE[last_offset + 1 :])
+    reading(tmp_path, WHOLE[:last_offset] + b"\x15" + WHOLE[last_offset + 1 :])
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

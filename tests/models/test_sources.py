@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants, snapshot_download
@@ -93,11 +94,11 @@ def test_a_damaged_model_is_found_and_made_again(prepared: Prepare) -> None:
     assert prepared(first.folder, "cross-encoder").weights_sha256 == first.weights_sha256
 
 
-def _only_from(monkeypatch: pytest.MonkeyPatch, **change: str) -> None:
+def _only_from(monkeypatch: pytest.MonkeyPatch, **change: Any) -> None:
     source = REGISTRY["e5-small"].sources[0]
     assert isinstance(source, PackageSource)
     spec = replace(REGISTRY["e5-small"], sources=(replace(source, **change),))
-    monkeypatch.setitem(REGISTRY, "e5-small", spec)  # type: ignore[arg-type]
+    monkeypatch.setitem(REGISTRY, "e5-small", spec)
 
 
 def test_a_missing_package_says_what_to_install(

@@ -141,10 +141,13 @@ def test_what_cannot_be_loaded_is_named(reranker: PreparedModel, tmp_path: Path)
 
 
 def test_loading_and_scoring_write_nothing(
-    reranker: PreparedModel, capfd: pytest.CaptureFixture[str]
+    reranker: PreparedModel,
+    capfd: pytest.CaptureFixture[str],
+    transformers_log: pytest.LogCaptureFixture,
 ) -> None:
     load(reranker).score([("tide", "moon " * 600)])
     assert capfd.readouterr() == ("", "")
+    assert transformers_log.messages == []
 
 
 def test_it_says_which_model_it_is(reranker: PreparedModel, loaded: CrossEncoderReranker) -> None:
