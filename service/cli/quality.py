@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service import __version__
 from service.cli.options import MODEL_SETTINGS, with_settings
 from service.cli.progress import progress
 from service.confidence.calibration import Calibration, Curve, Ordering
@@ -70,7 +71,11 @@ def evaluate_retrieval(
         reports[labelled.name] = collection_report(runs, labelled.qrels, thresholds)
     typer.echo(markdown(reports), nl=False)
     if json_path is not None:
-        written = {"settings": {**_shown(settings), "chunk": chunk}, "collections": reports}
+        written = {
+            "version": __version__,
+            "settings": {**_shown(settings), "chunk": chunk},
+            "collections": reports,
+        }
         json_path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
 

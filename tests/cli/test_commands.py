@@ -1,28 +1,41 @@
-"""The command as a user runs it: another process, real models."""
+"""The command as a user runs it, on the real models."""
 
+import contextlib
 import hashlib
+import io
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from service.cli import main
 from service.config_docs import flag
 from service.settings import Settings
-from tests.fixtures.library import DOCUMENTS
+from tests.fixtures.library import DOCUMENTS, QUESTIONS
 
 
-def secondpass(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def secondpass(*arguments: object, **environment: str) -> Done:
+    """Run the command in this process: a new one would load torch each time."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["secondpass", *map(str, arguments)])
+        for name, value in {"COLUMNS": "200", **environment}.items():
+            patch.setenv(name, value)
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            try:
+                main()
+                code: object = 0
+            except SystemExit as ending:
+                code = ending.code
+    return Done(code if isinstance(code, int) else 0, stdout.getvalue(), stderr.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +148,72 @@ def test_every_setting_is_a_flag_of_serve() -> None:
     text = secondpass("serve", "--help").stdout
     for name in Settings.model_fields:
         assert flag(name) in text, name
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small library as a labelled collection, its questions in variants to have enough."""
+    folder = tmp_path_factory.mktemp("labels") / "library"
+    folder.mkdir()
+    corpus = [{"_id": d.id, "title": d.title, "text": d.text} for d in DOCUMENTS]
+    asked = {
+        f"q{i}-{n}": (text + "?" * n, document)
+        for i, (text, document) in enumerate(QUESTIONS.items())
+        for n in range(7)
+    }
+    queries = [{"_id": id_, "text": text} for id_, (text, _) in asked.items()]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    judgements = [f"{id_}\t{document}\t1" for id_, (_, document) in asked.items()]
+    text = "\n".join(["query-id\tcorpus-id\tscore", *judgements]) + "\n"
+    (folder / "qrels.tsv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_evaluate_writes_both_stages_under_the_folders_name(labels: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    done = secondpass("evaluate", "retrieval", "--collection", labels, "--json", out)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(out.read_text())["collections"]["library"]
+    for stage in ("retrieval", "reranked"):
+        assert set(report[stage]) == {"ndcg@10", "mrr@10", "recall@100", "accuracy@1"}
+        assert report[stage]["recall@100"] == 1.0
+        assert 0.9 < report[stage]["ndcg@10"] <= 1.0
+    assert report["queries"] == 7 * len(QUESTIONS)
+    assert report["confidence"]["words"]["high"]["precision"] > 0.5
+    assert "| library |" in done.stdout
+
+
+def test_evaluate_takes_a_sample(labels: Path) -> None:
+    done = secondpass("evaluate", "retrieval", "--collection", labels, "--queries", 5)
+    assert "| library | 5 | retrieval |" in done.stdout
+
+
+def test_calibrate_writes_an_artifact_that_the_search_takes(
+    labels: Path, filled: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "mine.json"
+    arguments = ("--collection", labels, "--out", out, "--name", "mine")
+    done = secondpass("calibrate", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "cross-validated" in done.stdout
+    arguments = ("--data-dir", filled, "--calibration", out, "--json")
+    answer = json.loads(secondpass("search", "why are there tides", *arguments).stdout)
+    assert answer["models"]["calibration"] == "mine"
+    assert answer["hits"][0]["probability"] is not None
+
+
+def test_calibrate_refuses_too_few_labels(labels: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.json"
+    arguments = ("--collection", labels, "--out", out, "--name", "mine", "--queries", 10)
+    done = secondpass("calibrate", *arguments)
+    assert done.returncode == 2
+    assert "at least 50 are needed" in done.stderr
+    assert not out.exists()
+
+
+def test_a_collection_that_is_none_is_told_with_its_file(tmp_path: Path) -> None:
+    done = secondpass("evaluate", "retrieval", "--collection", tmp_path)
+    assert done.returncode == 2
+    assert "corpus.jsonl" in done.stderr
