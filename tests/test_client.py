@@ -333,7 +333,7 @@ def http_date(seconds: float) -> str:
     ("retry_after", "least", "most"),
     [
         ("3", 3.25, 3.5),
-        (http_date(300 + 5), 30, 30),
+        (http_date(6 * 3600), 30, 30),
         ("0", 0.25, 0.5),
         (http_date(-60), 0.25, 0.5),
         ("86400", 30, 30),
