@@ -33,6 +33,9 @@ class ServerState:
             self.failed = True
             log.exception("cannot start")
         else:
+            log.info(
+                "ready: %d documents, %d passages", self.engine.documents, self.engine.passages
+            )
             self.metrics.documents.set(self.engine.documents)
             self.metrics.in_flight.set_function(self._in_flight)
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from service.cli.options import MODEL_SETTINGS, with_settings
 from service.cli.progress import progress
+from service.errors import InvalidInputError, SecondpassError
 from service.settings import Settings
 from service.types import Document, Refused
 
@@ -88,17 +89,30 @@ def search(
     if url is None:
         answer = _search_folder(settings, query, top_k, rerank)
     else:
-        from service.client import SearchClient  # noqa: PLC0415
-
-        with SearchClient(url, api_key=api_key) as client:
-            answer = asdict(client.search(query, top_k=top_k, rerank=rerank))
+        answer = _search_server(url, api_key, query, top_k, rerank)
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
     else:
         _show(answer)
 
 
+def _search_server(
+    url: str, api_key: str | None, query: str, top_k: int, rerank: bool
+) -> dict[str, object]:
+    from service.client import SearchClient, SearchError  # noqa: PLC0415
+
+    with SearchClient(url, api_key=api_key) as client:
+        try:
+            return asdict(client.search(query, top_k=top_k, rerank=rerank))
+        except SearchError as error:
+            raise SecondpassError(f"{url}: {error}") from error
+
+
 def _search_folder(settings: Settings, query: str, top_k: int, rerank: bool) -> dict[str, object]:
+    if not (settings.data_dir / "store.db").exists():
+        raise InvalidInputError(
+            f"there are no documents in {settings.data_dir}: see `secondpass ingest`", "data_dir"
+        )
     from service.pipeline.build import open_engine  # noqa: PLC0415
     from service.pipeline.query import Query  # noqa: PLC0415
 
@@ -139,6 +153,8 @@ def _ingest(rows: Iterable[Document | Refused], total: int | None, settings: Set
         )
         typer.echo("building the index")
     _show_refusals(report.refused)
+    if report.refused and report.rows == len(report.refused):
+        raise InvalidInputError("every row was refused")
 
 
 def _show_refusals(refused: list[Refused]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from service.cli.options import ALL_SETTINGS, with_settings
 from service.settings import Settings
@@ -45,6 +45,8 @@ def serve(settings: Settings) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # What it tells of its loading reads like trouble and is none.
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
     if not run(settings, lambda: open_engine(settings)):
         raise typer.Exit(1)
 
@@ -62,7 +64,7 @@ def list_models(settings: Settings) -> None:
     """Show the models that have a name here."""
     from service.models.registry import REGISTRY  # noqa: PLC0415
 
-    table = Table("name", "kind", "dimension", "max length", "licence")
+    table = Table(Column("name", overflow="fold"), "kind", "dimension", "max length", "licence")
     for name, spec in REGISTRY.items():
         dimension = "" if spec.dimension is None else str(spec.dimension)
         table.add_row(name, spec.kind, dimension, str(spec.max_length), spec.licence or "")

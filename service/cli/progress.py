@@ -1,5 +1,7 @@
 """The progress bar of long commands."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,6 +19,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+LINE_SECONDS = 10
+"""Between two lines where there is no terminal for a bar."""
+
 
 class _Rate(ProgressColumn):
     """Rows a second."""
@@ -28,7 +33,14 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar with count, rate and time left on stderr; yields what sets the rows done so far."""
+    """A bar with count, rate and time left on stderr; yields what sets the rows done so far.
+
+    Where stderr is no terminal, a plain line now and then.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(title, total)
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -38,10 +50,24 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total)
 
         def set_done(done: int) -> None:
             bar.update(task, completed=done)
 
         yield set_done
+
+
+def _lines(title: str, total: int | None) -> Callable[[int], None]:
+    began = said = time.monotonic()
+
+    def set_done(done: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= LINE_SECONDS or done == total:
+            said = now
+            of = "" if total is None else f" of {total}"
+            print(f"{title}: {done}{of}, {now - began:.0f} s", file=sys.stderr, flush=True)
+
+    return set_done

@@ -27,6 +27,11 @@ class Judge:
         """The artifact's name, or None where none fits the encoder."""
         return self.artifact.name if self._fits_encoder() and self.artifact else None
 
+    @property
+    def knows_reranker(self) -> bool:
+        """Does the artifact hold for both models, with no override of the operator's?"""
+        return self._fits_both() and self.weight_override is None
+
     def rerank_weight(self, language: str) -> float:
         """Share of the reranker, 0 to 1, for a query in this language.
 

@@ -13,14 +13,14 @@ from service.pipeline.gate import Deadline, Gate, OwnerThread
 from service.pipeline.query import RerankReport
 from service.pipeline.retriever import Found
 from service.protocols import Reranker
-from service.text.language import search_language
+from service.text.language import UNDETERMINED, search_language
 from service.text.normalizer import clean
 from service.text.passage import passage_input
 from service.types import PairScore, RerankStatus
 
 log = logging.getLogger(__name__)
 
-RERANK_SLICE = 20
+RERANK_SLICE = 10
 """Candidates scored between two looks at the clock; the next request's slice may come between."""
 
 LANGUAGE_SAMPLE = 5
@@ -61,9 +61,7 @@ class SecondStage:
 
     def unranked(self, found: Sequence[Found]) -> Ranking:
         """Stage one's order, uncalibrated: what `rerank: false` asks for."""
-        rows = _rows(found, [c.score for c in found], [None] * len(found), None)
-        report = RerankReport("skipped", 0, 0, "the request said rerank: false")
-        return Ranking(rows, report)
+        return _uncalibrated(found, RerankReport("skipped", 0, 0, "the request said rerank: false"))
 
     async def rank(self, query: str, found: Sequence[Found], deadline: Deadline) -> Ranking:
         """The final order for a normalised query.
@@ -75,34 +73,47 @@ class SecondStage:
             return Ranking([], RerankReport("complete", 0, 0))
         sample = [clean(c.passage.text) for c in found[:LANGUAGE_SAMPLE]]
         language = search_language(query, sample)
-        ranking = await self._rank(query, found, deadline, language)
+        if language == UNDETERMINED and self.judge.knows_reranker:
+            # Nobody fitted anything on such searches, so nothing is known of these cosines either.
+            reason = "query and passages are in different languages"
+            return _uncalibrated(found, RerankReport("skipped", len(found), 0, reason))
+        weight = self.judge.rerank_weight(language)
+        if self.reranker is None:
+            ranking = self._by_cosine(found, "skipped", "this server has no reranker")
+        elif weight == 0.0:
+            reason = f"the reranker has shown no gain for this language ({language})"
+            ranking = self._by_cosine(found, "skipped", reason)
+        else:
+            pairs = [(query, clean(passage_input(c.passage.title, c.passage.text))) for c in found]
+            ranking = await self._rerank(self.reranker, found, pairs, deadline, weight, language)
         return replace(ranking, language=language)
 
-    async def _rank(
-        self, query: str, found: Sequence[Found], deadline: Deadline, language: str
+    async def _rerank(
+        self,
+        reranker: Reranker,
+        found: Sequence[Found],
+        pairs: Sequence[tuple[str, str]],
+        deadline: Deadline,
+        weight: float,
+        language: str,
     ) -> Ranking:
-        if self.reranker is None:
-            return self._by_cosine(found, "skipped", "this server has no reranker")
-        weight = self.judge.rerank_weight(language)
-        if weight == 0.0:
-            return self._by_cosine(found, "skipped", _no_gain(language))
         try:
             with self._gate.permit():
-                scores = await self._score(self.reranker, query, found, deadline)
+                scores = await self._score(reranker, pairs, deadline)
         except UnprocessableTextError:
             return self._by_cosine(found, "skipped", "the query fills the reranker's whole window")
-        except ModelError:
+        except (ModelError, RuntimeError, MemoryError):  # a full GPU is a RuntimeError
             log.exception("the reranker failed")
             return self._by_cosine(found, "failed", "the reranker failed; stage one's order stands")
         if not scores:
-            return self._by_cosine(found, "partial", "the time ran out before the rerank")
+            reason = "the time ran out before any candidate was scored"
+            return self._by_cosine(found, "partial", reason)
         return self._by_both(found, scores, weight, language)
 
     async def _score(
-        self, reranker: Reranker, query: str, found: Sequence[Found], deadline: Deadline
+        self, reranker: Reranker, pairs: Sequence[tuple[str, str]], deadline: Deadline
     ) -> list[PairScore]:
-        """Scores of the first candidates: all of them, or as many as the deadline allows."""
-        pairs = [(query, clean(passage_input(c.passage.title, c.passage.text))) for c in found]
+        """Scores of the first pairs: all of them, or as many as the deadline allows."""
         scores: list[PairScore] = []
         for start in range(0, len(pairs), RERANK_SLICE):
             part = pairs[start : start + RERANK_SLICE]
@@ -134,10 +145,8 @@ class SecondStage:
         return Ranking(rows, RerankReport(status, len(found), len(scores), reason), order)
 
 
-def _no_gain(language: str) -> str:
-    if language == "und":
-        return "query and passages are in different languages"
-    return f"the reranker has shown no gain for this language ({language})"
+def _uncalibrated(found: Sequence[Found], report: RerankReport) -> Ranking:
+    return Ranking(_rows(found, [c.score for c in found], [None] * len(found), None), report)
 
 
 def _rows(

@@ -8,6 +8,9 @@ from typing import Any
 SURE = 0.5
 """Probability below which a query is too short to tell its language."""
 
+UNDETERMINED = "und"
+"""The language of a search whose query and passages differ."""
+
 _SAMPLE_CHARS = 300
 
 
@@ -30,7 +33,7 @@ def identify(text: str) -> tuple[str, float]:
 
 
 def search_language(query: str, passages: Sequence[str]) -> str:
-    """The language that query and passages share, or `und` where they differ.
+    """The language that query and passages share, or `UNDETERMINED` where they differ.
 
     A query of one or two words rarely shows its language, so below `SURE` the most frequent
     language of the passages speaks for both.
@@ -42,4 +45,4 @@ def search_language(query: str, passages: Sequence[str]) -> str:
     passage_language = min(found, key=lambda code: (-found[code], code))
     if probability < SURE or query_language == passage_language:
         return passage_language
-    return "und"
+    return UNDETERMINED

@@ -117,7 +117,7 @@ def test_reindex_takes_another_window_and_back(rows: Path, tmp_path: Path) -> No
         (["serve", "--port", "70000"], "--port (SECONDPASS_PORT)"),
         (["serve", "--confidence-high", "0.3"], "confidence_medium must not be above"),
         (["ingest", "/nowhere/at/all.jsonl"], "/nowhere/at/all.jsonl"),
-        (["search", "x", "--encoder", "no such model"], "no such model"),
+        (["reindex", "--encoder", "no such model"], "no such model"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_no_traceback(
@@ -127,6 +127,29 @@ def test_wrong_arguments_are_one_line_and_no_traceback(
     assert done.returncode in {1, 2}
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_search_does_not_make_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    done = secondpass("search", "tides", "--data-dir", tmp_path / "typo")
+    assert done.returncode == 2
+    assert "no documents" in done.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_search_of_a_server_that_is_not_there_names_it() -> None:
+    done = secondpass("search", "tides", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "http://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ingest_fails_where_every_row_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "a"}\n{"text": "b"}\n')
+    done = secondpass("ingest", path, "--data-dir", tmp_path / "data")
+    assert done.returncode == 2
+    assert "rows.jsonl:1: text: " in done.stderr
+    assert "every row was refused" in done.stderr
 
 
 def test_models_are_listed_and_shown() -> None:

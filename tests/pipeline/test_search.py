@@ -158,6 +158,8 @@ def test_a_query_in_another_language_than_the_passages_is_not_reranked(folder: D
     )
     assert result.rerank.status == "skipped"
     assert "different languages" in (result.rerank.reason or "")
+    assert result.answerable is None
+    assert {hit.confidence for hit in result.hits} == {"uncalibrated"}
 
 
 def test_a_failing_reranker_leaves_stage_ones_order_and_says_so(folder: DataFolder) -> None:
