@@ -30,6 +30,9 @@ CODES = {
     504: "deadline_exceeded",
 }
 
+MOST_DETAILS = 20
+MOST_NAME_CHARS = 128
+
 INTERNAL_MESSAGE = "something went wrong on the server; the log has the request_id"
 
 
@@ -89,8 +92,10 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise TypeError("registered for RequestValidationError")
     details = [
-        ErrorDetail(field=_field(found["loc"], found["type"]), message=found["msg"])
-        for found in error.errors()
+        ErrorDetail(
+            field=_field(found["loc"], found["type"])[:MOST_NAME_CHARS], message=found["msg"]
+        )
+        for found in error.errors()[:MOST_DETAILS]
     ]
     fields = ", ".join(sorted({detail.field for detail in details}))
     return error_response(422, f"the request is not valid: {fields}", request_id(request), details)

@@ -2,7 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+MOST_FIELDS = 50
+MOST_FILTERS = 20
+
+
+def _at_most_filters(value: object) -> object:
+    # Before each is looked at: a body full of wrong ones would cost seconds.
+    if isinstance(value, dict) and len(value) > MOST_FILTERS:
+        raise ValueError(f"at most {MOST_FILTERS} fields")
+    return value
+
 
 ConfidenceWord = Literal["low", "medium", "high"]
 _INT64 = 2**63 - 1
@@ -47,9 +58,9 @@ class SearchRequest(BaseModel):
     rerank: bool = Field(
         True, description="`false` ranks by `retrieval_score`; the hits are then `uncalibrated`."
     )
-    filters: dict[FieldName, FilterValue] = Field(
+    filters: Annotated[dict[FieldName, FilterValue], BeforeValidator(_at_most_filters)] = Field(
         default_factory=dict,
-        max_length=20,
+        max_length=MOST_FILTERS,
         description=(
             "Metadata that a document must have: `{field: value}` for equality, "
             "`{field: [values]}` for one of them; all fields must hold. Narrows the candidates "
@@ -72,17 +83,26 @@ class SearchRequest(BaseModel):
     )
     return_text: bool = Field(True, description="`false` leaves `text` out of the hits.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _at_most_fields(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > MOST_FIELDS:
+            raise ValueError(f"a request has at most {MOST_FIELDS} fields")
+        return value
+
 
 class HitBody(BaseModel):
     """A document, shown by its best passage."""
 
     rank: int = Field(description="1-based.", examples=[1])
     id: str = Field(description="The document's id.", examples=["topic:try"])
-    title: str = Field(examples=["try"])
+    title: str = Field(description="The document's title, or an empty text.", examples=["try"])
     text: str | None = Field(description="The best passage, as it stands in the document.")
     start: int = Field(description="Where the passage begins in the document, in code points.")
     end: int = Field(description="Where it ends (exclusive).")
-    metadata: dict[str, Any] = Field(examples=[{"kind": "topic"}])
+    metadata: dict[str, Any] = Field(
+        description="The document's metadata.", examples=[{"kind": "topic"}]
+    )
     confidence: Literal["high", "medium", "low", "uncalibrated"] = Field(
         description="The word for `probability`; `uncalibrated` where there is none."
     )
@@ -103,7 +123,10 @@ class HitBody(BaseModel):
 class RerankBody(BaseModel):
     """What became of stage two."""
 
-    status: Literal["complete", "partial", "skipped", "failed"]
+    status: Literal["complete", "partial", "skipped", "failed"] = Field(
+        description="`complete`: all were scored; `partial`: the time ran out; `skipped` and "
+        "`failed`: none, for the `reason` given."
+    )
     requested: int = Field(description="Candidates to be reranked.", examples=[100])
     scored: int = Field(description="Candidates that were.", examples=[100])
     reason: str | None = Field(None, description="Why the status is not `complete`.")
@@ -112,8 +135,8 @@ class RerankBody(BaseModel):
 class ModelsBody(BaseModel):
     """What answered."""
 
-    encoder: str = Field(examples=["e5-small"])
-    reranker: str = Field(examples=["minilm-l6-v0"])
+    encoder: str = Field(description="The bi-encoder.", examples=["e5-small"])
+    reranker: str = Field(description="The cross-encoder, or `none`.", examples=["minilm-l6-v0"])
     calibration: str = Field(description="The calibration artifact's name, or `none`.")
     order: str = Field(
         description="The score that ordered the hits.", examples=["fused (rerank_score 0.35)"]
@@ -123,70 +146,75 @@ class ModelsBody(BaseModel):
 class IndexBody(BaseModel):
     """What was searched."""
 
-    generation: str
-    documents: int = Field(examples=[2113])
+    generation: str = Field(description="The index's name; another one after a change.")
+    documents: int = Field(description="Documents in it.", examples=[1434])
 
 
 class SearchResponse(BaseModel):
     """The answer to a search."""
 
     query: str = Field(description="The query as it was sent.")
-    hits: list[HitBody]
+    hits: list[HitBody] = Field(description="Best first, at most `top_k`.")
     answerable: bool | None = Field(
         description=(
             "False when no hit reaches `medium`: probably nothing here answers the query. "
             "Null where the hits are uncalibrated."
         )
     )
-    rerank: RerankBody
+    rerank: RerankBody = Field(description="What became of stage two.")
     timings_ms: dict[str, float] = Field(
         description="Milliseconds per stage and in all.",
         examples=[{"normalize": 0.1, "encode": 12.0, "retrieve": 0.8, "rerank": 900, "total": 915}],
     )
-    models: ModelsBody
-    index: IndexBody
-    warnings: list[str]
-    request_id: str
+    models: ModelsBody = Field(description="What answered.")
+    index: IndexBody = Field(description="What was searched.")
+    warnings: list[str] = Field(
+        description="What the caller should know, such as a removed prefix."
+    )
+    request_id: str = Field(description="That of the header `X-Request-ID`.")
 
 
 class ErrorDetail(BaseModel):
     """One thing that is wrong."""
 
     field: str = Field(description="Where, as a dotted path.", examples=["top_k"])
-    message: str = Field(examples=["Input should be less than or equal to 100"])
+    message: str = Field(
+        description="What is wrong, with the limit.",
+        examples=["Input should be less than or equal to 100"],
+    )
 
 
 class ErrorContent(BaseModel):
     """The content of the one error envelope."""
 
-    code: str = Field(examples=["invalid_request"])
-    message: str
-    request_id: str
-    details: list[ErrorDetail] | None = None
+    code: str = Field(description="For programs; stays.", examples=["invalid_request"])
+    message: str = Field(description="For people.")
+    request_id: str = Field(description="That of the header `X-Request-ID`; the log has it.")
+    details: list[ErrorDetail] | None = Field(None, description="The first 20 wrong fields.")
 
 
 class ErrorBody(BaseModel):
     """Every error, on every path."""
 
-    error: ErrorContent
+    error: ErrorContent = Field(description="What went wrong.")
 
 
 class LiveBody(BaseModel):
     """The process is up."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field("ok", description="Always `ok`.")
 
 
 class ReadyBody(BaseModel):
     """What is ready and what is not."""
 
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "not_ready"] = Field(description="`ready` when all checks are `ok`.")
     checks: dict[str, str] = Field(
         description="`ok`, or what is wrong, per part.",
         examples=[{"models": "ok", "index": "ok"}],
     )
-    documents: int | None = None
-    passages: int | None = None
+    documents: int | None = Field(None, description="Documents in the index.")
+    passages: int | None = Field(None, description="Passages in the index.")
     notes: list[str] = Field(
         default_factory=list, description="What an operator should know, such as a rebuilt index."
     )

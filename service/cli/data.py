@@ -18,6 +18,7 @@ from service.settings import Settings
 from service.types import Document, Refused
 
 SHOWN_REFUSALS = 20
+SERVER_SECONDS = 90.0
 
 
 def register(app: typer.Typer) -> None:
@@ -101,11 +102,13 @@ def _search_server(
 ) -> dict[str, object]:
     from service.client import SearchClient, SearchError  # noqa: PLC0415
 
-    with SearchClient(url, api_key=api_key) as client:
-        try:
+    try:
+        with SearchClient(url, api_key=api_key, timeout=SERVER_SECONDS) as client:
             return asdict(client.search(query, top_k=top_k, rerank=rerank))
-        except SearchError as error:
-            raise SecondpassError(f"{url}: {error}") from error
+    except ValueError as error:
+        raise InvalidInputError(f"--url or --api-key: {error}") from error
+    except SearchError as error:
+        raise SecondpassError(f"{url}: {error}") from error
 
 
 def _search_folder(settings: Settings, query: str, top_k: int, rerank: bool) -> dict[str, object]:
@@ -123,6 +126,11 @@ def _search_folder(settings: Settings, query: str, top_k: int, rerank: bool) -> 
 
 def _show(answer: dict[str, object]) -> None:
     console = Console()
+    rerank, warnings = answer["rerank"], answer["warnings"]
+    if isinstance(rerank, dict) and rerank["status"] != "complete":
+        console.print(f"rerank {rerank['status']}: {rerank['reason']}", style="dim")
+    for warning in warnings if isinstance(warnings, list) else ():
+        console.print(str(warning), style="yellow")
     hits = answer["hits"]
     if not isinstance(hits, list):
         raise TypeError("hits must be a list")

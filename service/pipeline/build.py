@@ -160,7 +160,7 @@ def open_engine(settings: Settings) -> Engine:
         retriever = Retriever(
             folder.store, generation, passages_per_document=settings.passages_per_document
         )
-        _prove(encoder, reranker)
+        _prove(encoder, retriever, reranker)
         limits = Limits(settings.max_query_chars, settings.max_queue, settings.timeout_ms)
         searcher = Searcher(
             encoder, retriever, SecondStage(reranker, judge, settings.max_reranks), limits
@@ -171,9 +171,9 @@ def open_engine(settings: Settings) -> Engine:
     return Engine(folder, searcher, _notes(generation.rebuilt_because, judge))
 
 
-def _prove(encoder: Encoder, reranker: Reranker | None) -> None:
-    """One text through each model: not-finite output raises `InferenceError`, and it warms up."""
-    encoder.encode_queries(["ready"])
+def _prove(encoder: Encoder, retriever: Retriever, reranker: Reranker | None) -> None:
+    """One search through every stage: output that is not finite raises, and it warms up."""
+    retriever.find(encoder.encode_queries(["ready"]), 1, {})
     if reranker:
         reranker.score([("ready", "ready")])
 
@@ -184,6 +184,10 @@ def _notes(rebuilt_because: str | None, judge: Judge) -> list[str]:
         notes.append(f"the index was rebuilt from the store: {rebuilt_because}")
     if judge.name is None:
         notes.append("no calibration fits these models: every hit is uncalibrated")
+    elif judge.reranker_weights_sha256 is not None and not judge.knows_reranker:
+        notes.append(
+            "no calibration fits this reranker or its share: reranked hits are uncalibrated"
+        )
     for note in notes:
         log.warning("%s", note)
     return notes

@@ -73,7 +73,7 @@ class SecondStage:
             return Ranking([], RerankReport("complete", 0, 0))
         sample = [clean(c.passage.text) for c in found[:LANGUAGE_SAMPLE]]
         language = search_language(query, sample)
-        if language == UNDETERMINED and self.judge.knows_reranker:
+        if language == UNDETERMINED and (self.reranker is None or self.judge.knows_reranker):
             # Nobody fitted anything on such searches, so nothing is known of these cosines either.
             reason = "query and passages are in different languages"
             return _uncalibrated(found, RerankReport("skipped", len(found), 0, reason))
@@ -102,7 +102,7 @@ class SecondStage:
                 scores = await self._score(reranker, pairs, deadline)
         except UnprocessableTextError:
             return self._by_cosine(found, "skipped", "the query fills the reranker's whole window")
-        except (ModelError, RuntimeError, MemoryError):  # a full GPU is a RuntimeError
+        except ModelError:
             log.exception("the reranker failed")
             return self._by_cosine(found, "failed", "the reranker failed; stage one's order stands")
         if not scores:
@@ -136,7 +136,8 @@ class SecondStage:
         scored, rest = found[: len(scores)], found[len(scores) :]
         fused = fuse([c.score for c in scored], [s.logit for s in scores], weight).tolist()
         ordering: Ordering = "rerank" if weight >= 1.0 else "fused"
-        probabilities = self.judge.probabilities(fused, ordering, language)
+        # Scores of a part of the candidates are not what the curve was fitted on.
+        probabilities = None if rest else self.judge.probabilities(fused, ordering, language)
         rows = _rows(scored, fused, scores, probabilities)
         rows += _rows(rest, [c.score for c in rest], [None] * len(rest), None)
         order = "rerank_score" if weight >= 1.0 else f"fused (rerank_score {weight:g})"

@@ -159,10 +159,10 @@ class Searcher:
 
 
 def _answerable(hits: list[Hit]) -> bool | None:
-    """Does a hit reach `medium`? None where hits are uncalibrated; no hit at all is a no."""
-    if hits and all(hit.probability is None for hit in hits):
-        return None
-    return any(ORDER[hit.confidence] >= ORDER["medium"] for hit in hits)
+    """Does a hit reach `medium`? None where that is not known; no hit at all is a no."""
+    if any(ORDER[hit.confidence] >= ORDER["medium"] for hit in hits):
+        return True
+    return None if any(hit.probability is None for hit in hits) else False
 
 
 class _Timings:

@@ -75,8 +75,13 @@ class CrossEncoderReranker:
         if not pairs:
             return []
         with self._lock:
-            lengths = self._lengths(pairs)
-            logits = self._logits(pairs, lengths)
+            try:
+                lengths = self._lengths(pairs)
+                logits = self._logits(pairs, lengths)
+            except UnprocessableTextError:
+                raise
+            except Exception as error:  # the libraries raise whatever their parts raise
+                raise InferenceError(f"{self._name} failed: {type(error).__name__}") from error
         if not np.isfinite(logits).all():
             raise InferenceError(f"{self._name} gave a score that is not finite")
         return [

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import regex
+
 SURE = 0.5
 """Probability below which a query is too short to tell its language."""
 
@@ -36,13 +38,20 @@ def search_language(query: str, passages: Sequence[str]) -> str:
     """The language that query and passages share, or `UNDETERMINED` where they differ.
 
     A query of one or two words rarely shows its language, so below `SURE` the most frequent
-    language of the passages speaks for both.
+    language of the passages speaks for both, unless one of them is in Latin letters alone.
     """
     query_language, probability = identify(query)
     found = Counter(identify(passage)[0] for passage in passages)
     if not found:
         return query_language
     passage_language = min(found, key=lambda code: (-found[code], code))
-    if probability < SURE or query_language == passage_language:
+    unsure = probability < SURE and _is_latin(query) == _is_latin(" ".join(passages))
+    if unsure or query_language == passage_language:
         return passage_language
     return UNDETERMINED
+
+
+def _is_latin(text: str) -> bool:
+    """Are most letters Latin? A text without letters is taken as such."""
+    letters = regex.findall(r"\p{L}", text[:_SAMPLE_CHARS])
+    return 2 * len(regex.findall(r"\p{Latin}", text[:_SAMPLE_CHARS])) >= len(letters)

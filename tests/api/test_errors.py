@@ -153,6 +153,20 @@ def test_unknown_paths_and_methods_get_the_envelope(client: TestClient) -> None:
     assert answer.headers["Allow"] == "POST"
 
 
+@pytest.mark.parametrize(
+    "request_body",
+    [
+        {"query": "tides", "filters": {f"f{i}": [] for i in range(5_000)}},
+        {"query": "tides", **{f"unknown{i}": 1 for i in range(5_000)}},
+    ],
+)
+def test_a_body_full_of_errors_is_answered_briefly(client: TestClient, request_body: dict) -> None:
+    answer = client.post("/search", json=request_body)
+    error = envelope(answer, 422, "invalid_request")
+    assert len(error["details"]) <= 20
+    assert len(answer.content) < 10_000
+
+
 def test_min_confidence_without_rerank_is_a_contradiction(client: TestClient) -> None:
     request = {"query": "tides", "rerank": False, "min_confidence": "high"}
     error = envelope(client.post("/search", json=request), 422, "invalid_request")

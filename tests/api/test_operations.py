@@ -86,6 +86,24 @@ def test_openapi_describes_every_field_with_limits(client: TestClient) -> None:
         assert spec["components"]["schemas"][schema]["properties"]
 
 
+def test_every_field_on_the_wire_is_described(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for name, schema in schemas.items():
+        for field, about in schema.get("properties", {}).items():
+            assert about.get("description") or "$ref" in about, f"{name}.{field}"
+
+
+def test_readiness_fails_when_the_index_lacks_what_the_store_has(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = client.app.state.server.engine.folder.store
+    more = store.counts()._replace(passages=10_000)
+    monkeypatch.setattr(store, "counts", lambda: more)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["index"] != "ok"
+
+
 def test_docs_page_is_there(client: TestClient) -> None:
     assert client.get("/docs").status_code == 200
 
