@@ -101,7 +101,7 @@ class SearchClient:
         base_url: str = "http://127.0.0.1:8000",
         *,
         api_key: str | None = None,
-        timeout: float = 30.0,
+        timeout: float = 90.0,
         retries: int = 3,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -180,7 +180,7 @@ class AsyncSearchClient:
         base_url: str = "http://127.0.0.1:8000",
         *,
         api_key: str | None = None,
-        timeout: float = 30.0,
+        timeout: float = 90.0,
         retries: int = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
