@@ -1,27 +1,19 @@
 """Labelled collections in BEIR's folders: corpus.jsonl, queries.jsonl and qrels.tsv."""
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from service.collection.jsonl import read_jsonl
+from service.collection.labels import Collection, Judgement, Parts, Query, gather, make_query
 from service.collection.lines import read_json_lines, shown
-from service.collection.rows import MAX_CHARS, check_id
+from service.collection.problems import OnProblem, existing, stop
+from service.collection.rows import MAX_CHARS
+from service.collection.writing import new_folder, write_json_lines, write_text_lines
 from service.errors import InvalidInputError
 from service.types import Document, Refused
 
-_QRELS_HEADER = ["query-id", "corpus-id", "score"]
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """Documents, queries by id, and of each judged query the grades of documents by id."""
-
-    name: str
-    documents: list[Document]
-    queries: dict[str, str]
-    qrels: dict[str, dict[str, int]]
+QRELS_HEADER = ["query-id", "corpus-id", "score"]
 
 
 def corpus_file(folder: Path) -> Path:
@@ -29,115 +21,101 @@ def corpus_file(folder: Path) -> Path:
     return folder / "corpus.jsonl"
 
 
-def read_beir(folder: Path, *, max_chars: int = MAX_CHARS) -> Collection:
+def beir_files(folder: Path) -> tuple[Path, Path, Path]:
+    """Documents, queries and judgements; raises `InvalidInputError` for one that is missing."""
+    in_folder = folder / "qrels" / "test.tsv"
+    qrels = in_folder if in_folder.exists() else folder / "qrels.tsv"
+    return existing(corpus_file(folder)), existing(folder / "queries.jsonl"), existing(qrels)
+
+
+def read_beir(
+    folder: Path, *, max_chars: int = MAX_CHARS, on_problem: OnProblem = stop
+) -> Collection:
     """The whole collection, named after its folder.
 
     Judgements are in `qrels.tsv` or, as BEIR has them, `qrels/test.tsv`. Raises
-    `InvalidInputError` for the first thing that is wrong, with file, line and field: a file that
-    is missing, a bad row, an id that stands there twice, a judgement of an unknown query or
-    document, a score that is no integer or contradicts an earlier one.
+    `InvalidInputError` for a file that is missing and, unless `on_problem` is told of them, for the
+    first thing that is wrong, with file, line and field: a bad row, an id that stands there twice,
+    a judgement of an unknown query or document, a score that is no integer or contradicts an
+    earlier one.
     """
-    documents = _read_documents(_existing(corpus_file(folder)), max_chars)
-    queries = _read_queries(_existing(folder / "queries.jsonl"), max_chars)
-    qrels = _read_qrels(_qrels_file(folder), queries, {document.id for document in documents})
-    return Collection(folder.resolve().name, documents, queries, qrels)
+    corpus, queries, qrels = beir_files(folder)
+    parts = Parts(
+        documents_of(corpus, max_chars),
+        queries_of(queries, max_chars),
+        judgements_of(qrels),
+        (corpus, queries, qrels),
+    )
+    return gather(folder.resolve().name, parts, on_problem)
 
 
-def data_sha256(folder: Path) -> str:
-    """SHA-256 of the collection's three files: equal for equal data. Raises as `read_beir`."""
-    digest = hashlib.sha256()
-    paths = (_existing(corpus_file(folder)), _existing(folder / "queries.jsonl"))
-    for path in (*paths, _qrels_file(folder)):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+def write_beir(folder: Path, collection: Collection) -> None:
+    """Write a collection as a folder that is there whole or not at all.
+
+    Raises `InvalidInputError` where something is there already, and `OSError`.
+    """
+    with new_folder(folder) as unfinished:
+        write_json_lines(corpus_file(unfinished), map(_document_row, collection.documents))
+        write_json_lines(
+            unfinished / "queries.jsonl",
+            ({"_id": id_, "text": text} for id_, text in collection.queries.items()),
+        )
+        judged = (
+            f"{query}\t{document}\t{grade}"
+            for query, grades in collection.qrels.items()
+            for document, grade in grades.items()
+        )
+        write_text_lines(unfinished / "qrels.tsv", ("\t".join(QRELS_HEADER), *judged))
 
 
-def _read_documents(path: Path, max_chars: int) -> list[Document]:
-    documents: list[Document] = []
-    lines: dict[str, int] = {}
-    for number, row in read_jsonl(path, max_chars):
-        if isinstance(row, Refused):
-            raise _wrong(path, number, row.field, row.reason)
-        if row.id in lines:
-            raise _wrong(path, number, "_id", f"{row.id!r} stands on line {lines[row.id]} too")
-        lines[row.id] = number
-        documents.append(row)
-    if not documents:
-        raise InvalidInputError(f"{shown(path)}: no documents")
-    return documents
+def documents_of(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Document | Refused]]:
+    """Documents of a file of JSON lines."""
+    return ((path, number, row) for number, row in read_jsonl(path, max_chars))
 
 
-def _read_queries(path: Path, max_chars: int) -> dict[str, str]:
-    queries: dict[str, str] = {}
+def queries_of(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Query | Refused]]:
+    """Queries of a file of JSON lines `{"_id", "text"}`; other keys are passed over."""
     for number, row in read_json_lines(path, max_chars):
         if isinstance(row, Refused):
-            raise _wrong(path, number, row.field, row.reason)
+            yield path, number, row
+            continue
         try:
-            query_id = check_id(row.get("_id"), "_id")
+            yield path, number, make_query(row.get("_id"), row.get("text"), max_chars)
         except InvalidInputError as error:
-            raise _wrong(path, number, error.field, str(error)) from error
-        text = row.get("text")
-        if not isinstance(text, str) or not text.strip():
-            raise _wrong(path, number, "text", "must be a string that is not empty")
-        if query_id in queries:
-            raise _wrong(path, number, "_id", f"{query_id!r} stands on an earlier line too")
-        queries[query_id] = text
-    if not queries:
-        raise InvalidInputError(f"{shown(path)}: no queries")
-    return queries
+            yield path, number, Refused(shown(path), number, error.field, str(error))
 
 
-def _read_qrels(
-    path: Path, queries: dict[str, str], documents: set[str]
-) -> dict[str, dict[str, int]]:
-    qrels: dict[str, dict[str, int]] = {}
-    for number, (query, document, score) in _judgements(path):
-        if query not in queries:
-            raise _wrong(path, number, "query-id", f"no query has the id {query!r}")
-        if document not in documents:
-            raise _wrong(path, number, "corpus-id", f"no document has the id {document!r}")
-        try:
-            grade = int(score)
-        except ValueError as error:
-            raise _wrong(path, number, "score", f"{score!r} is not an integer") from error
-        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
-            raise _wrong(path, number, "score", "contradicts an earlier line")
-    if not qrels:
-        raise InvalidInputError(f"{shown(path)}: no judgements")
-    return qrels
-
-
-def _judgements(path: Path) -> Iterator[tuple[int, list[str]]]:
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        raise _wrong(path, number, None, "not valid UTF-8") from error
-    for number, line in enumerate(lines, 1):
-        columns = line.rstrip("\r").split("\t")
+def judgements_of(path: Path) -> Iterator[tuple[Path, int, Judgement | Refused]]:
+    """Judgements of a tab-separated file with BEIR's header."""
+    for number, line in text_lines(path):
+        if isinstance(line, Refused):
+            yield path, number, line
+            continue
+        columns = line.split("\t")
         if number == 1:
-            if columns != _QRELS_HEADER:
-                raise _wrong(path, 1, None, f"must be {' '.join(_QRELS_HEADER)}, parted by tabs")
+            if columns != QRELS_HEADER:
+                reason = f"must be {' '.join(QRELS_HEADER)}, parted by tabs"
+                yield path, 1, Refused(shown(path), 1, None, reason)
+        elif len(columns) == len(QRELS_HEADER):
+            yield path, number, Judgement(*columns)
         elif line.strip():
-            if len(columns) != len(_QRELS_HEADER):
-                raise _wrong(path, number, None, "must have three columns, parted by tabs")
-            yield number, columns
+            reason = "must have three columns, parted by tabs"
+            yield path, number, Refused(shown(path), number, None, reason)
 
 
-def _qrels_file(folder: Path) -> Path:
-    in_folder = folder / "qrels" / "test.tsv"
-    return in_folder if in_folder.exists() else _existing(folder / "qrels.tsv")
+def text_lines(path: Path) -> Iterator[tuple[int, str | Refused]]:
+    """Lines without their ends, numbered from 1; `Refused` for one that is not valid UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                yield number, Refused(shown(path), number, None, "not valid UTF-8")
+            else:
+                yield number, text.removesuffix("\n").removesuffix("\r")
 
 
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise InvalidInputError(f"{shown(path)}: there is no such file", "path")
-    return path
-
-
-def _wrong(path: Path, line: int, field: str | None, reason: str) -> InvalidInputError:
-    where = f"{shown(path)}, line {line}"
-    return InvalidInputError(
-        f"{where}: {field}: {reason}" if field else f"{where}: {reason}", field
-    )
+def _document_row(document: Document) -> dict[str, Any]:
+    row = {"_id": document.id, "title": document.title, "text": document.text}
+    metadata = dict(document.metadata)
+    return {**row, "metadata": metadata} if metadata else row

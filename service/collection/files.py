@@ -6,6 +6,7 @@ from pathlib import Path
 from service.collection.beir import corpus_file
 from service.collection.csv_file import read_csv
 from service.collection.jsonl import read_jsonl
+from service.collection.layouts import labelled_documents
 from service.collection.lines import count_lines, shown
 from service.collection.rows import MAX_CHARS, Row
 from service.collection.texts import SUFFIXES, find_texts, is_text, read_text, read_texts
@@ -20,7 +21,7 @@ def read_documents(path: Path, *, max_chars: int = MAX_CHARS) -> Iterator[Row]:
 
     - `.jsonl`: `{"id" or "_id", "title"?, "text", "metadata"?}` a line; other keys become metadata
     - `.csv`: a header with `id`, `text`, perhaps `title`; other columns become metadata
-    - a BEIR folder: its `corpus.jsonl`
+    - a BEIR folder: its `corpus.jsonl`; a NanoBEIR or TREC folder: its documents
     - any other folder: its `.md`, `.txt` and `.html` files, or one such file
 
     JSON lines and CSV are read in constant memory. Text of more than `max_chars` characters is
@@ -32,6 +33,9 @@ def read_documents(path: Path, *, max_chars: int = MAX_CHARS) -> Iterator[Row]:
             if isinstance(row, Refused):
                 ...
     """
+    _check_there(path)
+    if path.is_dir() and (labelled := labelled_documents(path, max_chars)) is not None:
+        return labelled
     lines = _line_file(path)
     if lines is not None and lines.suffix.lower() in _CSV:
         return read_csv(lines, max_chars)
@@ -48,6 +52,9 @@ def count_rows(path: Path) -> int:
     Blank lines, and lines within a quoted field of CSV, are counted too. Raises as
     `read_documents` does.
     """
+    _check_there(path)
+    if path.is_dir() and (labelled := labelled_documents(path, MAX_CHARS)) is not None:
+        return sum(1 for _ in labelled)
     lines = _line_file(path)
     if lines is not None:
         return max(0, count_lines(lines) - (lines.suffix.lower() in _CSV))
@@ -56,7 +63,6 @@ def count_rows(path: Path) -> int:
 
 def _line_file(path: Path) -> Path | None:
     """The file whose lines are rows; None where whole files are. Raises for a wrong path."""
-    _check_there(path)
     if path.is_dir():
         corpus = corpus_file(path)
         if not corpus.exists():

@@ -26,8 +26,8 @@ def make_document(
     A row that has a title and no text is a document whose text that title is.
     """
     checked_id = check_id(id_)
-    checked_title = _check_text(title, "title", max_chars)
-    checked_text = _check_text(text, "text", max_chars)
+    checked_title = check_text(title, "title", max_chars)
+    checked_text = check_text(text, "text", max_chars)
     if not checked_text.strip():
         checked_text, checked_title = checked_title, ""
     if not checked_text.strip():
@@ -79,7 +79,8 @@ def check_metadata_name(name: str) -> None:
     _check_unicode(name, "metadata")
 
 
-def _check_text(value: object, field: str, max_chars: int) -> str:
+def check_text(value: object, field: str, max_chars: int) -> str:
+    """A string of at most `max_chars` characters that is valid Unicode."""
     if not isinstance(value, str):
         raise InvalidInputError("must be a string", field)
     if len(value) > max_chars:

@@ -1,0 +1,142 @@
+"""Documents, queries and judgements of any layout, put together and held to the same rules."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from service.collection.lines import shown
+from service.collection.problems import OnProblem
+from service.collection.rows import check_id, check_text
+from service.errors import InvalidInputError
+from service.types import Document, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Documents, queries by id, and of each judged query the grades of documents by id."""
+
+    name: str
+    documents: list[Document]
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+
+
+class Query(NamedTuple):
+    """A query as its file has it."""
+
+    id: str
+    text: str
+
+
+class Judgement(NamedTuple):
+    """A line of judgements; `grade` is still text."""
+
+    query: str
+    document: str
+    grade: str
+
+
+T = TypeVar("T")
+Numbered = Iterable[tuple[Path, int, T | Refused]]
+"""Rows with their file and their line or row there, 1-based; `Refused` for what is unreadable."""
+
+
+class Parts(NamedTuple):
+    """A collection's three streams, and the file or folder of each for messages."""
+
+    documents: Numbered[Document]
+    queries: Numbered[Query]
+    judgements: Numbered[Judgement]
+    paths: tuple[Path, Path, Path]
+
+
+def make_query(id_: object, text: object, max_chars: int) -> Query:
+    """The query, or `InvalidInputError` with the field that is unfit."""
+    checked = check_id(id_, "_id")
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidInputError("must be a string that is not empty", "text")
+    return Query(checked, check_text(text, "text", max_chars))
+
+
+def gather(name: str, parts: Parts, on_problem: OnProblem) -> Collection:
+    """The collection; `on_problem` hears of each row that breaks a rule.
+
+    The rules: ids of documents and of queries stand once, judgements name known ones, a grade is an
+    integer and never contradicts an earlier one, and none of the three is empty.
+    """
+    where = [shown(path) for path in parts.paths]
+    documents = _documents(parts.documents, on_problem)
+    if not documents:
+        on_problem(Refused(where[0], None, None, "no documents"))
+    queries = _queries(parts.queries, on_problem)
+    if not queries:
+        on_problem(Refused(where[1], None, None, "no queries"))
+    qrels = _qrels(parts.judgements, queries, {d.id for d in documents}, on_problem)
+    if not qrels:
+        on_problem(Refused(where[2], None, None, "no judgements"))
+    return Collection(name, documents, queries, qrels)
+
+
+def _documents(rows: Numbered[Document], on_problem: OnProblem) -> list[Document]:
+    documents: list[Document] = []
+    lines: dict[str, int] = {}
+    for path, number, row in rows:
+        if isinstance(row, Refused):
+            on_problem(row)
+        elif row.id in lines:
+            reason = f"{row.id!r} stands on line {lines[row.id]} too"
+            on_problem(Refused(shown(path), number, "_id", reason))
+        else:
+            lines[row.id] = number
+            documents.append(row)
+    return documents
+
+
+def _queries(rows: Numbered[Query], on_problem: OnProblem) -> dict[str, str]:
+    queries: dict[str, str] = {}
+    for path, number, row in rows:
+        if isinstance(row, Refused):
+            on_problem(row)
+        elif row.id in queries:
+            reason = f"{row.id!r} stands on an earlier line too"
+            on_problem(Refused(shown(path), number, "_id", reason))
+        else:
+            queries[row.id] = row.text
+    return queries
+
+
+def _qrels(
+    rows: Numbered[Judgement],
+    queries: dict[str, str],
+    documents: set[str],
+    on_problem: OnProblem,
+) -> dict[str, dict[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    for path, number, row in rows:
+        if isinstance(row, Refused):
+            on_problem(row)
+            continue
+        wrong = _unfit(row, queries, documents, qrels.get(row.query, {}))
+        if wrong is None:
+            qrels.setdefault(row.query, {})[row.document] = int(row.grade)
+        else:
+            on_problem(Refused(shown(path), number, *wrong))
+    return qrels
+
+
+def _unfit(
+    row: Judgement, queries: dict[str, str], documents: set[str], earlier: dict[str, int]
+) -> tuple[str, str] | None:
+    """The field that is wrong and why."""
+    if row.query not in queries:
+        return "query-id", f"no query has the id {row.query!r}"
+    if row.document not in documents:
+        return "corpus-id", f"no document has the id {row.document!r}"
+    try:
+        grade = int(row.grade)
+    except ValueError:
+        return "score", f"{row.grade!r} is not an integer"
+    if earlier.get(row.document, grade) != grade:
+        return "score", "contradicts an earlier line"
+    return None

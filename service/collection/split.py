@@ -1,0 +1,85 @@
+"""Train, validation and test by query, such that what belongs together stays together."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from service.collection.labels import Collection
+from service.collection.levels import ArticleOf
+from service.errors import InvalidInputError
+
+
+def split_collection(
+    collection: Collection,
+    shares: Mapping[str, float],
+    *,
+    seed: int = 0,
+    article_of: ArticleOf | None = None,
+) -> dict[str, Collection]:
+    """Judged queries parted by name of `shares`, which sum to 1; each part keeps all documents.
+
+    A query goes where the hash of `seed` and its id falls, so that neither the order of the file
+    nor other queries move it, and the shares are met about. Queries of the same text, or with a
+    right document in common, fall together, and with `article_of` those of one article: the part is
+    then told by the least id among them. Raises `InvalidInputError` for shares that do not sum to 1
+    and for a part that no query falls into.
+    """
+    if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-9:
+        raise InvalidInputError("the shares must be above 0 and sum to 1", "shares")
+    parts: dict[str, list[str]] = {name: [] for name in shares}
+    for query, group in _groups(collection, article_of).items():
+        parts[_part(f"{seed}:{group}", shares)].append(query)
+    for name, queries in parts.items():
+        if not queries:
+            raise InvalidInputError(f"{collection.name}: no query falls into {name}", "shares")
+    return {name: _only(collection, name, queries) for name, queries in parts.items()}
+
+
+def hash_share(text: str) -> float:
+    """Where a text's SHA-256 falls in [0, 1)."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def _part(key: str, shares: Mapping[str, float]) -> str:
+    place, end = hash_share(key), 0.0
+    for name, share in shares.items():
+        end += share
+        if place < end:
+            return name
+    return name  # the sum of the shares may fall short of 1 by a rounding
+
+
+def _groups(collection: Collection, article_of: ArticleOf | None) -> dict[str, str]:
+    """Each judged query's group, named by its least query id."""
+    queries = sorted(collection.qrels)
+    article = {d.id: article_of(d) if article_of else None for d in collection.documents}
+    nodes: dict[tuple[str, str], int] = {}
+    edges: list[tuple[int, int]] = []
+    for number, query in enumerate(queries):
+        shared = [("text", collection.queries[query])]
+        for document, grade in collection.qrels[query].items():
+            if grade > 0:
+                key = article[document]
+                shared.append(("document", document) if key is None else ("article", key))
+        edges += [(number, nodes.setdefault(node, len(queries) + len(nodes))) for node in shared]
+    size = len(queries) + len(nodes)
+    rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(size, size))
+    _, labels = connected_components(graph, directed=False)
+    name: dict[int, str] = {}
+    for query, label in zip(queries, labels.tolist(), strict=False):  # the rest are no queries
+        name.setdefault(label, query)
+    return {query: name[label] for query, label in zip(queries, labels.tolist(), strict=False)}
+
+
+def _only(collection: Collection, name: str, queries: list[str]) -> Collection:
+    return replace(
+        collection,
+        name=f"{collection.name}-{name}",
+        queries={query: collection.queries[query] for query in queries},
+        qrels={query: collection.qrels[query] for query in queries},
+    )
