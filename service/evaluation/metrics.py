@@ -1,9 +1,9 @@
 """Retrieval measures, all from `ir-measures`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import ir_measures
-from ir_measures import RR, R, Success, nDCG
+from ir_measures import AP, RR, P, R, Success, nDCG
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> grade; above 0 is relevant."""
@@ -11,27 +11,39 @@ Qrels = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, list[str]]
 """Query id -> document ids, best first, each once."""
 
+CUTOFFS = (1, 3, 5, 10)
+
 MEASURES = {
     "ndcg@10": nDCG @ 10,
     "mrr@10": RR @ 10,
     "recall@100": R @ 100,
-    "accuracy@1": Success @ 1,
+    "map@100": AP @ 100,
+    "ndcg@5": nDCG @ 5,
+    **{f"accuracy@{k}": Success @ k for k in CUTOFFS},
+    **{f"precision@{k}": P @ k for k in CUTOFFS},
+    **{f"recall@{k}": R @ k for k in CUTOFFS},
+    "hit@20": Success @ 20,
+    "hit@100": Success @ 100,
 }
+"""NanoBEIR's set by its names, and more. Its accuracy@k is the share of queries with a relevant
+document among the first k, which others call hit@k."""
 
 
-def per_query(qrels: Qrels, run: Run) -> dict[str, dict[str, float]]:
+def per_query(
+    qrels: Qrels, run: Run, measures: Collection[str] = tuple(MEASURES)
+) -> dict[str, dict[str, float]]:
     """Measure name -> query id -> value, for every query that has a relevant document.
 
     A query that the run lacks counts 0. The run's order is taken as it is: ties were broken
-    before.
+    before. `measures` are some of `MEASURES`.
     """
     judged = {q: dict(grades) for q, grades in qrels.items() if any(g > 0 for g in grades.values())}
     scored = {
         query: {document: float(-rank) for rank, document in enumerate(run.get(query, []))}
         for query in judged
     }
-    values: dict[str, dict[str, float]] = {name: dict.fromkeys(judged, 0.0) for name in MEASURES}
-    names = {measure: name for name, measure in MEASURES.items()}
+    values: dict[str, dict[str, float]] = {name: dict.fromkeys(judged, 0.0) for name in measures}
+    names = {MEASURES[name]: name for name in measures}
     for found in ir_measures.iter_calc(list(names), judged, scored):
         values[names[found.measure]][found.query_id] = found.value
     return values

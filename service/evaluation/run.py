@@ -9,22 +9,30 @@ from service.types import RerankStatus
 
 @dataclass(frozen=True, slots=True)
 class ScoredHit:
-    """A hit as far as evaluation looks at it. Scores as in an answer; None where not scored."""
+    """A hit as far as evaluation looks at it. Scores as in an answer; None where not scored.
+
+    `score` is what ordered it, None where nobody asked.
+    """
 
     document: str
     retrieval_score: float
     rerank_score: float | None
     probability: float | None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: hits best first, what became of the rerank, the language that was seen."""
+    """One answer: hits best first, what became of the rerank, the language that was seen.
+
+    `reused` says that some of its logits came from the disk, so that its time means nothing.
+    """
 
     hits: list[ScoredHit]
     status: RerankStatus
     language: str
     milliseconds: float
+    reused: bool = False
 
 
 Ask = Callable[[str, bool], Answer]
@@ -54,6 +62,17 @@ def ask_all(
 def ranking(answers: Mapping[str, Answer]) -> dict[str, list[str]]:
     """Query id -> document ids, best first."""
     return {query: [hit.document for hit in answer.hits] for query, answer in answers.items()}
+
+
+def scored_run(answers: Mapping[str, Answer]) -> dict[str, list[tuple[str, float]]]:
+    """Query id -> (document id, what ordered it), best first, as a run file has them."""
+    return {
+        query: [
+            (hit.document, hit.retrieval_score if hit.score is None else hit.score)
+            for hit in answer.hits
+        ]
+        for query, answer in answers.items()
+    }
 
 
 def sample(ids: Iterable[str], count: int | None, seed: int) -> list[str]:

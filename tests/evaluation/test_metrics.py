@@ -33,3 +33,19 @@ def test_the_runs_order_is_kept_however_ids_sort() -> None:
 def test_what_is_found_below_rank_100_is_not_recalled() -> None:
     run = {"q": [f"n{i}" for i in range(100)] + ["a"]}
     assert per_query({"q": {"a": 1}}, run)["recall@100"]["q"] == 0.0
+
+
+def test_the_whole_set_is_that_worked_out_by_hand() -> None:
+    values = per_query(QRELS, {"q1": ["z", "a", "y", "x", "b"]})
+    first = {name: of["q1"] for name, of in values.items()}
+    assert [first[f"accuracy@{k}"] for k in (1, 3, 5, 10)] == [0, 1, 1, 1]
+    assert [first[f"precision@{k}"] for k in (1, 3, 5, 10)] == pytest.approx([0, 1 / 3, 0.4, 0.2])
+    assert [first[f"recall@{k}"] for k in (1, 3, 5, 10)] == [0, 0.5, 1, 1]
+    assert first["map@100"] == pytest.approx((1 / 2 + 2 / 5) / 2)
+    gained = 1 / math.log2(3) + 1 / math.log2(6)
+    assert first["ndcg@5"] == pytest.approx(gained / (1 + 1 / math.log2(3)))
+    assert (first["hit@20"], first["hit@100"]) == (1, 1)
+
+
+def test_only_the_measures_that_are_asked_for_are_worked_out() -> None:
+    assert list(per_query(QRELS, {}, ["map@100"])) == ["map@100"]

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from service.confidence.words import Thresholds
-from service.evaluation.report import collection_report, confidence_report, markdown
+from service.evaluation.report import collection_report, confidence_report
 from service.evaluation.run import Answer, Runs, ScoredHit, ask_all, sample
 
 QRELS = {"q1": {"a": 1}, "q2": {"b": 1}}
@@ -45,10 +47,12 @@ def test_uncalibrated_answers_have_no_confidence_report() -> None:
     assert confidence_report(RUNS.retrieval, QRELS, Thresholds()) is None
 
 
-def test_markdown_has_a_row_for_each_stage() -> None:
-    table = markdown({"mine": collection_report(RUNS, QRELS, Thresholds())})
-    assert table.count("| mine | 2 |") == 2
-    assert "nDCG@10" in table
+def test_answers_with_logits_from_the_disk_have_no_say_in_the_time() -> None:
+    reused = {q: replace(a, milliseconds=0.1, reused=True) for q, a in RUNS.reranked.items()}
+    runs = Runs(RUNS.retrieval, {**reused, "q1": RUNS.reranked["q1"]})
+    assert collection_report(runs, QRELS, Thresholds())["median_ms"] == 12.5
+    none = collection_report(Runs(RUNS.retrieval, reused), QRELS, Thresholds())
+    assert none["median_ms"] is None
 
 
 def test_every_query_is_asked_in_both_ways() -> None:

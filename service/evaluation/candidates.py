@@ -1,0 +1,172 @@
+"""Stage one's passages for labelled queries, each with what the reranker says of it."""
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.collection import Collection
+from service.confidence.fusion import fuse
+from service.errors import UnprocessableTextError
+from service.evaluation.metrics import Qrels
+from service.pipeline.engine import Engine
+from service.pipeline.rerank import language_of, pairs_of
+from service.pipeline.retriever import Found
+from service.text.normalizer import normalize
+
+Floats = NDArray[np.float64]
+
+CANDIDATES = 100
+"""Candidates of a query: the default of `num_candidates`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Stage one's passages for one query, best first, and the language that the search is in.
+
+    `documents`, `passages` (ids) and `cosines` have shape (n,). `logits` has shape (m,), of the
+    first m; m is 0 where nothing was reranked.
+    """
+
+    documents: Sequence[str]
+    passages: Sequence[int]
+    cosines: Floats
+    logits: Floats
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One query twice: as it is, and as if its relevant documents were not in the collection."""
+
+    answered: Candidates
+    unanswered: Candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A labelled collection's searches by query id."""
+
+    name: str
+    qrels: Qrels
+    searches: Mapping[str, Search]
+
+    def is_relevant(self, query: str, document: str) -> bool:
+        """Has the document a grade above 0?"""
+        return self.qrels.get(query, {}).get(document, 0) > 0
+
+
+class Observer:
+    """Looks at candidates of one open engine as its own stages see them."""
+
+    def __init__(self, engine: Engine, depth: int) -> None:
+        """Rerank the first `depth` candidates of a query."""
+        self._searcher, self._depth = engine.searcher, depth
+
+    def search(self, query: str, relevant: Set[str], *, rerank: bool = True) -> Search:
+        """Both ways of one query. Raises as the models do; a query too long to rerank is not."""
+        text, find = self.finder(query)
+        with_answer = find(CANDIDATES)
+        without = _without(find, relevant)
+        depth = self._depth if rerank else 0
+        first, second = self._logits(text, with_answer[:depth], without[:depth])
+        return Search(_candidates(text, with_answer, first), _candidates(text, without, second))
+
+    def finder(self, query: str) -> tuple[str, Callable[[int], list[Found]]]:
+        """The normalised query, and what finds its first candidates."""
+        searcher, identity = self._searcher, self._searcher.encoder.identity
+        text = normalize(
+            query,
+            max_chars=searcher.limits.query_chars,
+            prefixes=(identity.query_prefix, identity.passage_prefix),
+        ).text
+        vectors = searcher.encoder.encode_queries([text])
+        return text, lambda count: searcher.retriever.find(vectors, count, {})
+
+    def _logits(self, text: str, *lists: Sequence[Found]) -> list[list[float]]:
+        """Logits of each list; a passage that several have is scored once."""
+        reranker = self._searcher.second_stage.reranker
+        found = {c.passage.id: c for listed in lists for c in listed}
+        if reranker is None or not found:
+            return [[] for _ in lists]
+        try:
+            scores = reranker.score(pairs_of(text, list(found.values())))
+        except UnprocessableTextError:
+            return [[] for _ in lists]
+        logits = {id_: score.logit for id_, score in zip(found, scores, strict=True)}
+        return [[logits[c.passage.id] for c in listed] for listed in lists]
+
+
+def observe(
+    observer: Observer,
+    labelled: Collection,
+    queries: Sequence[str],
+    reranked: Set[str],
+    on_progress: Callable[[int], None] = lambda _n: None,
+) -> Observed:
+    """Search for `queries`, ids of the collection's; those in `reranked` also get their logits."""
+    searches = {}
+    for number, query in enumerate(queries, start=1):
+        grades = labelled.qrels.get(query, {})
+        relevant = {document for document, grade in grades.items() if grade > 0}
+        text = labelled.queries[query]
+        searches[query] = observer.search(text, relevant, rerank=query in reranked)
+        on_progress(number)
+    return Observed(labelled.name, labelled.qrels, searches)
+
+
+def served(candidates: Candidates, share: float, depth: int) -> list[tuple[str, float, bool]]:
+    """(document, score that ordered it, reranked?) of each document once, best first.
+
+    As the service orders them where the reranker has this share and reads `depth` candidates:
+    `service.pipeline.rerank` does the same with its own records.
+    """
+    m = min(len(candidates.logits), depth) if share > 0.0 else 0
+    first = candidates.cosines[:m]
+    fused = fuse(first.tolist(), candidates.logits[:m].tolist(), share) if m else first
+    rows = _sorted(candidates, fused, 0, reranked=True)
+    rows += _sorted(candidates, candidates.cosines[m:], m, reranked=False)
+    best: dict[str, tuple[str, float, bool]] = {}
+    for row in rows:
+        best.setdefault(row[0], row)
+    return list(best.values())
+
+
+def ranking(candidates: Candidates, share: float, depth: int, count: int = 10) -> list[str]:
+    """The first `count` documents of `served`."""
+    return [document for document, *_ in islice(served(candidates, share, depth), count)]
+
+
+def _sorted(
+    candidates: Candidates, scores: Floats, start: int, *, reranked: bool
+) -> list[tuple[str, float, bool]]:
+    """Candidates from `start` on, by their scores; ties by document id, then passage id."""
+
+    def order(i: int) -> tuple[float, str, int]:
+        return -scores[i], candidates.documents[start + i], candidates.passages[start + i]
+
+    rows = sorted(range(len(scores)), key=order)
+    return [(candidates.documents[start + i], float(scores[i]), reranked) for i in rows]
+
+
+def _without(find: Callable[[int], list[Found]], relevant: Set[str]) -> list[Found]:
+    """The candidates that there would be without the relevant documents: the next ones move up."""
+    count = CANDIDATES
+    while True:
+        found = find(count)
+        rest = [c for c in found if c.passage.document_id not in relevant]
+        if len(rest) >= CANDIDATES or len(found) < count:
+            return rest[:CANDIDATES]
+        count += CANDIDATES - len(rest)
+
+
+def _candidates(text: str, found: Sequence[Found], logits: Sequence[float]) -> Candidates:
+    return Candidates(
+        documents=[c.passage.document_id for c in found],
+        passages=[c.passage.id for c in found],
+        cosines=np.array([c.score for c in found], np.float64),
+        logits=np.array(logits, np.float64),
+        language=language_of(text, found) if found else "und",
+    )

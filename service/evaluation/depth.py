@@ -1,0 +1,158 @@
+"""How many candidates are worth reranking: ranking quality and cost against depth."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidInputError
+from service.evaluation.candidates import Observed, ranking
+from service.evaluation.metrics import per_query
+from service.evaluation.significance import paired
+from service.pipeline.rerank import RERANK_SLICE, pairs_of
+from service.pipeline.retriever import Found
+from service.protocols import Reranker
+
+DEPTHS = (0, 5, 10, 20, 30, 50, 75, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class DepthRow:
+    """What one depth gives and costs.
+
+    `ndcg` is the mean nDCG@10 over collections, `collections` that of each. `loss` is what it is
+    below the best depth, with the 95 % interval `low` to `high` over queries. `pairs` is the mean
+    number of reranked candidates, `ms` the median time of the rerank; None where none was timed.
+    """
+
+    depth: int
+    ndcg: float
+    collections: Mapping[str, float]
+    loss: float
+    low: float
+    high: float
+    pairs: float
+    ms: float | None
+
+
+def measure_depths(
+    collections: Sequence[Observed],
+    share: Callable[[str], float],
+    depths: Sequence[int] = DEPTHS,
+    milliseconds: Mapping[int, float] | None = None,
+) -> list[DepthRow]:
+    """One row a depth, ascending. `share` gives the reranker's share in a language.
+
+    Raises `InvalidInputError` where no query has a relevant document.
+    """
+    values = {
+        depth: {c.name: _ndcg(c, share, depth) for c in collections} for depth in sorted(depths)
+    }
+    if not any(len(of) for rows in values.values() for of in rows.values()):
+        raise InvalidInputError("no query has a relevant document")
+    means = {d: _mean_over_collections(rows) for d, rows in values.items()}
+    best = max(means, key=lambda d: (round(means[d], 9), -d))
+    rows = []
+    for depth, of in values.items():
+        loss = paired(_scaled(of), _scaled(values[best]))
+        rows.append(
+            DepthRow(
+                depth=depth,
+                ndcg=means[depth],
+                collections={name: float(np.mean(list(v.values()))) for name, v in of.items() if v},
+                loss=means[best] - means[depth],
+                low=loss["low"],
+                high=loss["high"],
+                pairs=_pairs(collections, share, depth),
+                ms=None if milliseconds is None else milliseconds.get(depth),
+            )
+        )
+    return rows
+
+
+def choose_depth(rows: Sequence[DepthRow], loss: float) -> DepthRow:
+    """The smallest depth that is at most `loss` below the best."""
+    return min((row for row in rows if row.loss <= loss), key=lambda row: row.depth)
+
+
+def time_depths(
+    reranker: Reranker,
+    searches: Sequence[tuple[str, Sequence[Found]]],
+    depths: Sequence[int] = DEPTHS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[int, float]:
+    """Depth -> median milliseconds of reranking so many candidates, in slices as the service does.
+
+    `searches` are (normalised query, its candidates); nothing that is kept on the disk may answer.
+    """
+    spent: dict[int, list[float]] = {depth: [] for depth in depths}
+    for query, found in searches:
+        pairs = pairs_of(query, found)
+        total, done = 0.0, 0
+        for depth in sorted(spent):
+            began = clock()
+            while done < min(depth, len(pairs)):
+                part = pairs[done : min(done + RERANK_SLICE, depth)]
+                reranker.score(part)
+                done += len(part)
+            total += clock() - began
+            spent[depth].append(1000 * total)
+    return {depth: float(np.median(of)) for depth, of in spent.items() if of}
+
+
+def depth_markdown(rows: Sequence[DepthRow], chosen: DepthRow) -> str:
+    """A table with one row a depth; the chosen one in bold."""
+    lines = [
+        "| depth | nDCG@10 | below the best (95 % interval) | pairs | rerank ms |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        depth = f"**{row.depth}**" if row.depth == chosen.depth else f"{row.depth}"
+        ms = "–" if row.ms is None else f"{row.ms:.0f}"
+        loss = f"{row.loss:.4f} ({row.low:+.4f} to {row.high:+.4f})"
+        lines.append(f"| {depth} | {row.ndcg:.4f} | {loss} | {row.pairs:.1f} | {ms} |")
+    return "\n".join(lines) + "\n"
+
+
+def depth_report(rows: Sequence[DepthRow], chosen: DepthRow, loss: float) -> dict[str, Any]:
+    """The same for JSON."""
+    return {"rerank_depth": chosen.depth, "loss": loss, "depths": [asdict(row) for row in rows]}
+
+
+def _ndcg(collection: Observed, share: Callable[[str], float], depth: int) -> dict[str, float]:
+    searches = collection.searches
+    judged = {q: collection.qrels[q] for q in searches if q in collection.qrels}
+    run = {
+        q: ranking(searches[q].answered, share(searches[q].answered.language), depth)
+        for q in judged
+    }
+    return per_query(judged, run, ["ndcg@10"])["ndcg@10"]
+
+
+def _mean_over_collections(values: Mapping[str, Mapping[str, float]]) -> float:
+    return float(np.mean([np.mean(list(of.values())) for of in values.values() if of]))
+
+
+def _scaled(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Query -> value, scaled so that their mean is the mean over collections."""
+    total = sum(map(len, values.values()))
+    parts = sum(bool(of) for of in values.values())
+    return {
+        f"{name}/{query}": value * total / parts / len(of)
+        for name, of in values.items()
+        for query, value in of.items()
+    }
+
+
+def _pairs(collections: Sequence[Observed], share: Callable[[str], float], depth: int) -> float:
+    counts: NDArray[np.int_] = np.array(
+        [
+            min(depth, len(s.answered.logits)) if share(s.answered.language) > 0.0 else 0
+            for c in collections
+            for s in c.searches.values()
+        ]
+    )
+    return float(counts.mean())

@@ -1,0 +1,157 @@
+"""Do two sentences mean the same? Measures of a bi-encoder over labelled pairs of sentences."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import average_precision_score, precision_recall_curve
+from sklearn.metrics.pairwise import (
+    paired_cosine_distances,
+    paired_euclidean_distances,
+    paired_manhattan_distances,
+)
+
+from service.errors import InvalidInputError
+from service.protocols import Encoder
+
+SIMILARITIES = ("cosine", "dot", "manhattan", "euclidean")
+"""The last two are distances: low means alike."""
+
+FIGURES = ("accuracy", "accuracy_threshold", "f1", "f1_threshold", "precision", "recall", "ap")
+
+_DISTANCES = frozenset({"manhattan", "euclidean"})
+_BATCH = 512
+"""Sentences between two looks at the progress."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholded:
+    """Accuracy, F1, precision and recall (0 to 1) where a threshold says which pairs are alike."""
+
+    accuracy: float
+    f1: float
+    precision: float
+    recall: float
+
+
+def pair_vectors(
+    encoder: Encoder,
+    first: Sequence[str],
+    second: Sequence[str],
+    on_progress: Callable[[int], None] = lambda _n: None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Vectors of both sides, each (n, dim): every sentence is encoded once, as a query."""
+    texts = sorted({*first, *second})
+    row = {text: number for number, text in enumerate(texts)}
+    parts = []
+    for start in range(0, len(texts), _BATCH):
+        parts.append(encoder.encode_queries(texts[start : start + _BATCH]))
+        on_progress(min(start + _BATCH, len(texts)))
+    vectors = np.concatenate(parts) if parts else np.empty((0, encoder.identity.dimension), "f4")
+    return vectors[[row[text] for text in first]], vectors[[row[text] for text in second]]
+
+
+def pair_report(first: ArrayLike, second: ArrayLike, labels: Sequence[int]) -> dict[str, float]:
+    """Figures of pairs by their vectors, shape (n, dim) each; label 1 means alike, 0 not.
+
+    `<name>_<figure>` for each of `SIMILARITIES` and of `FIGURES`: precision and recall are those
+    at the F1 threshold, `ap` is average precision. `max_<figure>` is the highest of the four. They
+    are those of sentence-transformers' BinaryClassificationEvaluator; thresholds lie half-way
+    between two pairs and are distances for `manhattan` and `euclidean`.
+
+    Raises `InvalidInputError` where the labels are not 0 and 1, both present.
+    """
+    truth = _labels(labels)
+    report: dict[str, float] = {}
+    for name, scores in pair_scores(first, second).items():
+        report |= {f"{name}_{key}": value for key, value in _figures(name, scores, truth).items()}
+    for key in FIGURES:
+        report[f"max_{key}"] = max(report[f"{name}_{key}"] for name in SIMILARITIES)
+    return report
+
+
+def pair_scores(first: ArrayLike, second: ArrayLike) -> dict[str, Floats]:
+    """Each pair's similarity or distance by each of `SIMILARITIES`: arrays of shape (n,)."""
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    return {
+        "cosine": 1.0 - paired_cosine_distances(a, b),
+        "dot": np.einsum("ij,ij->i", a, b),
+        "manhattan": paired_manhattan_distances(a, b),
+        "euclidean": paired_euclidean_distances(a, b),
+    }
+
+
+def at_threshold(
+    name: str, scores: ArrayLike, labels: Sequence[int], threshold: float
+) -> Thresholded:
+    """The figures of a threshold that was found elsewhere; `name` is one of `SIMILARITIES`.
+
+    A pair is alike from the threshold on: similarity at least, or distance at most so much.
+    """
+    truth = _labels(labels)
+    values = np.asarray(scores, np.float64)
+    said = values <= threshold if name in _DISTANCES else values >= threshold
+    right = float(np.sum(said & truth))
+    precision = right / said.sum() if said.any() else 0.0
+    recall = right / float(truth.sum())
+    f1 = 2 * right / float(said.sum() + truth.sum())
+    return Thresholded(float(np.mean(said == truth)), f1, float(precision), recall)
+
+
+def best_accuracy(scores: ArrayLike, labels: Sequence[int]) -> tuple[float, float]:
+    """The best accuracy that a threshold on scores (higher: label 1) reaches, and the threshold.
+
+    Of several equally good ones the highest; `scores` has shape (n,).
+    """
+    values, truth = np.asarray(scores, np.float64), _labels(labels)
+    order = np.argsort(-values, kind="stable")
+    ranked, hits = values[order], truth[order]
+    # With the first i + 1 pairs alike: positives among them right, negatives behind them too.
+    right = np.cumsum(hits) + (~hits).sum() - np.cumsum(~hits)
+    last = np.append(ranked[:-1] != ranked[1:], True)
+    right = np.where(last, right, -1)
+    best = int(np.argmax(right))
+    if right[best] <= (~truth).sum():
+        return float(np.mean(~truth)), float(np.nextafter(ranked[0], np.inf))
+    return float(right[best] / len(truth)), _below(ranked, best)
+
+
+def _figures(name: str, scores: Floats, truth: NDArray[np.bool_]) -> dict[str, float]:
+    sign = -1.0 if name in _DISTANCES else 1.0
+    values = sign * scores
+    accuracy, accuracy_threshold = best_accuracy(values, truth.astype(int).tolist())
+    precision, recall, thresholds = precision_recall_curve(truth, values)
+    both = precision + recall
+    f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)[:-1]
+    # Thresholds rise, so the last of several equally good ones is the highest.
+    best = len(f1) - 1 - int(np.argmax(f1[::-1]))
+    ranked = np.sort(values)[::-1]
+    f1_threshold = _below(ranked, int(np.sum(values >= thresholds[best])) - 1)
+    return {
+        "accuracy": accuracy,
+        "accuracy_threshold": sign * accuracy_threshold,
+        "f1": float(f1[best]),
+        "f1_threshold": sign * f1_threshold,
+        "precision": float(precision[best]),
+        "recall": float(recall[best]),
+        "ap": float(average_precision_score(truth, values)),
+    }
+
+
+def _below(ranked: Floats, last: int) -> float:
+    """Half-way between the last score that is alike and the next lower one."""
+    if last + 1 >= len(ranked):
+        return float(ranked[last])
+    middle = float(ranked[last] + ranked[last + 1]) / 2
+    return middle if middle > ranked[last + 1] else float(ranked[last])
+
+
+def _labels(labels: Sequence[int]) -> NDArray[np.bool_]:
+    values = np.asarray(labels)
+    if set(np.unique(values).tolist()) != {0, 1}:
+        raise InvalidInputError("labels must be 0 and 1, and both must be there", "label")
+    truth: NDArray[np.bool_] = values.astype(bool)
+    return truth

@@ -1,0 +1,122 @@
+"""Search a labelled collection with the service's own stages."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from service.collection import data_sha256, read_documents
+from service.confidence.words import Thresholds
+from service.errors import InvalidInputError
+from service.evaluation.logits import CachedReranker, cached
+from service.evaluation.run import Answer, ScoredHit
+from service.pipeline.build import encoder_digest, open_engine, open_ingestion
+from service.pipeline.engine import Engine
+from service.pipeline.query import Query
+from service.pipeline.search import Searcher
+from service.settings import Settings
+
+CANDIDATES = 100
+"""Candidates of a query, and documents of its ranking."""
+
+
+class Asker:
+    """Asks one open engine. Each logit is kept on the disk, so that no pair is scored twice."""
+
+    def __init__(
+        self, engine: Engine, runner: asyncio.Runner, logits: CachedReranker | None
+    ) -> None:
+        self._searcher, self._runner, self._logits = engine.searcher, runner, logits
+
+    def __call__(self, text: str, rerank: bool) -> Answer:
+        """The answer to one query, with all its candidates. Raises as `Searcher.search` does."""
+        before = self._logits.reused if self._logits else 0
+        query = Query(
+            query=text,
+            top_k=CANDIDATES,
+            num_candidates=CANDIDATES,
+            rerank=rerank,
+            timeout_ms=600_000,
+        )
+        result = self._runner.run(self._searcher.search(query))
+        hits = [
+            ScoredHit(h.id, h.retrieval_score, h.rerank_score, h.probability, h.score)
+            for h in result.hits
+        ]
+        reused = self._logits is not None and self._logits.reused > before
+        total = result.timings_ms["total"]
+        return Answer(hits, result.rerank.status, result.language, total, reused)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Where the words begin: the settings', or the calibration's."""
+        return self._searcher.second_stage.judge.thresholds
+
+    def models(self) -> dict[str, Any]:
+        """As `models_of` the engine."""
+        return models_of(self._searcher)
+
+
+def models_of(searcher: Searcher) -> dict[str, Any]:
+    """What answers: the encoder's identity, the reranker's name and hash, the calibration."""
+    stage, reranker = searcher.second_stage, None
+    if stage.reranker is not None:
+        name, digest = stage.reranker.model, stage.reranker.weights_sha256
+        reranker = {"model": name, "weights_sha256": digest}
+    return {
+        "encoder": asdict(searcher.encoder.identity),
+        "reranker": reranker,
+        "calibration": stage.judge.name,
+    }
+
+
+@contextmanager
+def searching(
+    settings: Settings,
+    collection: Path,
+    *,
+    chunked: bool,
+    on_progress: Callable[[int], None] = lambda _rows: None,
+) -> Iterator[Asker]:
+    """Ingest a collection as `opened` does and yield a way to ask it."""
+    with (
+        opened(settings, collection, chunked=chunked, on_progress=on_progress) as (engine, logits),
+        asyncio.Runner() as runner,
+    ):
+        yield Asker(engine, runner, logits)
+
+
+@contextmanager
+def opened(
+    settings: Settings,
+    collection: Path,
+    *,
+    chunked: bool,
+    on_progress: Callable[[int], None] = lambda _rows: None,
+) -> Iterator[tuple[Engine, CachedReranker | None]]:
+    """Ingest a collection into a folder of its own and yield an engine over it.
+
+    The folder's name holds the data's hash and the encoder's, under the cache folder, so that the
+    next evaluation of the same data with the same encoder starts at once. The engine's reranker,
+    where there is one, keeps its logits; it comes beside the engine.
+    """
+    digest = data_sha256(collection)[:12] + "-" + encoder_digest(settings)[:12]
+    cut = f"passages{settings.passage_overlap}" if chunked else "whole"
+    name = f"{collection.resolve().name}-{cut}-{digest}"
+    folder = settings.cache_dir / "evaluation" / name
+    here = settings.model_copy(update={"data_dir": folder, "max_query_chars": 100_000})
+    with open_ingestion(here, chunked=chunked) as ingestion:
+        rows = read_documents(collection, max_chars=settings.max_document_chars)
+        report = ingestion.ingestor.ingest(rows, lambda report: on_progress(report.rows))
+        if report.refused:
+            first = report.refused[0]
+            raise InvalidInputError(f"{first.source}, line {first.line}: {first.reason}")
+    with ExitStack() as stack:
+        engine = stack.enter_context(open_engine(here, pairs=False))
+        stage, logits = engine.searcher.second_stage, None
+        if stage.reranker is not None:
+            logits = stack.enter_context(cached(stage.reranker, here))
+            stage.reranker = logits
+        yield engine, logits

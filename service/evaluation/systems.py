@@ -1,0 +1,153 @@
+"""Systems to compare: settings with names."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.errors import InvalidInputError
+from service.evaluation.trec import ScoredRun, read_run
+from service.settings import Settings
+
+VARIED = (
+    "encoder",
+    "reranker",
+    "query_prefix",
+    "passage_prefix",
+    "passage_tokens",
+    "passage_overlap",
+    "passages_per_document",
+    "rerank_max_length",
+    "rerank_weight",
+    "rerank_depth",
+    "calibration",
+    "confidence_high",
+    "confidence_medium",
+    "hnsw_threshold",
+)
+"""Settings in which systems may differ: those that decide an answer."""
+
+_NAME = re.compile(r"[\w.+-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One way to search, by name."""
+
+    name: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """Somebody's ranking, by name: a run file, or a folder with `<collection>.trec` in it."""
+
+    name: str
+    path: Path
+
+    def read(self, collection: str, queries: Sequence[str]) -> ScoredRun:
+        """The run of `queries` on a collection. Raises `InvalidInputError` if it has none."""
+        path = self.path / f"{collection}.trec" if self.path.is_dir() else self.path
+        run = read_run(path)
+        found = {query: run[query] for query in queries if query in run}
+        if not found:
+            raise InvalidInputError(f"{path}: holds none of the queries of {collection}", "run")
+        return found
+
+
+def parse_system(text: str, base: Settings) -> System:
+    """`NAME=SETTING=VALUE,SETTING=VALUE`: `base` with these settings changed, perhaps none.
+
+    Raises `InvalidInputError` for another form, a setting that no system may change, and a value
+    that it cannot have.
+
+    Example:
+        parse_system("e5=encoder=e5-small,reranker=none", Settings())
+    """
+    name, equals, rest = text.partition("=")
+    changes: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in rest.split(","))):
+        key, given, value = part.partition("=")
+        if not given:
+            raise InvalidInputError(f"system {name}: {part!r} is not SETTING=VALUE", "system")
+        changes[key.strip().replace("-", "_")] = value.strip()
+    if not equals:
+        raise InvalidInputError(f"{text!r} is not NAME=SETTING=VALUE,...", "system")
+    return _system(name.strip(), changes, base)
+
+
+def read_systems(path: Path, base: Settings) -> list[System]:
+    """A TOML file with a table of settings for each system, in the file's order.
+
+    Raises `InvalidInputError` as `parse_system` does, and where the file cannot be read.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}", "systems") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path}: {error}", "systems") from error
+    systems = []
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise InvalidInputError(f"{path}: {name}: must be a table of settings", "systems")
+        systems.append(_system(name, table, base))
+    return systems
+
+
+def parse_run(text: str) -> RunFile:
+    """`NAME=PATH`. Raises `InvalidInputError` for another form or a path that is not there."""
+    name, equals, path = text.partition("=")
+    if not equals or not _NAME.fullmatch(name):
+        raise InvalidInputError(f"{text!r} is not NAME=PATH", "run")
+    if not Path(path).exists():
+        raise InvalidInputError(f"{path}: there is no such file or folder", "run")
+    return RunFile(name, Path(path))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `InvalidInputError` for a name that stands for two rankings."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidInputError(f"there are two systems or runs named {', '.join(twice)}", "system")
+
+
+def collection_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each collection: its folder's, with as many folders above as tell them apart.
+
+    Raises `InvalidInputError` for a folder that is given twice.
+    """
+    folders = [path.resolve() for path in paths]
+    names = [_name(folder, 1) for folder in folders]
+    for depth in range(2, max((len(f.parts) for f in folders), default=0) + 1):
+        names = [
+            _name(folder, depth) if names.count(name) > 1 else name
+            for folder, name in zip(folders, names, strict=True)
+        ]
+    for folder, name in zip(folders, names, strict=True):
+        if names.count(name) > 1:
+            raise InvalidInputError(f"{folder}: the collection is given twice", "collection")
+    return names
+
+
+def _name(folder: Path, depth: int) -> str:
+    return re.sub(r"[^\w.+-]", "_", "-".join(folder.parts[-depth:]))
+
+
+def _system(name: str, changes: Mapping[str, Any], base: Settings) -> System:
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError(f"{name!r} is no name: letters, digits and _ . + - only", "system")
+    for key in changes:
+        if key not in VARIED:
+            known = ", ".join(VARIED)
+            raise InvalidInputError(f"system {name}: {key}: is none of {known}", "system")
+    try:
+        return System(name, Settings(**{**base.model_dump(), **changes}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInputError(f"system {name}: {where}: {first['msg']}", "system") from error

@@ -1,0 +1,162 @@
+"""Candidates as calibration sees them, against the service's own answers over the same index."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.collection import Collection
+from service.confidence.calibration import Calibration, Curve
+from service.confidence.judge import Judge
+from service.confidence.words import Thresholds
+from service.errors import UnprocessableTextError
+from service.evaluation.candidates import CANDIDATES, Observer, observe, ranking, served
+from service.index.data_folder import DataFolder
+from service.index.generation import open_or_build
+from service.pipeline.engine import Engine
+from service.pipeline.gate import Limits
+from service.pipeline.ingest import Ingestor
+from service.pipeline.query import Query, Result
+from service.pipeline.rerank import SecondStage
+from service.pipeline.retriever import Retriever
+from service.pipeline.search import Searcher
+from service.types import Document
+from tests.fixtures.doubles import HashEncoder, ScriptedReranker
+
+ENCODER = HashEncoder()
+TEXT = "the derivative of a composed function is the product of two derivatives, says rule"
+LONG = "\n\n".join(
+    f"{TEXT} {TEXT} {TEXT} {TEXT} part {part} of the long chapter." for part in range(6)
+)
+DOCUMENTS = [
+    *(Document(f"d{i:03d}", f"{TEXT} number {i}") for i in range(130)),
+    Document("long", LONG),
+]
+QUERY = f"query: {TEXT} number 7"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataFolder]:
+    path: Path = tmp_path_factory.mktemp("data")
+    with DataFolder.open(path) as opened:
+        opened.store.set_identity(ENCODER.identity)
+        Ingestor(opened.store, ENCODER, overlap=0).ingest(DOCUMENTS)
+        yield opened
+
+
+def logit(passage: str) -> float:
+    """Some order that is not the cosine's, with ties."""
+    return float(len(passage) % 7) + passage.count("3")
+
+
+def engine(
+    folder: DataFolder,
+    share: float = 0.4,
+    depth: int = 100,
+    reranker: ScriptedReranker | None = None,
+) -> Engine:
+    curve = Curve(slope=9.0, intercept=-8.0, n=1000, positive=100, ece=0.0, brier=0.0)
+    artifact = Calibration(
+        name="test",
+        date="2026-01-01",
+        encoder_weights_sha256=ENCODER.identity.weights_sha256,
+        query_prefix="query: ",
+        passage_prefix="passage: ",
+        normalizer_version=1,
+        reranker_weights_sha256="f" * 64,
+        rerank_weights={"*": share},
+        rerank_depth=depth,
+        curves={"retrieval": curve, "fused": curve, "rerank": curve},
+        data={},
+    )
+    generation = open_or_build(
+        folder.store, folder.generations, ENCODER.identity, hnsw_threshold=1000
+    )
+    judge = Judge(ENCODER.identity, "f" * 64, artifact, Thresholds(), rerank_depth=depth)
+    retriever = Retriever(folder.store, generation, passages_per_document=4)
+    stage = SecondStage(reranker or ScriptedReranker(logit), judge, 8)
+    searcher = Searcher(ENCODER, retriever, stage, Limits(2000, 8, 30_000))
+    return Engine(folder, searcher, [])
+
+
+def answer(over: Engine, query: str) -> Result:
+    return asyncio.run(over.searcher.search(Query(query, top_k=100)))
+
+
+@pytest.mark.parametrize("depth", [100, 30, 4])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_hits_and_scores_are_the_services_own(folder: DataFolder, share: float, depth: int) -> None:
+    over = engine(folder, share, depth)
+    search = Observer(over, depth).search(QUERY, {"d007"})
+    result = answer(over, QUERY)
+    rows = served(search.answered, share, depth)
+    assert [(hit.id, hit.score) for hit in result.hits] == [
+        (document, pytest.approx(score)) for document, score, _ in rows
+    ]
+    if share:
+        assert [h.probability is not None for h in result.hits] == [r for *_, r in rows]
+    assert search.answered.language == result.language
+    assert ranking(search.answered, share, depth) == [hit.id for hit in result.hits[:10]]
+
+
+def test_the_next_candidates_move_up_where_relevant_documents_are_taken_out(
+    folder: DataFolder,
+) -> None:
+    relevant = {"d007", "d001", "long", "none-such"}
+    search = Observer(engine(folder), 100).search(QUERY, relevant)
+    assert len(search.unanswered.documents) == CANDIDATES
+    assert not relevant & set(search.unanswered.documents)
+    kept = [d for d in search.answered.documents if d not in relevant]
+    assert list(search.unanswered.documents[: len(kept)]) == kept
+    assert len(search.unanswered.logits) == CANDIDATES
+
+
+def test_logits_belong_to_the_first_candidates_of_each_way(folder: DataFolder) -> None:
+    reranker = ScriptedReranker(logit)
+    over = engine(folder, reranker=reranker)
+    observer = Observer(over, 10)
+    search = observer.search(QUERY, {"d007"})
+    assert reranker.calls == [11]  # one passage moved up; the others are scored once
+    _, find = observer.finder(QUERY)
+    expected = [logit(c.passage.text) for c in find(CANDIDATES) if c.passage.document_id != "d007"]
+    assert search.unanswered.logits.tolist() == expected[:10]
+    assert len(search.answered.logits) == 10
+
+
+def test_a_query_too_long_for_the_reranker_is_not_reranked(folder: DataFolder) -> None:
+    def refuse() -> None:
+        raise UnprocessableTextError("too long", "query")
+
+    over = engine(folder, reranker=ScriptedReranker(logit, refuse))
+    search = Observer(over, 100).search(QUERY, {"d007"})
+    assert len(search.answered.logits) == 0
+    assert search.answered.documents[0] == "d007"
+
+
+def test_a_collection_is_observed_with_a_part_of_it_reranked(folder: DataFolder) -> None:
+    reranker = ScriptedReranker(logit)
+    labelled = Collection(
+        "rules",
+        DOCUMENTS,
+        {"a": f"{TEXT} number 1", "b": f"{TEXT} number 2"},
+        {"a": {"d001": 1, "d002": 0}, "b": {"d002": 2}},
+    )
+    heard: list[int] = []
+    found = observe(
+        Observer(engine(folder, reranker=reranker), 100), labelled, ["a", "b"], {"b"}, heard.append
+    )
+    assert heard == [1, 2]
+    assert len(found.searches["a"].answered.logits) == 0
+    assert len(found.searches["b"].answered.logits) == CANDIDATES
+    assert "d001" not in found.searches["a"].unanswered.documents
+    assert "d002" in found.searches["a"].unanswered.documents
+    assert len(reranker.calls) == 1
+
+
+def test_hits_below_the_depth_do_not_hide_that_nothing_answers(folder: DataFolder) -> None:
+    low = answer(engine(folder, 1.0, 4, ScriptedReranker(lambda _passage: -5.0)), QUERY)
+    assert [hit.confidence for hit in low.hits[:5]] == ["low"] * 4 + ["uncalibrated"]
+    assert low.answerable is False
+    high = answer(engine(folder, 1.0, 4, ScriptedReranker(lambda _passage: 5.0)), QUERY)
+    assert high.answerable is True
