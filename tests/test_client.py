@@ -19,7 +19,13 @@ import pytest
 from service import client as clients
 from service.api import schemas
 from service.api.errors import CODES
-from service.client import AsyncSearchClient, SearchClient, SearchError, SearchResult
+from service.client import (
+    AsyncSearchClient,
+    SearchClient,
+    SearchError,
+    SearchResult,
+    SimilarityResult,
+)
 
 ANSWER: dict[str, Any] = {
     "query": "a",
@@ -47,6 +53,7 @@ ANSWER: dict[str, Any] = {
     "index": {"generation": "g", "documents": 2113},
     "warnings": [],
     "request_id": "abc",
+    "cached": {"query_similarity": 0.97, "age_ms": 51200},
 }
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -186,6 +193,56 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
         SearchClient(url)
 
 
+PAIRS = [("how do I close a file", "closing an open file"), ("Đạo hàm", "Tích phân")]
+VERDICTS: dict[str, Any] = {
+    "results": [
+        {"index": 0, "similarity": 0.972341, "same": True, "truncated": False},
+        {"index": 1, "similarity": 0.87, "same": False, "truncated": True},
+    ],
+    "threshold": 0.93,
+    "model": "pair-model",
+    "timings_ms": {"encode": 24.0, "total": 24.3},
+    "request_id": "abc",
+}
+
+
+def compare_blocking(handler: Handler, **fields: Any) -> SimilarityResult:
+    with SearchClient("http://search", transport=httpx.MockTransport(handler)) as client:
+        return client.similarity(PAIRS, **fields)
+
+
+def compare_async(handler: Handler, **fields: Any) -> SimilarityResult:
+    async def ask() -> SimilarityResult:
+        transport = httpx.MockTransport(handler)
+        async with AsyncSearchClient("http://search", transport=transport) as client:
+            return await client.similarity(PAIRS, **fields)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("compare", [compare_blocking, compare_async])
+def test_pairs_are_sent_and_verdicts_are_typed(
+    compare: Callable[..., SimilarityResult], pauses: list[float]
+) -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        if len(requests) == 1:
+            return refuse(429, "overloaded")
+        sent = schemas.SimilarityResponse.model_validate(VERDICTS)
+        return httpx.Response(200, json=sent.model_dump())
+
+    result = compare(answer, timeout_ms=500)
+    assert asdict(result) == VERDICTS
+    assert result.results[0].same
+    assert len(pauses) == 1
+    body = schemas.SimilarityRequest.model_validate_json(requests[1].content)
+    assert [(pair.a, pair.b) for pair in body.pairs] == PAIRS
+    assert body.timeout_ms == 500
+    assert requests[1].url == "http://search/similarity"
+
+
 # Errors
 
 
@@ -198,6 +255,7 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
         (401, "unauthorized", clients.UnauthorizedError),
         (404, "not_found", clients.NotFoundError),
         (405, "method_not_allowed", clients.MethodNotAllowedError),
+        (409, "not_available", clients.NotAvailableError),
         (413, "body_too_large", clients.BodyTooLargeError),
         (415, "unsupported_media_type", clients.UnsupportedMediaTypeError),
         (429, "overloaded", clients.OverloadedError),
@@ -298,6 +356,7 @@ def test_what_may_pass_is_tried_again(
     "failure",
     [
         refuse(422, "invalid_request"),
+        refuse(409, "not_available"),
         refuse(500, "internal"),
         refuse(504, "deadline_exceeded"),
         httpx.Response(502),

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from service import __version__
 from service.api import errors
 from service.api.middleware import BodyLimit, RequestContext
-from service.api.routes import operations, search
+from service.api.routes import operations, search, similarity
 from service.api.schemas import ErrorBody
 from service.api.state import ServerState
 from service.pipeline.engine import Engine
@@ -34,7 +34,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     429: {"description": "The queue is full; see `Retry-After`."},
     500: {"description": "A fault of the server; the log has the `request_id`."},
     503: {"description": "Models and index are loading; see `Retry-After`."},
-    504: {"description": "The allowed time ran out before stage one had an answer."},
+    504: {"description": "The allowed time ran out before there was an answer."},
 }
 
 
@@ -75,5 +75,7 @@ def create_app(
     errors.install(app)
     responses = {status: {"model": ErrorBody, **about} for status, about in _ERRORS.items()}
     app.include_router(search.router, responses=responses)
+    no_model = {"model": ErrorBody, "description": "This server has no pair model."}
+    app.include_router(similarity.router, responses={**responses, 409: no_model})
     app.include_router(operations.router)
     return app

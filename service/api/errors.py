@@ -13,6 +13,7 @@ from service.api.schemas import ErrorBody, ErrorContent, ErrorDetail
 STATUS: dict[type[errors.SecondpassError], int] = {
     errors.InvalidInputError: 422,
     errors.OverloadedError: 429,
+    errors.NotAvailableError: 409,
     errors.NotReadyError: 503,
     errors.DeadlineError: 504,
 }
@@ -21,6 +22,7 @@ CODES = {
     401: "unauthorized",
     404: "not_found",
     405: "method_not_allowed",
+    409: "not_available",
     413: "body_too_large",
     415: "unsupported_media_type",
     422: "invalid_request",
@@ -106,9 +108,8 @@ def _field(location: Sequence[str | int], kind: str) -> str:
     if kind == "json_invalid" or len(location) < 2:
         return "body"
     path = [str(part) for part in location[1:]]
-    if path[0] == "filters":
-        return ".".join(path[:2])
-    return path[0]
+    depth = {"filters": 2, "pairs": 3}.get(path[0], 1)
+    return ".".join(path[:depth])
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

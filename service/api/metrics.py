@@ -45,6 +45,15 @@ class Metrics:
             ["confidence"],
             registry=self.registry,
         )
+        self._cache = Counter(
+            "secondpass_answer_cache_total",
+            "Searches that asked the answer cache, by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.cached_answers = Gauge(
+            "secondpass_answer_cache_answers", "Answers kept.", registry=self.registry
+        )
         self.in_flight = Gauge(
             "secondpass_searches_in_flight",
             "Searches under way or waiting.",
@@ -64,7 +73,10 @@ class Metrics:
         """Count one search and its stages."""
         for stage, milliseconds in result.timings_ms.items():
             self._stages.labels(stage).observe(milliseconds / 1000)
-        self._reranks.labels(result.rerank.status).inc()
+        if "cache" in result.timings_ms:
+            self._cache.labels("hit" if result.cached else "miss").inc()
+        if result.cached is None:
+            self._reranks.labels(result.rerank.status).inc()
         self._confidence.labels(result.hits[0].confidence if result.hits else "none").inc()
 
     def render(self) -> bytes:

@@ -28,12 +28,21 @@ FilterValue = FilterScalar | Annotated[list[FilterScalar], Field(min_length=1, m
 FieldName = Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class SearchRequest(BaseModel):
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _at_most_fields(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > MOST_FIELDS:
+            raise ValueError(f"a request has at most {MOST_FIELDS} fields")
+        return value
+
+
+class SearchRequest(_Request):
     """A search. Only `query` is required; unknown fields are refused."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
         json_schema_extra={
             "examples": [
                 {"query": "catch several exceptions in one handler"},
@@ -53,7 +62,10 @@ class SearchRequest(BaseModel):
         10, ge=1, le=100, description="Hits in the answer. Never changes which documents win."
     )
     num_candidates: int = Field(
-        100, ge=1, le=1000, description="Passages that stage one recalls and stage two reranks."
+        100,
+        ge=1,
+        le=1000,
+        description="Passages of stage one; stage two reranks the first `rerank_depth` of them.",
     )
     rerank: bool = Field(
         True, description="`false` ranks by `retrieval_score`; the hits are then `uncalibrated`."
@@ -82,13 +94,6 @@ class SearchRequest(BaseModel):
         ),
     )
     return_text: bool = Field(True, description="`false` leaves `text` out of the hits.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _at_most_fields(cls, value: Any) -> Any:
-        if isinstance(value, dict) and len(value) > MOST_FIELDS:
-            raise ValueError(f"a request has at most {MOST_FIELDS} fields")
-        return value
 
 
 class HitBody(BaseModel):
@@ -124,10 +129,13 @@ class RerankBody(BaseModel):
     """What became of stage two."""
 
     status: Literal["complete", "partial", "skipped", "failed"] = Field(
-        description="`complete`: all were scored; `partial`: the time ran out; `skipped` and "
+        description="`complete`: all that were to be; `partial`: the time ran out; `skipped` and "
         "`failed`: none, for the `reason` given."
     )
-    requested: int = Field(description="Candidates to be reranked.", examples=[100])
+    requested: int = Field(
+        description="Candidates to be reranked, at most the server's `rerank_depth`.",
+        examples=[100],
+    )
     scored: int = Field(description="Candidates that were.", examples=[100])
     reason: str | None = Field(None, description="Why the status is not `complete`.")
 
@@ -150,6 +158,15 @@ class IndexBody(BaseModel):
     documents: int = Field(description="Documents in it.", examples=[1434])
 
 
+class CachedBody(BaseModel):
+    """The earlier search whose answer this is."""
+
+    query_similarity: float = Field(
+        description="Cosine of its query and this one by the pair model.", examples=[0.972341]
+    )
+    age_ms: int = Field(description="Milliseconds since it was answered.", examples=[51200])
+
+
 class SearchResponse(BaseModel):
     """The answer to a search."""
 
@@ -163,13 +180,81 @@ class SearchResponse(BaseModel):
     )
     rerank: RerankBody = Field(description="What became of stage two.")
     timings_ms: dict[str, float] = Field(
-        description="Milliseconds per stage and in all.",
+        description="Milliseconds of this search per stage and in all.",
         examples=[{"normalize": 0.1, "encode": 12.0, "retrieve": 0.8, "rerank": 900, "total": 915}],
     )
     models: ModelsBody = Field(description="What answered.")
     index: IndexBody = Field(description="What was searched.")
     warnings: list[str] = Field(
         description="What the caller should know, such as a removed prefix."
+    )
+    cached: CachedBody | None = Field(
+        None,
+        description="Says that the answer is an earlier search's, whose query means the same; null "
+        "where it was made for this one.",
+    )
+    request_id: str = Field(description="That of the header `X-Request-ID`.")
+
+
+class PairBody(_Request):
+    """Two queries."""
+
+    a: str = Field(
+        description="1 to 4,000 characters after cleaning (the server's `max_query_chars`).",
+        examples=["how do I close a file"],
+    )
+    b: str = Field(description="The same.", examples=["closing an open file"])
+
+
+class SimilarityRequest(_Request):
+    """Pairs of queries. Only `pairs` is required; unknown fields are refused."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "pairs": [
+                        {"a": "how do I close a file", "b": "closing an open file"},
+                        {"a": "Đạo hàm của hàm hợp", "b": "Tổng của cấp số nhân"},
+                    ]
+                }
+            ]
+        },
+    )
+
+    pairs: list[PairBody] = Field(
+        min_length=1, max_length=100, description="What to compare, at most 100 pairs."
+    )
+    timeout_ms: int | None = Field(
+        None,
+        ge=1,
+        le=600_000,
+        description="Time for the request in milliseconds; the server's `timeout_ms` if left out.",
+    )
+
+
+class VerdictBody(BaseModel):
+    """What the pair model says of one pair."""
+
+    index: int = Field(description="Place of the pair in the request, from 0.", examples=[0])
+    similarity: float = Field(
+        description="Cosine of the two queries, -1 to 1; 1 for equal ones.", examples=[0.972341]
+    )
+    same: bool = Field(description="Do they mean the same: `similarity >= threshold`.")
+    truncated: bool = Field(
+        description="One was longer than the model reads; its end was not compared."
+    )
+
+
+class SimilarityResponse(BaseModel):
+    """A verdict for each pair."""
+
+    results: list[VerdictBody] = Field(description="In the order of the request.")
+    threshold: float = Field(description="Cosine from which `same` is true.", examples=[0.93])
+    model: str = Field(description="The pair model.", examples=["pair-model"])
+    timings_ms: dict[str, float] = Field(
+        description="Milliseconds per stage and in all.",
+        examples=[{"normalize": 0.1, "encode": 24.0, "total": 24.3}],
     )
     request_id: str = Field(description="That of the header `X-Request-ID`.")
 

@@ -38,6 +38,7 @@ class ServerState:
             )
             self.metrics.documents.set(self.engine.documents)
             self.metrics.in_flight.set_function(self._in_flight)
+            self.metrics.cached_answers.set_function(self._cached_answers)
 
     def require_engine(self) -> Engine:
         """The engine, or `NotReadyError`."""
@@ -52,3 +53,7 @@ class ServerState:
 
     def _in_flight(self) -> float:
         return float(self.engine.searcher.in_flight) if self.engine else 0.0
+
+    def _cached_answers(self) -> float:
+        answers = self.engine.searcher.answers if self.engine else None
+        return float(len(answers)) if answers is not None else 0.0

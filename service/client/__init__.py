@@ -9,22 +9,12 @@ Example:
 All that they raise is a `SearchError`.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, Literal, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential,
-    wait_random,
-)
+from pydantic import TypeAdapter
+from tenacity import AsyncRetrying, Retrying
 
 from service.client.errors import (
     BodyTooLargeError,
@@ -35,6 +25,7 @@ from service.client.errors import (
     InvalidRequestError,
     MalformedBodyError,
     MethodNotAllowedError,
+    NotAvailableError,
     NotFoundError,
     NotReadyError,
     OverloadedError,
@@ -42,13 +33,31 @@ from service.client.errors import (
     UnauthorizedError,
     UnexpectedAnswerError,
     UnsupportedMediaTypeError,
-    error_from_answer,
 )
-from service.client.records import Health, Hit, IndexInfo, ModelsInfo, RerankInfo, SearchResult
+from service.client.http import (
+    http_options,
+    network_errors,
+    pairs_body,
+    read,
+    request_body,
+    retry_options,
+)
+from service.client.records import (
+    CachedInfo,
+    Health,
+    Hit,
+    IndexInfo,
+    ModelsInfo,
+    PairVerdict,
+    RerankInfo,
+    SearchResult,
+    SimilarityResult,
+)
 
 __all__ = [
     "AsyncSearchClient",
     "BodyTooLargeError",
+    "CachedInfo",
     "ClientTimeoutError",
     "ConnectionFailedError",
     "DeadlineExceededError",
@@ -60,37 +69,35 @@ __all__ = [
     "MalformedBodyError",
     "MethodNotAllowedError",
     "ModelsInfo",
+    "NotAvailableError",
     "NotFoundError",
     "NotReadyError",
     "OverloadedError",
+    "PairVerdict",
     "RerankInfo",
     "SearchClient",
     "SearchError",
     "SearchResult",
+    "SimilarityResult",
     "UnauthorizedError",
     "UnexpectedAnswerError",
     "UnsupportedMediaTypeError",
 ]
 
-MAX_WAIT_S = 30.0
-"""Longest wait before a retry, whatever `Retry-After` asks for."""
-
 Filters = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]
 ConfidenceWord = Literal["low", "medium", "high"]
 
-_RETRIED = (OverloadedError, NotReadyError, ConnectionFailedError)
 _NOT_NOW = (NotReadyError, ConnectionFailedError, ClientTimeoutError)
-_BACKOFF = wait_exponential(multiplier=0.25, max=8) + wait_random(0, 0.25)
 
 _RESULT = TypeAdapter(SearchResult)
 _HEALTH = TypeAdapter(Health)
-_T = TypeVar("_T")
+_SIMILARITY = TypeAdapter(SimilarityResult)
 
 
 class SearchClient:
     """A blocking client; threads may share one.
 
-    `timeout` (seconds) bounds each wait for the network in one attempt. A search is tried again up
+    `timeout` (seconds) bounds each wait for the network in one attempt. A request is tried again up
     to `retries` times when the server is overloaded, not ready or cannot be reached: after growing,
     random pauses, or as long as `Retry-After` asks, at most 30 s. `transport` stands in for the
     network.
@@ -105,9 +112,9 @@ class SearchClient:
         retries: int = 3,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        options = _http_options(base_url, api_key, timeout)
+        options = http_options(base_url, api_key, timeout)
         self._http = httpx.Client(**options, transport=transport)
-        self._retrying = Retrying(**_retry_options(retries))
+        self._retrying = Retrying(**retry_options(retries))
 
     def search(
         self,
@@ -126,7 +133,7 @@ class SearchClient:
         Example:
             client.search("Đạo hàm của hàm hợp", top_k=3, filters={"grade": [11, 12]})
         """
-        body = _body(
+        body = request_body(
             query=query,
             top_k=top_k,
             num_candidates=num_candidates,
@@ -138,11 +145,22 @@ class SearchClient:
         )
         return self._retrying(self._search_once, body)
 
+    def similarity(
+        self, pairs: Sequence[tuple[str, str]], *, timeout_ms: int | None = None
+    ) -> SimilarityResult:
+        """Do the two queries of each pair mean the same? As `POST /similarity`.
+
+        Example:
+            result = client.similarity([("how do I close a file", "closing an open file")])
+            result.results[0].same
+        """
+        return self._retrying(self._similarity_once, pairs_body(pairs, timeout_ms))
+
     def health(self) -> Health:
         """What the service says of itself, asked once. Raises if it does not answer."""
-        with _network_errors():
+        with network_errors():
             response = self._http.get("readyz")
-        return _read(response, _HEALTH, accepted=(200, 503))
+        return read(response, _HEALTH, accepted=(200, 503))
 
     def ready(self) -> bool:
         """Whether it can search now; False where it cannot be reached."""
@@ -162,9 +180,14 @@ class SearchClient:
         self.close()
 
     def _search_once(self, body: dict[str, Any]) -> SearchResult:
-        with _network_errors():
+        with network_errors():
             response = self._http.post("search", json=body)
-        return _read(response, _RESULT)
+        return read(response, _RESULT)
+
+    def _similarity_once(self, body: dict[str, Any]) -> SimilarityResult:
+        with network_errors():
+            response = self._http.post("similarity", json=body)
+        return read(response, _SIMILARITY)
 
 
 class AsyncSearchClient:
@@ -184,9 +207,9 @@ class AsyncSearchClient:
         retries: int = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        options = _http_options(base_url, api_key, timeout)
+        options = http_options(base_url, api_key, timeout)
         self._http = httpx.AsyncClient(**options, transport=transport)
-        self._retrying = AsyncRetrying(**_retry_options(retries))
+        self._retrying = AsyncRetrying(**retry_options(retries))
 
     async def search(
         self,
@@ -201,7 +224,7 @@ class AsyncSearchClient:
         return_text: bool = True,
     ) -> SearchResult:
         """As `SearchClient.search`."""
-        body = _body(
+        body = request_body(
             query=query,
             top_k=top_k,
             num_candidates=num_candidates,
@@ -213,11 +236,17 @@ class AsyncSearchClient:
         )
         return await self._retrying(self._search_once, body)
 
+    async def similarity(
+        self, pairs: Sequence[tuple[str, str]], *, timeout_ms: int | None = None
+    ) -> SimilarityResult:
+        """As `SearchClient.similarity`."""
+        return await self._retrying(self._similarity_once, pairs_body(pairs, timeout_ms))
+
     async def health(self) -> Health:
         """What the service says of itself, asked once. Raises if it does not answer."""
-        with _network_errors():
+        with network_errors():
             response = await self._http.get("readyz")
-        return _read(response, _HEALTH, accepted=(200, 503))
+        return read(response, _HEALTH, accepted=(200, 503))
 
     async def ready(self) -> bool:
         """Whether it can search now; False where it cannot be reached."""
@@ -237,62 +266,11 @@ class AsyncSearchClient:
         await self.aclose()
 
     async def _search_once(self, body: dict[str, Any]) -> SearchResult:
-        with _network_errors():
+        with network_errors():
             response = await self._http.post("search", json=body)
-        return _read(response, _RESULT)
+        return read(response, _RESULT)
 
-
-def _http_options(base_url: str, api_key: str | None, timeout: float) -> dict[str, Any]:
-    url = httpx.URL(base_url)
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"base_url must look like http://host:port, not {base_url!r}")
-    headers = {"Accept": "application/json"}
-    if api_key is not None:
-        # Caught here, as the message of a failure further down would show the key.
-        if not re.fullmatch(r"[!-~]+", api_key):
-            raise ValueError("api_key must be printable ASCII without spaces or line ends")
-        headers["Authorization"] = f"Bearer {api_key}"
-    # A proxy that the environment names cannot reach this machine's loopback.
-    direct = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
-    return {"base_url": url, "headers": headers, "timeout": timeout, "mounts": direct}
-
-
-def _retry_options(retries: int) -> dict[str, Any]:
-    return {
-        "stop": stop_after_attempt(retries + 1),
-        "wait": _pause,
-        "retry": retry_if_exception_type(_RETRIED),
-        "reraise": True,
-    }
-
-
-def _pause(state: RetryCallState) -> float:
-    """Seconds until the next attempt. Jitter comes on top of `Retry-After` too."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after_s if isinstance(error, SearchError) else None
-    return min(MAX_WAIT_S, _BACKOFF(state) + (asked or 0.0))
-
-
-def _body(**fields: object) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-@contextmanager
-def _network_errors() -> Iterator[None]:
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise ClientTimeoutError("no answer within the client's timeout") from error
-    except httpx.TransportError as error:
-        raise ConnectionFailedError(str(error) or type(error).__name__) from error
-    except httpx.RequestError as error:
-        raise UnexpectedAnswerError(str(error)) from error
-
-
-def _read(
-    response: httpx.Response, adapter: TypeAdapter[_T], accepted: Sequence[int] = (200,)
-) -> _T:
-    if response.status_code in accepted:
-        with suppress(ValidationError):
-            return adapter.validate_json(response.content)
-    raise error_from_answer(response.status_code, response.headers, response.content)
+    async def _similarity_once(self, body: dict[str, Any]) -> SimilarityResult:
+        with network_errors():
+            response = await self._http.post("similarity", json=body)
+        return read(response, _SIMILARITY)

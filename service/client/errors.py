@@ -71,6 +71,12 @@ class MethodNotAllowedError(SearchError):
     code, usual_status = "method_not_allowed", 405
 
 
+class NotAvailableError(SearchError):
+    """The server was not set up for this; asking again will not help."""
+
+    code, usual_status = "not_available", 409
+
+
 class BodyTooLargeError(SearchError):
     """The request is larger than the server takes."""
 

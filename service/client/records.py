@@ -52,8 +52,19 @@ class IndexInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class CachedInfo:
+    """The earlier search whose answer this is: how near its query is, and how long ago it was."""
+
+    query_similarity: float
+    age_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The answer to a search. `answerable` is None where the hits are uncalibrated."""
+    """The answer to a search. `answerable` is None where the hits are uncalibrated.
+
+    `cached` is None where the answer was made for this query.
+    """
 
     query: str
     hits: list[Hit]
@@ -63,6 +74,28 @@ class SearchResult:
     models: ModelsInfo
     index: IndexInfo
     warnings: list[str]
+    request_id: str
+    cached: CachedInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PairVerdict:
+    """Do the queries of pair `index` mean the same? `truncated`: one was not read to its end."""
+
+    index: int
+    similarity: float
+    same: bool
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarityResult:
+    """A verdict for each pair, in their order: `same` where `similarity >= threshold`."""
+
+    results: list[PairVerdict]
+    threshold: float
+    model: str
+    timings_ms: dict[str, float]
     request_id: str
 
 

@@ -7,21 +7,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from service.confidence.calibration import Calibration, load_calibration, shipped_calibrations
+from service.confidence.calibration import (
+    Calibration,
+    load_calibration,
+    shipped_calibrations,
+    thresholds,
+)
 from service.confidence.judge import Judge
-from service.confidence.words import Thresholds
 from service.encoder.bi_encoder import BiEncoder
-from service.errors import ModelSourceError, StoreError
+from service.errors import InvalidInputError, ModelSourceError, StoreError
 from service.index.data_folder import DataFolder
 from service.index.generation import Generation, open_or_build
-from service.models.sources import PreparedModel, prepare
+from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_threshold
+from service.models.sources import PreparedModel, check_dimensions, prepare, reranker_kind
+from service.pipeline.answer_cache import AnswerCache
 from service.pipeline.engine import Engine
+from service.pipeline.gate import Limits
 from service.pipeline.ingest import Ingestor
 from service.pipeline.rerank import SecondStage
 from service.pipeline.retriever import Retriever
-from service.pipeline.search import Limits, Searcher
+from service.pipeline.search import Searcher
+from service.pipeline.similarity import PairModel
 from service.protocols import Encoder, Reranker
 from service.reranker.cross_encoder import CrossEncoderReranker
+from service.reranker.interaction import read_config
+from service.reranker.interaction_reranker import InteractionReranker
 from service.settings import Settings
 from service.text import language
 from service.text.normalizer import NORMALIZER_VERSION
@@ -29,7 +39,7 @@ from service.types import EncoderIdentity
 
 log = logging.getLogger(__name__)
 
-NO_RERANKER = "none"
+NO_MODEL = "none"
 
 
 def build_encoder(settings: Settings) -> BiEncoder:
@@ -41,9 +51,14 @@ def build_encoder(settings: Settings) -> BiEncoder:
             "with prefixes, set query_prefix and passage_prefix",
             settings.encoder,
         )
+    return _load(settings, model, settings.embedding_dimensions)
+
+
+def _load(settings: Settings, model: PreparedModel, dimensions: int | None = None) -> BiEncoder:
     return BiEncoder(
         model.folder,
-        _identity(settings, model),
+        _identity(settings, model, dimensions),
+        dimensions=dimensions,
         batch_tokens=settings.batch_tokens,
         device=settings.device,
         threads=settings.threads,
@@ -61,13 +76,16 @@ def _prepare_encoder(settings: Settings) -> PreparedModel:
     )
 
 
-def _identity(settings: Settings, model: PreparedModel) -> EncoderIdentity:
+def _identity(
+    settings: Settings, model: PreparedModel, dimensions: int | None = None
+) -> EncoderIdentity:
+    check_dimensions(model, dimensions)
     if model.dimension is None:
-        raise ModelSourceError(f"{settings.encoder} does not say how many dimensions it has")
+        raise ModelSourceError(f"{model.name} does not say how many dimensions it has")
     return EncoderIdentity(
         model=model.name,
         weights_sha256=model.weights_sha256,
-        dimension=model.dimension,
+        dimension=dimensions or model.dimension,
         query_prefix=model.query_prefix,
         passage_prefix=model.passage_prefix,
         max_length=min(settings.passage_tokens, model.max_length),
@@ -77,20 +95,24 @@ def _identity(settings: Settings, model: PreparedModel) -> EncoderIdentity:
 
 def encoder_digest(settings: Settings) -> str:
     """A short name, in hexadecimal, for all that decides this encoder's vectors."""
-    identity = json.dumps(asdict(_identity(settings, _prepare_encoder(settings))), sort_keys=True)
-    return hashlib.sha256(identity.encode()).hexdigest()
+    identity = _identity(settings, _prepare_encoder(settings), settings.embedding_dimensions)
+    stated = json.dumps(asdict(identity), sort_keys=True)
+    return hashlib.sha256(stated.encode()).hexdigest()
 
 
-def build_reranker(settings: Settings) -> CrossEncoderReranker | None:
-    """Prepare and load the cross-encoder, or None where the settings say `none`."""
-    if settings.reranker == NO_RERANKER:
+def build_reranker(settings: Settings, encoder: BiEncoder | None = None) -> Reranker | None:
+    """Prepare and load the reranker, or None where the settings say `none`.
+
+    An interaction reranker shares the transformer of `encoder` where that is its base.
+    """
+    if settings.reranker == NO_MODEL:
         return None
+    kind = reranker_kind(settings.reranker)
     model = prepare(
-        settings.reranker,
-        "cross-encoder",
-        cache_dir=settings.cache_dir,
-        offline=settings.hub_offline,
+        settings.reranker, kind, cache_dir=settings.cache_dir, offline=settings.hub_offline
     )
+    if kind == "interaction":
+        return _interaction(settings, model, encoder)
     return CrossEncoderReranker(
         model.folder,
         model=model.name,
@@ -100,6 +122,76 @@ def build_reranker(settings: Settings) -> CrossEncoderReranker | None:
         device=settings.device,
         threads=settings.threads,
     )
+
+
+def _interaction(
+    settings: Settings, model: PreparedModel, encoder: BiEncoder | None
+) -> InteractionReranker:
+    config = read_config(model.folder)
+    base = prepare(
+        config.base, "bi-encoder", cache_dir=settings.cache_dir, offline=settings.hub_offline
+    )
+    if base.weights_sha256 != config.base_weights_sha256:
+        raise ModelSourceError(f"{model.name} was trained on another {config.base} than this one")
+    shared = encoder is not None and encoder.identity.weights_sha256 == base.weights_sha256
+    return InteractionReranker(
+        model.folder,
+        base.folder,
+        model=model.name,
+        weights_sha256=model.weights_sha256,
+        batch_tokens=settings.batch_tokens,
+        cache_bytes=settings.rerank_cache_mb * 1_000_000,
+        device=settings.device,
+        transformer=encoder.transformer if encoder and shared else None,
+    )
+
+
+def build_pair_model(settings: Settings, encoder: BiEncoder | None = None) -> PairModel | None:
+    """The model that tells whether two queries mean the same; None where the settings say `none`.
+
+    `encoder` serves as the pair model too where it is the same one. Raises `InvalidInputError`
+    where neither the settings nor the model's folder state a threshold.
+    """
+    if settings.pair_model == NO_MODEL:
+        if settings.answer_cache:
+            raise InvalidInputError("answer_cache needs a pair_model", "answer_cache")
+        return None
+    model = prepare(
+        settings.pair_model,
+        "bi-encoder",
+        cache_dir=settings.cache_dir,
+        offline=settings.hub_offline,
+    )
+    threshold = settings.pair_threshold
+    if threshold is None and (learned := read_pair_threshold(model.folder)):
+        threshold = learned.threshold
+    if threshold is None:
+        raise InvalidInputError(
+            f"nobody says from which cosine two queries mean the same by {settings.pair_model}: it "
+            f"has no {PAIR_THRESHOLD_FILE}; set pair_threshold, or train a pair model",
+            "pair_threshold",
+        )
+    if encoder is None or encoder.identity != _identity(settings, model):
+        encoder = _load(settings, model)
+    return PairModel(encoder, threshold, _limits(settings))
+
+
+def build_answer_cache(
+    settings: Settings, pair_model: PairModel | None, retriever: Retriever
+) -> AnswerCache | None:
+    """The cache over this index, or None where the settings want none."""
+    if pair_model is None or not settings.answer_cache:
+        return None
+    return AnswerCache(
+        pair_model,
+        size=settings.answer_cache,
+        ttl_s=settings.answer_cache_ttl_s,
+        version=lambda: retriever.version,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.max_query_chars, settings.max_queue, settings.timeout_ms)
 
 
 def build_judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> Judge:
@@ -113,8 +205,9 @@ def build_judge(settings: Settings, encoder: Encoder, reranker: Reranker | None)
         encoder=encoder.identity,
         reranker_weights_sha256=weights,
         artifact=artifact,
-        thresholds=Thresholds(settings.confidence_high, settings.confidence_medium),
+        thresholds=thresholds(artifact, settings.confidence_high, settings.confidence_medium),
         weight_override=settings.rerank_weight,
+        rerank_depth=settings.rerank_depth,
     )
 
 
@@ -145,37 +238,50 @@ def build_index(settings: Settings, folder: DataFolder, encoder: Encoder) -> Gen
     )
 
 
-def open_engine(settings: Settings) -> Engine:
+def open_engine(settings: Settings, *, pairs: bool = True) -> Engine:
     """Load models and index and prove that they work.
+
+    `pairs` False leaves out the pair model, and the answer cache with it.
 
     Raises `StoreLockedError`, `IndexMismatchError`, `StoreError` or `ModelError`.
     """
     folder = DataFolder.open(settings.data_dir)
     try:
         encoder = build_encoder(settings)
-        reranker = build_reranker(settings)
+        reranker = build_reranker(settings, encoder)
         judge = build_judge(settings, encoder, reranker)
         language.load()
         generation = build_index(settings, folder, encoder)
         retriever = Retriever(
             folder.store, generation, passages_per_document=settings.passages_per_document
         )
-        _prove(encoder, retriever, reranker)
-        limits = Limits(settings.max_query_chars, settings.max_queue, settings.timeout_ms)
+        pair_model = build_pair_model(settings, encoder) if pairs else None
+        _prove(encoder, retriever, reranker, pair_model)
         searcher = Searcher(
-            encoder, retriever, SecondStage(reranker, judge, settings.max_reranks), limits
+            encoder,
+            retriever,
+            SecondStage(reranker, judge, settings.max_reranks),
+            _limits(settings),
+            build_answer_cache(settings, pair_model, retriever),
         )
     except BaseException:
         folder.close()
         raise
-    return Engine(folder, searcher, _notes(generation.rebuilt_because, judge))
+    return Engine(folder, searcher, _notes(generation.rebuilt_because, judge), pair_model)
 
 
-def _prove(encoder: Encoder, retriever: Retriever, reranker: Reranker | None) -> None:
+def _prove(
+    encoder: Encoder,
+    retriever: Retriever,
+    reranker: Reranker | None,
+    pair_model: PairModel | None,
+) -> None:
     """One search through every stage: output that is not finite raises, and it warms up."""
     retriever.find(encoder.encode_queries(["ready"]), 1, {})
     if reranker:
         reranker.score([("ready", "ready")])
+    if pair_model:
+        pair_model.encoder.encode_queries(["ready"])
 
 
 def _notes(rebuilt_because: str | None, judge: Judge) -> list[str]:
@@ -187,6 +293,11 @@ def _notes(rebuilt_because: str | None, judge: Judge) -> list[str]:
     elif judge.reranker_weights_sha256 is not None and not judge.knows_reranker:
         notes.append(
             "no calibration fits this reranker or its share: reranked hits are uncalibrated"
+        )
+    elif judge.knows_reranker and not judge.fits_depth:
+        notes.append(
+            "the calibration was fitted at another rerank_depth: hits in a fused order are "
+            "uncalibrated"
         )
     for note in notes:
         log.warning("%s", note)

@@ -7,15 +7,20 @@ from typing import Self
 from service.errors import StoreError
 from service.index.data_folder import DataFolder
 from service.pipeline.search import Searcher
+from service.pipeline.similarity import PairModel
 
 
 @dataclass(slots=True)
 class Engine:
-    """Models, index and data folder, loaded. `notes` is what an operator should know."""
+    """Models, index and data folder, loaded. `notes` is what an operator should know.
+
+    `pair_model` is None where the settings name none.
+    """
 
     folder: DataFolder
     searcher: Searcher
     notes: list[str] = field(default_factory=list)
+    pair_model: PairModel | None = None
 
     @property
     def documents(self) -> int:
@@ -40,6 +45,8 @@ class Engine:
     def close(self) -> None:
         """Stop the threads, then let the data folder go."""
         self.searcher.close()
+        if self.pair_model is not None:
+            self.pair_model.close()
         self.folder.close()
 
     def __enter__(self) -> Self:

@@ -5,11 +5,21 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 from service.errors import DeadlineError, OverloadedError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request, and all of its kind together, may take up."""
+
+    query_chars: int
+    queue: int
+    timeout_ms: int
 
 
 class Gate:

@@ -53,11 +53,20 @@ class RerankReport:
 
 
 @dataclass(frozen=True, slots=True)
+class CachedFrom:
+    """The earlier search whose answer this is: how near its query is, and how long ago it was."""
+
+    query_similarity: float
+    age_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The answer to a `Query`.
 
     `answerable` is None where nothing is calibrated; `language` is the code that decided on the
-    rerank, `und` where none was looked for or query and passages differ.
+    rerank, `und` where none was looked for or query and passages differ. `cached` is None where
+    the answer was made for this query; `timings_ms` are always this search's own.
     """
 
     query: str
@@ -70,3 +79,4 @@ class Result:
     generation: str
     documents: int
     warnings: list[str]
+    cached: CachedFrom | None = None

@@ -48,7 +48,10 @@ class Ranking:
 
 
 class SecondStage:
-    """Orders candidates: by the reranker's share where it helps, else by the cosine."""
+    """Orders candidates: by the reranker's share where it helps, else by the cosine.
+
+    It reranks the first `judge.rerank_depth` candidates; the others follow in stage one's order.
+    """
 
     def __init__(self, reranker: Reranker | None, judge: Judge, max_reranks: int) -> None:
         self.reranker, self.judge = reranker, judge
@@ -71,22 +74,31 @@ class SecondStage:
         """
         if not found:
             return Ranking([], RerankReport("complete", 0, 0))
-        sample = [clean(c.passage.text) for c in found[:LANGUAGE_SAMPLE]]
-        language = search_language(query, sample)
-        if language == UNDETERMINED and (self.reranker is None or self.judge.knows_reranker):
+        language = language_of(query, found)
+        if language == UNDETERMINED and self._unfitted_for_mixed():
             # Nobody fitted anything on such searches, so nothing is known of these cosines either.
             reason = "query and passages are in different languages"
-            return _uncalibrated(found, RerankReport("skipped", len(found), 0, reason))
+            return _uncalibrated(found, RerankReport("skipped", self._depth(found), 0, reason))
         weight = self.judge.rerank_weight(language)
         if self.reranker is None:
             ranking = self._by_cosine(found, "skipped", "this server has no reranker")
         elif weight == 0.0:
             reason = f"the reranker has shown no gain for this language ({language})"
             ranking = self._by_cosine(found, "skipped", reason)
+        elif self.judge.rerank_depth == 0:
+            ranking = self._by_cosine(found, "skipped", "this server's rerank_depth is 0")
         else:
-            pairs = [(query, clean(passage_input(c.passage.title, c.passage.text))) for c in found]
+            pairs = pairs_of(query, found[: self.judge.rerank_depth])
             ranking = await self._rerank(self.reranker, found, pairs, deadline, weight, language)
         return replace(ranking, language=language)
+
+    def _unfitted_for_mixed(self) -> bool:
+        if self.reranker is None:
+            return True
+        return self.judge.knows_reranker and not self.judge.knows_mixed
+
+    def _depth(self, found: Sequence[Found]) -> int:
+        return min(len(found), self.judge.rerank_depth)
 
     async def _rerank(
         self,
@@ -127,23 +139,38 @@ class SecondStage:
         scores = [c.score for c in found]
         probabilities = self.judge.probabilities(scores, "retrieval")
         rows = _rows(found, scores, [None] * len(found), probabilities)
-        return Ranking(rows, RerankReport(status, len(found), 0, reason))
+        return Ranking(rows, RerankReport(status, self._depth(found), 0, reason))
 
     def _by_both(
         self, found: Sequence[Found], scores: Sequence[PairScore], weight: float, language: str
     ) -> Ranking:
-        """Scored candidates by their fused score, then the others in stage one's order."""
+        """Scored candidates by their fused score, then the others in stage one's order.
+
+        The others are uncalibrated: no curve was fitted on what is below the reranked.
+        """
         scored, rest = found[: len(scores)], found[len(scores) :]
         fused = fuse([c.score for c in scored], [s.logit for s in scores], weight).tolist()
         ordering: Ordering = "rerank" if weight >= 1.0 else "fused"
+        cut_short = len(scored) < self._depth(found)
         # Scores of a part of the candidates are not what the curve was fitted on.
-        probabilities = None if rest else self.judge.probabilities(fused, ordering, language)
+        probabilities = None if cut_short else self.judge.probabilities(fused, ordering, language)
         rows = _rows(scored, fused, scores, probabilities)
         rows += _rows(rest, [c.score for c in rest], [None] * len(rest), None)
         order = "rerank_score" if weight >= 1.0 else f"fused (rerank_score {weight:g})"
-        reason = "the time ran out; the rest follows in stage one's order" if rest else None
-        status: RerankStatus = "partial" if rest else "complete"
-        return Ranking(rows, RerankReport(status, len(found), len(scores), reason), order)
+        reason = "the time ran out; the rest follows in stage one's order" if cut_short else None
+        status: RerankStatus = "partial" if cut_short else "complete"
+        return Ranking(rows, RerankReport(status, self._depth(found), len(scores), reason), order)
+
+
+def language_of(query: str, found: Sequence[Found]) -> str:
+    """The language that decides on the rerank, from a normalised query and its candidates."""
+    sample = [clean(c.passage.text) for c in found[:LANGUAGE_SAMPLE]]
+    return search_language(query, sample)
+
+
+def pairs_of(query: str, found: Sequence[Found]) -> list[tuple[str, str]]:
+    """What the reranker reads, in input order."""
+    return [(query, clean(passage_input(c.passage.title, c.passage.text))) for c in found]
 
 
 def _uncalibrated(found: Sequence[Found], report: RerankReport) -> Ranking:

@@ -27,6 +27,11 @@ class Retriever:
         self._store = store
         self._per_document = passages_per_document
 
+    @property
+    def version(self) -> str:
+        """Another one after any change of what a search may find; cheap to read."""
+        return self.generation.name
+
     def find(self, vectors: Vectors, count: int, filters: Filters) -> list[Found]:
         """The best `count` passages of the one query in `vectors`, shape (1, dim).
 

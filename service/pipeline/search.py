@@ -1,38 +1,33 @@
 """The way of one search: normalise, encode, retrieve, rerank, judge."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 
 from service.confidence.words import ORDER
 from service.errors import InvalidInputError
-from service.pipeline.gate import Deadline, Gate, OwnerThread
+from service.pipeline.answer_cache import AnswerCache
+from service.pipeline.gate import Deadline, Gate, Limits, OwnerThread
 from service.pipeline.query import Hit, Query, Result
 from service.pipeline.rerank import Ranking, SecondStage
 from service.pipeline.retriever import Retriever
+from service.pipeline.timings import Timings
 from service.protocols import Encoder
 from service.text.normalizer import normalize
 from service.types import Vectors
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one search, and all of them together, may take up."""
-
-    query_chars: int
-    queue: int
-    timeout_ms: int
 
 
 class Searcher:
     """Answers searches over one generation. Used from one event loop."""
 
     def __init__(
-        self, encoder: Encoder, retriever: Retriever, second_stage: SecondStage, limits: Limits
+        self,
+        encoder: Encoder,
+        retriever: Retriever,
+        second_stage: SecondStage,
+        limits: Limits,
+        answers: AnswerCache | None = None,
     ) -> None:
         self.encoder, self.retriever, self.second_stage = encoder, retriever, second_stage
-        self.limits = limits
+        self.limits, self.answers = limits, answers
         self._gate = Gate(limits.queue)
         self._encode_thread = OwnerThread("encoder")
         self._retrieve_thread = OwnerThread("retriever")
@@ -64,10 +59,25 @@ class Searcher:
             return await self._search(query)
 
     async def _search(self, query: Query) -> Result:
-        timings = _Timings()
+        timings = Timings()
         deadline = Deadline((query.timeout_ms or self.limits.timeout_ms) / 1000)
         with timings.stage("normalize"):
             text, warnings = self._normalize(query)
+        if self.answers is None:
+            return await self._answer(query, text, deadline, timings, warnings)
+        with timings.stage("cache"):
+            lookup = await self.answers.look_up(query, text, deadline)
+        if lookup.found is not None:
+            return replace(
+                lookup.found, query=query.query, timings_ms=timings.finish(), warnings=warnings
+            )
+        result = await self._answer(query, text, deadline, timings, warnings)
+        self.answers.keep(lookup, result)
+        return result
+
+    async def _answer(
+        self, query: Query, text: str, deadline: Deadline, timings: Timings, warnings: list[str]
+    ) -> Result:
         with timings.stage("encode"):
             vectors, tokens = await self._encode_thread.run(deadline, lambda: self._encode(text))
         if tokens > self.encoder.query_budget:
@@ -159,30 +169,10 @@ class Searcher:
 
 
 def _answerable(hits: list[Hit]) -> bool | None:
-    """Does a hit reach `medium`? None where that is not known; no hit at all is a no."""
+    """Does a hit reach `medium`? None where that is not known; no hit at all is a no.
+
+    Of hits beyond the rerank's depth no probability is known; they are below those that have one.
+    """
     if any(ORDER[hit.confidence] >= ORDER["medium"] for hit in hits):
         return True
-    return None if any(hit.probability is None for hit in hits) else False
-
-
-class _Timings:
-    """Milliseconds per stage, and in all."""
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self._stages: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._stages[name] = _milliseconds(began)
-
-    def finish(self) -> dict[str, float]:
-        return {**self._stages, "total": _milliseconds(self._began)}
-
-
-def _milliseconds(began: float) -> float:
-    return round((time.perf_counter() - began) * 1000, 3)
+    return None if hits and all(hit.probability is None for hit in hits) else False

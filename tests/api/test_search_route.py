@@ -30,8 +30,9 @@ def test_the_answer_has_the_promised_names(client: TestClient) -> None:
     body = search(client, "catch several exceptions in one handler")
     assert set(body) == {
         "query", "hits", "answerable", "rerank", "timings_ms", "models", "index", "warnings",
-        "request_id",
+        "request_id", "cached",
     }  # fmt: skip
+    assert body["cached"] is None
     assert set(body["hits"][0]) == HIT_FIELDS
     assert set(body["timings_ms"]) == {"normalize", "encode", "retrieve", "rerank", "total"}
     assert set(body["rerank"]) == {"status", "requested", "scored", "reason"}

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from service.api.dependencies import EngineDep, StateDep, require_json, require_key
 from service.api.errors import request_id
 from service.api.schemas import (
+    CachedBody,
     HitBody,
     IndexBody,
     ModelsBody,
@@ -14,6 +15,7 @@ from service.api.schemas import (
     SearchRequest,
     SearchResponse,
 )
+from service.api.timing import server_timing
 from service.pipeline.query import Query, Result
 
 router = APIRouter(tags=["search"], dependencies=[Depends(require_key)])
@@ -26,7 +28,7 @@ async def search(
     """Recall passages with the bi-encoder, rerank them, and say how sure each hit is.
 
     Hits come in the order (score, id). The same request gives the same answer as long as the
-    index does not change.
+    index does not change. `cached` says so where the answer is an earlier search's.
     """
     result = await engine.searcher.search(
         Query(
@@ -40,9 +42,7 @@ async def search(
         )
     )
     state.metrics.observe_search(result)
-    response.headers["Server-Timing"] = ", ".join(
-        f"{stage};dur={milliseconds}" for stage, milliseconds in result.timings_ms.items()
-    )
+    response.headers["Server-Timing"] = server_timing(result.timings_ms)
     return _response(result, body.return_text, request_id(request))
 
 
@@ -56,6 +56,7 @@ def _response(result: Result, return_text: bool, request_id: str) -> SearchRespo
         models=ModelsBody.model_validate(result.models),
         index=IndexBody(generation=result.generation, documents=result.documents),
         warnings=result.warnings,
+        cached=CachedBody.model_validate(asdict(result.cached)) if result.cached else None,
         request_id=request_id,
     )
 
