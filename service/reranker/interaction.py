@@ -1,0 +1,127 @@
+"""The interaction head: how well a passage's tokens answer a query's, beside their cosine.
+
+Late interaction as in Khattab and Zaharia, "ColBERT" (SIGIR 2020), over token states that the
+bi-encoder computes anyway, as in MacAvaney et al., "PreTTR" (SIGIR 2020): for each query token the
+best match among the passage's tokens, weighted by how much that token tells.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from service.errors import ModelSourceError
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+COMMON = 4.0
+"""Information, in nats, up to which a piece counts for nothing: one in 55 pieces is such a one."""
+RARE = 13.0
+"""Information from which a piece counts no more than any rarer one."""
+
+
+class InteractionConfig(BaseModel):
+    """What a head is built on. `layers` of the base, 0 for its embeddings; `hidden` their size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_type: Literal["secondpass-interaction"] = "secondpass-interaction"
+    base: str
+    base_weights_sha256: str
+    query_prefix: str
+    passage_prefix: str
+    layers: tuple[int, ...]
+    hidden: int = Field(ge=1)
+    dimension: int = Field(ge=1)
+    query_tokens: int = Field(512, ge=8)
+    passage_tokens: int = Field(256, ge=8)
+
+
+class InteractionHead(nn.Module):
+    """score = scale x (cosine + match x sum over query tokens of weight x best match).
+
+    A token's vector is a projection of its states, of unit length. The best match of a query token
+    is the highest inner product with a passage token's vector, to which `exact` is added where
+    both are the same piece. Weights are a query's own, sum to 1, and start as the pieces'
+    information; `importance` learns what the states say besides. With `match` 0 the score is the
+    scaled cosine.
+    """
+
+    def __init__(self, config: InteractionConfig) -> None:
+        """Scale 50, match 1, an identity of sorts: train it, or load weights."""
+        super().__init__()
+        self.config = config
+        size = len(config.layers) * config.hidden
+        self.project = nn.Linear(size, config.dimension)
+        self.importance = nn.Linear(size, 1, bias=False)
+        nn.init.zeros_(self.importance.weight)
+        self.scale = nn.Parameter(torch.tensor(50.0))
+        self.match = nn.Parameter(torch.tensor(1.0))
+        self.exact = nn.Parameter(torch.tensor(0.0))
+
+    def vectors(self, states: Tensor) -> Tensor:
+        """States (..., layers x hidden) -> unit vectors (..., dimension)."""
+        return normalize(self.project(states), dim=-1)
+
+    def weights(self, states: Tensor, information: Tensor) -> Tensor:
+        """Weights (queries, tokens) of query tokens, each row summing to 1, or all 0.
+
+        `information` (queries, tokens) is in nats, 0 for padding, prefix and special tokens.
+        """
+        told = (information - COMMON).clamp(0.0, RARE - COMMON)
+        # Bounded, so that no token can silence all others.
+        learned = torch.exp(2.0 * torch.tanh(self.importance(states).squeeze(-1)))
+        weights = told * learned
+        return weights / weights.sum(-1, keepdim=True).clamp_min(1e-6)
+
+    def forward(
+        self,
+        query: tuple[Tensor, Tensor, Tensor],
+        passage: tuple[Tensor, Tensor, Tensor],
+        cosines: Tensor,
+    ) -> Tensor:
+        """Scores (pairs,) of queries (vectors, weights, ids) with passages (vectors, mask, ids).
+
+        All of them padded to (pairs, tokens, ...); the mask is True for tokens; `cosines` (pairs,).
+        """
+        query_vectors, weights, query_ids = query
+        passage_vectors, mask, passage_ids = passage
+        similar = query_vectors @ passage_vectors.transpose(1, 2)
+        similar = similar + self.exact * (query_ids[:, :, None] == passage_ids[:, None, :])
+        best = similar.masked_fill(~mask[:, None, :], -1.0).amax(-1)
+        return self.scale * (cosines + self.match * (weights * best).sum(-1))
+
+    def save(self, folder: Path) -> None:
+        """Write configuration and weights (float16) into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.config.model_dump(mode="json"), indent=2)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        tensors = {name: value.half().contiguous() for name, value in self.state_dict().items()}
+        save_file(tensors, folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path) -> "InteractionHead":
+        """Read what `save` wrote; raises `ModelSourceError` where it is something else."""
+        head = cls(read_config(folder))
+        try:
+            tensors = load_file(folder / WEIGHTS)
+            head.load_state_dict({name: value.float() for name, value in tensors.items()})
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise ModelSourceError(f"{folder / WEIGHTS} cannot be read: {error}") from error
+        return head.eval()
+
+
+def read_config(folder: Path) -> InteractionConfig:
+    """A head's configuration; raises `ModelSourceError` where there is none."""
+    try:
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+        return InteractionConfig.model_validate_json(text)
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise ModelSourceError(f"{folder} is no interaction reranker: {error}") from error

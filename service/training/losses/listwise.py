@@ -1,0 +1,91 @@
+"""Listwise softmax over one positive and its negatives, for the interaction head."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
+from service.reranker.interaction import InteractionHead
+from service.training.state_store import StateStore
+
+
+class ListwiseInteraction(nn.Module):
+    """A head under the loss `-log softmax(scores)[positive]`, the mean over queries.
+
+    The positive stands first in each query's list. Softmax over a list of hard negatives: Gao, Dai
+    and Callan, "Rethink Training of BERT Rerankers in Multi-Stage Retrieval Pipeline", ECIR 2021.
+    """
+
+    def __init__(self, head: InteractionHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(
+        self,
+        query_states: Tensor,
+        query_information: Tensor,
+        query_ids: Tensor,
+        passage_states: Tensor,
+        passage_mask: Tensor,
+        passage_ids: Tensor,
+        cosines: Tensor,
+        return_loss: bool = True,  # noqa: ARG002 - transformers' trainer looks for this name
+    ) -> Mapping[str, Tensor]:
+        """Loss and scores (queries, listed) of what `Collator` gives."""
+        queries, listed = cosines.shape
+
+        def spread(rows: Tensor) -> Tensor:
+            return rows.repeat_interleave(listed, 0)
+
+        scores = self.head(
+            (
+                spread(self.head.vectors(query_states)),
+                spread(self.head.weights(query_states, query_information)),
+                spread(query_ids),
+            ),
+            (self.head.vectors(passage_states), passage_mask, passage_ids),
+            cosines.flatten(),
+        ).view(queries, listed)
+        right = torch.zeros(queries, dtype=torch.long, device=scores.device)
+        return {"loss": cross_entropy(scores, right), "scores": scores}
+
+
+class Collator:
+    """Rows `{"query": place, "passages": [places, the positive's first]}` to padded tensors."""
+
+    def __init__(
+        self, queries: StateStore, passages: StateStore, information: Tensor, prefix_tokens: int
+    ) -> None:
+        """`information` (pieces,) as from `piece_information`; queries start with their prefix."""
+        self._queries, self._passages = queries, passages
+        self._information, self._prefix_tokens = information, prefix_tokens
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """The arguments of `ListwiseInteraction.forward`."""
+        queries = [self._queries.text(row["query"]) for row in rows]
+        passages = [self._passages.text(place) for row in rows for place in row["passages"]]
+        lengths = torch.tensor([len(ids) for _states, ids in passages])
+        cosines = [
+            self._passages.pooled[row["passages"]] @ self._queries.pooled[row["query"]]
+            for row in rows
+        ]
+        padded_ids = pad_sequence([ids for _states, ids in passages], batch_first=True)
+        return {
+            "query_states": pad_sequence([states for states, _ids in queries], batch_first=True),
+            "query_information": pad_sequence(
+                [self._told(ids) for _states, ids in queries], batch_first=True
+            ),
+            "query_ids": pad_sequence([ids for _states, ids in queries], batch_first=True),
+            "passage_states": pad_sequence([states for states, _ in passages], batch_first=True),
+            "passage_mask": torch.arange(padded_ids.shape[1]) < lengths[:, None],
+            "passage_ids": padded_ids,
+            "cosines": torch.stack([torch.from_numpy(row) for row in cosines]),
+        }
+
+    def _told(self, ids: Tensor) -> Tensor:
+        told = self._information[ids.clamp_max(len(self._information) - 1)].clone()
+        told[: self._prefix_tokens] = 0.0
+        return told

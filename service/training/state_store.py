@@ -1,0 +1,97 @@
+"""Token states of a collection on the disk, so that a training reads them instead of encoding."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from service.reranker.token_states import StateEncoder
+
+_AT_ONCE = 64
+"""Texts that are encoded between two writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateStore:
+    """States of some texts, memory-mapped.
+
+    `states` float16 (tokens, layers x hidden), each layer's of unit length; text i has the rows
+    `offsets[i]:offsets[i + 1]`. `ids` int32 (tokens,). `pooled` float32 (texts, hidden), unit rows.
+    """
+
+    states: NDArray[np.float16]
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    pooled: NDArray[np.float32]
+    layers: int
+
+    def __len__(self) -> int:
+        return len(self.pooled)
+
+    def text(self, index: int) -> tuple[Tensor, Tensor]:
+        """States float32 (tokens, layers x hidden) and ids int64 (tokens,) of one text."""
+        rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        states = torch.from_numpy(np.asarray(self.states[rows], np.float32))
+        per_layer = states.view(len(states), self.layers, -1)
+        return normalize(per_layer, dim=-1).flatten(1), torch.from_numpy(self.ids[rows]).long()
+
+
+def store_states(
+    folder: Path,
+    texts: Sequence[str],
+    encoder: StateEncoder,
+    *,
+    window: int,
+    layers: int,
+    on_progress: Callable[[int], None] = lambda _texts: None,
+) -> StateStore:
+    """Encode texts (with their prefix) into a folder, unless they are there already.
+
+    The folder takes its name when it is whole; what a kill left is made anew.
+    """
+    if not folder.exists():
+        unfinished = folder.with_name(f".{folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        _write(unfinished, texts, encoder, window, on_progress)
+        unfinished.rename(folder)
+    return _read(folder, layers)
+
+
+def _write(
+    folder: Path,
+    texts: Sequence[str],
+    encoder: StateEncoder,
+    window: int,
+    on_progress: Callable[[int], None],
+) -> None:
+    lengths: list[int] = []
+    ids, pooled, width = [], [], 0
+    with (folder / "states.f16").open("wb") as file:
+        for start in range(0, len(texts), _AT_ONCE):
+            for seen in encoder.encode(texts[start : start + _AT_ONCE], window):
+                file.write(seen.states.half().numpy().tobytes())
+                width = seen.states.shape[1]
+                lengths.append(len(seen.ids))
+                ids.append(seen.ids.int().numpy())
+                pooled.append(seen.pooled.numpy())
+            on_progress(len(lengths))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    np.savez(
+        folder / "index.npz", ids=np.concatenate(ids), pooled=np.stack(pooled), offsets=offsets
+    )
+    (folder / "shape.json").write_text(json.dumps([int(offsets[-1]), width]), encoding="utf-8")
+
+
+def _read(folder: Path, layers: int) -> StateStore:
+    tokens, width = json.loads((folder / "shape.json").read_text(encoding="utf-8"))
+    states = np.memmap(folder / "states.f16", np.float16, mode="r", shape=(tokens, width))
+    with np.load(folder / "index.npz") as index:
+        return StateStore(states, index["ids"], index["offsets"], index["pooled"], layers)

@@ -1,0 +1,265 @@
+"""Interaction: a late-interaction head over the token states of a frozen bi-encoder.
+
+States of the sampled texts are computed once and memory-mapped; then a head of some 200,000 weights
+learns, listwise, which passage among its query's nearest ones is the right one.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from service.collection import open_collection
+from service.evaluation.metrics import means, per_query
+from service.models.folder import open_folder
+from service.reranker.interaction import InteractionConfig, InteractionHead
+from service.reranker.token_states import StateEncoder, piece_information
+from service.training.bases import base_prefixes, prefixed
+from service.training.labels import describe, most, part_of, read_options
+from service.training.losses.listwise import Collator, ListwiseInteraction
+from service.training.mining.examples import from_collection
+from service.training.state_store import StateStore, store_states
+from service.training.system import Job, Prepared
+
+_BLOCK = 20
+"""Neighbouring passages that are drawn together: siblings mostly stand side by side in a file."""
+
+_TOKENS_FOR_AXES = 20_000
+
+
+class Options(BaseModel):
+    """`[options]` of the recipe.
+
+    `layers` of the base whose states are compared; `dimension` of a token's vector. `passages` and
+    `queries` bound what is drawn of each collection. Each query is listed with its positive and
+    `negatives` of the `hardest` passages nearest to it, none of which may be nearer than the
+    positive by more than `margin` (cosine): such a one is often right, and not labelled.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: tuple[int, ...] = (8, 12)
+    dimension: int = Field(128, ge=1)
+    passages: int = Field(400, ge=2)
+    queries: int = Field(900, ge=1)
+    negatives: int = Field(7, ge=1)
+    hardest: int = Field(30, ge=1)
+    margin: float = Field(0.03, ge=0)
+    match: float = Field(0.4, ge=0)
+    query_tokens: int = Field(64, ge=8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What is drawn of one collection. `positives[i]`: places of the right passages of query i."""
+
+    name: str
+    queries: list[str]
+    passages: list[str]
+    positives: list[tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A query's place, the places of its right passages, and of all passages, nearest first."""
+
+    query: int
+    positives: tuple[int, ...]
+    nearest: NDArray[np.int64]
+
+
+def prepare(job: Job) -> Prepared:
+    """Lists of the recipe's split, from labelled folders; the base is a bi-encoder with a mean."""
+    options, training = read_options(job.recipe, Options), job.recipe.training
+    samples = [_sample(path, options, training.seed) for path in job.collections]
+    head, encoder = _untrained(job, options)
+    queries, passages = _states(job, samples, encoder, options)
+    listed = _nearest(samples, queries, passages)
+    keys = [text for sample in samples for text in sample.queries]
+    parts = {
+        part: [row for row in listed if part_of(keys[row.query], training) == part]
+        for part in ("train", "validation", "test")
+    }
+    _start_from_axes(head, passages, training.seed)
+    rows = {part: _rows(parts[part], queries, passages, options, training.seed) for part in parts}
+    prefix_tokens = encoder.prefix_tokens(base_prefixes(job)[0])
+    collate = Collator(queries, passages, piece_information(job.base), prefix_tokens)
+    model = ListwiseInteraction(head)
+    return Prepared(
+        model=model,
+        train=rows["train"],
+        validation=rows["validation"],
+        loss=model,
+        figures=lambda: _figures(model, parts["test"], collate),
+        data=[
+            describe(path, len(sample.queries))
+            for path, sample in zip(job.collections, samples, strict=True)
+        ],
+        arguments={"remove_unused_columns": False, "label_names": []},
+        collate=collate,
+        save=head.save,
+        notes=(
+            f"Of each collection at most {options.passages} passages in blocks of {_BLOCK}, and "
+            f"{options.queries} of the queries they answer: {len(rows['train'])} lists to train, "
+            f"{len(rows['validation'])} to validate, {len(parts['test'])} queries to test.",
+            "Figures are of each test query's nearest 100 passages of its own sample.",
+        ),
+    )
+
+
+def _untrained(job: Job, options: Options) -> tuple[InteractionHead, StateEncoder]:
+    torch.manual_seed(job.recipe.training.seed)
+    encoder = StateEncoder(job.base, layers=options.layers, batch_tokens=4096, device=job.device)
+    query, passage = base_prefixes(job)
+    config = InteractionConfig(
+        base=job.recipe.base,
+        base_weights_sha256=open_folder(job.base, "bi-encoder").sha256,
+        query_prefix=query,
+        passage_prefix=passage,
+        layers=options.layers,
+        hidden=encoder.hidden,
+        dimension=options.dimension,
+    )
+    head = InteractionHead(config)
+    torch.nn.init.constant_(head.match, options.match)
+    return head, encoder
+
+
+def _sample(path: Path, options: Options, seed: int) -> _Sample:
+    examples = from_collection(open_collection(path))
+    blocks = range(0, len(examples.passages), _BLOCK)
+    drawn: list[int] = []
+    for start in sorted(blocks, key=lambda b: hashlib.sha256(f"{seed}\0{b}".encode()).digest()):
+        drawn += range(start, min(start + _BLOCK, len(examples.passages)))
+        if len(drawn) >= options.passages:
+            break
+    place = {old: new for new, old in enumerate(sorted(drawn))}
+    answered = [
+        (query, tuple(place[p] for p in right))
+        for query, right in zip(examples.queries, examples.positives, strict=True)
+        if all(p in place for p in right)
+    ]
+    chosen = most(answered, options.queries, lambda row: row[0], seed)
+    return _Sample(
+        path.resolve().name,
+        [query for query, _right in chosen],
+        [examples.passages[old] for old in sorted(drawn)],
+        [right for _query, right in chosen],
+    )
+
+
+def _states(
+    job: Job, samples: Sequence[_Sample], encoder: StateEncoder, options: Options
+) -> tuple[StateStore, StateStore]:
+    """Of all queries and of all passages, in the samples' order."""
+    query_prefix, passage_prefix = base_prefixes(job)
+    queries = [prefixed(text, query_prefix) for sample in samples for text in sample.queries]
+    passages = [prefixed(text, passage_prefix) for sample in samples for text in sample.passages]
+    window, layers = job.recipe.training.max_length, len(options.layers)
+    key = repr((queries, passages, options, window, open_folder(job.base, "bi-encoder").sha256))
+    # Beside the model, not in it: another training on the same texts finds them there.
+    folder = job.out.with_name(f"{job.out.name}.states")
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return (
+        store_states(
+            folder / f"queries-{digest}",
+            queries,
+            encoder,
+            window=options.query_tokens,
+            layers=layers,
+        ),
+        store_states(
+            folder / f"passages-{digest}", passages, encoder, window=window, layers=layers
+        ),
+    )
+
+
+def _nearest(
+    samples: Sequence[_Sample], queries: StateStore, passages: StateStore
+) -> list[_Listed]:
+    """Each query with the passages of its own sample, in stage one's order."""
+    listed: list[_Listed] = []
+    first_query = first_passage = 0
+    for sample in samples:
+        vectors = queries.pooled[first_query : first_query + len(sample.queries)]
+        own = passages.pooled[first_passage : first_passage + len(sample.passages)]
+        order = np.argsort(-(vectors @ own.T), axis=1, kind="stable") + first_passage
+        listed += [
+            _Listed(first_query + i, tuple(p + first_passage for p in right), order[i])
+            for i, right in enumerate(sample.positives)
+        ]
+        first_query += len(sample.queries)
+        first_passage += len(sample.passages)
+    return listed
+
+
+def _rows(
+    listed: Sequence[_Listed],
+    queries: StateStore,
+    passages: StateStore,
+    options: Options,
+    seed: int,
+) -> Dataset:
+    generator = np.random.default_rng(seed)
+    columns: dict[str, list[object]] = {"query": [], "passages": []}
+    for row in listed:
+        positive = row.positives[0]
+        cosines = passages.pooled[row.nearest] @ queries.pooled[row.query]
+        limit = float(passages.pooled[positive] @ queries.pooled[row.query]) + options.margin
+        wrong = row.nearest[(cosines < limit) & ~np.isin(row.nearest, row.positives)]
+        hard = wrong[: options.hardest]
+        if len(hard) >= options.negatives:
+            chosen = generator.choice(hard, options.negatives, replace=False)
+            columns["query"].append(row.query)
+            columns["passages"].append([positive, *chosen.tolist()])
+    return Dataset.from_dict(columns)
+
+
+def _start_from_axes(head: InteractionHead, passages: StateStore, seed: int) -> None:
+    """Project onto the principal axes of the passages' states: so few numbers keep no more."""
+    generator = np.random.default_rng(seed)
+    tokens = len(passages.states)
+    chosen = generator.choice(tokens, min(tokens, _TOKENS_FOR_AXES), replace=False)
+    states = torch.from_numpy(np.asarray(passages.states[np.sort(chosen)], np.float32))
+    mean = states.mean(0)
+    axes = torch.linalg.eigh(torch.cov(states.T)).eigenvectors.flip(1)[:, : head.config.dimension]
+    with torch.no_grad():
+        head.project.weight.copy_(axes.T)
+        head.project.bias.copy_(-(axes.T @ mean))
+
+
+def _figures(
+    model: ListwiseInteraction,
+    test: Sequence[_Listed],
+    collate: Collator,
+) -> Mapping[str, float]:
+    qrels = {str(row.query): {str(place): 1 for place in row.positives} for row in test}
+    by_cosine = {str(row.query): [str(place) for place in row.nearest[:100]] for row in test}
+    by_head = {}
+    for row in test:
+        places = row.nearest[:100]
+        scores = _scores(model, collate([{"query": row.query, "passages": places.tolist()}]))
+        by_head[str(row.query)] = [str(places[i]) for i in torch.argsort(-scores, stable=True)]
+    found = means(per_query(qrels, by_head))
+    cosine = means(per_query(qrels, by_cosine))
+    return {
+        "ndcg@10": found["ndcg@10"],
+        "accuracy@1": found["accuracy@1"],
+        "ndcg@10 of the cosine": cosine["ndcg@10"],
+        "accuracy@1 of the cosine": cosine["accuracy@1"],
+    }
+
+
+def _scores(model: ListwiseInteraction, batch: Mapping[str, Tensor]) -> Tensor:
+    device = next(model.parameters()).device
+    on_device = {name: value.to(device) for name, value in batch.items()}
+    with torch.inference_mode():
+        scores: Tensor = model(**on_device)["scores"]
+    return scores[0].float().cpu()

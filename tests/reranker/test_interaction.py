@@ -1,0 +1,158 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from service.errors import InferenceError, ModelSourceError
+from service.models.sources import PreparedModel
+from service.reranker.interaction import InteractionConfig, InteractionHead, read_config
+from service.reranker.interaction_reranker import InteractionReranker
+from service.reranker.token_states import StateEncoder, piece_information
+from tests.fixtures.multilingual import LONG, SENTENCES
+
+QUERY = "Khi nào phương trình bậc hai có hai nghiệm phân biệt?"
+PASSAGES = SENTENCES["vietnamese"] + SENTENCES["latin"] + SENTENCES["cyrillic"][:3]
+
+
+def config(e5: PreparedModel, dimension: int = 32) -> InteractionConfig:
+    return InteractionConfig(
+        base=e5.name,
+        base_weights_sha256=e5.weights_sha256,
+        query_prefix="query: ",
+        passage_prefix="passage: ",
+        layers=(8, 12),
+        hidden=384,
+        dimension=dimension,
+    )
+
+
+def make_head(e5: PreparedModel) -> InteractionHead:
+    torch.manual_seed(3)
+    head = InteractionHead(config(e5))
+    torch.nn.init.normal_(head.importance.weight, std=0.05)
+    torch.nn.init.constant_(head.exact, 0.2)
+    return head.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(e5: PreparedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "interaction"
+    make_head(e5).save(path)
+    return path
+
+
+def load(folder: Path, e5: PreparedModel, cache_bytes: int = 10_000_000) -> InteractionReranker:
+    return InteractionReranker(
+        folder,
+        e5.folder,
+        model="interaction",
+        weights_sha256="0" * 64,
+        batch_tokens=4096,
+        cache_bytes=cache_bytes,
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path, e5: PreparedModel) -> InteractionReranker:
+    return load(folder, e5)
+
+
+def logits(reranker: InteractionReranker, pairs: list[tuple[str, str]]) -> list[float]:
+    return [score.logit for score in reranker.score(pairs)]
+
+
+def test_with_match_0_it_scores_as_stage_one(e5: PreparedModel, tmp_path: Path) -> None:
+    head = make_head(e5)
+    torch.nn.init.zeros_(head.match)
+    head.save(tmp_path / "head")
+    scores = logits(load(tmp_path / "head", e5), [(QUERY, text) for text in PASSAGES])
+    plain = SentenceTransformer(str(e5.folder), device="cpu", local_files_only=True)
+    query = plain.encode("query: " + QUERY, prompt="", normalize_embeddings=True)
+    passages = plain.encode(
+        ["passage: " + text for text in PASSAGES], prompt="", normalize_embeddings=True
+    )
+    assert np.abs(np.array(scores) - 50.0 * (passages @ query)).max() < 0.01
+
+
+def test_a_head_is_what_it_was_when_it_is_loaded(e5: PreparedModel, folder: Path) -> None:
+    saved, found = make_head(e5), InteractionHead.load(folder)
+    assert found.config == saved.config
+    for name, value in saved.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value.half().float()), name
+
+
+def test_what_is_no_head_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelSourceError, match="no interaction reranker"):
+        read_config(tmp_path)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    stated = json.loads((folder / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(stated | {"dimension": 16}))
+    (broken / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(ModelSourceError, match="cannot be read"):
+        InteractionHead.load(broken)
+
+
+def test_a_score_depends_on_neither_batch_nor_order_nor_cache(
+    folder: Path, e5: PreparedModel, loaded: InteractionReranker
+) -> None:
+    pairs = [(QUERY, text) for text in PASSAGES] + [(SENTENCES["latin"][0], PASSAGES[0])]
+    together = logits(loaded, pairs)
+    assert logits(loaded, pairs) == together  # now out of the cache
+    assert logits(load(folder, e5), pairs[::-1])[::-1] == pytest.approx(together, abs=0.002)
+    uncached = load(folder, e5, cache_bytes=0)
+    alone = [logits(uncached, [pair])[0] for pair in pairs]
+    assert alone == pytest.approx(together, abs=0.002)
+    assert len(set(together)) > len(pairs) // 2
+
+
+def test_the_cache_stays_within_its_bound(folder: Path, e5: PreparedModel) -> None:
+    reranker = load(folder, e5, cache_bytes=20_000)
+    reranker.score([(QUERY, text) for text in PASSAGES])
+    assert 0 < reranker._cached_bytes <= 20_000
+    kept = sum(passage.size for passage in reranker._cache.values())
+    assert kept == reranker._cached_bytes
+    assert PASSAGES[-1] in reranker._cache
+    assert PASSAGES[0] not in reranker._cache
+
+
+def test_a_long_passage_is_cut_and_said_to_be(loaded: InteractionReranker) -> None:
+    long = " ".join(SENTENCES["vietnamese"] * 8)
+    scores = loaded.score([(QUERY, long), (QUERY, PASSAGES[0])])
+    assert [score.truncated for score in scores] == [True, False]
+    assert loaded.score([]) == []
+    assert all(np.isfinite(score.logit) for score in loaded.score([(LONG[0], LONG[1])]))
+
+
+def test_weights_that_are_not_finite_raise(e5: PreparedModel, tmp_path: Path) -> None:
+    head = make_head(e5)
+    torch.nn.init.constant_(head.scale, float("nan"))
+    head.save(tmp_path / "head")
+    with pytest.raises(InferenceError, match="not finite"):
+        load(tmp_path / "head", e5).score([(QUERY, PASSAGES[0])])
+
+
+def test_rare_pieces_tell_more_than_common_ones(e5: PreparedModel) -> None:
+    told = piece_information(e5.folder)
+    states = StateEncoder(e5.folder, layers=(12,), batch_tokens=512, device="cpu")
+    common, rare = (states.encode([text], 64)[0].ids[1:-1] for text in ("the", "sprockets"))
+    assert told[common].max() + 3 < told[rare].max()
+    assert told[:4].tolist() == [0.0] * 4  # <s>, <pad>, </s>, <unk>
+
+
+def test_weights_of_a_querys_tokens(e5: PreparedModel) -> None:
+    head = make_head(e5)
+    information = torch.tensor([[0.0, 0.0, 12.0, 5.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
+    weights = head.weights(torch.zeros(2, 5, 768), information)
+    assert weights[0].tolist() == pytest.approx([0, 0, 8 / 9, 1 / 9, 0])
+    assert weights[1].tolist() == [0.0] * 5
+
+
+def test_the_prefix_is_told_from_the_text(e5: PreparedModel) -> None:
+    states = StateEncoder(e5.folder, layers=(12,), batch_tokens=512, device="cpu")
+    assert states.prefix_tokens("query: ") == 3  # <s>, query, :
+    assert states.prefix_tokens("") == 1
