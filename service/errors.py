@@ -7,13 +7,15 @@ SecondpassError
 │   ├── UnknownModelError   no registry entry, folder or hub name fits
 │   ├── ModelSourceError    a source is there but cannot be read or verified
 │   └── InferenceError      a model gave scores or vectors that are not finite
+├── TrainingError           a training cannot start or go on
 ├── StoreError              the data folder cannot be read or written
 │   ├── StoreLockedError    another process owns the data folder
 │   ├── IndexMismatchError  the index was made with another model, prefix or normalizer
 │   └── IndexDamagedError   a generation's file is missing or differs from its checksum
 ├── OverloadedError         the queue is full
 ├── DeadlineError           the time that the caller allowed ran out before any answer
-└── NotReadyError           models or index are still loading
+├── NotReadyError           models or index are still loading
+└── NotAvailableError       this server was not set up for what is asked
 
 Messages are written for the person who can mend the matter. The HTTP edge maps classes to status
 codes in one table (`service.api.errors`).
@@ -52,6 +54,10 @@ class InferenceError(ModelError):
     """A model produced a score or a vector that is not finite."""
 
 
+class TrainingError(SecondpassError):
+    """A training cannot start or go on: a package is missing, or its loss is no number."""
+
+
 class StoreError(SecondpassError):
     """The data folder cannot be read or written."""
 
@@ -82,3 +88,7 @@ class DeadlineError(SecondpassError):
 
 class NotReadyError(SecondpassError):
     """Models or index are not loaded yet."""
+
+
+class NotAvailableError(SecondpassError):
+    """This server was not set up for what is asked; asking again will not help."""

@@ -32,8 +32,8 @@ class Settings(BaseSettings):
         "e5-small", description="Bi-encoder: a registry name, a folder or a hub name."
     )
     reranker: str = Field(
-        "minilm-l6-v0",
-        description="Cross-encoder: a registry name, a folder or a hub name; or `none`.",
+        "interaction-v1",
+        description="Reranker: a registry name, a folder or a hub name; or `none`.",
     )
     cache_dir: Path = Field(
         default_factory=_default_cache_dir,
@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     )
     passage_prefix: str | None = Field(
         None, description="Prefix of every passage, in place of the model's own."
+    )
+    embedding_dimensions: int | None = Field(
+        None,
+        ge=1,
+        description="Dimensions of a vector: a Matryoshka size of the encoder; all by default.",
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     threads: int = Field(0, ge=0, le=256, description="CPU threads of a model; 0 for all cores.")
@@ -74,6 +79,18 @@ class Settings(BaseSettings):
         le=1.0,
         description="Share of the reranker in the fused score, in place of the fitted one.",
     )
+    rerank_cache_mb: int = Field(
+        256,
+        ge=0,
+        le=100_000,
+        description="Megabytes in which an interaction reranker keeps passages it has encoded.",
+    )
+    rerank_depth: int = Field(
+        100,
+        ge=0,
+        le=1000,
+        description="Candidates that are reranked, at most; others follow in stage one's order.",
+    )
     hnsw_threshold: int = Field(
         100_000, ge=1, description="Passages above which the index is HNSW instead of exact."
     )
@@ -81,11 +98,39 @@ class Settings(BaseSettings):
     calibration: Path | None = Field(
         None, description="Calibration artifact, in place of the one shipped for the models."
     )
-    confidence_high: float = Field(
-        0.8, ge=0.0, le=1.0, description="Probability from which a hit is `high`."
+    confidence_high: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="Probability from which a hit is `high`; not set: the calibration's, or 0.8.",
     )
-    confidence_medium: float = Field(
-        0.5, ge=0.0, le=1.0, description="Probability from which a hit is `medium`."
+    confidence_medium: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="Probability from which a hit is `medium`; not set: the calibration's, or 0.5.",
+    )
+
+    pair_model: str = Field(
+        "none",
+        description="Bi-encoder that tells whether two queries mean the same: a folder from "
+        "`secondpass train pair-contrastive`, or another model with `pair_threshold`; or `none`.",
+    )
+    pair_threshold: float | None = Field(
+        None,
+        ge=-1.0,
+        le=1.0,
+        allow_inf_nan=False,
+        description="Cosine from which two queries mean the same, in place of the pair model's.",
+    )
+    answer_cache: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Answers kept for later queries that mean the same by the pair model; 0: none.",
+    )
+    answer_cache_ttl_s: int = Field(
+        3600, ge=1, le=604_800, description="Longest time that an answer is kept, in seconds."
     )
 
     max_query_chars: int = Field(
@@ -131,7 +176,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_order(self) -> "Settings":
-        if self.confidence_medium > self.confidence_high:
+        high, medium = self.confidence_high, self.confidence_medium
+        if high is not None and medium is not None and medium > high:
             raise ValueError("confidence_medium must not be above confidence_high")
         if self.passage_overlap >= self.passage_tokens:
             raise ValueError("passage_overlap must be below passage_tokens")

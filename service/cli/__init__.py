@@ -4,7 +4,16 @@ import sys
 
 import typer
 
-from service.cli import data, operate, quality
+from service.cli import (
+    calibration,
+    collections,
+    data,
+    evaluation,
+    mining,
+    operate,
+    similarity,
+    training,
+)
 from service.errors import InvalidInputError, SecondpassError
 
 app = typer.Typer(
@@ -16,7 +25,12 @@ app = typer.Typer(
 )
 data.register(app)
 operate.register(app)
-quality.register(app)
+evaluation.register(app)
+calibration.register(app)
+similarity.register(app)
+training.register(app)
+collections.register(app)
+mining.register(app)
 
 
 def main() -> None:

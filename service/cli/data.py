@@ -119,7 +119,7 @@ def _search_folder(settings: Settings, query: str, top_k: int, rerank: bool) -> 
     from service.pipeline.build import open_engine  # noqa: PLC0415
     from service.pipeline.query import Query  # noqa: PLC0415
 
-    with open_engine(settings) as engine:
+    with open_engine(settings, pairs=False) as engine:
         asked = Query(query=query, top_k=top_k, rerank=rerank)
         return asdict(asyncio.run(engine.searcher.search(asked)))
 
@@ -131,6 +131,9 @@ def _show(answer: dict[str, object]) -> None:
         console.print(f"rerank {rerank['status']}: {rerank['reason']}", style="dim")
     for warning in warnings if isinstance(warnings, list) else ():
         console.print(str(warning), style="yellow")
+    if isinstance(cached := answer.get("cached"), dict):
+        age_s, similarity = cached["age_ms"] / 1000, cached["query_similarity"]
+        console.print(f"from {age_s:.0f} s ago, query similarity {similarity:.4f}", style="dim")
     hits = answer["hits"]
     if not isinstance(hits, list):
         raise TypeError("hits must be a list")

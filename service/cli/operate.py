@@ -12,11 +12,12 @@ from rich.table import Column, Table
 from service.cli.options import ALL_SETTINGS, with_settings
 from service.settings import Settings
 
-Kind = Literal["bi-encoder", "cross-encoder"]
+Kind = Literal["bi-encoder", "cross-encoder", "interaction"]
 
 _MODEL_SOURCE_SETTINGS = (
     "encoder",
     "reranker",
+    "pair_model",
     "cache_dir",
     "hub_offline",
     "query_prefix",
@@ -31,7 +32,9 @@ def register(app: typer.Typer) -> None:
     models = typer.Typer(help="List, prepare and show models.", no_args_is_help=True)
     models.command("list")(with_settings("cache_dir")(list_models))
     models.command("prepare")(with_settings(*_MODEL_SOURCE_SETTINGS)(prepare_models))
-    models.command("show")(with_settings(*_MODEL_SOURCE_SETTINGS)(show_model))
+    models.command("show")(
+        with_settings(*_MODEL_SOURCE_SETTINGS, "embedding_dimensions")(show_model)
+    )
     app.add_typer(models, name="models")
 
 
@@ -82,11 +85,15 @@ def prepare_models(
     ),
 ) -> None:
     """Make models ready for use, so that a start needs no network and no decoding."""
+    from service.models.sources import reranker_kind  # noqa: PLC0415
+
     wanted: list[tuple[str, Kind]] = [(name, _kind(name, kind)) for name in names or []]
     if not wanted:
         wanted = [(settings.encoder, "bi-encoder")]
         if settings.reranker != "none":
-            wanted.append((settings.reranker, "cross-encoder"))
+            wanted.append((settings.reranker, reranker_kind(settings.reranker)))
+        if settings.pair_model != "none":
+            wanted.append((settings.pair_model, "bi-encoder"))
     for name, its_kind in wanted:
         typer.echo(f"{name}: {_prepare(settings, name, its_kind).folder}")
 
@@ -99,7 +106,11 @@ def show_model(
     ),
 ) -> None:
     """Prepare a model and show what is known of it."""
+    from service.models.sources import check_dimensions  # noqa: PLC0415
+
     model = _prepare(settings, name, _kind(name, kind))
+    dimensions = settings.embedding_dimensions if model.kind == "bi-encoder" else None
+    check_dimensions(model, dimensions)
     for label, value in (
         ("name", model.name),
         ("kind", model.kind),
@@ -108,7 +119,8 @@ def show_model(
         ("query prefix", repr(model.query_prefix)),
         ("passage prefix", repr(model.passage_prefix)),
         ("prefixes from", model.prefixes_from),
-        ("dimension", model.dimension),
+        ("dimension", dimensions or model.dimension),
+        ("may be cut to", ", ".join(map(str, model.matryoshka)) or "unknown"),
         ("max length", model.max_length),
         ("licence", model.licence or "unknown"),
     ):

@@ -1,47 +1,127 @@
 """The calibration artifact: which weights it belongs to, how it ranks, what its scores mean."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from service.confidence.words import HIGH, MEDIUM, Thresholds
 from service.errors import ModelSourceError
 from service.types import EncoderIdentity
 
 Ordering = Literal["retrieval", "fused", "rerank"]
 """What orders the hits: the cosine, the cosine moved by the logit, or the logit alone."""
 
+EVERY_LANGUAGE = "*"
+"""Key of the share that holds for each language that is not named."""
+
+MIXED = "und"
+"""The language of a search whose query and passages differ; `EVERY_LANGUAGE` leaves it out."""
+
 
 class Curve(BaseModel):
-    """Platt scaling: probability = 1 / (1 + exp(-(slope * score + intercept))).
+    """From a score to a probability; rises strictly over the whole line, so no order changes.
 
-    J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999. `ece` and `brier` are
-    those of the labels it was fitted on, cross-validated; `n` hits, `positive` of them relevant.
+    `platt`: 1 / (1 + exp(-(slope * score + intercept))). J. Platt, "Probabilistic Outputs for
+    Support Vector Machines", 1999.
+
+    `isotonic`: straight lines between `knots` (score, probability), both rising; beyond the first
+    and last knot the tails of the Platt curve, scaled to meet them. The knots are the centres of
+    the levels of an isotonic regression (Oron, Flournoy, "Centered Isotonic Regression", 2017),
+    because within a level all scores would share one probability.
+
+    `ece`, `brier` and `log_loss` are those of the labels it was fitted on, cross-validated; `n`
+    hits, `positive` of them relevant.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    method: Literal["platt", "isotonic"] = "platt"
     slope: float = Field(gt=0, allow_inf_nan=False)
     intercept: float = Field(allow_inf_nan=False)
+    knots: tuple[tuple[float, float], ...] = ()
     n: int = Field(ge=1)
     positive: int = Field(ge=1)
     ece: float = Field(ge=0, le=1)
     brier: float = Field(ge=0, le=1)
+    log_loss: float | None = None
+
+    @model_validator(mode="after")
+    def _check_knots(self) -> "Curve":
+        if (self.method == "isotonic") != bool(self.knots):
+            raise ValueError("an isotonic curve has knots, a Platt curve has none")
+        flat = np.array(self.knots or [(0.0, 0.5)], np.float64)
+        if not np.isfinite(flat).all() or (np.diff(flat, axis=0) <= 0).any():
+            raise ValueError("knots must be finite and rise in score and in probability")
+        if not 0.0 < flat[0, 1] <= flat[-1, 1] < 1.0:
+            raise ValueError("a knot's probability must be above 0 and below 1")
+        return self
 
     def probability(self, scores: Sequence[float], /) -> list[float]:
         """Probabilities of relevance, 0 to 1, in input order; higher score, higher probability."""
-        return [_sigmoid(self.slope * score + self.intercept) for score in scores]
+        found = probabilities(np.asarray(scores, float), self.slope, self.intercept, self.knots)
+        return [float(p) for p in found]
 
 
-class Calibration(BaseModel):
-    """Bound to one pair of models; any other pair is `uncalibrated`."""
+def probabilities(
+    scores: NDArray[np.float64],
+    slope: float,
+    intercept: float,
+    knots: Sequence[tuple[float, float]] = (),
+) -> NDArray[np.float64]:
+    """`Curve.probability` for scores of shape (n,) and a curve that is not a record yet."""
+    x = slope * scores + intercept
+    if not knots:
+        alone: NDArray[np.float64] = np.exp(_log_sigmoid(x))
+        return alone
+    at, values = np.array(knots, np.float64).T
+    first, last = slope * at[0] + intercept, slope * at[-1] + intercept
+    # The exponents are at most 0 on the tail that each belongs to; elsewhere they are not used.
+    below = values[0] * np.exp(np.minimum(_log_sigmoid(x) - _log_sigmoid(first), 0.0))
+    above = 1.0 - (1.0 - values[-1]) * np.exp(
+        np.minimum(_log_sigmoid(-x) - _log_sigmoid(-last), 0.0)
+    )
+    between = np.interp(scores, at, values)
+    tails = np.where(scores < at[0], below, above)
+    outside = (scores < at[0]) | (scores > at[-1])
+    result: NDArray[np.float64] = np.where(outside, tails, between)
+    return result
+
+
+class WordThreshold(BaseModel):
+    """From where a hit gets a word, and what the word was worth on held-out labels.
+
+    `probability` is the smallest from which the word's hits were relevant at least `precision` of
+    the time; None where no probability was enough, so that the word is not given. `found` is the
+    precision that was measured, with its 95 % Wilson interval `low` to `high`, over `n` hits, which
+    are the share `coverage` of all.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    precision: float = Field(gt=0, le=1)
+    probability: float | None = Field(ge=0, le=1)
+    n: int = Field(ge=0)
+    coverage: float = Field(ge=0, le=1)
+    found: float | None
+    low: float | None
+    high: float | None
+
+
+class Calibration(BaseModel):
+    """Bound to one pair of models; any other pair is `uncalibrated`.
+
+    Format 1 had Platt curves only and neither thresholds nor a depth.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1, 2] = 2
     name: str
     date: str
     encoder_weights_sha256: str
@@ -50,10 +130,18 @@ class Calibration(BaseModel):
     normalizer_version: int
     reranker_weights_sha256: str | None
     rerank_weights: dict[str, float]
-    """Language code -> share of the reranker; a language that is not named is not reranked."""
+    """Language code -> share of the reranker, 0 to 1. `*` stands for each language that is not
+    named, `und` for searches whose query and passages differ. What is in none is not reranked."""
+    rerank_depth: int = Field(100, ge=0)
+    """Candidates that were reranked; fused scores of another number mean something else."""
+    thresholds: dict[Literal["high", "medium"], WordThreshold] = Field(default_factory=dict)
     curves: dict[Ordering, Curve]
     data: dict[str, str]
     """Collection -> SHA-256 over its three files."""
+
+    def share(self, language: str) -> float:
+        """The reranker's share in this language; 0 where it was not fitted."""
+        return share_in(self.rerank_weights, language)
 
     def fits_encoder(self, encoder: EncoderIdentity) -> bool:
         """Are cosines of this encoder what the `retrieval` curve was fitted on?"""
@@ -67,6 +155,30 @@ class Calibration(BaseModel):
     def fits_reranker(self, weights_sha256: str | None) -> bool:
         """Are these the reranker weights that the other curves were fitted on?"""
         return weights_sha256 is not None and self.reranker_weights_sha256 == weights_sha256
+
+
+def share_in(rerank_weights: Mapping[str, float], language: str) -> float:
+    """`Calibration.share` for shares that are not in an artifact yet."""
+    otherwise = 0.0 if language == MIXED else rerank_weights.get(EVERY_LANGUAGE, 0.0)
+    return rerank_weights.get(language, otherwise)
+
+
+def thresholds(
+    artifact: Calibration | None, high: float | None = None, medium: float | None = None
+) -> Thresholds:
+    """Where the words begin: as given, or else as fitted, or else by default.
+
+    Where `medium` would be above `high`, the one that was not given gives way.
+    """
+    fitted = {
+        word: math.inf if fit.probability is None else fit.probability
+        for word, fit in (artifact.thresholds if artifact else {}).items()
+    }
+    from_high = fitted.get("high", HIGH) if high is None else high
+    from_medium = fitted.get("medium", MEDIUM) if medium is None else medium
+    if high is None and medium is not None:
+        return Thresholds(max(from_high, from_medium), from_medium)
+    return Thresholds(from_high, min(from_medium, from_high))
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -85,5 +197,6 @@ def shipped_calibrations() -> list[Calibration]:
     return [Calibration.model_validate_json(texts[name]) for name in names]
 
 
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+def _log_sigmoid(x: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = -np.logaddexp(0.0, -np.asarray(x, np.float64))
+    return result

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.confidence.calibration import Calibration, Ordering
+from service.confidence.calibration import MIXED, Calibration, Ordering
 from service.confidence.words import Thresholds
 from service.types import EncoderIdentity
 
@@ -21,6 +21,8 @@ class Judge:
     artifact: Calibration | None
     thresholds: Thresholds
     weight_override: float | None = None
+    rerank_depth: int = 100
+    """Candidates that are reranked, at most."""
 
     @property
     def name(self) -> str | None:
@@ -41,15 +43,28 @@ class Judge:
         if self.weight_override is not None:
             return self.weight_override
         if self.artifact is not None and self._fits_both():
-            return self.artifact.rerank_weights.get(language, 0.0)
+            return self.artifact.share(language)
         return 1.0
+
+    @property
+    def fits_depth(self) -> bool:
+        """Are fused scores, if any, those of the depth that their curve was fitted at?"""
+        if self.artifact is None or "fused" not in self.artifact.curves:
+            return True
+        return self.rerank_depth == self.artifact.rerank_depth
+
+    @property
+    def knows_mixed(self) -> bool:
+        """Was the loaded reranker fitted on searches whose query and passages differ, too?"""
+        return self.knows_reranker and self.rerank_weight(MIXED) > 0.0
 
     def probabilities(
         self, scores: Sequence[float], ordering: Ordering, language: str = "und"
     ) -> list[float] | None:
         """Probability of each score, or None where no curve was fitted on such scores.
 
-        `language` matters to reranked hits: their curve holds for the fitted share alone.
+        `language` matters to reranked hits: their curve holds for the fitted share alone. One of
+        fused scores holds for the fitted depth alone, as these are z-scored within the candidates.
         """
         if self.artifact is None:
             return None
@@ -57,8 +72,11 @@ class Judge:
         known = self._fits_encoder() if ordering == "retrieval" else self._fits_both()
         if curve is None or not known:
             return None
-        fitted_weight = self.artifact.rerank_weights.get(language, 0.0)
-        if ordering != "retrieval" and self.rerank_weight(language) != fitted_weight:
+        if ordering != "retrieval" and self.rerank_weight(language) != self.artifact.share(
+            language
+        ):
+            return None
+        if ordering == "fused" and not self.fits_depth:
             return None
         return curve.probability(scores)
 

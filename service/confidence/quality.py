@@ -31,23 +31,75 @@ def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
     return float(np.mean((p - y) ** 2)) if len(p) else 0.0
 
 
+def log_loss(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """Mean negative logarithm of the probability of what is so. 0 is best; 0 for no pairs.
+
+    Probabilities are kept 1e-12 away from 0 and 1, so that one sure mistake is not infinite.
+    """
+    p, y = np.clip(np.asarray(probabilities, float), 1e-12, 1 - 1e-12), np.asarray(labels, float)
+    return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))) if len(p) else 0.0
+
+
+def reliability(probabilities: ArrayLike, labels: ArrayLike) -> list[dict[str, float | int]]:
+    """One row a bin of `expected_calibration_error` that is not empty.
+
+    `n` pairs, their mean `probability`, the share of positives `found` and its 95 % Wilson interval
+    `low` to `high`.
+    """
+    p, y = np.asarray(probabilities, float), np.asarray(labels, float)
+    bins = np.minimum((p * BINS).astype(int), BINS - 1)
+    rows: list[dict[str, float | int]] = []
+    for b in np.unique(bins):
+        inside = bins == b
+        n, positive = int(inside.sum()), int(y[inside].sum())
+        low, high = wilson(positive, n)
+        mean = float(p[inside].mean())
+        rows.append({"n": n, "probability": mean, "found": positive / n, "low": low, "high": high})
+    return rows
+
+
+def threshold_for(
+    probabilities: ArrayLike, labels: ArrayLike, precision: float, fewest: int = 20
+) -> float | None:
+    """The smallest probability from which at least the share `precision` of the pairs is positive.
+
+    None where there is none with `fewest` pairs from it on: a handful may be right by chance.
+    """
+    p, y = np.asarray(probabilities, float), np.asarray(labels, float)
+    order = np.argsort(-p, kind="stable")
+    p, y = p[order], y[order]
+    share = np.cumsum(y) / np.arange(1, len(p) + 1)
+    # Equal probabilities are taken together: a threshold cannot stand between them.
+    last_of_equals = np.append(p[:-1] != p[1:], True)
+    enough = (share >= precision) & last_of_equals & (np.arange(1, len(p) + 1) >= fewest)
+    found = np.flatnonzero(enough) if len(p) else np.array([], int)
+    return float(p[found[-1]]) if len(found) else None
+
+
 def words(
     probabilities: Sequence[float], labels: Sequence[bool], thresholds: Thresholds
 ) -> dict[str, dict[str, float | int | None]]:
-    """For each word: `n` hits, `precision`, and its 95 % Wilson interval `low` to `high`.
+    """For each word: `n` hits, which are the share `coverage` of all, and their `precision`.
 
-    E. B. Wilson, "Probable Inference", JASA 1927. Precision is None where no hit has the word.
+    Its interval `low` to `high` is Wilson's of 95 % (E. B. Wilson, "Probable Inference", JASA
+    1927). Precision is None where no hit has the word.
     """
     report: dict[str, dict[str, float | int | None]] = {}
     for word in ("high", "medium", "low"):
         of = [y for p, y in zip(probabilities, labels, strict=True) if thresholds.word(p) == word]
-        low, high = _wilson(sum(of), len(of)) if of else (None, None)
-        precision = sum(of) / len(of) if of else None
-        report[word] = {"n": len(of), "precision": precision, "low": low, "high": high}
+        low, high = wilson(sum(of), len(of)) if of else (None, None)
+        report[word] = {
+            "n": len(of),
+            "coverage": len(of) / len(labels) if labels else 0.0,
+            "precision": sum(of) / len(of) if of else None,
+            "low": low,
+            "high": high,
+        }
     return report
 
 
-def _wilson(positive: int, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(positive: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share of which `positive` of `n` (at least 1) were seen."""
     share = positive / n
     centre = share + z * z / (2 * n)
     spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))

@@ -7,12 +7,16 @@ from service.types import Word
 ORDER: dict[Word, int] = {"uncalibrated": -1, "low": 0, "medium": 1, "high": 2}
 
 
+HIGH, MEDIUM = 0.8, 0.5
+"""Thresholds where neither the settings nor a calibration name any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Probabilities (0 to 1) from which a hit is `high`, or else `medium`."""
+    """Probabilities from which a hit is `high`, or else `medium`; above 1 the word is not given."""
 
-    high: float = 0.8
-    medium: float = 0.5
+    high: float = HIGH
+    medium: float = MEDIUM
 
     def word(self, probability: float | None) -> Word:
         """`uncalibrated` for None: a word is never guessed."""

@@ -1,17 +1,23 @@
 """A sentence-transformers bi-encoder."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from service.batching import token_batches
+from service.encoder.loading import load_sentence_transformer
+from service.encoder.sse import SSE
 from service.errors import InferenceError, ModelSourceError
 from service.types import EncoderIdentity, Vectors
+
+_STATIC_BATCH = 256
+"""Texts in one batch of a static embedding."""
 
 
 class BiEncoder:
@@ -27,11 +33,13 @@ class BiEncoder:
         identity: EncoderIdentity,
         *,
         batch_tokens: int,
+        dimensions: int | None = None,
         device: str = "auto",
         threads: int = 0,
     ) -> None:
         """Load the model; raises `ModelSourceError` when the folder holds none with this identity.
 
+        `dimensions` cuts each vector to its first ones, as Matryoshka models allow.
         `device` is `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`. `threads` above 0
         bounds the CPU threads of the whole process.
         """
@@ -40,6 +48,7 @@ class BiEncoder:
         if threads:
             torch.set_num_threads(threads)
         self._model = _load(folder, identity.model, device)
+        self._model.truncate_dim = dimensions
         dimension = self._model.get_embedding_dimension()
         if dimension != identity.dimension:
             raise ModelSourceError(
@@ -59,6 +68,12 @@ class BiEncoder:
     def identity(self) -> EncoderIdentity:
         """All that decides a text's vector."""
         return self._identity
+
+    @property
+    def transformer(self) -> nn.Module | None:
+        """The loaded transformer, for a reranker that reads its states; None where it has none."""
+        found: nn.Module | None = getattr(self._model[0], "auto_model", None)
+        return found
 
     @property
     def query_budget(self) -> int:
@@ -101,10 +116,9 @@ class BiEncoder:
 
     def _encode(self, texts: list[str]) -> Vectors:
         vectors = np.empty((len(texts), self._identity.dimension), np.float32)
-        window, special = self._identity.max_length, self._special_tokens
-        lengths = [min(count + special, window) for count in self.count_tokens(texts)]
+        batches = self._batches(texts)
         with self._lock:
-            for batch in token_batches(lengths, self._batch_tokens):
+            for batch in batches:
                 vectors[batch] = self._model.encode(
                     [texts[i] for i in batch],
                     prompt="",  # else the model's default prompt would come before our prefix
@@ -117,16 +131,22 @@ class BiEncoder:
         vectors /= norms
         return vectors
 
+    def _batches(self, texts: list[str]) -> Iterable[Sequence[int]]:
+        if isinstance(self._model[0], SSE):  # pads nothing, and is done before tokens are counted
+            places = range(len(texts))
+            return [places[i : i + _STATIC_BATCH] for i in places[::_STATIC_BATCH]]
+        window, special = self._identity.max_length, self._special_tokens
+        lengths = [min(count + special, window) for count in self.count_tokens(texts)]
+        return token_batches(lengths, self._batch_tokens)
+
 
 def _load(folder: Path, name: str, device: str) -> SentenceTransformer:
     # A server's log is no place for it.
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model = SentenceTransformer(
-            str(folder),
+        model = load_sentence_transformer(
+            folder,
             device=None if device == "auto" else device,
-            trust_remote_code=False,
-            local_files_only=True,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
     except Exception as error:  # the libraries raise whatever their parts raise

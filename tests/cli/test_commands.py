@@ -115,7 +115,10 @@ def test_reindex_takes_another_window_and_back(rows: Path, tmp_path: Path) -> No
     [
         (["serve", "--port", "abc"], "--port (SECONDPASS_PORT)"),
         (["serve", "--port", "70000"], "--port (SECONDPASS_PORT)"),
-        (["serve", "--confidence-high", "0.3"], "confidence_medium must not be above"),
+        (
+            ["serve", "--confidence-high", "0.3", "--confidence-medium", "0.5"],
+            "confidence_medium must not be above",
+        ),
         (["ingest", "/nowhere/at/all.jsonl"], "/nowhere/at/all.jsonl"),
         (["reindex", "--encoder", "no such model"], "no such model"),
     ],
@@ -160,6 +163,20 @@ def test_models_are_listed_and_shown() -> None:
     assert "MIT" in shown.stdout
 
 
+def test_similarity_says_same_or_different_and_by_which_threshold() -> None:
+    model = ("--pair-model", "minilm-l6", "--pair-threshold", "0.6")
+    same = secondpass("similarity", "how do I close a file?", "closing a file", *model)
+    assert same.returncode == 0, same.stderr
+    assert same.stdout.startswith("same  0.")
+    assert "threshold 0.6" in same.stdout
+    other = secondpass("similarity", "how do I close a file?", "growing tomatoes", *model)
+    assert other.stdout.startswith("different  ")
+    for arguments in ((), model[:2]):
+        done = secondpass("similarity", "a", "b", *arguments)
+        assert done.returncode == 2
+        assert "pair" in done.stderr
+
+
 def test_a_key_and_its_hash_belong_together() -> None:
     done = secondpass("key")
     key, digest = (line.split()[1] for line in done.stdout.splitlines())
@@ -200,7 +217,7 @@ def test_evaluate_writes_both_stages_under_the_folders_name(labels: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     report = json.loads(out.read_text())["collections"]["library"]
     for stage in ("retrieval", "reranked"):
-        assert set(report[stage]) == {"ndcg@10", "mrr@10", "recall@100", "accuracy@1"}
+        assert {"ndcg@10", "mrr@10", "recall@100", "accuracy@1"} <= set(report[stage])
         assert report[stage]["recall@100"] == 1.0
         assert 0.9 < report[stage]["ndcg@10"] <= 1.0
     assert report["queries"] == 7 * len(QUESTIONS)
@@ -211,29 +228,6 @@ def test_evaluate_writes_both_stages_under_the_folders_name(labels: Path, tmp_pa
 def test_evaluate_takes_a_sample(labels: Path) -> None:
     done = secondpass("evaluate", "retrieval", "--collection", labels, "--queries", 5)
     assert "| library | 5 | retrieval |" in done.stdout
-
-
-def test_calibrate_writes_an_artifact_that_the_search_takes(
-    labels: Path, filled: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "mine.json"
-    arguments = ("--collection", labels, "--out", out, "--name", "mine")
-    done = secondpass("calibrate", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert "cross-validated" in done.stdout
-    arguments = ("--data-dir", filled, "--calibration", out, "--json")
-    answer = json.loads(secondpass("search", "why are there tides", *arguments).stdout)
-    assert answer["models"]["calibration"] == "mine"
-    assert answer["hits"][0]["probability"] is not None
-
-
-def test_calibrate_refuses_too_few_labels(labels: Path, tmp_path: Path) -> None:
-    out = tmp_path / "mine.json"
-    arguments = ("--collection", labels, "--out", out, "--name", "mine", "--queries", 10)
-    done = secondpass("calibrate", *arguments)
-    assert done.returncode == 2
-    assert "at least 50 are needed" in done.stderr
-    assert not out.exists()
 
 
 def test_a_collection_that_is_none_is_told_with_its_file(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from service.confidence.calibration import (
     Calibration,
     Curve,
+    WordThreshold,
     load_calibration,
     shipped_calibrations,
+    thresholds,
 )
 from service.confidence.judge import Judge
 from service.confidence.words import Thresholds
@@ -110,7 +113,16 @@ def test_an_artifact_survives_its_file(tmp_path) -> None:
     assert load_calibration(path) == ARTIFACT
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"format": 2}', "no json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        '{"format": 2}',
+        "no json",
+        ARTIFACT.model_dump_json().replace('"format":2', '"format":3'),
+    ],
+)
 def test_what_is_no_artifact_is_refused(tmp_path, content: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(content)
@@ -120,3 +132,99 @@ def test_what_is_no_artifact_is_refused(tmp_path, content: str) -> None:
 
 def test_shipped_artifacts_are_readable_and_named_after_their_models() -> None:
     assert all(artifact.curves for artifact in shipped_calibrations())
+
+
+def test_the_shipped_artifact_of_format_1_means_what_it_did() -> None:
+    (first,) = (a for a in shipped_calibrations() if a.name == "e5-small+minilm-l6-v0")
+    assert first.format == 1
+    assert first.share("en") == 0.15
+    assert first.share("ja") == first.share("und") == 0.0
+    assert thresholds(first) == Thresholds(0.8, 0.5)
+    assert first.curves["retrieval"].probability([0.9]) == pytest.approx([0.5016], abs=1e-4)
+
+
+EVERYWHERE = ARTIFACT.model_copy(
+    update={"rerank_weights": {"*": 1.0, "sw": 0.0}, "curves": {"rerank": curve(3.0)}}
+)
+
+
+def test_one_share_for_every_language_is_served_and_calibrated() -> None:
+    everywhere = judge(artifact=EVERYWHERE)
+    assert {everywhere.rerank_weight(code) for code in ("en", "ja", "vi")} == {1.0}
+    (probability,) = everywhere.probabilities([1.0], "rerank", "vi") or []
+    assert probability == pytest.approx(0.9526, abs=1e-4)
+
+
+def test_a_named_language_goes_its_own_way_beside_every_language() -> None:
+    everywhere = judge(artifact=EVERYWHERE)
+    assert everywhere.rerank_weight("sw") == 0.0
+    assert everywhere.probabilities([1.0], "rerank", "sw") is not None
+
+
+def test_mixed_searches_are_in_only_where_they_are_named() -> None:
+    assert judge(artifact=EVERYWHERE).rerank_weight("und") == 0.0
+    assert not judge(artifact=EVERYWHERE).knows_mixed
+    named = EVERYWHERE.model_copy(update={"rerank_weights": {"*": 1.0, "und": 1.0}})
+    assert judge(artifact=named).knows_mixed
+    assert judge(artifact=named).probabilities([1.0], "rerank", "und") is not None
+    assert not judge(artifact=named, reranker_weights_sha256="c" * 64).knows_mixed
+
+
+def test_fused_scores_are_calibrated_at_the_fitted_depth_and_logits_at_any() -> None:
+    assert judge(rerank_depth=20).probabilities([1.0], "fused", "en") is None
+    assert judge(rerank_depth=20).probabilities([1.0], "retrieval") is not None
+    shallow = ARTIFACT.model_copy(update={"rerank_depth": 20})
+    assert judge(artifact=shallow, rerank_depth=20).probabilities([1.0], "fused", "en")
+    everywhere = judge(artifact=EVERYWHERE, rerank_depth=20)
+    assert everywhere.probabilities([1.0], "rerank", "en") is not None
+
+
+def word(precision: float, probability: float | None) -> WordThreshold:
+    return WordThreshold(
+        precision=precision,
+        probability=probability,
+        n=100,
+        coverage=0.1,
+        found=precision,
+        low=0.4,
+        high=1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fitted", "given", "expected"),
+    [
+        ({}, (None, None), (0.8, 0.5)),
+        ({"high": 0.9, "medium": 0.6}, (None, None), (0.9, 0.6)),
+        ({"high": 0.9, "medium": 0.6}, (0.7, None), (0.7, 0.6)),
+        ({"high": 0.9, "medium": 0.6}, (0.5, None), (0.5, 0.5)),
+        ({"high": 0.9, "medium": 0.6}, (None, 0.95), (0.95, 0.95)),
+        ({"high": None, "medium": 0.6}, (None, None), (float("inf"), 0.6)),
+        ({"high": 0.9, "medium": None}, (None, None), (0.9, 0.9)),
+    ],
+)
+def test_words_begin_where_settings_or_else_the_calibration_say(fitted, given, expected) -> None:
+    rows = {name: word(0.9, value) for name, value in fitted.items()}
+    artifact = ARTIFACT.model_copy(update={"thresholds": rows})
+    assert thresholds(artifact, *given) == Thresholds(*expected)
+
+
+def test_a_word_that_no_probability_reaches_is_never_given() -> None:
+    never = thresholds(ARTIFACT.model_copy(update={"thresholds": {"high": word(0.99, None)}}))
+    assert never.word(1.0) == "medium"
+
+
+@pytest.mark.parametrize(
+    "knots",
+    [
+        ((0.1, 0.2), (0.1, 0.4)),
+        ((0.1, 0.4), (0.2, 0.4)),
+        ((0.1, 0.0), (0.2, 0.4)),
+        ((0.1, 0.2), (0.2, 1.0)),
+        (),
+    ],
+)
+def test_knots_that_would_change_an_order_are_refused(knots) -> None:
+    plain = curve(1.0).model_dump()
+    with pytest.raises(ValidationError):
+        Curve(**{**plain, "method": "isotonic", "knots": knots})

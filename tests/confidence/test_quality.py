@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from service.confidence.quality import brier_score, expected_calibration_error, words
+from service.confidence.quality import (
+    brier_score,
+    expected_calibration_error,
+    log_loss,
+    reliability,
+    threshold_for,
+    words,
+)
 from service.confidence.words import Thresholds
 
 
@@ -35,7 +42,7 @@ def test_words_report_precision_with_its_interval() -> None:
     assert report["high"]["n"] == 2
     assert report["high"]["precision"] == 0.5
     assert report["medium"] == pytest.approx(
-        {"n": 1, "precision": 1.0, "low": 0.2065, "high": 1.0}, abs=1e-4
+        {"n": 1, "coverage": 0.25, "precision": 1.0, "low": 0.2065, "high": 1.0}, abs=1e-4
     )
     assert report["low"]["precision"] == 0.0
 
@@ -43,6 +50,7 @@ def test_words_report_precision_with_its_interval() -> None:
 def test_a_word_without_hits_has_no_precision() -> None:
     assert words([0.1], [False], Thresholds())["high"] == {
         "n": 0,
+        "coverage": 0.0,
         "precision": None,
         "low": None,
         "high": None,
@@ -53,3 +61,35 @@ def test_wilson_interval_agrees_with_a_published_example() -> None:
     # 81 of 263: 0.2553 to 0.3662 (Newcombe, Statistics in Medicine 1998, method 3).
     report = words([0.9] * 263, [True] * 81 + [False] * 182, Thresholds())["high"]
     assert np.round([report["low"], report["high"]], 4).tolist() == [0.2553, 0.3662]
+
+
+def test_log_loss_is_the_mean_surprise_and_finite_for_a_sure_mistake() -> None:
+    assert log_loss([0.5, 0.25], [1, 0]) == pytest.approx((np.log(2) + np.log(4 / 3)) / 2)
+    assert 20 < log_loss([1.0], [0]) < 30
+    assert log_loss([], []) == 0.0
+
+
+def test_reliability_has_a_row_for_each_bin_with_pairs() -> None:
+    rows = reliability([0.01, 0.02, 0.97, 0.99], [0, 0, 1, 0])
+    assert [row["n"] for row in rows] == [2, 2]
+    assert rows[1]["probability"] == pytest.approx(0.98)
+    assert rows[1]["found"] == 0.5
+    assert rows[1]["low"] < 0.5 < rows[1]["high"]
+
+
+def test_a_threshold_is_the_smallest_that_keeps_the_precision() -> None:
+    probabilities = [0.9, 0.8, 0.7, 0.6, 0.5]
+    labels = [1, 1, 0, 1, 0]
+    assert threshold_for(probabilities, labels, 0.75, fewest=1) == 0.6
+    assert threshold_for(probabilities, labels, 0.6, fewest=1) == 0.5
+    assert threshold_for(probabilities, labels, 1.0, fewest=1) == 0.8
+
+
+def test_a_threshold_does_not_part_equal_probabilities() -> None:
+    assert threshold_for([0.9, 0.5, 0.5], [1, 1, 0], 0.9, fewest=1) == 0.9
+
+
+def test_a_handful_of_pairs_makes_no_threshold() -> None:
+    assert threshold_for([0.9] * 19, [1] * 19, 0.9) is None
+    assert threshold_for([0.9] * 20, [1] * 20, 0.9) == 0.9
+    assert threshold_for([], [], 0.9) is None

@@ -40,7 +40,12 @@ def test_every_variable_of_the_page_sets_its_setting(
 
 def another_value(name: str, value: object) -> str:
     """A value within the limits that is not the default, as the environment would carry it."""
-    named = {"log_level": "debug", "api_key_hashes": "0" * 64, "confidence_high": "0.9"}
+    named = {
+        "log_level": "debug",
+        "api_key_hashes": "0" * 64,
+        "confidence_high": "0.9",
+        "embedding_dimensions": "256",
+    }
     if name in named:
         return named[name]
     if isinstance(value, bool):

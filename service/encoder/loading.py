@@ -1,0 +1,57 @@
+"""Loading a sentence-transformers folder without running code that the folder names."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import import_module_class
+from torch import nn
+
+import service.encoder.moe  # noqa: F401 - makes its architectures known to transformers
+from service.encoder.sse import SSE
+
+OWN_MODULES: Mapping[str, type[nn.Module]] = {f"{SSE.__module__}.{SSE.__qualname__}": SSE}
+"""Modules of this package, as `modules.json` names them.
+
+Of the modules outside of its own package, sentence-transformers loads none without
+`trust_remote_code`, by which a folder could name any class at all. These here are named by us.
+"""
+
+
+def load_sentence_transformer(
+    folder: Path, *, device: str | None = None, **settings: Any
+) -> SentenceTransformer:
+    """A model from a folder on this disk, whose modules are the library's or `OWN_MODULES`.
+
+    `settings` go to `SentenceTransformer`. Raises `ValueError` for any other module.
+    """
+    parts = _parts(folder / "modules.json")
+    if not any(part["type"] in OWN_MODULES for part in parts):
+        return SentenceTransformer(
+            str(folder), device=device, trust_remote_code=False, local_files_only=True, **settings
+        )
+    settings.pop("model_kwargs", None)  # meant for a transformer
+    modules = [_module(folder, part) for part in parts]
+    stated = _stated(folder / "config_sentence_transformers.json")
+    return SentenceTransformer(modules=modules, device=device, **(stated | settings))
+
+
+def _module(folder: Path, part: Mapping[str, Any]) -> nn.Module:
+    name = str(part["type"])
+    found: Any = OWN_MODULES.get(name) or import_module_class(name, str(folder))
+    module: nn.Module = found.load(
+        str(folder), subfolder=str(part["path"]), local_files_only=True, trust_remote_code=False
+    )
+    return module
+
+
+def _parts(path: Path) -> list[Mapping[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def _stated(path: Path) -> dict[str, Any]:
+    keys = ("prompts", "default_prompt_name", "similarity_fn_name")
+    stated = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {key: stated[key] for key in keys if stated.get(key)}

@@ -1,0 +1,1 @@
+"""Make models out of labels: mining, recipes, training, model cards."""

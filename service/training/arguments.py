@@ -1,0 +1,81 @@
+"""A recipe's `[training]` as the arguments of a trainer."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from service.training.recipe import Training
+from service.training.system import Job, Prepared
+
+
+def trainer_arguments(job: Job, prepared: Prepared, checkpoints: Path) -> dict[str, Any]:
+    """Keywords for the arguments of sentence-transformers' trainers, or of transformers' own."""
+    training = job.recipe.training
+    precision = precision_of(job)
+    return {
+        "output_dir": str(checkpoints),
+        "learning_rate": training.learning_rate,
+        "per_device_train_batch_size": training.batch_size,
+        "per_device_eval_batch_size": training.batch_size,
+        "gradient_accumulation_steps": training.accumulation,
+        "num_train_epochs": training.epochs,
+        "max_steps": training.max_steps or -1,
+        # A share below 1; at 1 and above the library would take it for a number of steps.
+        "warmup_steps": min(training.warmup, 1 - 1e-9),
+        "lr_scheduler_type": training.scheduler,
+        "weight_decay": training.weight_decay,
+        "adam_epsilon": training.adam_epsilon,
+        **({} if prepared.collate else _sampling(training)),
+        "seed": training.seed,
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
+        "use_cpu": job.device == "cpu",
+        "dataloader_pin_memory": job.device != "cpu",
+        "logging_steps": _logging_steps(len(prepared.train), training),
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": [],
+        "restore_callback_states_from_checkpoint": True,
+        **_evaluating(job, prepared),
+        **prepared.arguments,
+    }
+
+
+def _sampling(training: Any) -> dict[str, Any]:
+    return {"batch_sampler": "no_duplicates" if training.no_duplicates else "batch_sampler"}
+
+
+def _evaluating(job: Job, prepared: Prepared) -> dict[str, Any]:
+    """When it is evaluated it is saved too: so the best is always there, and so is the newest."""
+    every = job.recipe.training.evaluate_every
+    when = {"save_strategy": "steps" if every else "epoch", "save_steps": every or 500}
+    if not len(prepared.validation):
+        return {**when, "save_total_limit": 1, "eval_strategy": "no"}
+    return {
+        **when,
+        "eval_strategy": when["save_strategy"],
+        "eval_steps": every or None,
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+    }
+
+
+def _logging_steps(rows: int, training: Training) -> int:
+    """So often that the picture has some 100 points, yet no step alone unless there are few."""
+    an_epoch = math.ceil(rows / (training.batch_size * training.accumulation))
+    steps = training.max_steps if training.max_steps > 0 else math.ceil(an_epoch * training.epochs)
+    return max(1, min(steps // 100, 50))
+
+
+def precision_of(job: Job) -> str:
+    """`fp32`, `bf16` or `fp16`: what the recipe says, or else what suits the device."""
+    stated = job.recipe.training.precision
+    if stated != "auto":
+        return stated
+    if job.device == "cpu":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

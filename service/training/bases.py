@@ -1,0 +1,98 @@
+"""Loading the model that a training starts from, and saving what became of it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder, SentenceTransformer
+
+from service.collection.rows import MAX_CHARS
+from service.errors import ModelSourceError
+from service.models.folder import max_length, prompts
+from service.models.registry import REGISTRY
+from service.text.normalizer import normalize
+from service.training.system import Job
+
+
+def base_prefixes(job: Job) -> tuple[str, str]:
+    """Prefixes of queries and passages: the folder's own, else the registry's, else none."""
+    own = prompts(job.base)
+    spec = REGISTRY.get(job.recipe.base)
+    return own if any(own) or spec is None else (spec.query_prefix, spec.passage_prefix)
+
+
+def prefixed(text: str, prefix: str) -> str:
+    """What the model is given: the text cleaned, a prefix that was typed into it taken away."""
+    return prefix + normalize(text, max_chars=MAX_CHARS, prefixes=(prefix,), field="text").text
+
+
+def load_bi_encoder(job: Job, *, freeze_embeddings: bool = False) -> SentenceTransformer:
+    """The base, cut to the recipe's `max_length`, with prompts `query` and `passage`."""
+    model: SentenceTransformer = _loaded(SentenceTransformer, job)
+    query, passage = base_prefixes(job)
+    model.prompts = {"query": query, "passage": passage}
+    _prepare(model, job, freeze_embeddings=freeze_embeddings)
+    return model
+
+
+def load_cross_encoder(job: Job, *, freeze_embeddings: bool = False) -> CrossEncoder:
+    """The base with one output; where it is a bi-encoder, with a new head, drawn by the seed."""
+    torch.manual_seed(job.recipe.training.seed)
+    model: CrossEncoder = _loaded(CrossEncoder, job, num_labels=1)
+    _prepare(model, job, freeze_embeddings=freeze_embeddings)
+    return model
+
+
+def saver(model: Any, job: Job) -> Callable[[Path], None]:
+    """Saves with the base's own window: a shorter one is the training's, not the model's."""
+
+    def save(folder: Path) -> None:
+        trained_with, model.max_seq_length = model.max_seq_length, max_length(job.base)
+        try:
+            model.save_pretrained(str(folder), create_model_card=False)
+        finally:
+            model.max_seq_length = trained_with
+
+    return save
+
+
+def encode(
+    model: SentenceTransformer, texts: Sequence[str], *, batch_size: int = 64
+) -> NDArray[np.float32]:
+    """Unit vectors (n, dim) of texts that have their prefix, in input order."""
+    vectors: NDArray[np.float32] = model.encode(
+        list(texts),
+        prompt="",
+        batch_size=batch_size,
+        show_progress_bar=False,
+        normalize_embeddings=True,
+    )
+    return vectors
+
+
+def _loaded(kind: Any, job: Job, **extra: Any) -> Any:
+    try:
+        return kind(
+            str(job.base),
+            device=job.device,
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+            **extra,
+        )
+    except Exception as error:  # the libraries raise whatever their parts raise
+        raise ModelSourceError(
+            f"{job.recipe.base} cannot be loaded from {job.base}: {error}"
+        ) from error
+
+
+def _prepare(model: Any, job: Job, *, freeze_embeddings: bool) -> None:
+    own = model.max_seq_length
+    wanted = job.recipe.training.max_length
+    model.max_seq_length = min(own, wanted) if own else wanted
+    if freeze_embeddings:
+        # Of a multilingual model most weights are these; frozen, they cost no optimizer state.
+        model.transformers_model.get_input_embeddings().weight.requires_grad_(False)

@@ -1,0 +1,105 @@
+"""What looks on while a model trains: progress, and losses that are no numbers any more."""
+
+# ruff: noqa: ARG002 - the library decides what its callbacks are given
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from service.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training is. Steps are optimizer steps; losses are None before the first."""
+
+    step: int
+    steps: int
+    loss: float | None
+    validation_loss: float | None
+    examples_per_second: float
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Watch(TrainerCallback):
+    """Tells `report` of each step, and ends a training whose loss is not finite.
+
+    Examples a second are counted over the training of this process alone, evaluations and saving
+    left out.
+    """
+
+    def __init__(self, report: OnProgress, examples_per_step: int) -> None:
+        self._report, self._examples = report, examples_per_step
+        self._steps, self._seconds, self._since = 0, 0.0, 0.0
+        self._loss: float | None = None
+        self._validation_loss: float | None = None
+
+    @property
+    def examples_per_second(self) -> float:
+        """Mean so far; 0 before the first step."""
+        return self._steps * self._examples / self._seconds if self._seconds else 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._since = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count the step."""
+        now = time.monotonic()
+        self._steps += 1
+        self._seconds += now - self._since
+        self._since = now
+        self._tell(state)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note the losses; raise `TrainingError` for one that is not finite."""
+        logs = logs or {}
+        for name in ("loss", "eval_loss"):
+            if name in logs and not math.isfinite(logs[name]):
+                kind = "training" if name == "loss" else "validation"
+                raise TrainingError(
+                    f"the {kind} loss is {logs[name]} at step {state.global_step}: try a lower "
+                    "training.learning_rate, or a longer training.warmup"
+                )
+        self._loss = logs.get("loss", self._loss)
+        self._validation_loss = logs.get("eval_loss", self._validation_loss)
+        self._tell(state)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leave the evaluation's time out."""
+        self._since = time.monotonic()
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leave the checkpoint's time out."""
+        self._since = time.monotonic()
+
+    def _tell(self, state: TrainerState) -> None:
+        self._report(
+            Progress(
+                state.global_step,
+                state.max_steps,
+                self._loss,
+                self._validation_loss,
+                self.examples_per_second,
+            )
+        )

@@ -1,0 +1,218 @@
+"""Which of a query's candidates become its negatives, and why the others do not."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.collection import TrainingRow
+from service.errors import InvalidInputError
+from service.training.mining.examples import Examples
+from service.training.mining.queries import OwnQueries, QueryFor
+from service.training.mining.report import MiningReport
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The rules. Raises `InvalidInputError` where one contradicts another.
+
+    A candidate's rank, from 1, is its place in the query's list once the right passages are taken
+    out; `rank_min` and `rank_max` are the first and last that may be taken. What scores above
+    `positive - margin`, or above `positive * (1 - relative_margin)`, is likely to be right though
+    nobody labelled it, and is left out; so is what scores above `max_score`. None switches a rule
+    off. Without `siblings`, passages of the right one's articles are left out. `pick` is `nearest`
+    (the best ranks) or `random` (a draw within the window). With `complete`, rows with fewer than
+    `negatives` are left out. With `negative_queries`, each negative needs a query that it answers.
+    """
+
+    negatives: int = 4
+    rank_min: int = 1
+    rank_max: int = 100
+    margin: float | None = 0.0
+    relative_margin: float | None = None
+    max_score: float | None = None
+    siblings: bool = True
+    pick: Literal["nearest", "random"] = "nearest"
+    complete: bool = False
+    negative_queries: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.negatives < 1:
+            raise InvalidInputError("negatives must be at least 1", "negatives")
+        if not 1 <= self.rank_min <= self.rank_max:
+            raise InvalidInputError(
+                f"ranks {self.rank_min} to {self.rank_max} are no window", "rank_min"
+            )
+        if self.rank_max - self.rank_min + 1 < self.negatives:
+            raise InvalidInputError(
+                f"ranks {self.rank_min} to {self.rank_max} hold fewer than "
+                f"{self.negatives} negatives",
+                "rank_max",
+            )
+
+    def limit(self, positive: float) -> float:
+        """The highest score that a negative may have beside a positive of this score."""
+        limits = [math.inf]
+        if self.margin is not None:
+            limits.append(positive - self.margin)
+        if self.relative_margin is not None:
+            limits.append(positive - abs(positive) * self.relative_margin)
+        return min(limits)
+
+
+class Ranking(NamedTuple):
+    """One query's candidates, best first: places of passages with their scores, higher is better.
+
+    `positives` are the scores of the query's right passages, in the order of
+    `Examples.positives`. NaN stands where there is no score, and passes every rule about scores.
+    """
+
+    places: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    positives: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """A row for each query and right passage that found negatives, and what was rejected."""
+
+    rows: list[TrainingRow]
+    report: MiningReport
+
+
+class _Fit(NamedTuple):
+    rank: int
+    place: int
+    score: float
+
+
+def choose(
+    examples: Examples,
+    rankings: Sequence[Sequence[Ranking]],
+    choice: Choice,
+    *,
+    strategy: str,
+    query_for: QueryFor | None = None,
+) -> Mined:
+    """Take negatives from each source's rankings in turn; `rankings[s][i]` is query i's.
+
+    A row has one positive, so a query with several right passages gets as many rows. `query_for`
+    is asked for the query of a negative that no label gives.
+    """
+    report = MiningReport(examples.name, strategy, copies=examples.copies)
+    report.queries, report.passages = len(examples.queries), len(examples.passages)
+    chooser = _Chooser(examples, choice, OwnQueries(examples, query_for, choice.seed), report)
+    rows = []
+    for query in range(len(examples.queries)):
+        sources = [source[query] for source in rankings]
+        for number in range(len(examples.positives[query])):
+            row = chooser.row(query, number, sources)
+            if row is not None:
+                rows.append(row)
+    report.rows, report.negatives = len(rows), sum(len(row.negatives) for row in rows)
+    return Mined(rows, report)
+
+
+class _Chooser:
+    def __init__(
+        self, examples: Examples, choice: Choice, own: OwnQueries, report: MiningReport
+    ) -> None:
+        self._examples, self._choice, self._own, self._report = examples, choice, own, report
+
+    def row(self, query: int, number: int, sources: Sequence[Ranking]) -> TrainingRow | None:
+        """The row of a query and its right passage of this number."""
+        choice, report, examples = self._choice, self._report, self._examples
+        report.pairs += 1
+        fits = [self._picked(query, number, self._fits(query, number, s)) for s in sources]
+        distinct: dict[int, _Fit] = {}
+        for fit in _in_turn(fits):
+            distinct.setdefault(fit.place, fit)
+        in_turn = list(distinct.values())
+        taken = in_turn[: choice.negatives]
+        report.rejected["not needed"] += len(in_turn) - len(taken)
+        if not taken:
+            report.empty += 1
+            return None
+        if choice.complete and len(taken) < choice.negatives:
+            report.incomplete += 1
+            return None
+        report.ranks += [fit.rank for fit in taken]
+        report.scores += [fit.score for fit in taken]
+        report.positive_scores.append(float(sources[0].positives[number]))
+        return TrainingRow(
+            examples.queries[query],
+            (examples.passages[examples.positives[query][number]],),
+            tuple(examples.passages[fit.place] for fit in taken),
+            self._negative_queries(query, taken),
+        )
+
+    def _fits(self, query: int, number: int, ranking: Ranking) -> list[_Fit]:
+        """Candidates that no rule rejects, best first."""
+        choice, positives = self._choice, self._examples.positives[query]
+        limit = choice.limit(float(ranking.positives[number]))
+        articles = self._examples.articles[positives[number]]
+        fits: list[_Fit] = []
+        rank = 0
+        for place, score in zip(ranking.places.tolist(), ranking.scores.tolist(), strict=True):
+            if place in positives:
+                self._report.right += 1
+                continue
+            rank += 1
+            if rank > choice.rank_max:
+                break
+            reason = self._against(query, place, rank, score, limit, articles)
+            if reason is None:
+                fits.append(_Fit(rank, place, score))
+            else:
+                self._report.rejected[reason] += 1
+        return fits
+
+    def _against(
+        self,
+        query: int,
+        place: int,
+        rank: int,
+        score: float,
+        limit: float,
+        articles: frozenset[str],
+    ) -> str | None:
+        """Why a candidate may not be taken."""
+        choice = self._choice
+        if rank < choice.rank_min:
+            return "before the window"
+        if not choice.siblings and not articles.isdisjoint(self._examples.articles[place]):
+            return "sibling"
+        if score > limit:
+            return "above the margin"
+        if choice.max_score is not None and score > choice.max_score:
+            return "above max_score"
+        if choice.negative_queries and self._own.of(place, query) is None:
+            return "no query of its own"
+        return None
+
+    def _picked(self, query: int, number: int, fits: list[_Fit]) -> list[_Fit]:
+        """As many as a row needs, or all: the best ranks, or drawn from all ranks alike."""
+        choice = self._choice
+        if choice.pick == "nearest" or len(fits) <= choice.negatives:
+            return fits
+        # The draw depends on the query's text, not on where in the collection it stands.
+        draw = random.Random(f"{choice.seed}:{self._examples.queries[query]}:{number}")  # noqa: S311
+        self._report.rejected["not needed"] += len(fits) - choice.negatives
+        return sorted(draw.sample(fits, choice.negatives))
+
+    def _negative_queries(self, query: int, taken: Sequence[_Fit]) -> tuple[str, ...]:
+        if not self._choice.negative_queries:
+            return ()
+        found = (self._own.of(fit.place, query) for fit in taken)
+        return tuple(text for text in found if text is not None)
+
+
+def _in_turn(lists: Sequence[Sequence[_Fit]]) -> list[_Fit]:
+    """The first of each list, then the second of each, and so on."""
+    return [fit for fit in chain.from_iterable(zip_longest(*lists)) if fit is not None]

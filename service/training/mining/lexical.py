@@ -1,0 +1,96 @@
+"""Negatives that share words with the query: BM25, with words for languages without spaces."""
+
+import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+
+from service.errors import TrainingError
+from service.training.mining.choice import Choice, Mined, Ranking, choose
+from service.training.mining.examples import Examples
+from service.training.mining.queries import QueryFor
+
+# Scripts that are written without spaces, or, as Hangul, with whole phrases between them.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー"
+_RUN = regex.compile(rf"[[{_UNSPACED}]\p{{M}}]+|[\w--[{_UNSPACED}]]+", regex.V1)
+_IS_UNSPACED = regex.compile(rf"[{_UNSPACED}]", regex.V1)
+_CLUSTER = regex.compile(r"\X")
+
+
+def tokenize(text: str) -> list[str]:
+    """Words of any script, after NFKC and case folding.
+
+    Letters, digits and their marks that stand together are a word. A run of Han, kana, Hangul,
+    Thai, Lao, Khmer or Burmese becomes its overlapping pairs of characters (grapheme clusters), as
+    Lucene's CJKAnalyzer makes them; a lone character stays alone. No stop words, no stemming.
+    """
+    words: list[str] = []
+    for run in _RUN.findall(unicodedata.normalize("NFKC", text).casefold()):
+        if not _IS_UNSPACED.search(run):
+            words.append(run)
+            continue
+        characters = _CLUSTER.findall(run)
+        pairs = ["".join(pair) for pair in pairwise(characters)]
+        words += pairs or characters
+    return words
+
+
+def mine_bm25(
+    examples: Examples,
+    choice: Choice = Choice(margin=None),  # noqa: B008
+    *,
+    query_for: QueryFor | None = None,
+) -> Mined:
+    """Rows whose negatives are the wrong passages that BM25 puts first; arguments as `mine_dense`.
+
+    Scores, and so margins, are BM25's (Lucene's variant, k1 1.5, b 0.75): 0 and above, without an
+    upper bound, not comparable between queries. Passages that share no word with the query are no
+    candidates.
+    """
+    rankings = rank_bm25(examples, choice)
+    return choose(examples, [rankings], choice, strategy="bm25", query_for=query_for)
+
+
+def rank_bm25(examples: Examples, choice: Choice) -> list[Ranking]:
+    """Each query's best passages, as many as the choice's window needs; ties by place."""
+    index = _index([tokenize(text) for text in examples.passages])
+    wanted = choice.rank_max + max(map(len, examples.positives))
+    rankings = []
+    for query, positives in zip(examples.queries, examples.positives, strict=True):
+        scores = _scores(index, tokenize(query), len(examples.passages))
+        places = _best(scores, wanted)
+        rankings.append(Ranking(places, scores[places], scores[list(positives)]))
+    return rankings
+
+
+def _index(words: Sequence[Sequence[str]]) -> Any:
+    try:
+        import bm25s  # noqa: PLC0415
+    except ImportError as error:
+        raise TrainingError(
+            "BM25 needs the package bm25s: pip install 'secondpass[train]'"
+        ) from error
+    index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+    # A passage without a word would leave an index of no words at all without a vocabulary.
+    index.index([list(found) or [""] for found in words], show_progress=False)
+    return index
+
+
+def _scores(index: Any, words: Sequence[str], passages: int) -> NDArray[np.float64]:
+    known = [word for word in words if word in index.vocab_dict]
+    if not known:
+        return np.zeros(passages)
+    return np.asarray(index.get_scores(known), np.float64)
+
+
+def _best(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Places of the `count` highest scores above 0, best first."""
+    places = np.flatnonzero(scores > 0)
+    if len(places) > count:
+        kth = np.partition(scores[places], -count)[-count]
+        places = places[scores[places] >= kth]  # ties at the cut-off are settled by place
+    return places[np.lexsort((places, -scores[places]))][:count]

@@ -1,0 +1,70 @@
+"""For a negative, a query that it does answer: what CLP draws it towards."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from service.collection import Collection, Labels
+from service.collection.lines import read_json_lines, shown
+from service.collection.problems import existing, stop
+from service.collection.rows import MAX_CHARS, check_text
+from service.errors import InvalidInputError
+from service.text.normalizer import clean
+from service.training.mining.examples import Examples, passage_text
+from service.types import Refused
+
+QueryFor = Callable[[str], str | None]
+"""A passage's text, as in `Examples.passages` -> a query that it answers; None for none."""
+
+
+class OwnQueries:
+    """Queries that passages answer: labelled ones first, else what `query_for` says.
+
+    Of several labelled ones, a seeded draw takes one, always the same for a passage and a query.
+    """
+
+    def __init__(self, examples: Examples, query_for: QueryFor | None, seed: int) -> None:
+        self._examples, self._query_for, self._seed = examples, query_for, seed
+        self._answered = examples.answered_by()
+        self._asked: dict[int, str | None] = {}
+
+    def of(self, place: int, query: int) -> str | None:
+        """A query other than `query` that the passage at `place` answers; None for none."""
+        labelled = [other for other in self._answered.get(place, ()) if other != query]
+        if labelled:
+            draw = random.Random(f"{self._seed}:{self._examples.passages[place]}:{query}")  # noqa: S311
+            return self._examples.queries[draw.choice(labelled)]
+        if self._query_for is None:
+            return None
+        if place not in self._asked:
+            self._asked[place] = self._query_for(self._examples.passages[place])
+        return self._asked[place]
+
+
+def read_queries(path: Path, labels: Labels) -> QueryFor:
+    """Queries from JSON lines `{"_id", "query"}`: a document's id and a query that it answers.
+
+    Whoever writes that file may use a language model, a log of searches, or people. Where a
+    document has several lines the first one counts. Raises `InvalidInputError` with file, line and
+    field, and for labels whose documents have no ids.
+    """
+    if isinstance(labels, list):
+        raise InvalidInputError("rows have no document ids to name queries for", "queries_of")
+    documents = labels.documents if isinstance(labels, Collection) else labels.documents.values()
+    passages = {document.id: passage_text(document) for document in documents}
+    known: dict[str, str] = {}
+    for number, row in read_json_lines(existing(path), MAX_CHARS):
+        if isinstance(row, Refused):
+            stop(row)
+            continue
+        try:
+            if row.get("_id") not in passages:
+                raise InvalidInputError(f"no document has the id {row.get('_id')!r}", "_id")
+            query = clean(check_text(row.get("query"), "query", MAX_CHARS))
+            if not query:
+                raise InvalidInputError("is empty", "query")
+        except InvalidInputError as error:
+            stop(Refused(shown(path), number, error.field, str(error)))
+        else:
+            known.setdefault(passages[row["_id"]], query)
+    return known.get

@@ -1,0 +1,143 @@
+"""Where a training lives on the disk: one folder while it goes on, another when it is done.
+
+The finished model comes to `OUT` in one rename. Until then all is in `OUT.unfinished`: what is
+being trained (`job.json`), checkpoints, logs, and figures from before the training. So a training
+that was killed never looks finished, and whoever starts it again finds where it stopped.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import InvalidInputError
+from service.models.folder import file_checksums
+from service.training.system import Job
+
+RECORD = "training.json"
+"""In a finished folder: what was trained, from what, and how it went."""
+
+_JOB = "job.json"
+_STATE = "trainer_state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The two folders of one training."""
+
+    out: Path
+
+    @property
+    def unfinished(self) -> Path:
+        """Where it happens."""
+        return self.out.with_name(self.out.name + ".unfinished")
+
+    @property
+    def model(self) -> Path:
+        """What becomes `out`."""
+        return self.unfinished / "model"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard's files."""
+        return self.unfinished / "logs"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder a checkpoint."""
+        return self.unfinished / "checkpoints"
+
+    def open(self, job_sha256: str, *, resume: bool, overwrite: bool) -> bool:
+        """Make ready for this job; False where it is finished and nothing is left to do.
+
+        Raises `InvalidInputError` where the place is taken by something else.
+        """
+        if self._is_taken() and not overwrite:
+            if resume and _stated(self.out / RECORD) == job_sha256:
+                return False
+            raise InvalidInputError(
+                f"{self.out} exists and is not empty; it is replaced with --overwrite only", "out"
+            )
+        if self.unfinished.exists():
+            same = _stated(self.unfinished / _JOB) == job_sha256
+            if not (same or overwrite or not resume):
+                raise InvalidInputError(
+                    f"{self.unfinished} is a training of another recipe, base or data: remove it, "
+                    "give another --out, or start anew with --no-resume",
+                    "out",
+                )
+            if not (same and resume):
+                shutil.rmtree(self.unfinished)
+        self.unfinished.mkdir(parents=True, exist_ok=True)
+        write_json(self.unfinished / _JOB, {"job_sha256": job_sha256})
+        return True
+
+    def newest_checkpoint(self) -> Path | None:
+        """The last one that was written to its end; what is not is removed."""
+        found: list[tuple[int, Path]] = []
+        for path in self.checkpoints.glob("checkpoint-*"):
+            # The state is the last file of a checkpoint to be written.
+            if _is_json(path / _STATE):
+                found.append((int(path.name.rpartition("-")[2]), path))
+            else:
+                shutil.rmtree(path)
+        return max(found)[1] if found else None
+
+    def finish(self) -> None:
+        """Put the model in its place and remove the rest."""
+        old = self.out.with_name(self.out.name + ".old")
+        if self.out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            self.out.rename(old)
+        self.model.rename(self.out)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(self.unfinished)
+
+    def _is_taken(self) -> bool:
+        if self.out.is_dir():
+            return any(self.out.iterdir())
+        return self.out.exists()
+
+
+def job_sha256(job: Job, data: Sequence[Mapping[str, Any]]) -> str:
+    """One hash for what decides a training's result: recipe, base weights and data."""
+    content = {
+        "recipe": job.recipe.model_dump(mode="json"),
+        "base": file_checksums(job.base),
+        "data": [dict(entry) for entry in data],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_ended(checkpoint: Path) -> bool:
+    """Whether nothing is left to train after it: all steps done, or patience at its end."""
+    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    control = state.get("stateful_callbacks", {}).get("TrainerControl", {})
+    return bool(control.get("args", {}).get("should_training_stop"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Written beside and renamed, so that no half of it is ever read."""
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """None where there is no such file, or no JSON in it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _stated(path: Path) -> object:
+    content = read_json(path)
+    return content.get("job_sha256") if isinstance(content, dict) else None
+
+
+def _is_json(path: Path) -> bool:
+    return read_json(path) is not None

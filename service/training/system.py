@@ -1,0 +1,64 @@
+"""What a model system gives the trainer: model, rows, loss, and the figures to judge it by."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from service.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training: what the command was asked for.
+
+    `collections` are folders or files with labels; `base` is the recipe's base as a folder on this
+    disk (made ready by `service.models.sources.prepare`), `out` where the model goes; `device` is
+    `cpu`, `cuda` or `cuda:N`.
+    """
+
+    recipe: Recipe
+    collections: tuple[Path, ...]
+    base: Path
+    out: Path
+    device: str = "cpu"
+
+
+@dataclass(slots=True)
+class Prepared:
+    """All that the trainer needs.
+
+    `train` and `validation` are what the loss takes; their columns stand in the loss's order, with
+    `label` or `score` last. `figures` measures the model as it stands on held-out labels, by
+    name, higher is better; it is called before and after. `data` names each collection with its
+    SHA-256 and its number of rows, for the model card. `arguments` goes to the trainer's own
+    arguments, over the recipe's. `callbacks` are transformers callbacks.
+    """
+
+    model: "SentenceTransformer | CrossEncoder | nn.Module"
+    train: "Dataset"
+    validation: "Dataset"
+    loss: "nn.Module"
+    figures: Callable[[], Mapping[str, float]]
+    data: Sequence[Mapping[str, Any]]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    callbacks: Sequence[Any] = ()
+    save: Callable[[Path], None] | None = None
+    """In place of the model's own `save_pretrained`."""
+    collate: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]] | None = None
+    """Rows to the arguments of a model that is a plain module and gives its loss itself."""
+    notes: Sequence[str] = ()
+    """For the model card: how rows were made, split or left out, a sentence each."""
+
+
+class System(Protocol):
+    """A module of `service.training.systems`: `prepare` is all it must have."""
+
+    def prepare(self, job: Job) -> Prepared:
+        """Read the labels, split them with the recipe's seed, load the base, build the rest."""
+        ...

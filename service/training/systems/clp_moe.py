@@ -1,0 +1,288 @@
+"""A bi-encoder for retrieval: ANCE negatives, contrastive learning penalty, mixture of experts.
+
+The method of Jeongsu Yu, "Efficient fine-tuning methodology of text embedding models for
+information retrieval: contrastive learning penalty (CLP)", https://arxiv.org/abs/2412.17364. Each
+of its parts is an option: the same recipe without one of them shows what that part does.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from sentence_transformers import SentenceTransformer
+
+from service.collection import TrainingRow, open_collection, read_training_rows
+from service.encoder.moe import add_experts, intermediate_layers
+from service.errors import InvalidInputError
+from service.evaluation.metrics import means, per_query
+from service.text.normalizer import clean
+from service.training.ance import AnceRefresh, Groups
+from service.training.arguments import precision_of
+from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
+from service.training.labels import Part, describe, most, read_options, split
+from service.training.losses.clp import ContrastiveLearningPenaltyLoss
+from service.training.mining import (
+    Choice,
+    Examples,
+    from_collection,
+    from_rows,
+    mine_dense,
+    mine_random,
+)
+from service.training.mining.neighbours import rank_dense
+from service.training.system import Job, Prepared
+from service.types import Vectors
+
+MEASURE = "ndcg@5"
+
+_SEEN: tuple[Part, ...] = ("train", "validation")
+
+_REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Options(BaseModel):
+    """`[options]` of the recipe.
+
+    `negatives`: `ance`, the nearest wrong passages by the model as it stands, drawn from ranks
+    `rank_min` to `rank_max` and mined anew every `refresh_every` optimizer steps (0: after each
+    epoch), or `random`. With a `margin`, passages that score above the positive less the margin
+    are left out. `loss`: `clp`, or `infonce` without the penalty. `train`: the `intermediate`
+    layers alone, or `all`. `experts` in each of them; 0 leaves them single. `most_queries` bounds
+    the queries to train on; 0 takes all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    negatives: Literal["random", "ance"] = "ance"
+    loss: Literal["infonce", "clp"] = "clp"
+    train: Literal["all", "intermediate"] = "intermediate"
+    experts: int = Field(2, ge=0, le=64)
+    experts_per_token: int = Field(1, ge=1)
+    negatives_per_query: int = Field(4, ge=1)
+    temperature: float = Field(0.02, gt=0)
+    penalty: float = Field(0.1, gt=0, le=1)
+    rank_min: int = Field(1, ge=1)
+    rank_max: int = Field(100, ge=1)
+    margin: float | None = None
+    refresh_every: int = Field(0, ge=0)
+    freeze_embeddings: bool = False
+    most_queries: int = Field(0, ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A collection; `given` are the rows of a file that brings its negatives with it."""
+
+    examples: Examples
+    given: tuple[TrainingRow, ...] = ()
+
+
+def prepare(job: Job) -> Prepared:
+    """Groups of a query, its positive and its negatives, by the recipe's split of the queries.
+
+    Collections are BEIR folders, whose documents are all candidates, or files of training rows,
+    whose positives and negatives are. A file's own negatives are the first ones of `ance`, where
+    each row has enough of them, and with `clp` a query for each. For `clp` only passages become
+    negatives that another query of the training is labelled with.
+    """
+    options, training = read_options(job.recipe, Options), job.recipe.training
+    sources = [_read(path) for path in job.collections]
+    keys = [(n, query) for n, source in enumerate(sources) for query in source.examples.queries]
+    parts = split([(query, (n, query)) for n, query in keys], training)
+    parts["train"] = most(parts["train"], options.most_queries, repr, training.seed)
+    model, prefixes = _model(job, options), base_prefixes(job)
+    wanted = {key for part in _SEEN for key in parts[part]}
+    seen = [_only(source, wanted, number) for number, source in enumerate(sources)]
+    negatives = _Negatives(model, prefixes, options, job)
+    rows = [row for source in seen for row in negatives.first(source)]
+    train, validation = (_groups(rows, parts[p], prefixes, options) for p in _SEEN)
+    if not train.rows:
+        raise InvalidInputError(
+            f"no query has {options.negatives_per_query} negatives to be trained with: give more "
+            "labels, or fewer options.negatives_per_query",
+            "collection",
+        )
+
+    def mine() -> list[TrainingRow]:
+        return [row for source in seen for row in negatives.mined(source.examples)]
+
+    refresh = AnceRefresh(train, mine, options.refresh_every)
+    return Prepared(
+        model=model,
+        train=train.dataset(),
+        validation=validation.dataset() if validation.rows else train.dataset().select([]),
+        loss=ContrastiveLearningPenaltyLoss(
+            model, options.temperature, options.penalty if options.loss == "clp" else 0.0
+        ),
+        figures=lambda: _figures(model, prefixes, sources, parts["test"]),
+        data=[
+            describe(path, len(source.examples.queries))
+            for path, source in zip(job.collections, sources, strict=True)
+        ],
+        callbacks=[refresh] if options.negatives == "ance" else [],
+        save=saver(model, job),
+        notes=_notes(options, parts, train, validation),
+    )
+
+
+class _Negatives:
+    """Finds negatives with the model that trains."""
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        prefixes: tuple[str, str],
+        options: Options,
+        job: Job,
+    ) -> None:
+        self._model, self._options = model, options
+        self._device = job.device.partition(":")[0]
+        self._dtype = _REDUCED.get(precision_of(job))
+        self._queries, self._passages = (self._encoder(prefix) for prefix in prefixes)
+        self._choice = Choice(
+            negatives=options.negatives_per_query,
+            rank_min=options.rank_min,
+            rank_max=options.rank_max,
+            margin=options.margin,
+            pick="random",
+            complete=True,
+            negative_queries=options.loss == "clp",
+            seed=job.recipe.training.seed,
+        )
+
+    def first(self, source: _Source) -> list[TrainingRow]:
+        """Rows to begin with."""
+        if self._options.negatives == "random":
+            everywhere = replace(self._choice, rank_min=1, rank_max=len(source.examples.passages))
+            return mine_random(source.examples, everywhere).rows
+        given = [self._cut(row) for row in source.given]
+        return given if given and all(map(self._is_enough, given)) else self.mined(source.examples)
+
+    def mined(self, examples: Examples) -> list[TrainingRow]:
+        """Rows by the model as it stands."""
+        if not examples.queries:
+            return []
+        return mine_dense(self._queries, self._passages, examples, self._choice).rows
+
+    def _cut(self, row: TrainingRow) -> TrainingRow:
+        count = self._choice.negatives
+        return replace(
+            row,
+            positives=row.positives[:1],
+            negatives=row.negatives[:count],
+            negative_queries=row.negative_queries[:count],
+        )
+
+    def _is_enough(self, row: TrainingRow) -> bool:
+        columns = [row.negatives]
+        columns += [row.negative_queries] if self._choice.negative_queries else []
+        return all(len(column) == self._choice.negatives for column in columns)
+
+    def _encoder(self, prefix: str) -> Callable[[Sequence[str]], Vectors]:
+        def encode_prefixed(texts: Sequence[str]) -> Vectors:
+            was_training = self._model.training
+            with torch.autocast(self._device, self._dtype, enabled=self._dtype is not None):
+                vectors = encode(self._model, [prefix + text for text in texts])
+            self._model.train(was_training)
+            return vectors
+
+        return encode_prefixed
+
+
+def _read(path: Path) -> _Source:
+    if path.is_dir():
+        return _Source(from_collection(open_collection(path)))
+    rows = read_training_rows(path)
+    return _Source(from_rows(path.stem, rows), tuple(map(_cleaned, rows)))
+
+
+def _cleaned(row: TrainingRow) -> TrainingRow:
+    """As `Examples` has its texts."""
+    return TrainingRow(
+        clean(row.query),
+        tuple(map(clean, row.positives)),
+        tuple(map(clean, row.negatives)),
+        tuple(map(clean, row.negative_queries)),
+    )
+
+
+def _groups(
+    rows: Iterable[TrainingRow],
+    part: Iterable[tuple[int, str]],
+    prefixes: tuple[str, str],
+    options: Options,
+) -> Groups:
+    queries = {query for _, query in part}
+    kept = (row for row in rows if row.query in queries)
+    return Groups(kept, prefixes, with_queries=options.loss == "clp")
+
+
+def _only(source: _Source, wanted: set[tuple[int, str]], number: int) -> _Source:
+    """All passages, but these queries alone."""
+    examples = source.examples
+    kept = [i for i, query in enumerate(examples.queries) if (number, query) in wanted]
+    fewer = replace(
+        examples,
+        queries=tuple(examples.queries[i] for i in kept),
+        positives=tuple(examples.positives[i] for i in kept),
+    )
+    return _Source(fewer, tuple(row for row in source.given if (number, row.query) in wanted))
+
+
+def _model(job: Job, options: Options) -> SentenceTransformer:
+    model = load_bi_encoder(job)
+    if options.experts:
+        add_experts(
+            model,
+            options.experts,
+            top_k=options.experts_per_token,
+            seed=job.recipe.training.seed,
+        )
+    if options.train == "intermediate":
+        model.requires_grad_(False)
+        for layer in intermediate_layers(model):
+            layer.requires_grad_(True)
+    if options.freeze_embeddings:
+        transformer: Any = model.transformers_model
+        transformer.get_input_embeddings().weight.requires_grad_(False)
+    return model
+
+
+def _figures(
+    model: SentenceTransformer,
+    prefixes: tuple[str, str],
+    sources: Sequence[_Source],
+    test: Sequence[tuple[int, str]],
+) -> Mapping[str, float]:
+    """Of each collection, nDCG@5 of its test queries over all its passages."""
+    figures = {}
+    for number, source in enumerate(sources):
+        examples = _only(source, set(test), number).examples
+        if examples.queries:
+            queries = encode(model, [prefixes[0] + text for text in examples.queries])
+            passages = encode(model, [prefixes[1] + text for text in examples.passages])
+            found = rank_dense(queries, passages, examples, Choice(rank_max=5))
+            run = {str(q): [str(p) for p in ranking.places] for q, ranking in enumerate(found)}
+            qrels = {
+                str(q): {str(p): 1 for p in places} for q, places in enumerate(examples.positives)
+            }
+            value = means(per_query(qrels, run, (MEASURE,)))[MEASURE]
+            figures[f"{examples.name} {MEASURE}"] = value
+    return figures
+
+
+def _notes(
+    options: Options, parts: Mapping[Part, Sequence[object]], train: Groups, validation: Groups
+) -> tuple[str, ...]:
+    sizes = ", ".join(f"{len(parts[part])} to {word}" for part, word in _WORDS.items())
+    numbers = f"{len(train.rows)} groups to train on, {len(validation.rows)} to validate on"
+    return (
+        f"Split by query: {sizes}. {numbers}: what found no "
+        f"{options.negatives_per_query} negatives is left out.",
+    )
+
+
+_WORDS: Mapping[Part, str] = {"train": "train", "validation": "validate", "test": "test"}

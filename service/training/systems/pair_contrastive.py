@@ -1,0 +1,167 @@
+"""Pair contrastive: a bi-encoder that tells whether two questions mean the same.
+
+The contrastive loss over cosine distance d, with label y and margin m:
+`1/2 (y d^2 + (1 - y) max(0, m - d)^2)` (Hadsell, Chopra and LeCun, *Dimensionality Reduction by
+Learning an Invariant Mapping*, CVPR 2006).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import ContrastiveLoss
+from sentence_transformers.sentence_transformer.losses.contrastive import SiameseDistanceMetric
+
+from service.collection import LabelledPair, read_labelled_pairs
+from service.evaluation.pairs import at_threshold, best_accuracy, pair_report, pair_scores
+from service.models.pair_threshold import PAIR_THRESHOLD_FILE, PairThreshold
+from service.training.bases import base_prefixes, encode, load_bi_encoder, prefixed, saver
+from service.training.labels import describe, most, read_options, split
+from service.training.system import Job, Prepared
+
+Vectors = NDArray[np.float32]
+
+
+class Options(BaseModel):
+    """`[options]` of the recipe.
+
+    `margin` is the cosine distance (0 to 2) from which different questions are far enough apart.
+    `most_pairs` bounds the pairs to train on; 0 takes all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    margin: float = Field(0.5, gt=0, le=2)
+    freeze_embeddings: bool = False
+    most_pairs: int = Field(0, ge=0)
+
+
+def prepare(job: Job) -> Prepared:
+    """Pairs (sentence1, sentence2, label) of the recipe's split by question.
+
+    Collections are files of labelled pairs, or folders with a `pairs.jsonl`. Questions that some
+    pair joins, directly or through others, fall to the same part.
+    """
+    options, training = read_options(job.recipe, Options), job.recipe.training
+    files = [path / "pairs.jsonl" if path.is_dir() else path for path in job.collections]
+    read = [read_labelled_pairs(path) for path in files]
+    pairs = [pair for found in read for pair in found]
+    groups = joined_questions(pairs)
+    parts = split([(groups[pair.first], pair) for pair in pairs], training)
+    parts["train"] = most(parts["train"], options.most_pairs, repr, training.seed)
+    model = load_bi_encoder(job, freeze_embeddings=options.freeze_embeddings)
+    prefix, _ = base_prefixes(job)
+    learned = _Threshold(model, parts["validation"], prefix)
+    save_model = saver(model, job)
+
+    def save(folder: Path) -> None:
+        save_model(folder)
+        learned.write(folder)
+
+    return Prepared(
+        model=model,
+        train=_dataset(parts["train"], prefix),
+        validation=_dataset(parts["validation"], prefix),
+        loss=ContrastiveLoss(model, SiameseDistanceMetric.COSINE_DISTANCE, margin=options.margin),
+        figures=lambda: learned.figures(parts["test"]),
+        data=[describe(path, len(found)) for path, found in zip(files, read, strict=True)],
+        save=save,
+        notes=(
+            "Split by question: questions that some pair joins, directly or through others, stand "
+            f"in one part. {len(parts['train'])} pairs to train, {len(parts['validation'])} to "
+            f"validate, {len(parts['test'])} to test.",
+            "Both questions get the query prefix.",
+            "The threshold of `learned_*` has the best accuracy on the validation pairs; that of "
+            "the other figures on the test pairs themselves.",
+        ),
+    )
+
+
+def joined_questions(pairs: Sequence[LabelledPair]) -> dict[str, str]:
+    """Each question's group, named by its first question in alphabetical order."""
+    parent: dict[str, str] = {}
+
+    def root(text: str) -> str:
+        parent.setdefault(text, text)
+        while parent[text] != text:
+            parent[text] = parent[parent[text]]
+            text = parent[text]
+        return text
+
+    for pair in pairs:
+        first, second = sorted((root(pair.first), root(pair.second)))
+        parent[second] = first
+    return {text: root(text) for text in list(parent)}
+
+
+class _Threshold:
+    """Learned on the validation pairs, judged on others."""
+
+    def __init__(
+        self, model: SentenceTransformer, validation: Sequence[LabelledPair], prefix: str
+    ) -> None:
+        self._validation = validation
+        self._vectors = _encoder(model, prefix)
+
+    def learn(self) -> tuple[float, float]:
+        """Threshold on the cosine, and its accuracy on the pairs that it was learned from."""
+        first, second = self._vectors(self._validation)
+        labels = [pair.label for pair in self._validation]
+        accuracy, threshold = best_accuracy(pair_scores(first, second)["cosine"], labels)
+        return threshold, accuracy
+
+    def figures(self, test: Sequence[LabelledPair]) -> Mapping[str, float]:
+        """The binary-pair report, and what the learned threshold does."""
+        threshold, _ = self.learn()
+        first, second = self._vectors(test)
+        labels = [pair.label for pair in test]
+        cosine = pair_scores(first, second)["cosine"]
+        held = at_threshold("cosine", cosine, labels, threshold)
+        return {
+            "learned_threshold": threshold,
+            "learned_accuracy": held.accuracy,
+            "learned_f1": held.f1,
+            "learned_precision": held.precision,
+            "learned_recall": held.recall,
+            **pair_report(first, second, labels),
+        }
+
+    def write(self, folder: Path) -> None:
+        """For the service, beside the weights."""
+        threshold, accuracy = self.learn()
+        stated = PairThreshold(
+            threshold=threshold,
+            data=f"{len(self._validation)} validation pairs",
+            accuracy=accuracy,
+        )
+        text = stated.model_dump_json(indent=2) + "\n"
+        (folder / PAIR_THRESHOLD_FILE).write_text(text, encoding="utf-8")
+
+
+def _encoder(
+    model: SentenceTransformer, prefix: str
+) -> Callable[[Sequence[LabelledPair]], tuple[Vectors, Vectors]]:
+    def vectors(pairs: Sequence[LabelledPair]) -> tuple[Vectors, Vectors]:
+        texts = sorted({text for pair in pairs for text in (pair.first, pair.second)})
+        found = encode(model, [prefixed(text, prefix) for text in texts])
+        place = {text: number for number, text in enumerate(texts)}
+        return (
+            found[[place[pair.first] for pair in pairs]],
+            found[[place[pair.second] for pair in pairs]],
+        )
+
+    return vectors
+
+
+def _dataset(pairs: Sequence[LabelledPair], prefix: str) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "sentence1": [prefixed(pair.first, prefix) for pair in pairs],
+            "sentence2": [prefixed(pair.second, prefix) for pair in pairs],
+            "label": [pair.label for pair in pairs],
+        }
+    )

@@ -1,0 +1,190 @@
+"""Smart binary: to each positive one hard negative (related) and one easy one (irrelevant).
+
+A bi-encoder is fitted to a field with the multiple-negatives ranking loss (Henderson et al.,
+*Efficient Natural Language Response Suggestion for Smart Reply*, 2017) over three-level labels, and
+judged by whether the correct document comes first among its query's correct, related and irrelevant
+ones.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from datasets import Dataset
+from pydantic import BaseModel, ConfigDict, Field
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+from service.collection import (
+    LevelledCollection,
+    LevelledQuery,
+    article_key,
+    derive_levels,
+    levels_from_grades,
+    read_beir,
+    read_levels,
+    read_training_rows,
+    rows_kind,
+)
+from service.collection.levels import CORRECT
+from service.errors import InvalidInputError
+from service.evaluation.levels import level_figures, passage_ids, rank_levels
+from service.training.bases import base_prefixes, encode, load_bi_encoder, prefixed, saver
+from service.training.labels import describe, most, read_options, split
+from service.training.mining.compose import mine_smart
+from service.training.mining.examples import passage_text
+from service.training.system import Job, Prepared
+from service.types import Document
+
+
+class Options(BaseModel):
+    """`[options]` of the recipe.
+
+    `article` tells which documents are siblings where judgements have one grade only, as
+    `service.collection.article_key` reads it; `irrelevant` is how many documents of other articles
+    stand beside them. `most_queries` bounds the queries to train on; 0 takes all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    article: str = "title"
+    irrelevant: int = Field(4, ge=1)
+    freeze_embeddings: bool = False
+    most_queries: int = Field(0, ge=0)
+
+
+def prepare(job: Job) -> Prepared:
+    """Rows (anchor, positive, hard negative, easy negative) of the recipe's split.
+
+    Collections are three-level JSON lines, rows whose first negative is hard and whose others are
+    easy, or BEIR folders: with grades 2, 1, 0, or with articles to derive the levels from.
+    """
+    options, training = read_options(job.recipe, Options), job.recipe.training
+    several = len(job.collections) > 1
+    levelled = [read_levelled(path, options, training.seed) for path in job.collections]
+    data = [describe(p, len(c.queries)) for p, c in zip(job.collections, levelled, strict=True)]
+    pooled = _pooled(levelled) if several else levelled[0]
+    parts = split([(_group(query), query) for query in pooled.queries], training)
+    parts["train"] = most(
+        parts["train"], options.most_queries, lambda query: query.query_id, training.seed
+    )
+    model = load_bi_encoder(job, freeze_embeddings=options.freeze_embeddings)
+    prefixes = base_prefixes(job)
+    return Prepared(
+        model=model,
+        train=_rows(pooled, parts["train"], prefixes, training.seed),
+        validation=_rows(pooled, parts["validation"], prefixes, training.seed),
+        loss=MultipleNegativesRankingLoss(model),
+        figures=lambda: _figures(model, replace(pooled, queries=parts["test"]), prefixes),
+        data=data,
+        save=saver(model, job),
+        notes=(
+            f"Split by article (or by right document), so that no document of a test query was "
+            f"trained on as a positive: {len(parts['train'])} queries to train, "
+            f"{len(parts['validation'])} to validate, {len(parts['test'])} to test.",
+            "A row is a query, a right passage, one related passage (hard) and one irrelevant "
+            "passage (easy), both drawn at random.",
+            f"Test candidates: {_mean_candidates(parts['test']):.1f} a query on the mean.",
+        ),
+    )
+
+
+def read_levelled(path: Path, options: Options, seed: int) -> LevelledCollection:
+    """Three levels of whatever kind of labels is there. Raises `InvalidInputError`."""
+    if path.is_dir():
+        collection = read_beir(path)
+        grades = (grade for judged in collection.qrels.values() for grade in judged.values())
+        if max(grades, default=0) >= CORRECT:
+            return levels_from_grades(collection)
+        return derive_levels(
+            collection, article_key(options.article), irrelevant=options.irrelevant, seed=seed
+        )
+    try:
+        kind = rows_kind(path)
+    except InvalidInputError:
+        return read_levels(path)
+    if kind == "pairs":
+        raise InvalidInputError(f"{path}: labelled pairs have no levels", "collection")
+    return _from_rows(path)
+
+
+def _from_rows(path: Path) -> LevelledCollection:
+    """Rows as `mine` composes them: the first negative is hard, the others are easy."""
+    documents: dict[str, Document] = {}
+
+    def ids(texts: Sequence[str]) -> tuple[str, ...]:
+        found = [Document(hashlib.sha256(text.encode()).hexdigest()[:16], text) for text in texts]
+        documents.update((document.id, document) for document in found)
+        return tuple(document.id for document in found)
+
+    queries = [
+        LevelledQuery(
+            str(number),
+            row.query,
+            ids(row.positives),
+            ids(row.negatives[:1]),
+            ids(row.negatives[1:]),
+        )
+        for number, row in enumerate(read_training_rows(path), 1)
+        if len(row.negatives) > 1
+    ]
+    if not queries:
+        raise InvalidInputError(f"{path}: no row has two negatives", "neg")
+    return LevelledCollection(path.stem, documents, queries)
+
+
+def _pooled(collections: Sequence[LevelledCollection]) -> LevelledCollection:
+    """All in one; ids get their collection's number before them, as they may be the same."""
+    documents: dict[str, Document] = {}
+    queries: list[LevelledQuery] = []
+    for number, collection in enumerate(collections):
+
+        def own(ids: Sequence[str], number: int = number) -> tuple[str, ...]:
+            return tuple(f"{number}/{id_}" for id_ in ids)
+
+        documents |= {f"{number}/{id_}": found for id_, found in collection.documents.items()}
+        queries += [
+            LevelledQuery(
+                f"{number}/{q.query_id}", q.query, own(q.correct), own(q.related), own(q.irrelevant)
+            )
+            for q in collection.queries
+        ]
+    return LevelledCollection("+".join(c.name for c in collections), documents, queries)
+
+
+def _group(query: LevelledQuery) -> str:
+    """Alike for all queries of one article: right documents and siblings are all it has."""
+    return min((*query.correct, *query.related))
+
+
+def _rows(
+    levelled: LevelledCollection,
+    queries: Sequence[LevelledQuery],
+    prefixes: tuple[str, str],
+    seed: int,
+) -> Dataset:
+    query, passage = prefixes
+    mined = mine_smart(replace(levelled, queries=list(queries)), seed=seed).rows
+    columns = {
+        "anchor": [prefixed(row.query, query) for row in mined],
+        "positive": [prefixed(row.positives[0], passage) for row in mined],
+        "hard_negative": [prefixed(row.negatives[0], passage) for row in mined],
+        "easy_negative": [prefixed(row.negatives[1], passage) for row in mined],
+    }
+    return Dataset.from_dict(columns)
+
+
+def _figures(
+    model: SentenceTransformer, test: LevelledCollection, prefixes: tuple[str, str]
+) -> Mapping[str, float]:
+    ids = passage_ids(test)
+    texts = [prefixed(passage_text(test.documents[id_]), prefixes[1]) for id_ in ids]
+    passages = dict(zip(ids, encode(model, texts), strict=True))
+    queries = encode(model, [prefixed(query.query, prefixes[0]) for query in test.queries])
+    return level_figures(test.queries, rank_levels(test.queries, queries, passages))
+
+
+def _mean_candidates(queries: Sequence[LevelledQuery]) -> float:
+    sizes = [len(q.correct) + len(q.related) + len(q.irrelevant) for q in queries]
+    return sum(sizes) / max(1, len(sizes))

@@ -1,0 +1,258 @@
+"""SSE Matryoshka: a static embedding with a vocabulary of its own, small and very fast.
+
+Rows start from what the base says of each piece and learn from queries and their passages, with the
+multiple-negatives ranking loss (Henderson et al., *Efficient Natural Language Response Suggestion
+for Smart Reply*, 2017) at every Matryoshka size (Kusupati et al., *Matryoshka Representation
+Learning*, NeurIPS 2022).
+"""
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import (
+    MatryoshkaLoss,
+    MultipleNegativesRankingLoss,
+)
+
+from service.collection import open_collection, read_training_rows
+from service.encoder.loading import load_sentence_transformer
+from service.encoder.sse import MAX_LENGTH, SSE, Precision
+from service.evaluation.metrics import means, per_query
+from service.training.arguments import precision_of
+from service.training.bases import base_prefixes, encode, load_bi_encoder
+from service.training.labels import describe, part_of, read_options, split
+from service.training.mining.examples import Examples, from_collection, from_rows
+from service.training.run_folder import job_sha256, read_json, write_json
+from service.training.static_start import Vectors, encode_pieces, piece_shares, start_rows
+from service.training.system import Job, Prepared
+from service.training.vocabulary import train_vocabulary
+from service.training.windows import crop, inverse_cloze
+
+Pair = tuple[str, str]
+
+_SPECIAL = {"<s>", "</s>", "<pad>", "<unk>", "<mask>"}
+_START = "start.json"
+_RANKED = 10
+_ENCODED = 512
+
+
+class Options(BaseModel):
+    """`[options]` of the recipe.
+
+    `dimensions` are the Matryoshka sizes, the largest of them the model's. The vocabulary has
+    `vocabulary` pieces, from at most `vocabulary_chars` characters of each collection, a
+    `base_share` of it the base's. `sif` weights the start rows by frequency. `windows` is how often
+    each passage gives a pair of its own beside the labelled ones. Passages are cropped at random to
+    at most `passage_chars` characters. `scale` sharpens the loss's softmax over cosines.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dimensions: tuple[int, ...] = Field((512, 256, 128, 64, 32), min_length=1)
+    vocabulary: int = Field(32_768, ge=300)
+    vocabulary_chars: int = Field(1_200_000, ge=1000)
+    base_share: float = Field(0.2, ge=0, lt=1)
+    sif: float = Field(1e-3, gt=0)
+    row_scale: float = Field(1.0, gt=0)
+    windows: int = Field(1, ge=0, le=100)
+    passage_chars: int = Field(1500, ge=100)
+    scale: float = Field(20.0, gt=0)
+    precision: Precision = "4-bit"
+    block: int = Field(128, ge=2)
+
+    @model_validator(mode="after")
+    def _blocks_fit(self) -> "Options":
+        if max(self.dimensions) % self.block:
+            raise ValueError("block must divide the largest of dimensions")
+        return self
+
+
+def prepare(job: Job) -> Prepared:
+    """Pairs (query, passage) of the recipe's split, and the static model that learns from them.
+
+    Collections are labelled folders or files of training rows; their passages give vocabulary and
+    windows, whatever part their queries fall to.
+    """
+    options, training = read_options(job.recipe, Options), job.recipe.training
+    found = [_examples(path) for path in job.collections]
+    data = [describe(p, len(e.queries)) for p, e in zip(job.collections, found, strict=True)]
+    parts = split([(pair[0], pair) for examples in found for pair in _labelled(examples)], training)
+    rng = random.Random(training.seed)  # noqa: S311
+    train = [
+        (query, crop(text, rng, longest=options.passage_chars)) for query, text in parts["train"]
+    ]
+    windows = [pair for examples in found for pair in _windows(examples, options, rng)]
+    model = _start(job, options, found, data)
+    model.max_seq_length = training.max_length
+    loss = MatryoshkaLoss(
+        model, MultipleNegativesRankingLoss(model, scale=options.scale), list(options.dimensions)
+    )
+
+    def save(folder: Path) -> None:
+        module: Any = model[0]
+        module.precision, module.max_seq_length = options.precision, MAX_LENGTH
+        model.save_pretrained(str(folder), create_model_card=False)
+        shutil.rmtree(_start_folder(job), ignore_errors=True)
+
+    return Prepared(
+        model=model,
+        train=_dataset(train + windows),
+        validation=_dataset(parts["validation"]),
+        loss=loss,
+        figures=lambda: _figures(model, found, job),
+        data=data,
+        save=save,
+        notes=(
+            f"Split by query: {len(train)} labelled pairs to train, {len(parts['validation'])} to "
+            f"validate, {len(parts['test'])} to test; {len(windows)} pairs of a passage's window "
+            "and the rest of it to train.",
+            "Test queries search all passages of their collection.",
+            f"Rows are saved as {options.precision}; the figures are those of full precision.",
+        ),
+    )
+
+
+def _examples(path: Path) -> Examples:
+    if path.is_dir():
+        return from_collection(open_collection(path))
+    return from_rows(path.stem, read_training_rows(path))
+
+
+def _labelled(examples: Examples) -> Iterator[Pair]:
+    for query, places in zip(examples.queries, examples.positives, strict=True):
+        yield from ((query, examples.passages[place]) for place in places)
+
+
+def _windows(examples: Examples, options: Options, rng: random.Random) -> Iterator[Pair]:
+    for passage in examples.passages:
+        for _ in range(options.windows):
+            text = crop(passage, rng, longest=options.passage_chars)
+            if pair := inverse_cloze(text, rng):
+                yield pair
+
+
+def _start(
+    job: Job, options: Options, found: Sequence[Examples], data: Sequence[Mapping[str, Any]]
+) -> SentenceTransformer:
+    """The untrained model, kept beside `job.out` until the training is done.
+
+    A vocabulary trained again has other scores in the last digits, so its pieces may get other
+    numbers: a training that goes on needs the very one that it began with.
+    """
+    kept, key = _start_folder(job), {"job_sha256": job_sha256(job, data)}
+    if read_json(kept / _START) == key:
+        return load_sentence_transformer(kept, device=job.device)
+    shutil.rmtree(kept, ignore_errors=True)
+    model = _new(job, options, found)
+    model.save_pretrained(str(kept), create_model_card=False)
+    write_json(kept / _START, key)
+    return model
+
+
+def _start_folder(job: Job) -> Path:
+    return job.out.with_name(f"{job.out.name}.start")
+
+
+def _new(job: Job, options: Options, found: Sequence[Examples]) -> SentenceTransformer:
+    """Vocabulary, and rows from the base, which is needed for its pieces alone."""
+    texts = _vocabulary_texts(found, options, job.recipe.training.seed)
+    tokenizer = train_vocabulary(
+        texts, options.vocabulary, _base_scores(job), base_share=options.base_share
+    )
+    vectors = encode_pieces(tokenizer, _base_encode(job), base_prefixes(job)[0])
+    rows = start_rows(
+        vectors,
+        piece_shares(tokenizer, texts),
+        max(options.dimensions),
+        sif=options.sif,
+        seed=job.recipe.training.seed,
+    )
+    module = SSE(
+        tokenizer,
+        max(options.dimensions),
+        matryoshka_dims=options.dimensions,
+        block=options.block,
+    )
+    module.embedding.weight.data.copy_(options.row_scale * rows)
+    return SentenceTransformer(
+        modules=[module], device=job.device, prompts={"query": "", "passage": ""}
+    )
+
+
+def _base_encode(job: Job) -> Callable[[Sequence[str]], Vectors]:
+    base = load_bi_encoder(job)
+    lowered = precision_of(job) == "bf16"
+
+    def run(pieces: Sequence[str]) -> Vectors:
+        with torch.autocast(base.device.type, torch.bfloat16, enabled=lowered):
+            return encode(base, pieces, batch_size=256)
+
+    return run
+
+
+def _vocabulary_texts(found: Sequence[Examples], options: Options, seed: int) -> list[str]:
+    """Of each collection alike many characters, so that no language crowds out the others."""
+    chosen: list[str] = []
+    for examples in found:
+        texts = [*examples.passages, *examples.queries]
+        random.Random(seed).shuffle(texts)  # noqa: S311
+        room = options.vocabulary_chars
+        for text in texts:
+            chosen.append(text[:room])
+            room -= len(chosen[-1])
+            if room <= 0:
+                break
+    return chosen
+
+
+def _base_scores(job: Job) -> Mapping[str, float]:
+    """Log probabilities of the base's pieces; none where its tokenizer is no Unigram model."""
+    file = job.base / "tokenizer.json"
+    model = json.loads(file.read_text(encoding="utf-8"))["model"] if file.exists() else {}
+    if model.get("type") != "Unigram":
+        return {}
+    return {piece: score for piece, score in model["vocab"] if piece not in _SPECIAL}
+
+
+def _figures(
+    model: SentenceTransformer, found: Sequence[Examples], job: Job
+) -> Mapping[str, float]:
+    """Of the test queries of each collection that has any, and their mean over collections."""
+    figures: dict[str, float] = {}
+    for examples in found:
+        tested = [
+            number
+            for number, query in enumerate(examples.queries)
+            if part_of(query, job.recipe.training) == "test"
+        ]
+        if tested:
+            figures[f"{examples.name} ndcg@10"] = _ndcg(model, examples, tested)
+    figures["mean ndcg@10"] = sum(figures.values()) / max(1, len(figures))
+    return figures
+
+
+def _ndcg(model: SentenceTransformer, examples: Examples, tested: Sequence[int]) -> float:
+    passages = encode(model, examples.passages, batch_size=_ENCODED)
+    queries = encode(model, [examples.queries[number] for number in tested], batch_size=_ENCODED)
+    run = {
+        # Stable, so that ties go by place.
+        str(number): [str(p) for p in np.argsort(-(passages @ vector), kind="stable")[:_RANKED]]
+        for number, vector in zip(tested, queries, strict=True)
+    }
+    qrels = {str(number): {str(p): 1 for p in examples.positives[number]} for number in tested}
+    return means(per_query(qrels, run, ["ndcg@10"]))["ndcg@10"]
+
+
+def _dataset(pairs: Sequence[Pair]) -> Dataset:
+    return Dataset.from_dict(
+        {"anchor": [query for query, _ in pairs], "positive": [text for _, text in pairs]}
+    )

@@ -1,0 +1,201 @@
+"""Weighted BCE: a cross-encoder on pairs, of which few are relevant.
+
+Binary cross-entropy over logits; each relevant pair counts `pos_weight` times, so that a model that
+calls everything irrelevant gains nothing by it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from datasets import Dataset
+from pydantic import BaseModel, ConfigDict, Field
+from sentence_transformers import CrossEncoder
+from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+
+from service.collection import (
+    LabelledPair,
+    TrainingRow,
+    read_beir,
+    read_labelled_pairs,
+    read_training_rows,
+    rows_kind,
+)
+from service.errors import InvalidInputError
+from service.evaluation.classification import classification_report
+from service.text.normalizer import clean
+from service.training.bases import load_cross_encoder, saver
+from service.training.labels import describe, most, read_options, split
+from service.training.mining.choice import Choice
+from service.training.mining.compose import mine_random
+from service.training.mining.examples import Examples, from_collection
+from service.training.mining.lexical import mine_bm25
+from service.training.system import Job, Prepared
+
+_BM25_RANKS = 100
+"""BM25 negatives are drawn from so many."""
+
+_BATCH = 64
+
+
+class Options(BaseModel):
+    """`[options]` of the recipe.
+
+    `pos_weight` is a number, or `from data`: irrelevant pairs to relevant ones among those trained
+    on. `negatives` and `bm25_share` are for BEIR folders: so many negatives to each right passage,
+    of which that share is drawn from BM25's first hundred and the rest from anywhere.
+    `most_queries` bounds the queries of all parts together; 0 takes all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pos_weight: Literal["from data"] | float = "from data"
+    negatives: int = Field(4, ge=1)
+    bm25_share: float = Field(0.5, ge=0, le=1)
+    freeze_embeddings: bool = False
+    most_queries: int = Field(0, ge=0)
+
+
+def prepare(job: Job) -> Prepared:
+    """Pairs (query, passage, label) of the recipe's split by query.
+
+    Collections are files of labelled pairs, files of rows (each positive and each negative becomes
+    a pair), or BEIR folders, whose negatives are drawn here.
+    """
+    options, training = read_options(job.recipe, Options), job.recipe.training
+    if isinstance(options.pos_weight, float) and not options.pos_weight > 0:
+        raise InvalidInputError("options.pos_weight must be above 0", "options.pos_weight")
+    read = [_read(path, options, training.seed) for path in job.collections]
+    pairs = [pair for found in read for pair in found]
+    parts = split([(pair.first, pair) for pair in pairs], training)
+    for name, found in parts.items():
+        if found and len({pair.label for pair in found}) < 2:
+            raise InvalidInputError(f"the {name} pairs all have one label", "label")
+    weight = options.pos_weight
+    if weight == "from data":
+        weight = _imbalance(parts["train"])
+    model = load_cross_encoder(job, freeze_embeddings=options.freeze_embeddings)
+    return Prepared(
+        model=model,
+        train=_dataset(parts["train"]),
+        validation=_dataset(parts["validation"]),
+        loss=BinaryCrossEntropyLoss(model, pos_weight=torch.tensor(float(weight))),
+        figures=lambda: _figures(model, parts["test"], float(weight)),
+        data=[describe(p, len(r)) for p, r in zip(job.collections, read, strict=True)],
+        save=saver(model, job),
+        notes=_notes(parts["train"], parts["test"], float(weight), options, job.collections),
+    )
+
+
+def _read(path: Path, options: Options, seed: int) -> list[LabelledPair]:
+    if path.is_dir():
+        rows = _draw_negatives(from_collection(read_beir(path)), options, seed)
+    elif rows_kind(path) == "pairs":
+        pairs = read_labelled_pairs(path)
+        queries = most(
+            sorted({pair.first for pair in pairs}), options.most_queries, lambda query: query, seed
+        )
+        chosen = set(queries)
+        return [_cleaned(pair) for pair in pairs if pair.first in chosen]
+    else:
+        rows = read_training_rows(path)
+        rows = most(rows, options.most_queries, lambda row: row.query, seed)
+    return [pair for row in rows for pair in _flattened(row)]
+
+
+def _draw_negatives(examples: Examples, options: Options, seed: int) -> list[TrainingRow]:
+    """Rows with negatives of both kinds; a passage that both draw stands once."""
+    places = most(
+        range(len(examples.queries)),
+        options.most_queries,
+        lambda place: examples.queries[place],
+        seed,
+    )
+    examples = replace(
+        examples,
+        queries=tuple(examples.queries[place] for place in places),
+        positives=tuple(examples.positives[place] for place in places),
+    )
+    lexical = round(options.negatives * options.bm25_share)
+    drawn: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    # More at random than are needed, as some may be BM25's too.
+    for mine, count in ((mine_bm25, lexical), (mine_random, options.negatives)):
+        if not count:
+            continue
+        ranks = max(_BM25_RANKS, count)
+        choice = Choice(
+            negatives=count, rank_max=ranks, margin=None, pick="random", seed=seed, complete=False
+        )
+        for row in mine(examples, choice).rows:
+            kept = drawn.setdefault((row.query, row.positives), [])
+            kept += [text for text in row.negatives if text not in kept]
+    return [
+        TrainingRow(query, positives, tuple(negatives[: options.negatives]))
+        for (query, positives), negatives in drawn.items()
+    ]
+
+
+def _flattened(row: TrainingRow) -> list[LabelledPair]:
+    query = clean(row.query)
+    return [
+        *(LabelledPair(query, clean(text), 1) for text in row.positives),
+        *(LabelledPair(query, clean(text), 0) for text in row.negatives),
+    ]
+
+
+def _cleaned(pair: LabelledPair) -> LabelledPair:
+    return LabelledPair(clean(pair.first), clean(pair.second), pair.label)
+
+
+def _imbalance(pairs: Sequence[LabelledPair]) -> float:
+    relevant = sum(pair.label for pair in pairs)
+    return (len(pairs) - relevant) / relevant
+
+
+def _dataset(pairs: Sequence[LabelledPair]) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "query": [pair.first for pair in pairs],
+            "passage": [pair.second for pair in pairs],
+            "label": [float(pair.label) for pair in pairs],
+        }
+    )
+
+
+def _figures(
+    model: CrossEncoder, test: Sequence[LabelledPair], weight: float
+) -> Mapping[str, float]:
+    logits = np.asarray(
+        model.predict(
+            [(pair.first, pair.second) for pair in test],
+            batch_size=_BATCH,
+            show_progress_bar=False,
+            activation_fn=torch.nn.Identity(),
+        )
+    )
+    return classification_report(logits, [pair.label for pair in test], pos_weight=weight)
+
+
+def _notes(
+    train: Sequence[LabelledPair],
+    test: Sequence[LabelledPair],
+    weight: float,
+    options: Options,
+    collections: Sequence[Path],
+) -> tuple[str, ...]:
+    share = sum(pair.label for pair in train) / len(train)
+    notes = [
+        "Split by query: no query stands in two parts.",
+        f"{share:.1%} of the pairs to train on are relevant; pos_weight {weight:.3f}.",
+        f"{len(test)} test pairs of {len({pair.first for pair in test})} queries.",
+    ]
+    if any(path.is_dir() for path in collections):
+        lexical = round(options.negatives * options.bm25_share)
+        notes.append(
+            f"To each right passage {options.negatives} negatives: {lexical} drawn from BM25's "
+            f"first {_BM25_RANKS}, the others from all passages."
+        )
+    return tuple(notes)

@@ -1,0 +1,223 @@
+"""Train what a system prepared, with sentence-transformers' trainers."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import (
+    CrossEncoder,
+    CrossEncoderTrainer,
+    CrossEncoderTrainingArguments,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from service.errors import InvalidInputError, TrainingError
+from service.training.arguments import precision_of, trainer_arguments
+from service.training.callbacks import OnProgress, Watch
+from service.training.card import write_card
+from service.training.curve import draw_losses
+from service.training.record import Record, make_record
+from service.training.run_folder import (
+    RECORD,
+    RunFolder,
+    is_ended,
+    job_sha256,
+    read_json,
+    write_json,
+)
+from service.training.system import Job, Prepared
+
+FIGURES = "figures.json"
+_BEFORE = "figures_before.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished training. `trained` is False where it had been finished before."""
+
+    out: Path
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    trained: bool = True
+
+
+def train(
+    job: Job,
+    prepared: Prepared,
+    *,
+    resume: bool = True,
+    overwrite: bool = False,
+    on_progress: OnProgress = lambda _progress: None,
+    licences: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Train, keep the best by validation loss, and write the model with its card to `job.out`.
+
+    A training that was interrupted goes on from its newest checkpoint, and comes to the weights
+    that it would have come to without the interruption (on the same machine and device); `resume`
+    False starts anew. `overwrite` lets the model take the place of another one in `job.out`.
+    `licences` says the licence of a collection, by name.
+
+    Raises `InvalidInputError` for a folder that is taken or rows that are too few, and
+    `TrainingError` when the loss is not finite.
+    """
+    _check(job, prepared, licences or {})
+    identity = job_sha256(job, prepared.data)
+    folder = RunFolder(job.out)
+    if not folder.open(identity, resume=resume, overwrite=overwrite):
+        figures = read_json(job.out / FIGURES) or {}
+        return Outcome(job.out, figures.get("before", {}), figures.get("after", {}), trained=False)
+    before = read_json(folder.unfinished / _BEFORE)
+    if before is None:
+        before = dict(prepared.figures())
+        write_json(folder.unfinished / _BEFORE, before)
+    record = _fit(job, prepared, folder, on_progress)
+    after = dict(prepared.figures())
+    _save(prepared, folder)
+    record = record.with_results(identity, before, after, prepared, licences or {})
+    write_json(folder.model / RECORD, record.as_json())
+    write_json(folder.model / FIGURES, {"before": before, "after": after})
+    draw_losses(record.history, folder.model / "loss.png", title=job.recipe.name)
+    write_card(record, folder.model)
+    if folder.logs.exists():
+        folder.logs.rename(folder.model / "logs")
+    folder.finish()
+    return Outcome(job.out, before, after)
+
+
+def _check(job: Job, prepared: Prepared, licences: Mapping[str, str]) -> None:
+    if not len(prepared.train):
+        raise InvalidInputError("no row is left to train on", "collection")
+    names = {str(entry["name"]) for entry in prepared.data}
+    if unknown := sorted(set(licences) - names):
+        raise InvalidInputError(
+            f"--data-licence {unknown[0]}: the collections are {', '.join(sorted(names))}",
+            "data-licence",
+        )
+    if job.device not in {"cpu", "cuda", "cuda:0"}:
+        raise InvalidInputError(
+            f"cannot train on {job.device}: give cpu or cuda, and choose among several GPUs with "
+            "CUDA_VISIBLE_DEVICES",
+            "device",
+        )
+    if job.device == "cpu" and job.recipe.training.precision == "fp16":
+        raise InvalidInputError("training.precision fp16 needs a GPU; a CPU has bf16", "device")
+    if job.device != "cpu" and not torch.cuda.is_available():
+        raise InvalidInputError(f"there is no {job.device} on this machine", "device")
+
+
+def _fit(job: Job, prepared: Prepared, folder: RunFolder, on_progress: OnProgress) -> Record:
+    training = job.recipe.training
+    watch = Watch(on_progress, training.batch_size * training.accumulation)
+    trainer = _trainer(job, prepared, folder, watch)
+    checkpoint = folder.newest_checkpoint()
+    began = time.monotonic()
+    if checkpoint is not None and is_ended(checkpoint):
+        _restore(trainer, checkpoint)
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    prepared.model.eval()
+    return make_record(
+        job,
+        history=trainer.state.log_history,
+        steps=trainer.state.global_step,
+        best_step=trainer.state.best_global_step or trainer.state.global_step,
+        best_validation_loss=trainer.state.best_metric,
+        seconds=time.monotonic() - began,
+        examples_per_second=watch.examples_per_second,
+        precision=precision_of(job),
+    )
+
+
+def _restore(trainer: Any, checkpoint: Path) -> None:
+    """As training's end would have left it: state of the last checkpoint, weights of the best."""
+    trainer.state = trainer.state.load_from_json(str(checkpoint / "trainer_state.json"))
+    best = trainer.state.best_global_step
+    kept = checkpoint.with_name(f"checkpoint-{best}") if best else checkpoint
+    trainer._load_from_checkpoint(str(kept))
+
+
+def _save(prepared: Prepared, folder: RunFolder) -> None:
+    folder.model.mkdir(parents=True, exist_ok=True)
+    if prepared.save is not None:
+        prepared.save(folder.model)
+    else:
+        model: Any = prepared.model
+        model.save_pretrained(str(folder.model), create_model_card=False)
+
+
+class _Checkpoints:
+    """Checkpoints hold a model and no pickle of the arguments; the model card is ours."""
+
+    model: Any
+    state: Any
+    _load_from_checkpoint: Any
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002
+        folder = Path(output_dir or "")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(str(folder), create_model_card=False)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """None: it would ask the hub about base and data."""
+
+    def _load_best_model(self) -> None:
+        # The library's own only logs what goes wrong here, and the last weights would stay.
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+class _BiEncoderTrainer(_Checkpoints, SentenceTransformerTrainer):
+    pass
+
+
+class _CrossEncoderTrainer(_Checkpoints, CrossEncoderTrainer):
+    pass
+
+
+def _trainer(job: Job, prepared: Prepared, folder: RunFolder, watch: Watch) -> Any:
+    is_cross_encoder = isinstance(prepared.model, CrossEncoder)
+    arguments: Any = (
+        CrossEncoderTrainingArguments if is_cross_encoder else SentenceTransformerTrainingArguments
+    )
+    make: Any = _CrossEncoderTrainer if is_cross_encoder else _BiEncoderTrainer
+    extra: dict[str, Any] = {"loss": prepared.loss}
+    if prepared.collate is not None:
+        arguments, make, extra = TrainingArguments, Trainer, {"data_collator": prepared.collate}
+    validates = len(prepared.validation) > 0
+    callbacks: list[TrainerCallback] = [*prepared.callbacks, watch, _tensorboard(folder)]
+    if validates and job.recipe.training.patience:
+        callbacks.append(EarlyStoppingCallback(job.recipe.training.patience))
+    trainer = make(
+        model=prepared.model,
+        args=arguments(**trainer_arguments(job, prepared, folder.checkpoints)),
+        train_dataset=prepared.train,
+        eval_dataset=prepared.validation if validates else None,
+        callbacks=callbacks,
+        **extra,
+    )
+    trainer.remove_callback(PrinterCallback)  # `watch` says it, once
+    return trainer
+
+
+def _tensorboard(folder: RunFolder) -> TrainerCallback:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+        from transformers.integrations.integration_utils import (  # noqa: PLC0415
+            TensorBoardCallback,
+        )
+    except ImportError as error:
+        raise TrainingError(
+            "training needs more packages: pip install 'secondpass[train]'"
+        ) from error
+    callback: TrainerCallback = TensorBoardCallback(SummaryWriter(str(folder.logs)))  # type: ignore[no-untyped-call]
+    return callback
