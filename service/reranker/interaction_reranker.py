@@ -15,6 +15,8 @@ from service.reranker.interaction import InteractionHead
 from service.reranker.token_states import StateEncoder, TokenStates, piece_information
 from service.types import PairScore
 
+_QUERIES_KEPT = 32
+
 
 @dataclass(frozen=True, slots=True)
 class _Passage:
@@ -67,6 +69,7 @@ class InteractionReranker:
         )
         self._cache: OrderedDict[str, _Passage] = OrderedDict()
         self._cached_bytes = 0
+        self._queries: OrderedDict[str, TokenStates] = OrderedDict()
         self._lock = threading.Lock()
         self._prefix_tokens = self._encoder.prefix_tokens(self._head.config.query_prefix)
 
@@ -97,8 +100,7 @@ class InteractionReranker:
         return [scores[i] for i in range(len(pairs))]
 
     def _score(self, query: str, passages: Sequence[_Passage]) -> list[PairScore]:
-        config = self._head.config
-        (seen,) = self._encode([config.query_prefix + query], config.query_tokens)
+        seen = self._query(query)
         count = len(passages)
         states = seen.states[None]
         vectors, weights = self._head.vectors(states), self._head.weights(states, self._told(seen))
@@ -117,6 +119,16 @@ class InteractionReranker:
             PairScore(round(float(score), 3), seen.truncated or passage.truncated)
             for score, passage in zip(scores, passages, strict=True)
         ]
+
+    def _query(self, query: str) -> TokenStates:
+        # A search scores its candidates in slices, and would encode its query for each of them.
+        if query not in self._queries:
+            config = self._head.config
+            (seen,) = self._encode([config.query_prefix + query], config.query_tokens)
+            self._queries[query] = seen
+            if len(self._queries) > _QUERIES_KEPT:
+                self._queries.popitem(last=False)
+        return self._queries[query]
 
     def _told(self, query: TokenStates) -> Tensor:
         """Information of a query's pieces (1, tokens); prefix and end tell nothing."""

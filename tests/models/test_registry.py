@@ -12,7 +12,7 @@ ENCODERS = [spec for spec in SPECS if spec.kind == "bi-encoder"]
 def test_the_default_models_are_named() -> None:
     settings = Settings.model_fields
     assert REGISTRY[settings["encoder"].default].kind == "bi-encoder"
-    assert REGISTRY[settings["reranker"].default].kind == "cross-encoder"
+    assert REGISTRY[settings["reranker"].default].kind == "interaction"
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
