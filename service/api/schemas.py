@@ -115,13 +115,13 @@ class HitBody(BaseModel):
         description="Calibrated probability (0 to 1) that the hit is relevant.", examples=[0.93]
     )
     rerank_score: float | None = Field(
-        description="The cross-encoder's logit; null where the pair was not scored.",
+        description="The reranker's score (a logit); null where the pair was not scored.",
         examples=[5.21],
     )
     retrieval_score: float = Field(description="Cosine of query and passage.", examples=[0.88])
     retrieval_rank: int = Field(description="1-based rank in stage one.", examples=[4])
     truncated: bool = Field(
-        description="The passage was longer than the cross-encoder reads; its end was not seen."
+        description="The passage was longer than the reranker reads; its end was not seen."
     )
 
 
@@ -144,7 +144,7 @@ class ModelsBody(BaseModel):
     """What answered."""
 
     encoder: str = Field(description="The bi-encoder.", examples=["e5-small"])
-    reranker: str = Field(description="The cross-encoder, or `none`.", examples=["minilm-l6-v0"])
+    reranker: str = Field(description="The reranker, or `none`.", examples=["interaction-v1"])
     calibration: str = Field(description="The calibration artifact's name, or `none`.")
     order: str = Field(
         description="The score that ordered the hits.", examples=["fused (rerank_score 0.35)"]

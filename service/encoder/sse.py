@@ -159,7 +159,7 @@ class SSE(InputModule):
         cache_folder: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
-        init_defaults: dict[str, Any] | None = None,
+        init_defaults: dict[str, Any] | None = None,  # noqa: ARG003 - as the library calls it
         **_: Any,
     ) -> Self:
         """Read what `save` wrote, from a folder or the hub.

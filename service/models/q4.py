@@ -182,7 +182,7 @@ def dequantize(blocks: NDArray[Any]) -> NDArray[np.float32]:
     weights[:, :half] = blocks["nibbles"] & 0x0F
     weights[:, half:] = blocks["nibbles"] >> 4
     weights -= np.float32(8.0)
-    with np.errstate(invalid="ignore"):  # a damaged scale may be infinite; 0 times that is no number
+    with np.errstate(invalid="ignore"):  # 0 times a damaged, infinite scale
         weights *= blocks["scale"].astype(np.float32)[:, None]
     return weights.reshape(-1)
 

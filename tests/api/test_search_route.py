@@ -37,7 +37,7 @@ def test_the_answer_has_the_promised_names(client: TestClient) -> None:
     assert set(body["timings_ms"]) == {"normalize", "encode", "retrieve", "rerank", "total"}
     assert set(body["rerank"]) == {"status", "requested", "scored", "reason"}
     assert body["models"]["encoder"] == "e5-small"
-    assert body["models"]["reranker"] == "minilm-l6-v0"
+    assert body["models"]["reranker"] == "interaction-v1"
     assert body["index"]["documents"] == len(DOCUMENTS)
     assert body["warnings"] == []
 
@@ -74,12 +74,23 @@ def test_a_typed_prefix_changes_nothing(client: TestClient) -> None:
     assert "passage:" in passage["warnings"][0]
 
 
-def test_japanese_is_not_reranked_by_an_english_reranker(client: TestClient) -> None:
-    body = search(client, "緑茶は何度のお湯でいれますか")
+@pytest.mark.parametrize("question", ["緑茶は何度のお湯でいれますか", "why are there tides"])
+def test_what_is_in_one_language_is_reranked_and_calibrated(
+    client: TestClient, question: str
+) -> None:
+    body = search(client, question)
+    assert body["rerank"]["status"] == "complete"
+    scores = [hit["rerank_score"] for hit in body["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 < hit["probability"] < 1 for hit in body["hits"])
+
+
+def test_a_search_across_languages_is_neither(client: TestClient) -> None:
+    # One document here is Russian; what else stage one finds for this is not.
+    body = search(client, "Как заваривают чай в самоваре?")
     assert body["rerank"]["status"] == "skipped"
-    assert body["rerank"]["reason"]
-    assert body["hits"][0]["rerank_score"] is None
-    assert body["hits"][0]["probability"] is not None
+    assert "different languages" in body["rerank"]["reason"]
+    assert {hit["confidence"] for hit in body["hits"]} == {"uncalibrated"}
 
 
 def test_filters_narrow_the_candidates(client: TestClient) -> None:

@@ -2,15 +2,18 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from service.encoder.loading import load_sentence_transformer
 from service.errors import InvalidInputError
+from service.training.callbacks import Progress
 from service.training.recipe import Recipe, load_recipe
 from service.training.static_start import encode_pieces, piece_shares, piece_texts, start_rows
 from service.training.system import Job
@@ -198,6 +201,27 @@ def test_a_training_that_goes_on_has_the_pieces_that_it_began_with(
     assert torch.equal(*rows)
     other = prepare(Job(recipe(options__sif=0.1), (collection,), base, tmp_path / "out"))
     assert not torch.equal(other.model[0].embedding.weight, rows[0])
+
+
+def test_an_interrupted_training_comes_to_the_same_rows(
+    base: Path, collection: Path, tmp_path: Path
+) -> None:
+    whole = recipe(training__epochs=4, training__evaluate_every=2, options__precision="float32")
+    jobs = [Job(whole, (collection,), base, tmp_path / name) for name in ("one", "two")]
+    prepared = prepare(jobs[0])
+    shutil.copytree(tmp_path / "one.start", tmp_path / "two.start")
+
+    def interrupt(now: Progress) -> None:
+        if now.step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(jobs[1], prepare(jobs[1]), on_progress=interrupt)
+    for job, ready in ((jobs[0], prepared), (jobs[1], prepare(jobs[1]))):
+        train(job, ready)
+    first, second = (load_file(job.out / "model.safetensors") for job in jobs)
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def test_labelled_test_queries_are_not_trained_on(
