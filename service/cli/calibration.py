@@ -222,12 +222,12 @@ class _Look:
             if logits is not None:
                 self.reranker_weights_sha256 = logits.weights_sha256
             observer = Observer(engine, self._settings.rerank_depth)
-            observed = observe(observer, labelled, chosen, to_rerank, advance)
+            # Before all else, as a reranker may remember the passages that it has seen.
             if self._timed and logits is not None and not self.milliseconds:
                 found = (observer.finder(labelled.queries[q]) for q in chosen[: self._timed])
                 searches = [(text, find(CANDIDATES)) for text, find in found]
                 self.milliseconds = time_depths(logits.reranker, searches)
-        return observed
+            return observe(observer, labelled, chosen, to_rerank, advance)
 
 
 def _shares(

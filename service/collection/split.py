@@ -1,8 +1,9 @@
 """Train, validation and test by query, such that what belongs together stays together."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -11,6 +12,10 @@ from scipy.sparse.csgraph import connected_components
 from service.collection.labels import Collection
 from service.collection.levels import ArticleOf
 from service.errors import InvalidInputError
+
+_Member = TypeVar("_Member", str, tuple[int, str])
+
+_QUERY, _TEXT, _DOCUMENT, _ARTICLE = range(4)
 
 
 def split_collection(
@@ -44,6 +49,22 @@ def hash_share(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
+def joined(groups: Iterable[Iterable[_Member]]) -> dict[_Member, _Member]:
+    """Each member's group, named by its least member: groups that share a member are one group."""
+    members = [list(group) for group in groups]
+    names = sorted({member for group in members for member in group})
+    place = {name: number for number, name in enumerate(names)}
+    edges = sorted({(place[group[0]], place[member]) for group in members for member in group})
+    rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
+    shape = (len(names), len(names))
+    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=shape)
+    _, labels = connected_components(graph, directed=False)
+    least: dict[int, _Member] = {}
+    for name, label in zip(names, labels.tolist(), strict=True):
+        least.setdefault(label, name)
+    return {name: least[label] for name, label in zip(names, labels.tolist(), strict=True)}
+
+
 def _part(key: str, shares: Mapping[str, float]) -> str:
     place, end = hash_share(key), 0.0
     for name, share in shares.items():
@@ -55,25 +76,17 @@ def _part(key: str, shares: Mapping[str, float]) -> str:
 
 def _groups(collection: Collection, article_of: ArticleOf | None) -> dict[str, str]:
     """Each judged query's group, named by its least query id."""
-    queries = sorted(collection.qrels)
     article = {d.id: article_of(d) if article_of else None for d in collection.documents}
-    nodes: dict[tuple[str, str], int] = {}
-    edges: list[tuple[int, int]] = []
-    for number, query in enumerate(queries):
-        shared = [("text", collection.queries[query])]
-        for document, grade in collection.qrels[query].items():
+    shared: list[list[tuple[int, str]]] = []
+    for query, judged in collection.qrels.items():
+        members = [(_QUERY, query), (_TEXT, collection.queries[query])]
+        for document, grade in judged.items():
             if grade > 0:
                 key = article[document]
-                shared.append(("document", document) if key is None else ("article", key))
-        edges += [(number, nodes.setdefault(node, len(queries) + len(nodes))) for node in shared]
-    size = len(queries) + len(nodes)
-    rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(size, size))
-    _, labels = connected_components(graph, directed=False)
-    name: dict[int, str] = {}
-    for query, label in zip(queries, labels.tolist(), strict=False):  # the rest are no queries
-        name.setdefault(label, query)
-    return {query: name[label] for query, label in zip(queries, labels.tolist(), strict=False)}
+                members.append((_DOCUMENT, document) if key is None else (_ARTICLE, key))
+        shared.append(members)
+    # Queries come first, so that the least member of each group is one.
+    return {name: least for (kind, name), (_, least) in joined(shared).items() if kind == _QUERY}
 
 
 def _only(collection: Collection, name: str, queries: list[str]) -> Collection:

@@ -13,6 +13,8 @@ from service.models.registry import Kind
 WEIGHTS = "*.safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _OTHER_ENGINES = {"onnx", "openvino"}
+_RECORDS = {"training.json", "figures.json", "pair_threshold.json"}
+"""Files in which a training keeps what it did; see `service.training`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,19 @@ class ModelFolder:
 
 
 def file_checksums(folder: Path) -> dict[str, str]:
-    """Relative path -> SHA-256 for weights, configuration and tokenizer; not for the model card."""
+    """Relative path -> SHA-256 for weights, configuration and tokenizer.
+
+    Not for what tells of the model and decides nothing: its card, pictures, figures and logs.
+    """
     return {
         path.relative_to(folder).as_posix(): file_sha256(path)
         for path in _files(folder)
-        if path.suffix != ".md"
+        if not _only_tells(path.relative_to(folder))
     }
+
+
+def _only_tells(path: Path) -> bool:
+    return path.suffix in {".md", ".png"} or path.name in _RECORDS or path.parts[0] == "logs"
 
 
 def open_folder(path: Path, kind: Kind) -> ModelFolder:

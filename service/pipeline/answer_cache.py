@@ -9,23 +9,24 @@ surely as a reader does; the language because it decides on the rerank.
 import hashlib
 import json
 import logging
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import regex
 
 from service.errors import DeadlineError, ModelError
 from service.pipeline.gate import Deadline
-from service.pipeline.query import CachedFrom, Query, Result
+from service.pipeline.query import QUERY_FILLS_WINDOW, CachedFrom, Query, Result
 from service.pipeline.similarity import PairModel, cosine
 from service.text import language
 from service.types import Vectors
 
 log = logging.getLogger(__name__)
 
-_NUMBERS = re.compile(r"\d+")
+# With signs, superscripts and fractions; an answer is kept from a reader too often, not too seldom.
+_NUMBERS = regex.compile(r"[-\u2212]?\p{N}+")
 _SLACK = 1e-4
 """A float32 matrix product may be off by this; what passes is measured again."""
 
@@ -98,11 +99,12 @@ class AnswerCache:
         """Keep the answer that had to be made, where it would hold for a paraphrase as well.
 
         That is: the index is still what it was at the look-up, the rerank did neither fail nor run
-        out of time, and there are no warnings, which are about one wording.
+        out of time, and neither a warning nor a skipped rerank is about this wording alone.
         """
         if lookup.key is None or lookup.vector is None or lookup.version != self._refresh():
             return
-        if result.warnings or result.rerank.status not in ("complete", "skipped"):
+        about_wording = result.warnings or result.rerank.reason == QUERY_FILLS_WINDOW
+        if about_wording or result.rerank.status not in ("complete", "skipped"):
             return
         row, self._next_row = self._next_row, (self._next_row + 1) % self._size
         self._entries.pop(row, None)  # so that the new one is last

@@ -53,7 +53,7 @@ class Deadline:
 
 
 class OwnerThread:
-    """The one thread that may call a model: tokenizers and modules are not shared."""
+    """The one thread that may call a model, as tokenizers keep state between calls."""
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)

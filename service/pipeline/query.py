@@ -42,6 +42,10 @@ class Hit:
     score: float
 
 
+QUERY_FILLS_WINDOW = "the query fills the reranker's whole window"
+"""Why a rerank is skipped that another wording of the query may well get."""
+
+
 @dataclass(frozen=True, slots=True)
 class RerankReport:
     """What became of the second stage; `reason` says why when it is not `complete`."""

@@ -10,7 +10,7 @@ from service.confidence.fusion import fuse
 from service.confidence.judge import Judge
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.pipeline.gate import Deadline, Gate, OwnerThread
-from service.pipeline.query import RerankReport
+from service.pipeline.query import QUERY_FILLS_WINDOW, RerankReport
 from service.pipeline.retriever import Found
 from service.protocols import Reranker
 from service.text.language import UNDETERMINED, search_language
@@ -113,7 +113,7 @@ class SecondStage:
             with self._gate.permit():
                 scores = await self._score(reranker, pairs, deadline)
         except UnprocessableTextError:
-            return self._by_cosine(found, "skipped", "the query fills the reranker's whole window")
+            return self._by_cosine(found, "skipped", QUERY_FILLS_WINDOW)
         except ModelError:
             log.exception("the reranker failed")
             return self._by_cosine(found, "failed", "the reranker failed; stage one's order stands")

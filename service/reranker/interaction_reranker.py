@@ -12,7 +12,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from service.errors import InferenceError
 from service.reranker.interaction import InteractionHead
-from service.reranker.token_states import StateEncoder, TokenStates, piece_information
+from service.reranker.token_states import (
+    StateEncoder,
+    TokenStates,
+    piece_information,
+    query_information,
+)
 from service.types import PairScore
 
 _QUERIES_KEPT = 32
@@ -37,8 +42,8 @@ class InteractionReranker:
 
     Passages cost a pass through the bi-encoder's transformer the first time; their vectors are
     kept, least recently used ones dropped beyond `cache_bytes`. Passages are cut to the head's
-    `passage_tokens`, queries to its `query_tokens`. Scores are rounded to 0.001, so that they do
-    not depend on which passages were scored together.
+    `passage_tokens`, queries to its `query_tokens`. Scores are rounded to 0.001, so that which
+    passages were scored together hardly ever shows.
     """
 
     def __init__(
@@ -103,7 +108,8 @@ class InteractionReranker:
         seen = self._query(query)
         count = len(passages)
         states = seen.states[None]
-        vectors, weights = self._head.vectors(states), self._head.weights(states, self._told(seen))
+        told = query_information(self._information, seen.ids, self._prefix_tokens)
+        vectors, weights = self._head.vectors(states), self._head.weights(states, told[None])
         lengths = torch.tensor([len(p.ids) for p in passages])
         padded = pad_sequence([p.vectors for p in passages], batch_first=True).float()
         mask = torch.arange(padded.shape[1]) < lengths[:, None]
@@ -129,13 +135,6 @@ class InteractionReranker:
             if len(self._queries) > _QUERIES_KEPT:
                 self._queries.popitem(last=False)
         return self._queries[query]
-
-    def _told(self, query: TokenStates) -> Tensor:
-        """Information of a query's pieces (1, tokens); prefix and end tell nothing."""
-        known = query.ids.clamp_max(len(self._information) - 1)
-        told: Tensor = self._information[known].clone()
-        told[: self._prefix_tokens] = 0.0
-        return told[None]
 
     def _passages(self, texts: Sequence[str]) -> dict[str, _Passage]:
         found = {}

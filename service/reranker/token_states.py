@@ -137,6 +137,13 @@ def piece_information(folder: Path) -> Tensor:
     return told
 
 
+def query_information(information: Tensor, ids: Tensor, prefix_tokens: int) -> Tensor:
+    """What each piece of a query tells, float32 (tokens,): its prefix nothing."""
+    told: Tensor = information[ids.clamp_max(len(information) - 1)].clone()
+    told[:prefix_tokens] = 0.0
+    return told
+
+
 def _vocabulary(folder: Path) -> tuple[dict[str, Any], list[int]]:
     try:
         raw = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))

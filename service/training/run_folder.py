@@ -41,6 +41,11 @@ class RunFolder:
         return self.unfinished / "model"
 
     @property
+    def replaced(self) -> Path:
+        """What stood in `out`, while the model takes its place."""
+        return self.unfinished / "replaced"
+
+    @property
     def logs(self) -> Path:
         """TensorBoard's files."""
         return self.unfinished / "logs"
@@ -55,6 +60,8 @@ class RunFolder:
 
         Raises `InvalidInputError` where the place is taken by something else.
         """
+        if self.replaced.exists() and not self.out.exists():
+            self.replaced.rename(self.out)  # killed before the model took its place
         if self._is_taken() and not overwrite:
             if resume and _stated(self.out / RECORD) == job_sha256:
                 return False
@@ -88,12 +95,9 @@ class RunFolder:
 
     def finish(self) -> None:
         """Put the model in its place and remove the rest."""
-        old = self.out.with_name(self.out.name + ".old")
         if self.out.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            self.out.rename(old)
+            self.out.rename(self.replaced)
         self.model.rename(self.out)
-        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(self.unfinished)
 
     def _is_taken(self) -> bool:

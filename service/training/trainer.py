@@ -1,5 +1,6 @@
 """Train what a system prepared, with sentence-transformers' trainers."""
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def train(
     draw_losses(record.history, folder.model / "loss.png", title=job.recipe.name)
     write_card(record, folder.model)
     if folder.logs.exists():
-        folder.logs.rename(folder.model / "logs")
+        shutil.copytree(folder.logs, folder.model / "logs")
     folder.finish()
     return Outcome(job.out, before, after)
 
@@ -148,7 +149,9 @@ def _restore(trainer: Any, checkpoint: Path) -> None:
 
 
 def _save(prepared: Prepared, folder: RunFolder) -> None:
-    folder.model.mkdir(parents=True, exist_ok=True)
+    # Of a training that was killed while it saved.
+    shutil.rmtree(folder.model, ignore_errors=True)
+    folder.model.mkdir(parents=True)
     if prepared.save is not None:
         prepared.save(folder.model)
     else:

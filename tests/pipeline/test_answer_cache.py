@@ -125,6 +125,13 @@ def test_numbers_must_be_equal_and_in_order(folder: DataFolder) -> None:
     assert cached(answers) == [False, False, False, True, False]
 
 
+def test_exponents_signs_and_fractions_are_numbers(folder: DataFolder) -> None:
+    searcher = searcher_with_cache(folder, PairModel(PairEncoder(), 0.5, LIMITS))
+    long = "how do the tide tables of the northern harbours change at"
+    answers = ask(searcher, *(f"{long} {end}" for end in ("x²", "x³", "-5", "5", "½", "¼", "x²")))
+    assert cached(answers) == [False] * 6 + [True]
+
+
 def test_another_language_is_another_query(folder: DataFolder) -> None:
     everything = PairModel(PairEncoder(), -1.0, LIMITS)
     searcher = searcher_with_cache(folder, everything)

@@ -154,5 +154,7 @@ def test_weights_of_a_querys_tokens(e5: PreparedModel) -> None:
 
 def test_the_prefix_is_told_from_the_text(e5: PreparedModel) -> None:
     states = StateEncoder(e5.folder, layers=(12,), batch_tokens=512, device="cpu")
-    assert states.prefix_tokens("query: ") == 3  # <s>, query, :
+    for text in ("tides", "Đạo hàm của hàm số"):
+        bare, asked = (states.encode([t], 64)[0].ids.tolist() for t in (text, f"query: {text}"))
+        assert asked[states.prefix_tokens("query: ") :] == bare[1:]
     assert states.prefix_tokens("") == 1

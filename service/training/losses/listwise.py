@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from service.reranker.interaction import InteractionHead
+from service.reranker.token_states import query_information
 from service.training.state_store import StateStore
 
 
@@ -76,7 +77,11 @@ class Collator:
         return {
             "query_states": pad_sequence([states for states, _ids in queries], batch_first=True),
             "query_information": pad_sequence(
-                [self._told(ids) for _states, ids in queries], batch_first=True
+                [
+                    query_information(self._information, ids, self._prefix_tokens)
+                    for _states, ids in queries
+                ],
+                batch_first=True,
             ),
             "query_ids": pad_sequence([ids for _states, ids in queries], batch_first=True),
             "passage_states": pad_sequence([states for states, _ in passages], batch_first=True),
@@ -84,8 +89,3 @@ class Collator:
             "passage_ids": padded_ids,
             "cosines": torch.stack([torch.from_numpy(row) for row in cosines]),
         }
-
-    def _told(self, ids: Tensor) -> Tensor:
-        told = self._information[ids.clamp_max(len(self._information) - 1)].clone()
-        told[: self._prefix_tokens] = 0.0
-        return told

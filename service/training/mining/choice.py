@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Literal, NamedTuple
@@ -94,13 +94,13 @@ class _Fit(NamedTuple):
 
 def choose(
     examples: Examples,
-    rankings: Sequence[Sequence[Ranking]],
+    rankings: Sequence[Iterable[Ranking]],
     choice: Choice,
     *,
     strategy: str,
     query_for: QueryFor | None = None,
 ) -> Mined:
-    """Take negatives from each source's rankings in turn; `rankings[s][i]` is query i's.
+    """Take negatives from each source's rankings in turn: a ranking for each query, in order.
 
     A row has one positive, so a query with several right passages gets as many rows. `query_for`
     is asked for the query of a negative that no label gives.
@@ -109,8 +109,7 @@ def choose(
     report.queries, report.passages = len(examples.queries), len(examples.passages)
     chooser = _Chooser(examples, choice, OwnQueries(examples, query_for, choice.seed), report)
     rows = []
-    for query in range(len(examples.queries)):
-        sources = [source[query] for source in rankings]
+    for query, *sources in zip(range(len(examples.queries)), *rankings, strict=True):
         for number in range(len(examples.positives[query])):
             row = chooser.row(query, number, sources)
             if row is not None:

@@ -1,19 +1,19 @@
 """Rows made of levels and of draws: smart, random, and dense beside BM25."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from service.collection import LevelledCollection, TrainingRow
-from service.text.normalizer import clean
 from service.training.mining.choice import Choice, Mined, Ranking, choose
 from service.training.mining.examples import Examples, passage_text
 from service.training.mining.lexical import rank_bm25
 from service.training.mining.neighbours import Encode, rank_dense, rescored
 from service.training.mining.queries import QueryFor
 from service.training.mining.report import MiningReport
+from service.training.texts import without_prefix
 
 
 def mine_smart(levelled: LevelledCollection, *, seed: int = 0) -> Mined:
@@ -28,15 +28,16 @@ def mine_smart(levelled: LevelledCollection, *, seed: int = 0) -> Mined:
     rows = []
     for query in levelled.queries:
         right = {texts[id_] for id_ in query.correct}
+        asked, correct = without_prefix(query.query), [i for i in query.correct if texts[i]]
         hard, easy = (_others(ids, texts, right) for ids in (query.related, query.irrelevant))
-        report.pairs += len(query.correct)
-        if not hard or not easy:
-            report.empty += len(query.correct)
+        report.pairs += len(correct)
+        if not asked or not hard or not easy:
+            report.empty += len(correct)
             continue
-        for id_ in query.correct:
+        for id_ in correct:
             draw = random.Random(f"{seed}:{query.query_id}:{id_}")  # noqa: S311
             negatives = (draw.choice(hard), draw.choice(easy))
-            rows.append(TrainingRow(clean(query.query), (texts[id_],), negatives))
+            rows.append(TrainingRow(asked, (texts[id_],), negatives))
             report.rejected["not needed"] += len(hard) + len(easy) - 2
     report.rows, report.negatives = len(rows), 2 * len(rows)
     return Mined(rows, report)
@@ -49,15 +50,18 @@ def mine_random(
     query_for: QueryFor | None = None,
 ) -> Mined:
     """Rows whose negatives are drawn from all wrong passages; ranks and scores do not matter."""
-    anywhere = replace(choice, rank_min=1)
-    rankings = []
+    anywhere, drawn = replace(choice, rank_min=1), _drawn(examples, choice)
+    return choose(examples, [drawn], anywhere, strategy="random", query_for=query_for)
+
+
+def _drawn(examples: Examples, choice: Choice) -> Iterator[Ranking]:
+    """Each query's draw, when its turn comes: all of them would not fit into memory."""
     for query, positives in zip(examples.queries, examples.positives, strict=True):
         count = min(len(examples.passages), choice.rank_max + len(positives))
         draw = random.Random(f"{choice.seed}:{query}")  # noqa: S311
         places = np.array(draw.sample(range(len(examples.passages)), count), np.int64)
         nothing = np.full(len(positives), np.nan)
-        rankings.append(Ranking(places, np.full(count, np.nan), nothing))
-    return choose(examples, [rankings], anywhere, strategy="random", query_for=query_for)
+        yield Ranking(places, np.full(count, np.nan), nothing)
 
 
 def mine_both(
@@ -80,5 +84,5 @@ def mine_both(
 
 
 def _others(ids: Sequence[str], texts: Mapping[str, str], right: set[str]) -> list[str]:
-    """Distinct texts of documents that none of the right ones has."""
-    return sorted({texts[id_] for id_ in ids} - right)
+    """Distinct texts of documents that none of the right ones has, nor is empty."""
+    return sorted({texts[id_] for id_ in ids} - right - {""})

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from service.collection import Collection, TrainingRow
 from service.errors import InvalidInputError
-from service.text.normalizer import clean
 from service.text.passage import passage_input
+from service.training.texts import without_prefix
 from service.types import Document
 
 ArticleOf = Callable[[Document], str | None]
@@ -39,8 +39,11 @@ class Examples:
 
 
 def passage_text(document: Document) -> str:
-    """What the models are given of a document: title and text, cleaned as the service cleans."""
-    return clean(passage_input(document.title, document.text))
+    """What the models are given of a document: title and text, cleaned as the service cleans.
+
+    "" where nothing is left, as of invisible characters, or of a typed `passage:` alone.
+    """
+    return without_prefix(passage_input(document.title, document.text))
 
 
 def from_collection(
@@ -48,7 +51,8 @@ def from_collection(
 ) -> Examples:
     """The judged queries of a collection and all its documents.
 
-    What has a grade of at least `min_grade` is right. Raises `InvalidInputError` where no query
+    What has a grade of at least `min_grade` is right; texts of which cleaning leaves nothing are
+    passed over. Raises `InvalidInputError` where no query
     has such a document.
     """
     texts = {document.id: passage_text(document) for document in collection.documents}
@@ -58,7 +62,7 @@ def from_collection(
         if key is not None:
             articles[texts[document.id]].add(key)
     right = (
-        (clean(collection.queries[query]), [texts[d] for d, g in grades.items() if g >= min_grade])
+        (without_prefix(collection.queries[query]), [texts[d] for d, g in grades.items() if g >= min_grade])
         for query, grades in collection.qrels.items()
     )
     return _examples(collection.name, texts.values(), right, articles)
@@ -66,8 +70,10 @@ def from_collection(
 
 def from_rows(name: str, rows: Sequence[TrainingRow]) -> Examples:
     """The queries of training rows; the passages are all their positives and negatives."""
-    passages = (clean(t) for row in rows for t in (*row.positives, *row.negatives))
-    right = ((clean(row.query), [clean(t) for t in row.positives]) for row in rows)
+    passages = (without_prefix(t) for row in rows for t in (*row.positives, *row.negatives))
+    right = (
+        (without_prefix(row.query), [without_prefix(t) for t in row.positives]) for row in rows
+    )
     return _examples(name, passages, right, {})
 
 
@@ -79,15 +85,16 @@ def _examples(
 ) -> Examples:
     place: dict[str, int] = {}
     total = 0
-    for text in texts:
+    for text in filter(None, texts):
         total += 1
         place.setdefault(text, len(place))
     positives: dict[str, set[int]] = defaultdict(set)
     for query, answers in right:
-        if query and answers:
+        found = {place[text] for text in answers if text}
+        if query and found:
             # A query asked twice has the right passages of both, so that none of them is ever
             # taken for wrong.
-            positives[query].update(place[text] for text in answers)
+            positives[query] |= found
     if not positives:
         raise InvalidInputError(f"{name}: no query has a right document")
     return Examples(

@@ -38,7 +38,8 @@ class OwnQueries:
             return None
         if place not in self._asked:
             self._asked[place] = self._query_for(self._examples.passages[place])
-        return self._asked[place]
+        asked = self._asked[place]
+        return None if asked == self._examples.queries[query] else asked
 
 
 def read_queries(path: Path, labels: Labels) -> QueryFor:

@@ -1,6 +1,6 @@
 """Interaction: a late-interaction head over the token states of a frozen bi-encoder.
 
-States of the sampled texts are computed once and memory-mapped; then a head of some 200,000 weights
+States of the sampled texts are computed once and memory-mapped; then a head of some 100,000 weights
 learns, listwise, which passage among its query's nearest ones is the right one.
 """
 
@@ -8,21 +8,24 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
 
 from service.collection import open_collection
+from service.errors import InvalidInputError, ModelSourceError
 from service.evaluation.metrics import means, per_query
 from service.models.folder import open_folder
 from service.reranker.interaction import InteractionConfig, InteractionHead
 from service.reranker.token_states import StateEncoder, piece_information
-from service.training.bases import base_prefixes, prefixed
-from service.training.labels import describe, most, part_of, read_options
+from service.training.bases import base_prefixes, encode, load_bi_encoder, prefixed
+from service.training.labels import describe, most, read_options, split
 from service.training.losses.listwise import Collator, ListwiseInteraction
 from service.training.mining.examples import from_collection
 from service.training.state_store import StateStore, store_states
@@ -83,12 +86,11 @@ def prepare(job: Job) -> Prepared:
     queries, passages = _states(job, samples, encoder, options)
     listed = _nearest(samples, queries, passages)
     keys = [text for sample in samples for text in sample.queries]
-    parts = {
-        part: [row for row in listed if part_of(keys[row.query], training) == part]
-        for part in ("train", "validation", "test")
-    }
+    parts = split([(keys[row.query], row) for row in listed], training)
     _start_from_axes(head, passages, training.seed)
-    rows = {part: _rows(parts[part], queries, passages, options, training.seed) for part in parts}
+    rows = {
+        part: _rows(of, queries, passages, options, training.seed) for part, of in parts.items()
+    }
     prefix_tokens = encoder.prefix_tokens(base_prefixes(job)[0])
     collate = Collator(queries, passages, piece_information(job.base), prefix_tokens)
     model = ListwiseInteraction(head)
@@ -116,8 +118,16 @@ def prepare(job: Job) -> Prepared:
 
 def _untrained(job: Job, options: Options) -> tuple[InteractionHead, StateEncoder]:
     torch.manual_seed(job.recipe.training.seed)
-    encoder = StateEncoder(job.base, layers=options.layers, batch_tokens=4096, device=job.device)
+    base = load_bi_encoder(job)
+    encoder = StateEncoder(
+        job.base,
+        layers=options.layers,
+        batch_tokens=4096,
+        device=job.device,
+        transformer=cast("nn.Module", base[0].auto_model),
+    )
     query, passage = base_prefixes(job)
+    _check_pooling(job, base, encoder)
     config = InteractionConfig(
         base=job.recipe.base,
         base_weights_sha256=open_folder(job.base, "bi-encoder").sha256,
@@ -130,6 +140,16 @@ def _untrained(job: Job, options: Options) -> tuple[InteractionHead, StateEncode
     head = InteractionHead(config)
     torch.nn.init.constant_(head.match, options.match)
     return head, encoder
+
+
+def _check_pooling(job: Job, base: SentenceTransformer, encoder: StateEncoder) -> None:
+    text = "Is the mean of these states the vector of this text?"
+    (seen,) = encoder.encode([text], 512)
+    if float(encode(base, [text])[0] @ seen.pooled.numpy()) < 0.999:
+        raise ModelSourceError(
+            f"{job.recipe.base} does not pool by the mean of its last states, which is what an "
+            "interaction head stands on"
+        )
 
 
 def _sample(path: Path, options: Options, seed: int) -> _Sample:
@@ -146,6 +166,12 @@ def _sample(path: Path, options: Options, seed: int) -> _Sample:
         for query, right in zip(examples.queries, examples.positives, strict=True)
         if all(p in place for p in right)
     ]
+    if not answered:
+        raise InvalidInputError(
+            f"{path.name}: none of its queries has all its right passages among the "
+            f"{len(drawn)} that were drawn; raise options.passages",
+            "options.passages",
+        )
     chosen = most(answered, options.queries, lambda row: row[0], seed)
     return _Sample(
         path.resolve().name,

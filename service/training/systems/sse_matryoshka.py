@@ -27,11 +27,12 @@ from service.collection import open_collection, read_training_rows
 from service.encoder.loading import load_sentence_transformer
 from service.encoder.sse import MAX_LENGTH, SSE, Precision
 from service.evaluation.metrics import means, per_query
+from service.models.folder import file_checksums
 from service.training.arguments import precision_of
 from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.labels import describe, part_of, read_options, split
 from service.training.mining.examples import Examples, from_collection, from_rows
-from service.training.run_folder import job_sha256, read_json, write_json
+from service.training.run_folder import read_json, write_json
 from service.training.static_start import Vectors, encode_pieces, piece_shares, start_rows
 from service.training.system import Job, Prepared
 from service.training.vocabulary import train_vocabulary
@@ -59,9 +60,9 @@ class Options(BaseModel):
 
     dimensions: tuple[int, ...] = Field((512, 256, 128, 64, 32), min_length=1)
     vocabulary: int = Field(32_768, ge=300)
-    vocabulary_chars: int = Field(1_200_000, ge=1000)
+    vocabulary_chars: int = Field(800_000, ge=1000)
     base_share: float = Field(0.2, ge=0, lt=1)
-    sif: float = Field(1e-3, gt=0)
+    sif: float = Field(3e-4, gt=0)
     row_scale: float = Field(1.0, gt=0)
     windows: int = Field(1, ge=0, le=100)
     passage_chars: int = Field(1500, ge=100)
@@ -148,7 +149,13 @@ def _start(
     A vocabulary trained again has other scores in the last digits, so its pieces may get other
     numbers: a training that goes on needs the very one that it began with.
     """
-    kept, key = _start_folder(job), {"job_sha256": job_sha256(job, data)}
+    kept = _start_folder(job)
+    key = {
+        "base": file_checksums(job.base),
+        "data": [dict(entry) for entry in data],
+        "options": options.model_dump(mode="json"),
+        "seed": job.recipe.training.seed,
+    }
     if read_json(kept / _START) == key:
         return load_sentence_transformer(kept, device=job.device)
     shutil.rmtree(kept, ignore_errors=True)
