@@ -45,7 +45,12 @@ def rank_levels(
 def level_figures(
     queries: Sequence[LevelledQuery], run: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
-    """Means over the queries of `MEASURES`, 0 to 1; only what is correct counts as found."""
+    """Means over the queries of `MEASURES`, 0 to 1; only what is correct counts as found.
+
+    None where there is no query.
+    """
+    if not queries:
+        return {}
     return {
         name: sum(values.values()) / len(values)
         for name, values in level_figures_per_query(queries, run).items()

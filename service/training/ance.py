@@ -15,6 +15,7 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from service.collection import TrainingRow, read_training_rows, write_training_rows
+from service.training.texts import prefixed
 
 NEGATIVES = "negatives.jsonl"
 """In a checkpoint: the groups as they were when it was written."""
@@ -53,13 +54,14 @@ class Groups:
     def _columns(self, rows: Sequence[TrainingRow]) -> dict[str, list[str]]:
         query, passage = self._prefixes
         columns = {
-            "query": [query + row.query for row in rows],
-            "positive": [passage + row.positives[0] for row in rows],
+            "query": [prefixed(row.query, query) for row in rows],
+            "positive": [prefixed(row.positives[0], passage) for row in rows],
         }
         for j in range(len(rows[0].negatives) if rows else 0):
-            columns[f"negative_{j + 1}"] = [passage + row.negatives[j] for row in rows]
+            columns[f"negative_{j + 1}"] = [prefixed(row.negatives[j], passage) for row in rows]
         for j in range(len(rows[0].negatives) if rows and self._with_queries else 0):
-            columns[f"negative_query_{j + 1}"] = [query + row.negative_queries[j] for row in rows]
+            own = [prefixed(row.negative_queries[j], query) for row in rows]
+            columns[f"negative_query_{j + 1}"] = own
         return columns
 
 

@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from service.collection.rows import MAX_CHARS
+from service.encoder.loading import load_sentence_transformer
 from service.errors import ModelSourceError
 from service.models.folder import max_length, prompts
 from service.models.registry import REGISTRY
-from service.text.normalizer import normalize
 from service.training.system import Job
 
 
@@ -24,14 +23,12 @@ def base_prefixes(job: Job) -> tuple[str, str]:
     return own if any(own) or spec is None else (spec.query_prefix, spec.passage_prefix)
 
 
-def prefixed(text: str, prefix: str) -> str:
-    """What the model is given: the text cleaned, a prefix that was typed into it taken away."""
-    return prefix + normalize(text, max_chars=MAX_CHARS, prefixes=(prefix,), field="text").text
-
-
 def load_bi_encoder(job: Job, *, freeze_embeddings: bool = False) -> SentenceTransformer:
-    """The base, cut to the recipe's `max_length`, with prompts `query` and `passage`."""
-    model: SentenceTransformer = _loaded(SentenceTransformer, job)
+    """The base, cut to the recipe's `max_length`, with prompts `query` and `passage`.
+
+    It may be an `SSE` or a mixture of experts. Raises `ModelSourceError` where it cannot be loaded.
+    """
+    model: SentenceTransformer = _loaded(load_sentence_transformer, job, job.base)
     query, passage = base_prefixes(job)
     model.prompts = {"query": query, "passage": passage}
     _prepare(model, job, freeze_embeddings=freeze_embeddings)
@@ -41,7 +38,14 @@ def load_bi_encoder(job: Job, *, freeze_embeddings: bool = False) -> SentenceTra
 def load_cross_encoder(job: Job, *, freeze_embeddings: bool = False) -> CrossEncoder:
     """The base with one output; where it is a bi-encoder, with a new head, drawn by the seed."""
     torch.manual_seed(job.recipe.training.seed)
-    model: CrossEncoder = _loaded(CrossEncoder, job, num_labels=1)
+    model: CrossEncoder = _loaded(
+        CrossEncoder,
+        job,
+        str(job.base),
+        trust_remote_code=False,
+        local_files_only=True,
+        num_labels=1,
+    )
     _prepare(model, job, freeze_embeddings=freeze_embeddings)
     return model
 
@@ -73,13 +77,11 @@ def encode(
     return vectors
 
 
-def _loaded(kind: Any, job: Job, **extra: Any) -> Any:
+def _loaded(load: Callable[..., Any], job: Job, base: Path | str, **extra: Any) -> Any:
     try:
-        return kind(
-            str(job.base),
+        return load(
+            base,
             device=job.device,
-            trust_remote_code=False,
-            local_files_only=True,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
             **extra,
         )
@@ -94,5 +96,9 @@ def _prepare(model: Any, job: Job, *, freeze_embeddings: bool) -> None:
     wanted = job.recipe.training.max_length
     model.max_seq_length = min(own, wanted) if own else wanted
     if freeze_embeddings:
+        if model.transformers_model is None:
+            raise ModelSourceError(
+                f"{job.recipe.base} is no transformer: options.freeze_embeddings is for one"
+            )
         # Of a multilingual model most weights are these; frozen, they cost no optimizer state.
         model.transformers_model.get_input_embeddings().weight.requires_grad_(False)

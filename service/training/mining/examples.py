@@ -62,7 +62,10 @@ def from_collection(
         if key is not None:
             articles[texts[document.id]].add(key)
     right = (
-        (without_prefix(collection.queries[query]), [texts[d] for d, g in grades.items() if g >= min_grade])
+        (
+            without_prefix(collection.queries[query]),
+            [texts[d] for d, g in grades.items() if g >= min_grade],
+        )
         for query, grades in collection.qrels.items()
     )
     return _examples(collection.name, texts.values(), right, articles)

@@ -5,7 +5,7 @@ information retrieval: contrastive learning penalty (CLP)", https://arxiv.org/ab
 of its parts is an option: the same recipe without one of them shows what that part does.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,6 @@ from service.collection import TrainingRow, open_collection, read_training_rows
 from service.encoder.moe import add_experts, intermediate_layers
 from service.errors import InvalidInputError
 from service.evaluation.metrics import means, per_query
-from service.text.normalizer import clean
 from service.training.ance import AnceRefresh, Groups
 from service.training.arguments import precision_of
 from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
@@ -34,11 +33,10 @@ from service.training.mining import (
 )
 from service.training.mining.neighbours import rank_dense
 from service.training.system import Job, Prepared
+from service.training.texts import prefixed, without_prefix
 from service.types import Vectors
 
 MEASURE = "ndcg@5"
-
-_SEEN: tuple[Part, ...] = ("train", "validation")
 
 _REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -84,9 +82,10 @@ def prepare(job: Job) -> Prepared:
     """Groups of a query, its positive and its negatives, by the recipe's split of the queries.
 
     Collections are BEIR folders, whose documents are all candidates, or files of training rows,
-    whose positives and negatives are. A file's own negatives are the first ones of `ance`, where
-    each row has enough of them, and with `clp` a query for each. For `clp` only passages become
-    negatives that another query of the training is labelled with.
+    whose positives and negatives are. A file's own negatives are the first ones of `ance`, for each
+    row that has enough of them, and with `clp` a query of the same part for each. For `clp` only
+    passages become negatives that another query of the part is labelled with; validation, which
+    alone has few, takes the queries to train on too.
     """
     options, training = read_options(job.recipe, Options), job.recipe.training
     sources = [_read(path) for path in job.collections]
@@ -94,11 +93,13 @@ def prepare(job: Job) -> Prepared:
     parts = split([(query, (n, query)) for n, query in keys], training)
     parts["train"] = most(parts["train"], options.most_queries, repr, training.seed)
     model, prefixes = _model(job, options), base_prefixes(job)
-    wanted = {key for part in _SEEN for key in parts[part]}
-    seen = [_only(source, wanted, number) for number, source in enumerate(sources)]
     negatives = _Negatives(model, prefixes, options, job)
-    rows = [row for source in seen for row in negatives.first(source)]
-    train, validation = (_groups(rows, parts[p], prefixes, options) for p in _SEEN)
+    to_train = _of(sources, parts["train"])
+    to_validate = _of(sources, [*parts["train"], *parts["validation"]])
+    train, validation = (
+        _groups(negatives, seen, parts[part], prefixes)
+        for seen, part in ((to_train, "train"), (to_validate, "validation"))
+    )
     if not train.rows:
         raise InvalidInputError(
             f"no query has {options.negatives_per_query} negatives to be trained with: give more "
@@ -107,7 +108,7 @@ def prepare(job: Job) -> Prepared:
         )
 
     def mine() -> list[TrainingRow]:
-        return [row for source in seen for row in negatives.mined(source.examples)]
+        return [row for source in to_train for row in negatives.mined(source.examples)]
 
     refresh = AnceRefresh(train, mine, options.refresh_every)
     return Prepared(
@@ -153,13 +154,23 @@ class _Negatives:
             seed=job.recipe.training.seed,
         )
 
+    @property
+    def with_queries(self) -> bool:
+        """Whether each negative has a query of its own."""
+        return self._choice.negative_queries
+
     def first(self, source: _Source) -> list[TrainingRow]:
         """Rows to begin with."""
         if self._options.negatives == "random":
             everywhere = replace(self._choice, rank_min=1, rank_max=len(source.examples.passages))
             return mine_random(source.examples, everywhere).rows
-        given = [self._cut(row) for row in source.given]
-        return given if given and all(map(self._is_enough, given)) else self.mined(source.examples)
+        known = set(source.examples.queries)
+        given = [row for row in map(self._cut, source.given) if self._is_usable(row, known)]
+        if given and len(given) == len(source.given):
+            return given
+        kept = {(row.query, row.positives) for row in given}
+        mined = self.mined(source.examples)
+        return given + [row for row in mined if (row.query, row.positives) not in kept]
 
     def mined(self, examples: Examples) -> list[TrainingRow]:
         """Rows by the model as it stands."""
@@ -176,16 +187,19 @@ class _Negatives:
             negative_queries=row.negative_queries[:count],
         )
 
-    def _is_enough(self, row: TrainingRow) -> bool:
+    def _is_usable(self, row: TrainingRow, known: Set[str]) -> bool:
+        """Whether it is complete, and no query in it is of another part."""
         columns = [row.negatives]
         columns += [row.negative_queries] if self._choice.negative_queries else []
-        return all(len(column) == self._choice.negatives for column in columns)
+        full = all(len(column) == self._choice.negatives for column in columns)
+        said = all((row.query, *row.positives, *row.negatives))
+        return full and said and known.issuperset(*columns[1:])
 
     def _encoder(self, prefix: str) -> Callable[[Sequence[str]], Vectors]:
         def encode_prefixed(texts: Sequence[str]) -> Vectors:
             was_training = self._model.training
             with torch.autocast(self._device, self._dtype, enabled=self._dtype is not None):
-                vectors = encode(self._model, [prefix + text for text in texts])
+                vectors = encode(self._model, [prefixed(text, prefix) for text in texts])
             self._model.train(was_training)
             return vectors
 
@@ -202,22 +216,29 @@ def _read(path: Path) -> _Source:
 def _cleaned(row: TrainingRow) -> TrainingRow:
     """As `Examples` has its texts."""
     return TrainingRow(
-        clean(row.query),
-        tuple(map(clean, row.positives)),
-        tuple(map(clean, row.negatives)),
-        tuple(map(clean, row.negative_queries)),
+        without_prefix(row.query),
+        tuple(map(without_prefix, row.positives)),
+        tuple(map(without_prefix, row.negatives)),
+        tuple(map(without_prefix, row.negative_queries)),
     )
 
 
 def _groups(
-    rows: Iterable[TrainingRow],
-    part: Iterable[tuple[int, str]],
+    negatives: _Negatives,
+    seen: Iterable[_Source],
+    part: Sequence[tuple[int, str]],
     prefixes: tuple[str, str],
-    options: Options,
 ) -> Groups:
+    """The part's rows, with negatives and their queries from all that may be seen."""
     queries = {query for _, query in part}
+    rows = (row for source in seen if part for row in negatives.first(source))
     kept = (row for row in rows if row.query in queries)
-    return Groups(kept, prefixes, with_queries=options.loss == "clp")
+    return Groups(kept, prefixes, with_queries=negatives.with_queries)
+
+
+def _of(sources: Sequence[_Source], keys: Iterable[tuple[int, str]]) -> list[_Source]:
+    wanted = set(keys)
+    return [_only(source, wanted, number) for number, source in enumerate(sources)]
 
 
 def _only(source: _Source, wanted: set[tuple[int, str]], number: int) -> _Source:
@@ -262,8 +283,8 @@ def _figures(
     for number, source in enumerate(sources):
         examples = _only(source, set(test), number).examples
         if examples.queries:
-            queries = encode(model, [prefixes[0] + text for text in examples.queries])
-            passages = encode(model, [prefixes[1] + text for text in examples.passages])
+            queries = encode(model, [prefixed(text, prefixes[0]) for text in examples.queries])
+            passages = encode(model, [prefixed(text, prefixes[1]) for text in examples.passages])
             found = rank_dense(queries, passages, examples, Choice(rank_max=5))
             run = {str(q): [str(p) for p in ranking.places] for q, ranking in enumerate(found)}
             qrels = {

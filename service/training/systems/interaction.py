@@ -24,12 +24,13 @@ from service.evaluation.metrics import means, per_query
 from service.models.folder import open_folder
 from service.reranker.interaction import InteractionConfig, InteractionHead
 from service.reranker.token_states import StateEncoder, piece_information
-from service.training.bases import base_prefixes, encode, load_bi_encoder, prefixed
+from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.labels import describe, most, read_options, split
 from service.training.losses.listwise import Collator, ListwiseInteraction
 from service.training.mining.examples import from_collection
 from service.training.state_store import StateStore, store_states
 from service.training.system import Job, Prepared
+from service.training.texts import prefixed
 
 _BLOCK = 20
 """Neighbouring passages that are drawn together: siblings mostly stand side by side in a file."""
@@ -266,6 +267,8 @@ def _figures(
     test: Sequence[_Listed],
     collate: Collator,
 ) -> Mapping[str, float]:
+    if not test:
+        return {}
     qrels = {str(row.query): {str(place): 1 for place in row.positives} for row in test}
     by_cosine = {str(row.query): [str(place) for place in row.nearest[:100]] for row in test}
     by_head = {}

@@ -17,11 +17,14 @@ from sentence_transformers.sentence_transformer.losses import ContrastiveLoss
 from sentence_transformers.sentence_transformer.losses.contrastive import SiameseDistanceMetric
 
 from service.collection import LabelledPair, read_labelled_pairs
+from service.collection.split import joined
+from service.errors import InvalidInputError
 from service.evaluation.pairs import at_threshold, best_accuracy, pair_report, pair_scores
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, PairThreshold
-from service.training.bases import base_prefixes, encode, load_bi_encoder, prefixed, saver
+from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
 from service.training.labels import describe, most, read_options, split
 from service.training.system import Job, Prepared
+from service.training.texts import without_prefix
 
 Vectors = NDArray[np.float32]
 
@@ -47,14 +50,19 @@ def prepare(job: Job) -> Prepared:
     pair joins, directly or through others, fall to the same part.
     """
     options, training = read_options(job.recipe, Options), job.recipe.training
+    if not training.validation_share:
+        raise InvalidInputError(
+            "training.validation_share must be above 0: the threshold is learned on that part",
+            "set",
+        )
+    prefix, _ = base_prefixes(job)
     files = [path / "pairs.jsonl" if path.is_dir() else path for path in job.collections]
-    read = [read_labelled_pairs(path) for path in files]
+    read = [_cleaned(read_labelled_pairs(path), prefix) for path in files]
     pairs = [pair for found in read for pair in found]
     groups = joined_questions(pairs)
     parts = split([(groups[pair.first], pair) for pair in pairs], training)
     parts["train"] = most(parts["train"], options.most_pairs, repr, training.seed)
     model = load_bi_encoder(job, freeze_embeddings=options.freeze_embeddings)
-    prefix, _ = base_prefixes(job)
     learned = _Threshold(model, parts["validation"], prefix)
     save_model = saver(model, job)
 
@@ -83,19 +91,18 @@ def prepare(job: Job) -> Prepared:
 
 def joined_questions(pairs: Sequence[LabelledPair]) -> dict[str, str]:
     """Each question's group, named by its first question in alphabetical order."""
-    parent: dict[str, str] = {}
+    return joined((pair.first, pair.second) for pair in pairs)
 
-    def root(text: str) -> str:
-        parent.setdefault(text, text)
-        while parent[text] != text:
-            parent[text] = parent[parent[text]]
-            text = parent[text]
-        return text
 
-    for pair in pairs:
-        first, second = sorted((root(pair.first), root(pair.second)))
-        parent[second] = first
-    return {text: root(text) for text in list(parent)}
+def _cleaned(pairs: Sequence[LabelledPair], prefix: str) -> list[LabelledPair]:
+    """As the model is given them, but for the prefix; without those whose text is empty then."""
+    found = (
+        LabelledPair(
+            without_prefix(pair.first, prefix), without_prefix(pair.second, prefix), pair.label
+        )
+        for pair in pairs
+    )
+    return [pair for pair in found if pair.first and pair.second]
 
 
 class _Threshold:
@@ -115,7 +122,9 @@ class _Threshold:
         return threshold, accuracy
 
     def figures(self, test: Sequence[LabelledPair]) -> Mapping[str, float]:
-        """The binary-pair report, and what the learned threshold does."""
+        """The binary-pair report, and what the learned threshold does; none without a test."""
+        if not test:
+            return {}
         threshold, _ = self.learn()
         first, second = self._vectors(test)
         labels = [pair.label for pair in test]
@@ -147,7 +156,7 @@ def _encoder(
 ) -> Callable[[Sequence[LabelledPair]], tuple[Vectors, Vectors]]:
     def vectors(pairs: Sequence[LabelledPair]) -> tuple[Vectors, Vectors]:
         texts = sorted({text for pair in pairs for text in (pair.first, pair.second)})
-        found = encode(model, [prefixed(text, prefix) for text in texts])
+        found = encode(model, [prefix + text for text in texts])
         place = {text: number for number, text in enumerate(texts)}
         return (
             found[[place[pair.first] for pair in pairs]],
@@ -160,8 +169,8 @@ def _encoder(
 def _dataset(pairs: Sequence[LabelledPair], prefix: str) -> Dataset:
     return Dataset.from_dict(
         {
-            "sentence1": [prefixed(pair.first, prefix) for pair in pairs],
-            "sentence2": [prefixed(pair.second, prefix) for pair in pairs],
+            "sentence1": [prefix + pair.first for pair in pairs],
+            "sentence2": [prefix + pair.second for pair in pairs],
             "label": [pair.label for pair in pairs],
         }
     )

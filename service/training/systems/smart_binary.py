@@ -28,13 +28,16 @@ from service.collection import (
     rows_kind,
 )
 from service.collection.levels import CORRECT
+from service.collection.split import joined
 from service.errors import InvalidInputError
 from service.evaluation.levels import level_figures, passage_ids, rank_levels
-from service.training.bases import base_prefixes, encode, load_bi_encoder, prefixed, saver
+from service.text.normalizer import clean
+from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
 from service.training.labels import describe, most, read_options, split
 from service.training.mining.compose import mine_smart
 from service.training.mining.examples import passage_text
 from service.training.system import Job, Prepared
+from service.training.texts import prefixed
 from service.types import Document
 
 
@@ -65,7 +68,7 @@ def prepare(job: Job) -> Prepared:
     levelled = [read_levelled(path, options, training.seed) for path in job.collections]
     data = [describe(p, len(c.queries)) for p, c in zip(job.collections, levelled, strict=True)]
     pooled = _pooled(levelled) if several else levelled[0]
-    parts = split([(_group(query), query) for query in pooled.queries], training)
+    parts = split(zip(_groups(pooled.queries), pooled.queries, strict=True), training)
     parts["train"] = most(
         parts["train"], options.most_queries, lambda query: query.query_id, training.seed
     )
@@ -80,8 +83,8 @@ def prepare(job: Job) -> Prepared:
         data=data,
         save=saver(model, job),
         notes=(
-            f"Split by article (or by right document), so that no document of a test query was "
-            f"trained on as a positive: {len(parts['train'])} queries to train, "
+            "Split such that queries with a right or related document in common, directly or "
+            f"through others, stand in one part: {len(parts['train'])} queries to train, "
             f"{len(parts['validation'])} to validate, {len(parts['test'])} to test.",
             "A row is a query, a right passage, one related passage (hard) and one irrelevant "
             "passage (easy), both drawn at random.",
@@ -153,9 +156,14 @@ def _pooled(collections: Sequence[LevelledCollection]) -> LevelledCollection:
     return LevelledCollection("+".join(c.name for c in collections), documents, queries)
 
 
-def _group(query: LevelledQuery) -> str:
-    """Alike for all queries of one article: right documents and siblings are all it has."""
-    return min((*query.correct, *query.related))
+def _groups(queries: Sequence[LevelledQuery]) -> list[str]:
+    """Each query's group, named by a document: right and related documents and text join them."""
+    members = [
+        [(0, id_) for id_ in (*query.correct, *query.related)] + [(1, clean(query.query))]
+        for query in queries
+    ]
+    groups = joined(members)
+    return [groups[first][1] for first, *_ in members]
 
 
 def _rows(
@@ -178,6 +186,8 @@ def _rows(
 def _figures(
     model: SentenceTransformer, test: LevelledCollection, prefixes: tuple[str, str]
 ) -> Mapping[str, float]:
+    if not test.queries:
+        return {}
     ids = passage_ids(test)
     texts = [prefixed(passage_text(test.documents[id_]), prefixes[1]) for id_ in ids]
     passages = dict(zip(ids, encode(model, texts), strict=True))

@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from service.training.arguments import precision_of
 from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.labels import describe, part_of, read_options, split
 from service.training.mining.examples import Examples, from_collection, from_rows
+from service.training.recipe import Training
 from service.training.run_folder import read_json, write_json
 from service.training.static_start import Vectors, encode_pieces, piece_shares, start_rows
 from service.training.system import Job, Prepared
@@ -92,7 +94,8 @@ def prepare(job: Job) -> Prepared:
         (query, crop(text, rng, longest=options.passage_chars)) for query, text in parts["train"]
     ]
     windows = [pair for examples in found for pair in _windows(examples, options, rng)]
-    model = _start(job, options, found, data)
+    seen = [_of_train(examples, training) for examples in found]
+    model = _start(job, options, seen, data)
     model.max_seq_length = training.max_length
     loss = MatryoshkaLoss(
         model, MultipleNegativesRankingLoss(model, scale=options.scale), list(options.dimensions)
@@ -126,6 +129,16 @@ def _examples(path: Path) -> Examples:
     if path.is_dir():
         return from_collection(open_collection(path))
     return from_rows(path.stem, read_training_rows(path))
+
+
+def _of_train(examples: Examples, training: Training) -> Examples:
+    """All passages, and the queries to train on."""
+    kept = [i for i, query in enumerate(examples.queries) if part_of(query, training) == "train"]
+    return replace(
+        examples,
+        queries=tuple(examples.queries[i] for i in kept),
+        positives=tuple(examples.positives[i] for i in kept),
+    )
 
 
 def _labelled(examples: Examples) -> Iterator[Pair]:
@@ -243,7 +256,8 @@ def _figures(
         ]
         if tested:
             figures[f"{examples.name} ndcg@10"] = _ndcg(model, examples, tested)
-    figures["mean ndcg@10"] = sum(figures.values()) / max(1, len(figures))
+    if figures:
+        figures["mean ndcg@10"] = sum(figures.values()) / len(figures)
     return figures
 
 

@@ -168,6 +168,8 @@ def _dataset(pairs: Sequence[LabelledPair]) -> Dataset:
 def _figures(
     model: CrossEncoder, test: Sequence[LabelledPair], weight: float
 ) -> Mapping[str, float]:
+    if not test:
+        return {}
     logits = np.asarray(
         model.predict(
             [(pair.first, pair.second) for pair in test],
