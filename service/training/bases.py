@@ -50,6 +50,14 @@ def load_cross_encoder(job: Job, *, freeze_embeddings: bool = False) -> CrossEnc
     return model
 
 
+def transformer_of(model: Any, job: Job) -> Any:
+    """The transformer in a model. Raises `ModelSourceError` where it has none, as an `SSE`."""
+    transformer = model.transformers_model
+    if transformer is None:
+        raise ModelSourceError(f"{job.recipe.base} is no transformer, which this recipe needs")
+    return transformer
+
+
 def saver(model: Any, job: Job) -> Callable[[Path], None]:
     """Saves with the base's own window: a shorter one is the training's, not the model's."""
 
@@ -96,9 +104,5 @@ def _prepare(model: Any, job: Job, *, freeze_embeddings: bool) -> None:
     wanted = job.recipe.training.max_length
     model.max_seq_length = min(own, wanted) if own else wanted
     if freeze_embeddings:
-        if model.transformers_model is None:
-            raise ModelSourceError(
-                f"{job.recipe.base} is no transformer: options.freeze_embeddings is for one"
-            )
         # Of a multilingual model most weights are these; frozen, they cost no optimizer state.
-        model.transformers_model.get_input_embeddings().weight.requires_grad_(False)
+        transformer_of(model, job).get_input_embeddings().weight.requires_grad_(False)

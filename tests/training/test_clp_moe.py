@@ -14,6 +14,7 @@ from service.encoder.loading import load_sentence_transformer
 from service.encoder.moe import MixtureOfExperts, intermediate_layers
 from service.errors import InvalidInputError
 from service.training.ance import AnceRefresh, Groups
+from service.training.labels import part_of
 from service.training.recipe import Recipe, load_recipe
 from service.training.system import Job, Prepared
 from service.training.systems.clp_moe import prepare
@@ -152,20 +153,62 @@ def test_what_trains(
         assert everything - trained == {n for n in everything if "word_emb" in n}
 
 
-def test_a_file_brings_its_own_negatives(base: Path, tmp_path: Path) -> None:
+def write_given(path: Path) -> list[TrainingRow]:
+    """A row for each query, with the answers of two others for negatives."""
     queries = list(ANSWERS)
     rows = []
     for place, query in enumerate(queries):
         wrong = [queries[(place + step) % len(queries)] for step in (3, 5)]
         answers = tuple(ANSWERS[other] for other in wrong)
         rows.append(TrainingRow(query, (ANSWERS[query],), answers, tuple(wrong)))
-    write_training_rows(tmp_path / "rows.jsonl", rows)
+    write_training_rows(path, rows)
+    return rows
+
+
+def test_a_file_brings_its_own_negatives(base: Path, tmp_path: Path) -> None:
+    rows = write_given(tmp_path / "rows.jsonl")
     given = {row.query: row.negatives for row in rows}
-    found = texts(prepare(job(base, tmp_path / "rows.jsonl", tmp_path)))
+    changes = {"options__loss": "infonce"}
+    found = texts(prepare(job(base, tmp_path / "rows.jsonl", tmp_path, **changes)))
     assert found
     for row in found:
         wanted = given[row["query"].removeprefix("query: ")]
         assert (row["negative_1"], row["negative_2"]) == tuple(f"passage: {w}" for w in wanted)
+
+
+def test_no_query_of_another_part_gets_into_the_groups_to_train(
+    base: Path, collection: Path, tmp_path: Path
+) -> None:
+    changes = {"training__validation_share": 0.4, "training__test_share": 0.1}
+    small = job(base, collection, tmp_path, **changes)
+    prepared = prepare(small)
+    parts = {f"query: {query}": part_of(query, small.recipe.training) for query in ANSWERS}
+    assert {parts[row["query"]] for row in texts(prepared)} == {"train"}
+    named = [row[f"negative_query_{number}"] for row in texts(prepared) for number in (1, 2)]
+    assert {parts[query] for query in named} == {"train"}
+    validated = [prepared.validation[place] for place in range(len(prepared.validation))]
+    assert {parts[row["query"]] for row in validated} == {"validation"}
+    assert "test" not in {parts[row[f"negative_query_{n}"]] for row in validated for n in (1, 2)}
+
+
+def test_a_files_negatives_whose_queries_are_held_out_are_not_taken(
+    base: Path, tmp_path: Path
+) -> None:
+    rows = write_given(tmp_path / "rows.jsonl")
+    small = job(base, tmp_path / "rows.jsonl", tmp_path)
+    parts = {query: part_of(query, small.recipe.training) for query in ANSWERS}
+    given = {row.query: row.negative_queries for row in rows}
+    kept = 0
+    found = texts(prepare(small))
+    assert len(found) == sum(part == "train" for part in parts.values())
+    for row in found:
+        named = tuple(row[f"negative_query_{n}"].removeprefix("query: ") for n in (1, 2))
+        assert {parts[query] for query in named} == {"train"}
+        wanted = given[row["query"].removeprefix("query: ")]
+        if {parts[query] for query in wanted} == {"train"}:
+            assert named == wanted
+            kept += 1
+    assert 0 < kept < len(found)
 
 
 def test_too_few_passages_are_told(base: Path, collection: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file
 from service.encoder.loading import load_sentence_transformer
 from service.errors import InvalidInputError
 from service.training.callbacks import Progress
+from service.training.labels import part_of
 from service.training.recipe import Recipe, load_recipe
 from service.training.static_start import encode_pieces, piece_shares, piece_texts, start_rows
 from service.training.system import Job
@@ -233,6 +235,30 @@ def test_labelled_test_queries_are_not_trained_on(
     assert validated
     assert not trained & validated
     assert len(trained | validated) < len(QUERIES)
+
+
+def test_the_vocabulary_is_made_without_held_out_queries(
+    base: Path, collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def learn(texts: Sequence[str], *rest: Any, **more: Any) -> Any:
+        seen.extend(texts)
+        return train_vocabulary(texts, *rest, **more)
+
+    monkeypatch.setattr("service.training.systems.sse_matryoshka.train_vocabulary", learn)
+    whole = recipe()
+    prepare(Job(whole, (collection,), base, tmp_path / "out"))
+    parts = {part_of(text, whole.training) for text in seen if text in QUERIES.values()}
+    assert parts == {"train"}
+
+
+def test_without_a_test_part_there_are_no_figures(
+    base: Path, collection: Path, tmp_path: Path
+) -> None:
+    shares = {"training__test_share": 0, "training__validation_share": 0}
+    prepared = prepare(Job(recipe(**shares), (collection,), base, tmp_path / "out"))
+    assert prepared.figures() == {}
 
 
 def test_a_block_that_does_not_divide_the_rows_is_refused(

@@ -22,6 +22,7 @@ from service.settings import Settings
 from service.training.callbacks import Progress
 from service.training.recipe import load_recipe
 from service.training.run import run
+from service.training.run_folder import RunFolder
 from service.training.trainer import Outcome
 from service.types import EncoderIdentity
 from tests.fixtures.small_models import write_small_encoder
@@ -284,3 +285,46 @@ def test_bf16_trains_on_a_cpu_and_fp16_does_not(base: Path, pairs: Path, tmp_pat
     assert weights(tmp_path / "a")["embeddings.word_embeddings.weight"].dtype == np.float32
     with pytest.raises(InvalidInputError, match="fp16"):
         train(base, pairs, tmp_path / "b", "training.precision=fp16")
+
+
+@pytest.mark.parametrize("at", ["the swap", "the logs"])
+def test_one_that_was_killed_at_its_very_end_is_finished(
+    base: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    out, beside = tmp_path / "model", tmp_path / "model.old"
+    train(base, pairs, out, "training.max_steps=2")
+    beside.mkdir()
+    (beside / "mine.txt").write_text("not the training's")
+
+    def finish(folder: RunFolder) -> None:
+        if at == "the swap":
+            folder.out.rename(folder.replaced)
+        raise InterruptedTrainingError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "finish", finish)
+        with pytest.raises(InterruptedTrainingError):
+            train(base, pairs, out, "training.max_steps=3", overwrite=True)
+    train(base, pairs, out, "training.max_steps=3", overwrite=True)
+    assert record(out)["steps"] == 3
+    assert list((out / "logs").glob("events.out.tfevents.*"))
+    assert (beside / "mine.txt").read_text() == "not the training's"
+    assert not out.with_name("model.unfinished").exists()
+
+
+def test_a_model_that_was_being_replaced_is_put_back(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "model")
+    folder.replaced.mkdir(parents=True)
+    (folder.replaced / "model.safetensors").write_text("the old one")
+    with pytest.raises(InvalidInputError, match="--overwrite"):
+        folder.open("another job", resume=False, overwrite=False)
+    assert (folder.out / "model.safetensors").read_text() == "the old one"
+
+
+def test_without_a_test_part_the_card_has_no_figures(
+    base: Path, pairs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    outcome = train(base, pairs, out, "training.max_steps=1", "training.test_share=0")
+    assert outcome.after == {}
+    assert (out / "README.md").exists()

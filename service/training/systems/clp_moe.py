@@ -5,10 +5,10 @@ information retrieval: contrastive learning penalty (CLP)", https://arxiv.org/ab
 of its parts is an option: the same recipe without one of them shows what that part does.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +20,7 @@ from service.errors import InvalidInputError
 from service.evaluation.metrics import means, per_query
 from service.training.ance import AnceRefresh, Groups
 from service.training.arguments import precision_of
-from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
+from service.training.bases import base_prefixes, encode, load_bi_encoder, saver, transformer_of
 from service.training.labels import Part, describe, most, read_options, split
 from service.training.losses.clp import ContrastiveLearningPenaltyLoss
 from service.training.mining import (
@@ -96,10 +96,8 @@ def prepare(job: Job) -> Prepared:
     negatives = _Negatives(model, prefixes, options, job)
     to_train = _of(sources, parts["train"])
     to_validate = _of(sources, [*parts["train"], *parts["validation"]])
-    train, validation = (
-        _groups(negatives, seen, parts[part], prefixes)
-        for seen, part in ((to_train, "train"), (to_validate, "validation"))
-    )
+    train = _groups(negatives, to_train, parts["train"], prefixes)
+    validation = _groups(negatives, to_validate, parts["validation"], prefixes)
     if not train.rows:
         raise InvalidInputError(
             f"no query has {options.negatives_per_query} negatives to be trained with: give more "
@@ -140,6 +138,7 @@ class _Negatives:
         job: Job,
     ) -> None:
         self._model, self._options = model, options
+        self.with_queries = options.loss == "clp"
         self._device = job.device.partition(":")[0]
         self._dtype = _REDUCED.get(precision_of(job))
         self._queries, self._passages = (self._encoder(prefix) for prefix in prefixes)
@@ -150,14 +149,9 @@ class _Negatives:
             margin=options.margin,
             pick="random",
             complete=True,
-            negative_queries=options.loss == "clp",
+            negative_queries=self.with_queries,
             seed=job.recipe.training.seed,
         )
-
-    @property
-    def with_queries(self) -> bool:
-        """Whether each negative has a query of its own."""
-        return self._choice.negative_queries
 
     def first(self, source: _Source) -> list[TrainingRow]:
         """Rows to begin with."""
@@ -187,13 +181,12 @@ class _Negatives:
             negative_queries=row.negative_queries[:count],
         )
 
-    def _is_usable(self, row: TrainingRow, known: Set[str]) -> bool:
+    def _is_usable(self, row: TrainingRow, known: set[str]) -> bool:
         """Whether it is complete, and no query in it is of another part."""
-        columns = [row.negatives]
-        columns += [row.negative_queries] if self._choice.negative_queries else []
+        own = row.negative_queries if self.with_queries else ()
+        columns = [row.negatives, own] if self.with_queries else [row.negatives]
         full = all(len(column) == self._choice.negatives for column in columns)
-        said = all((row.query, *row.positives, *row.negatives))
-        return full and said and known.issuperset(*columns[1:])
+        return full and all((*row.positives, *row.negatives)) and known.issuperset(own)
 
     def _encoder(self, prefix: str) -> Callable[[Sequence[str]], Vectors]:
         def encode_prefixed(texts: Sequence[str]) -> Vectors:
@@ -255,6 +248,7 @@ def _only(source: _Source, wanted: set[tuple[int, str]], number: int) -> _Source
 
 def _model(job: Job, options: Options) -> SentenceTransformer:
     model = load_bi_encoder(job)
+    transformer_of(model, job)  # or no layer could be chosen
     if options.experts:
         add_experts(
             model,
@@ -267,8 +261,7 @@ def _model(job: Job, options: Options) -> SentenceTransformer:
         for layer in intermediate_layers(model):
             layer.requires_grad_(True)
     if options.freeze_embeddings:
-        transformer: Any = model.transformers_model
-        transformer.get_input_embeddings().weight.requires_grad_(False)
+        transformer_of(model, job).get_input_embeddings().weight.requires_grad_(False)
     return model
 
 

@@ -24,7 +24,7 @@ from service.evaluation.metrics import means, per_query
 from service.models.folder import open_folder
 from service.reranker.interaction import InteractionConfig, InteractionHead
 from service.reranker.token_states import StateEncoder, piece_information
-from service.training.bases import base_prefixes, encode, load_bi_encoder
+from service.training.bases import base_prefixes, encode, load_bi_encoder, transformer_of
 from service.training.labels import describe, most, read_options, split
 from service.training.losses.listwise import Collator, ListwiseInteraction
 from service.training.mining.examples import from_collection
@@ -125,7 +125,7 @@ def _untrained(job: Job, options: Options) -> tuple[InteractionHead, StateEncode
         layers=options.layers,
         batch_tokens=4096,
         device=job.device,
-        transformer=cast("nn.Module", base[0].auto_model),
+        transformer=cast("nn.Module", transformer_of(base, job)),
     )
     query, passage = base_prefixes(job)
     _check_pooling(job, base, encoder)

@@ -77,9 +77,7 @@ def test_the_penalty_pulls_a_negative_towards_its_own_query() -> None:
     assert float((negative.grad * torch.tensor(own)).sum()) < 0
 
 
-@pytest.mark.parametrize(
-    ("penalty", "count"), [(0.1, 2), (0.1, 3), (0.1, 5), (0.0, 2)], ids=str
-)
+@pytest.mark.parametrize(("penalty", "count"), [(0.1, 2), (0.1, 3), (0.1, 5), (0.0, 2)], ids=str)
 def test_columns_that_do_not_fit_are_named(penalty: float, count: int) -> None:
     group = columns(*[angle(10 * number) for number in range(count)])
     with pytest.raises(TrainingError, match=f"{count} columns"):

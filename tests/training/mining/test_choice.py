@@ -9,6 +9,7 @@ from service.collection import TrainingRow
 from service.errors import InvalidInputError
 from service.training.mining import Choice, Examples, Mined
 from service.training.mining.choice import Ranking, choose
+from service.training.mining.queries import OwnQueries
 
 PASSAGES = tuple(f"passage {letter}" for letter in "ABCDEFGH")
 EXAMPLES = Examples(
@@ -60,6 +61,14 @@ def test_what_scores_above_the_right_passage_is_no_negative() -> None:
 )
 def test_each_rule_leaves_out_what_it_names(choice: Choice, first: str) -> None:
     assert letters(mine(choice).rows[0]) == first
+
+
+def test_a_query_is_not_its_own_negatives_query() -> None:
+    asked = {"passage C": "which is A?", "passage D": "which is D?"}
+    own = OwnQueries(EXAMPLES, asked.get, seed=0)
+    assert own.of(2, 0) is None
+    assert own.of(2, 1) == "which is A?"
+    assert own.of(3, 0) == "which is D?"
 
 
 def test_every_candidate_is_taken_or_counted_with_its_reason() -> None:

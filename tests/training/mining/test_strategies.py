@@ -1,6 +1,6 @@
 """Mining with an encoder, with BM25, with levels and by draw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from service.errors import InferenceError, InvalidInputError
 from service.training.mining import (
     Choice,
     Examples,
+    Mined,
     from_collection,
     from_rows,
     mine_bm25,
@@ -30,6 +31,7 @@ from service.training.mining import (
     tokenize,
 )
 from service.training.mining.queries import read_queries
+from service.training.mining.report import MiningReport
 from service.training.mining.sources import examples_of, levels_of
 from service.training.mining.vectors import TEXTS_A_FILE, kept
 from service.types import Document, Vectors
@@ -153,6 +155,21 @@ def test_random_negatives_are_any_but_the_right_ones(examples: Examples) -> None
         article = examples.articles[examples.passages.index(row.positives[0])]
         for text in row.negatives:
             assert article.isdisjoint(examples.articles[examples.passages.index(text)])
+
+
+def test_random_draws_are_made_one_query_at_a_time(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def spy(_examples: Examples, rankings: Sequence[object], *_: object, **__: object) -> Mined:
+        seen.extend(rankings)
+        return Mined([], MiningReport("x", "random"))
+
+    monkeypatch.setattr("service.training.mining.compose.choose", spy)
+    mine_random(examples)
+    (ranking,) = seen
+    assert isinstance(ranking, Iterator)
 
 
 def test_smart_gives_one_sibling_and_one_stranger() -> None:

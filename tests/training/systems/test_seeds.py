@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from service.collection import LabelledPair, read_levels
-from service.errors import InvalidInputError
-from service.training.bases import prefixed
+from service.errors import InvalidInputError, ModelSourceError
 from service.training.recipe import load_recipe
 from service.training.system import Job, Prepared
 from service.training.systems import pair_contrastive, smart_binary, weighted_bce
 from service.training.systems.registry import load_system, system_names
+from service.training.texts import prefixed
 from tests.fixtures.small_models import write_small_encoder
+from tests.fixtures.small_sse import write_small_sse
 from tests.fixtures.training_labels import (
     ARTICLES,
     SAME,
@@ -162,6 +163,87 @@ def test_frozen_embeddings_do_not_train(base: Path, tmp_path: Path) -> None:
     model = prepare("pair-contrastive", base, pairs, "options.freeze_embeddings=true").model
     frozen = [n for n, tensor in model.named_parameters() if not tensor.requires_grad]
     assert [name.partition("word_embeddings.")[2] for name in frozen] == ["weight"]
+
+
+def test_smart_binary_keeps_together_what_others_join(base: Path, tmp_path: Path) -> None:
+    def row(query: str, right: str, sibling: str) -> dict[str, object]:
+        return {"query": query, "pos": [right], "neg": [sibling, "Strong flour has gluten."]}
+
+    # Each row's sibling is the next row's right passage: nothing but the chain joins them.
+    chain = [f"The ferry calls at pier {number}." for number in range(12)]
+    rows = [row(f"What is at {n}?", chain[n], chain[n + 1]) for n in range(11)]
+    rows += [row(f"Wo ist Beet {n}?", f"Beet {n} ist hier.", f"Zaun {n}.") for n in range(20)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in rows))
+    prepared = prepare("smart-binary", base, file)
+    sizes = {
+        sum("What is at" in anchor for anchor in part["anchor"])
+        for part in (prepared.train, prepared.validation)
+    }
+    assert sizes <= {0, 11}
+
+
+@pytest.mark.parametrize("system", ["smart-binary", "weighted-bce", "pair-contrastive"])
+def test_without_a_test_part_there_are_no_figures(
+    base: Path, articles: Path, tmp_path: Path, system: str
+) -> None:
+    pairs = system == "pair-contrastive"
+    labels = write_pairs(tmp_path / "pairs.jsonl") if pairs else articles
+    shares = ("training.test_share=0", f"training.validation_share={0.25 if pairs else 0}")
+    prepared = prepare(system, base, labels, *shares)
+    assert prepared.figures() == {}
+    assert bool(len(prepared.validation)) is pairs
+
+
+def test_pairs_need_a_part_to_learn_the_threshold_on(base: Path, tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs.jsonl")
+    with pytest.raises(InvalidInputError, match="validation_share must be above 0"):
+        prepare("pair-contrastive", base, pairs, "training.validation_share=0")
+
+
+def test_pairs_are_grouped_by_what_the_model_is_given(base: Path, tmp_path: Path) -> None:
+    spelled = ["query: Is  it deep?", "Is it\u200b deep?", "Query: Is it deep?"]
+    rows = [{"sentence1": a, "sentence2": b, "label": 1} for a, b in SAME]
+    rows += [
+        {"sentence1": spelled[n % 3], "sentence2": f"Asked {n} times", "label": 0}
+        for n in range(30)
+    ]
+    rows.append({"sentence1": "passage:", "sentence2": "What is left?", "label": 0})
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in rows))
+    prepared = prepare("pair-contrastive", base, file)
+    found = [
+        sum(text == "query: Is it deep?" for text in part["sentence1"])
+        for part in (prepared.train, prepared.validation)
+    ]
+    assert sorted(found) in ([0, 0], [0, 30])
+    both = [*prepared.train["sentence2"], *prepared.validation["sentence2"]]
+    assert "query: What is left?" not in both
+
+
+def test_a_document_of_which_nothing_is_left_is_passed_over(base: Path, tmp_path: Path) -> None:
+    folder = write_articles(tmp_path / "articles")
+    with (folder / "corpus.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"_id": "odd", "title": "", "text": "passage:"}\n')
+        file.write('{"_id": "unseen", "title": "", "text": "\u200b\u200e"}\n')
+    with (folder / "qrels.tsv").open("a", encoding="utf-8") as file:
+        file.write("qBread-0\todd\t1\nqFerry-1\tunseen\t1\n")
+    article = r"options.article=id:^(\w+)"
+    prepared = prepare("smart-binary", base, folder, article)
+    passages = {text for row in prepared.train for text in row.values()}
+    assert passages.isdisjoint({"passage: ", "passage: passage:"})
+    assert "mrr" in prepared.figures()
+
+
+def test_an_sse_is_a_base_and_what_needs_a_transformer_says_so(tmp_path: Path) -> None:
+    sse = write_small_sse(tmp_path / "sse")
+    pairs = write_pairs(tmp_path / "pairs.jsonl")
+    options = ("options.freeze_embeddings=false",)
+    assert prepare("pair-contrastive", sse, pairs, *options).model.get_embedding_dimension() == 64
+    with pytest.raises(ModelSourceError, match="no transformer"):
+        prepare("pair-contrastive", sse, pairs, "options.freeze_embeddings=true")
+    with pytest.raises(ModelSourceError, match="cannot be loaded"):
+        prepare("pair-contrastive", tmp_path / "nothing", pairs, *options)
 
 
 def test_a_typed_prefix_is_not_doubled() -> None:
