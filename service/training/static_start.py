@@ -8,17 +8,15 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from tokenizers import Tokenizer
 
-_WORD = "▁"
 _BATCH = 2000
 
 Vectors = NDArray[np.float32]
 
 
 def piece_texts(tokenizer: Tokenizer) -> list[str]:
-    """Each piece by id as a text: without the sign for a word's beginning."""
+    """Each piece by id, as the text that it is."""
     numbered = tokenizer.get_vocab()
-    pieces = sorted(numbered, key=lambda piece: numbered[piece])
-    return [piece.replace(_WORD, " ").strip() or " " for piece in pieces]
+    return sorted(numbered, key=lambda piece: numbered[piece])
 
 
 def piece_shares(tokenizer: Tokenizer, texts: Iterable[str]) -> NDArray[np.float64]:

@@ -34,3 +34,7 @@ def test_only_a_querys_own_candidates_are_ranked_and_ties_go_by_id() -> None:
 
 def test_a_query_that_the_run_lacks_counts_nothing() -> None:
     assert level_figures([FIRST], {})["mrr"] == 0.0
+
+
+def test_no_query_gives_no_figure() -> None:
+    assert level_figures([], {}) == {}

@@ -84,8 +84,8 @@ def test_pieces_come_from_both_models_in_lower_case() -> None:
     rare = {f"▁слово{number}": -12.0 - number for number in range(100)}
     base_scores = {"▁Москва": -3.0, "▁москва": -4.0, "▁город": -5.0} | rare
     tokenizer = train_vocabulary(TEXTS, 400, base_scores, base_share=0.05)
-    assert tokenizer.encode("МОСКВА город").tokens == ["▁москва", "▁город"]
-    kept = [piece for piece in rare if tokenizer.token_to_id(piece) is not None]
+    assert tokenizer.encode("МОСКВА город").tokens == ["москва", "город"]
+    kept = [piece for piece in rare if tokenizer.token_to_id(piece[1:]) is not None]
     assert kept == list(rare)[: len(kept)]
     assert 10 < len(kept) < 40
 
@@ -99,8 +99,8 @@ def test_no_piece_spans_words_or_a_word_and_its_punctuation() -> None:
     tokenizer = train_vocabulary(TEXTS, 500, {})
     marks = set("!?.,;:()")
     pieces = [piece for piece in tokenizer.get_vocab() if piece != "<unk>"]
-    assert not [piece for piece in pieces if "▁" in piece[1:] or " " in piece]
-    assert not [piece for piece in pieces if len(piece.strip("▁")) > 1 and marks & set(piece)]
+    assert not [piece for piece in pieces if "▁" in piece or " " in piece]
+    assert not [piece for piece in pieces if len(piece) > 1 and marks & set(piece)]
 
 
 def test_frequent_pieces_have_large_shares_and_absent_ones_small() -> None:
@@ -144,7 +144,7 @@ def test_each_piece_is_encoded_as_a_text_with_the_prefix() -> None:
         return np.array([[len(text)] for text in texts], np.float32)
 
     vectors = encode_pieces(tokenizer, encode, "query: ")
-    assert len(seen) == len(set(seen)) < 300  # once where two pieces are one text
+    assert len(seen) == len(set(seen))
     lengths = [len("query: " + text) for text in piece_texts(tokenizer)]
     assert vectors[:, 0].tolist() == lengths
 
