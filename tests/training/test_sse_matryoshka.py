@@ -17,7 +17,7 @@ from service.errors import InvalidInputError
 from service.training.callbacks import Progress
 from service.training.labels import part_of
 from service.training.recipe import Recipe, load_recipe
-from service.training.static_start import encode_pieces, piece_shares, piece_texts, start_rows
+from service.training.static_start import encode_pieces, piece_shares, start_rows
 from service.training.system import Job
 from service.training.systems.sse_matryoshka import prepare
 from service.training.trainer import train
@@ -135,18 +135,16 @@ def test_frequent_pieces_start_short() -> None:
     assert weighted[7] / plain[7] < 0.02 < (weighted / plain)[:7].min()
 
 
-def test_each_piece_is_encoded_as_a_text_with_the_prefix() -> None:
+def test_each_piece_is_encoded_by_itself_with_the_prefix() -> None:
     tokenizer = train_vocabulary(TEXTS, 300, {})
-    seen: list[str] = []
 
     def encode(texts: Any) -> Any:
-        seen.extend(texts)
-        return np.array([[len(text)] for text in texts], np.float32)
+        return np.array([[text.startswith("query: "), len(text)] for text in texts], np.float32)
 
     vectors = encode_pieces(tokenizer, encode, "query: ")
-    assert len(seen) == len(set(seen))
-    lengths = [len("query: " + text) for text in piece_texts(tokenizer)]
-    assert vectors[:, 0].tolist() == lengths
+    pieces = [tokenizer.id_to_token(number) or "" for number in range(len(vectors))]
+    assert vectors[:, 0].all()
+    assert vectors[:, 1].tolist() == [len("query: " + piece) for piece in pieces]
 
 
 @pytest.mark.parametrize("text", [DOCUMENTS[0].text, DOCUMENTS[5].text * 4, DOCUMENTS[7].text])
