@@ -139,6 +139,7 @@ def report(
             },
             "mean": sum(_means(measured[name]).values()) / len(LANGUAGES),
             "mean_to_base": _mean_change(measured["base"], measured[name]),
+            "training": _course(work / name / "training.json"),
         }
         for place, name in enumerate(names)
     }
@@ -235,6 +236,13 @@ def _means(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 def _hashes(data: Path) -> dict[str, str]:
     names = [f"tydiqa-{lang}-{part}" for lang in LANGUAGES for part in ("train", "dev")]
     return {name: data_sha256(data / name) for name in names}
+
+
+def _course(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return {key: record[key] for key in ("commit", "steps", "seconds", "precision", "parameters")}
 
 
 def _lines(path: Path) -> int:

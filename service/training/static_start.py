@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from tokenizers import Tokenizer
 
+from service.training.vocabulary import WORD
+
 _BATCH = 2000
 
 Vectors = NDArray[np.float32]
@@ -60,9 +62,14 @@ def start_rows(
 def encode_pieces(
     tokenizer: Tokenizer, encode: Callable[[Sequence[str]], Vectors], prefix: str
 ) -> Vectors:
-    """The encoder's unit vector of each piece as a text by itself, (pieces, d), by id."""
+    """The encoder's unit vector of each piece as a text without its mark, (pieces, d), by id."""
     numbered = tokenizer.get_vocab()
-    return encode([prefix + piece for piece in sorted(numbered, key=lambda p: numbered[p])])
+    pieces = sorted(numbered, key=lambda piece: numbered[piece])
+    texts = [piece.replace(WORD, " ").strip() or " " for piece in pieces]
+    distinct = sorted(set(texts))
+    vectors = encode([prefix + text for text in distinct])
+    place = {text: number for number, text in enumerate(distinct)}
+    return vectors[[place[text] for text in texts]]
 
 
 def _count(tokenizer: Tokenizer, texts: list[str], counts: NDArray[np.float64]) -> None:

@@ -5,15 +5,16 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from service.encoder.sse import UNKNOWN
 
 MAX_PIECE = 16
 """Characters of the longest piece."""
 
-_WORD = "▁"
-"""How the base marks a word's beginning."""
+WORD = "▁"
+"""Marks where a word begins."""
+
 _DIGITS = 5
 """Scores are logarithms of probabilities; more digits change no segmentation that matters."""
 
@@ -24,6 +25,7 @@ def train_vocabulary(
     base_scores: Mapping[str, float],
     *,
     base_share: float = 0.2,
+    word_marks: bool = True,
 ) -> Tokenizer:
     """A tokenizer of `size` pieces, fewer where the texts have too few; the first is `<unk>`.
 
@@ -34,12 +36,16 @@ def train_vocabulary(
     brought to NFKC and lower case. Equal texts give equal pieces, but scores that may differ in
     the last digits: the trainer adds numbers up in no fixed order.
 
+    With `word_marks` a word's first piece begins with `▁`. Beside languages whose words begin with
+    anything, as Korean, or have no borders, as Japanese, the mark alone is so common that training
+    splits it off many a word; without marks a piece is the same anywhere in a word.
+
     Source of the model: Kudo, "Subword Regularization", ACL 2018.
     """
-    base = _normalized(base_scores)
+    base = _normalized(base_scores, word_marks)
     if not base:
         base_share = 0.0
-    trained = _trained(texts, size - 1 - round(base_share * size))
+    trained = _trained(texts, size - 1 - round(base_share * size), word_marks)
     others = sorted(base.keys() - trained.keys(), key=lambda piece: (-base[piece], piece))
     kept = [*trained, *others[: size - 1 - len(trained)]]
     mixed = {
@@ -49,11 +55,11 @@ def train_vocabulary(
     kept.sort(key=lambda piece: (-mixed[piece], piece))
     pieces = [(UNKNOWN, 0.0)]
     pieces += [(piece, round(math.log(mixed[piece]), _DIGITS)) for piece in kept]
-    return _tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+    return _tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False), word_marks)
 
 
-def _trained(texts: Iterable[str], size: int) -> dict[str, float]:
-    tokenizer = _tokenizer(models.Unigram())
+def _trained(texts: Iterable[str], size: int, word_marks: bool) -> dict[str, float]:
+    tokenizer = _tokenizer(models.Unigram(), word_marks)
     trainer = trainers.UnigramTrainer(
         vocab_size=size,
         special_tokens=[UNKNOWN],
@@ -66,13 +72,13 @@ def _trained(texts: Iterable[str], size: int) -> dict[str, float]:
     return {piece: math.exp(score) for piece, score in pieces if piece != UNKNOWN}
 
 
-def _normalized(scores: Mapping[str, float]) -> dict[str, float]:
+def _normalized(scores: Mapping[str, float], word_marks: bool) -> dict[str, float]:
     """Probabilities under the new tokenizer's spelling; pieces that become one share theirs."""
     normalizer = _normalizer()
     probabilities: dict[str, float] = {}
     for piece, score in scores.items():
-        spelled = normalizer.normalize_str(piece.replace(_WORD, ""))
-        if spelled and len(spelled) <= MAX_PIECE and " " not in spelled:
+        spelled = normalizer.normalize_str(piece if word_marks else piece.replace(WORD, ""))
+        if spelled.strip(WORD) and len(spelled) <= MAX_PIECE and " " not in spelled:
             probabilities[spelled] = probabilities.get(spelled, 0.0) + math.exp(score)
     total = math.fsum(probabilities.values()) or 1.0
     return {piece: value / total for piece, value in probabilities.items()}
@@ -82,19 +88,16 @@ def _normalizer() -> Any:
     return normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
 
 
-def _tokenizer(model: Any) -> Tokenizer:
-    """No sign marks where a word begins: `▁` by itself would be the likeliest piece of all.
-
-    Beside Japanese and Korean, whose words begin with anything, it is so common that training
-    splits it off every word; and a piece means nearly the same within a word and at its beginning.
-    """
+def _tokenizer(model: Any, word_marks: bool) -> Tokenizer:
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = _normalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Punctuation(),
-            pre_tokenizers.Digits(),
-        ]
-    )
+    # No piece spans words, nor a word and its punctuation.
+    split, punctuation = pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()
+    if word_marks:
+        marks = pre_tokenizers.Metaspace(replacement=WORD, prepend_scheme="always")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, marks, punctuation])
+        tokenizer.decoder = decoders.Metaspace(replacement=WORD)
+    else:
+        digits = pre_tokenizers.Digits()
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, punctuation, digits])
     return tokenizer

@@ -13,6 +13,7 @@ from service.encoder.loading import load_sentence_transformer
 from service.encoder.sse import SSE, SeparableDyT
 from service.models.sources import PreparedModel, prepare
 from service.types import EncoderIdentity
+from tests.fixtures.library import DOCUMENTS, QUESTIONS
 from tests.fixtures.multilingual import SENTENCES
 from tests.fixtures.small_sse import SIZES, small_sse, write_small_sse
 
@@ -160,6 +161,20 @@ def test_cut_vectors_are_the_first_dimensions_at_unit_length(folder: Path, size:
     cut = load(folder, dimensions=size).encode_queries(TEXTS)
     assert cut.shape == (len(TEXTS), size)
     assert np.abs(cut - whole / np.linalg.norm(whole, axis=1, keepdims=True)).max() < 1e-5
+
+
+def test_the_shipped_model_is_small_and_finds_what_answers(tmp_path: Path) -> None:
+    model = prepare("sse-512", "bi-encoder", cache_dir=tmp_path, offline=True)
+    assert model.matryoshka == (512, 256, 128, 64, 32)
+    assert (model.folder / "model.safetensors").stat().st_size <= 9_000_000
+    assert sum(file.stat().st_size for file in model.folder.iterdir()) <= 10_000_000
+    identity = EncoderIdentity("sse-512", model.weights_sha256, 512, "", "", 256, 1)
+    encoder = BiEncoder(model.folder, identity, batch_tokens=512, device="cpu", threads=1)
+    passages = encoder.encode_passages([f"{d.title} {d.text}" for d in DOCUMENTS])
+    nearest = (encoder.encode_queries(list(QUESTIONS)) @ passages.T).argmax(1)
+    found = [DOCUMENTS[place].id for place in nearest]
+    right = sum(a == b for a, b in zip(found, QUESTIONS.values(), strict=True))
+    assert right >= 8  # of nine, one of them in Russian, which it was not trained on
 
 
 def test_a_text_is_cut_at_the_window_and_counted_whole(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+import service.models
 from service.encoder.loading import load_sentence_transformer
 from service.errors import InvalidInputError
 from service.training.callbacks import Progress
@@ -27,6 +28,7 @@ from tests.fixtures.articles import DOCUMENTS, QRELS, QUERIES
 from tests.fixtures.small_sse import TEXTS
 from tests.models.small_bert import write_small_bert
 
+SHIPPED = Path(service.models.__file__).parent / "weights"
 ALL_TEXTS = [f"{document.title} {document.text}" for document in DOCUMENTS] + TEXTS
 
 
@@ -84,8 +86,8 @@ def test_pieces_come_from_both_models_in_lower_case() -> None:
     rare = {f"▁слово{number}": -12.0 - number for number in range(100)}
     base_scores = {"▁Москва": -3.0, "▁москва": -4.0, "▁город": -5.0} | rare
     tokenizer = train_vocabulary(TEXTS, 400, base_scores, base_share=0.05)
-    assert tokenizer.encode("МОСКВА город").tokens == ["москва", "город"]
-    kept = [piece for piece in rare if tokenizer.token_to_id(piece[1:]) is not None]
+    assert tokenizer.encode("МОСКВА город").tokens == ["▁москва", "▁город"]
+    kept = [piece for piece in rare if tokenizer.token_to_id(piece) is not None]
     assert kept == list(rare)[: len(kept)]
     assert 10 < len(kept) < 40
 
@@ -95,12 +97,14 @@ def test_spelling_that_looks_the_same_is_the_same() -> None:
     assert tokenizer.encode("Ｔｈｅ  ﬁrst\n").ids == tokenizer.encode("the first").ids
 
 
-def test_no_piece_spans_words_or_a_word_and_its_punctuation() -> None:
-    tokenizer = train_vocabulary(TEXTS, 500, {})
+@pytest.mark.parametrize("word_marks", [True, False])
+def test_no_piece_spans_words_or_a_word_and_its_punctuation(word_marks: bool) -> None:
+    tokenizer = train_vocabulary(TEXTS, 500, {"▁đạo": -3.0, "đạo": -4.0}, word_marks=word_marks)
+    assert (tokenizer.token_to_id("▁đạo") is not None) == word_marks
     marks = set("!?.,;:()")
     pieces = [piece for piece in tokenizer.get_vocab() if piece != "<unk>"]
-    assert not [piece for piece in pieces if "▁" in piece or " " in piece]
-    assert not [piece for piece in pieces if len(piece) > 1 and marks & set(piece)]
+    assert not [piece for piece in pieces if "▁" in piece[word_marks:] or " " in piece]
+    assert not [piece for piece in pieces if len(piece.strip("▁")) > 1 and marks & set(piece)]
 
 
 def test_frequent_pieces_have_large_shares_and_absent_ones_small() -> None:
@@ -135,6 +139,15 @@ def test_frequent_pieces_start_short() -> None:
     assert weighted[7] / plain[7] < 0.02 < (weighted / plain)[:7].min()
 
 
+def test_the_shipped_model_splits_texts_as_its_recipe_does() -> None:
+    spelled = json.loads((SHIPPED / "sse-512" / "tokenizer.json").read_text(encoding="utf-8"))
+    marks = load_recipe("sse-matryoshka").options["word_marks"]
+    ours = json.loads(train_vocabulary(TEXTS, 300, {}, word_marks=marks).to_str())
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        assert spelled[part] == ours[part]
+    assert len(spelled["model"]["vocab"]) == load_recipe("sse-matryoshka").options["vocabulary"]
+
+
 def test_each_piece_is_encoded_by_itself_with_the_prefix() -> None:
     tokenizer = train_vocabulary(TEXTS, 300, {})
 
@@ -143,8 +156,9 @@ def test_each_piece_is_encoded_by_itself_with_the_prefix() -> None:
 
     vectors = encode_pieces(tokenizer, encode, "query: ")
     pieces = [tokenizer.id_to_token(number) or "" for number in range(len(vectors))]
+    texts = [piece.strip("▁") or " " for piece in pieces]
     assert vectors[:, 0].all()
-    assert vectors[:, 1].tolist() == [len("query: " + piece) for piece in pieces]
+    assert vectors[:, 1].tolist() == [len("query: " + text) for text in texts]
 
 
 @pytest.mark.parametrize("text", [DOCUMENTS[0].text, DOCUMENTS[5].text * 4, DOCUMENTS[7].text])
@@ -257,6 +271,15 @@ def test_without_a_test_part_there_are_no_figures(
     shares = {"training__test_share": 0, "training__validation_share": 0}
     prepared = prepare(Job(recipe(**shares), (collection,), base, tmp_path / "out"))
     assert prepared.figures() == {}
+
+
+def test_each_size_has_its_weight_in_the_loss(base: Path, collection: Path, tmp_path: Path) -> None:
+    job = Job(recipe(options__weights=[1, 3, 2]), (collection,), base, tmp_path / "out")
+    loss: Any = prepare(job).loss
+    weights = dict(zip(loss.matryoshka_dims, loss.matryoshka_weights, strict=True))
+    assert weights == {32: 1, 16: 3, 8: 2}
+    with pytest.raises(InvalidInputError, match="as many as dimensions"):
+        prepare(Job(recipe(options__weights=[1, 3]), (collection,), base, tmp_path / "out"))
 
 
 def test_a_block_that_does_not_divide_the_rows_is_refused(

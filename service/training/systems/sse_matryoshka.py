@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -51,19 +51,22 @@ _ENCODED = 512
 class Options(BaseModel):
     """`[options]` of the recipe.
 
-    `dimensions` are the Matryoshka sizes, the largest of them the model's. The vocabulary has
-    `vocabulary` pieces, from at most `vocabulary_chars` characters of each collection, a
-    `base_share` of it the base's. `sif` weights the start rows by frequency. `windows` is how often
-    each passage gives a pair of its own beside the labelled ones. Passages are cropped at random to
-    at most `passage_chars` characters. `scale` sharpens the loss's softmax over cosines.
+    `dimensions` are the Matryoshka sizes, the largest of them the model's; `weights` those of their
+    losses, all alike where there are none. The vocabulary has `vocabulary` pieces, from at most `vocabulary_chars` characters of each collection, a
+    `base_share` of it the base's; `word_marks` tells a word's first piece from the others. `sif`
+    weights the start rows by frequency. `windows` is how often each passage gives a pair of its own
+    beside the labelled ones. Passages are cropped at random to at most `passage_chars` characters.
+    `scale` sharpens the loss's softmax over cosines.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dimensions: tuple[int, ...] = Field((512, 256, 128, 64, 32), min_length=1)
+    weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
     vocabulary: int = Field(32_768, ge=300)
     vocabulary_chars: int = Field(800_000, ge=1000)
     base_share: float = Field(0.2, ge=0, lt=1)
+    word_marks: bool = True
     sif: float = Field(3e-4, gt=0)
     row_scale: float = Field(1.0, gt=0)
     windows: int = Field(1, ge=0, le=100)
@@ -73,9 +76,11 @@ class Options(BaseModel):
     block: int = Field(128, ge=2)
 
     @model_validator(mode="after")
-    def _blocks_fit(self) -> "Options":
+    def _sizes_fit(self) -> "Options":
         if max(self.dimensions) % self.block:
             raise ValueError("block must divide the largest of dimensions")
+        if self.weights and len(self.weights) != len(self.dimensions):
+            raise ValueError("weights must be as many as dimensions")
         return self
 
 
@@ -98,7 +103,10 @@ def prepare(job: Job) -> Prepared:
     model = _start(job, options, seen, data)
     model.max_seq_length = training.max_length
     loss = MatryoshkaLoss(
-        model, MultipleNegativesRankingLoss(model, scale=options.scale), list(options.dimensions)
+        model,
+        MultipleNegativesRankingLoss(model, scale=options.scale),
+        list(options.dimensions),
+        list(options.weights) or None,
     )
 
     def save(folder: Path) -> None:
@@ -186,7 +194,11 @@ def _new(job: Job, options: Options, found: Sequence[Examples]) -> SentenceTrans
     """Vocabulary, and rows from the base, which is needed for its pieces alone."""
     texts = _vocabulary_texts(found, options, job.recipe.training.seed)
     tokenizer = train_vocabulary(
-        texts, options.vocabulary, _base_scores(job), base_share=options.base_share
+        texts,
+        options.vocabulary,
+        _base_scores(job),
+        base_share=options.base_share,
+        word_marks=options.word_marks,
     )
     vectors = encode_pieces(tokenizer, _base_encode(job), base_prefixes(job)[0])
     rows = start_rows(
