@@ -52,11 +52,11 @@ class Options(BaseModel):
     """`[options]` of the recipe.
 
     `dimensions` are the Matryoshka sizes, the largest of them the model's; `weights` those of their
-    losses, all alike where there are none. The vocabulary has `vocabulary` pieces, from at most `vocabulary_chars` characters of each collection, a
-    `base_share` of it the base's; `word_marks` tells a word's first piece from the others. `sif`
-    weights the start rows by frequency. `windows` is how often each passage gives a pair of its own
-    beside the labelled ones. Passages are cropped at random to at most `passage_chars` characters.
-    `scale` sharpens the loss's softmax over cosines.
+    losses, all alike where there are none. The vocabulary has `vocabulary` pieces, from at most
+    `vocabulary_chars` characters of each collection, a `base_share` of it the base's; `word_marks`
+    tells a word's first piece from the others. `sif` weights the start rows by frequency. `windows`
+    is how often each passage gives a pair of its own beside the labelled ones. Passages are cropped
+    at random to at most `passage_chars` characters. `scale` sharpens the loss's softmax.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
