@@ -1,16 +1,13 @@
 """What is written down of a training."""
 
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from service.evaluation.provenance import commit, versions
 from service.models.registry import REGISTRY
 from service.training.system import Job, Prepared
 
@@ -83,27 +80,11 @@ def make_record(job: Job, **measured: Any) -> Record:
         recipe=job.recipe.model_dump(mode="json"),
         base_licence=spec.licence if spec else None,
         device=_device(job.device),
-        versions={name: found for name in _PACKAGES if (found := _version(name))}
-        | {"python": platform.python_version()},
+        versions=versions(_PACKAGES),
         commit=commit(),
         date=datetime.now(UTC).date().isoformat(),
         **measured,
     )
-
-
-def commit() -> str | None:
-    """Short hash of the checkout that this package runs from, `-dirty` where it was changed."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        done = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, check=True, timeout=30
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
 
 
 def _licence(entry: Mapping[str, Any], licences: Mapping[str, str]) -> dict[str, str]:
@@ -115,10 +96,3 @@ def _device(device: str) -> str:
     if device == "cpu":
         return f"CPU, {torch.get_num_threads()} threads"
     return torch.cuda.get_device_name(device)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
