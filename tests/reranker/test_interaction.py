@@ -12,6 +12,7 @@ from service.reranker.interaction import InteractionConfig, InteractionHead, rea
 from service.reranker.interaction_reranker import InteractionReranker
 from service.reranker.token_states import StateEncoder, piece_information
 from tests.fixtures.multilingual import LONG, SENTENCES
+from tests.fixtures.small_models import write_small_encoder
 
 QUERY = "Khi nào phương trình bậc hai có hai nghiệm phân biệt?"
 PASSAGES = SENTENCES["vietnamese"] + SENTENCES["latin"] + SENTENCES["cyrillic"][:3]
@@ -158,3 +159,11 @@ def test_the_prefix_is_told_from_the_text(e5: PreparedModel) -> None:
         bare, asked = (states.encode([t], 64)[0].ids.tolist() for t in (text, f"query: {text}"))
         assert asked[states.prefix_tokens("query: ") :] == bare[1:]
     assert states.prefix_tokens("") == 1
+
+
+def test_without_information_all_pieces_but_special_ones_tell_alike(tmp_path: Path) -> None:
+    small = write_small_encoder(tmp_path)
+    told = piece_information(small)
+    states = StateEncoder(small, layers=(0,), batch_tokens=512, device="cpu")
+    ids = states.encode(["tides"], 64)[0].ids
+    assert told[ids].tolist() == [0.0, *[10.0] * (len(ids) - 2), 0.0]
