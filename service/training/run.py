@@ -43,7 +43,7 @@ def run(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     base = _base(recipe.base, settings)
-    job = Job(recipe, tuple(collections), base.folder, out, _device(settings.device))
+    job = Job(recipe, tuple(collections), base.folder, out, _device(settings.device), settings)
     return train(
         job,
         system.prepare(job),

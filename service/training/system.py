@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from service.settings import Settings
 from service.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class Job:
 
     `collections` are folders or files with labels; `base` is the recipe's base as a folder on this
     disk (made ready by `service.models.sources.prepare`), `out` where the model goes; `device` is
-    `cpu`, `cuda` or `cuda:N`.
+    `cpu`, `cuda` or `cuda:N`. `settings` are the command's, where a system needs other models.
     """
 
     recipe: Recipe
@@ -27,6 +28,7 @@ class Job:
     base: Path
     out: Path
     device: str = "cpu"
+    settings: Settings | None = None
 
 
 @dataclass(slots=True)

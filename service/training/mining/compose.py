@@ -50,11 +50,11 @@ def mine_random(
     query_for: QueryFor | None = None,
 ) -> Mined:
     """Rows whose negatives are drawn from all wrong passages; ranks and scores do not matter."""
-    anywhere, drawn = replace(choice, rank_min=1), _drawn(examples, choice)
+    anywhere, drawn = replace(choice, rank_min=1), rank_random(examples, choice)
     return choose(examples, [drawn], anywhere, strategy="random", query_for=query_for)
 
 
-def _drawn(examples: Examples, choice: Choice) -> Iterator[Ranking]:
+def rank_random(examples: Examples, choice: Choice) -> Iterator[Ranking]:
     """Each query's draw, when its turn comes: all of them would not fit into memory."""
     for query, positives in zip(examples.queries, examples.positives, strict=True):
         count = min(len(examples.passages), choice.rank_max + len(positives))

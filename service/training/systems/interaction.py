@@ -19,21 +19,19 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from service.collection import open_collection
-from service.errors import InvalidInputError, ModelSourceError
+from service.errors import ModelSourceError
 from service.evaluation.metrics import means, per_query
 from service.models.folder import open_folder
 from service.reranker.interaction import InteractionConfig, InteractionHead
 from service.reranker.token_states import StateEncoder, piece_information
 from service.training.bases import base_prefixes, encode, load_bi_encoder, transformer_of
-from service.training.labels import describe, most, read_options, split
+from service.training.labels import describe, read_options, split
 from service.training.losses.listwise import Collator, ListwiseInteraction
 from service.training.mining.examples import from_collection
+from service.training.mining.sample import BLOCK, sample_examples
 from service.training.state_store import StateStore, store_states
 from service.training.system import Job, Prepared
 from service.training.texts import prefixed
-
-_BLOCK = 20
-"""Neighbouring passages that are drawn together: siblings mostly stand side by side in a file."""
 
 _TOKENS_FOR_AXES = 20_000
 
@@ -109,7 +107,7 @@ def prepare(job: Job) -> Prepared:
         collate=collate,
         save=head.save,
         notes=(
-            f"Of each collection at most {options.passages} passages in blocks of {_BLOCK}, and "
+            f"Of each collection at most {options.passages} passages in blocks of {BLOCK}, and "
             f"{options.queries} of the queries they answer: {len(rows['train'])} lists to train, "
             f"{len(rows['validation'])} to validate, {len(parts['test'])} queries to test.",
             "Figures are of each test query's nearest 100 passages of its own sample.",
@@ -154,31 +152,17 @@ def _check_pooling(job: Job, base: SentenceTransformer, encoder: StateEncoder) -
 
 
 def _sample(path: Path, options: Options, seed: int) -> _Sample:
-    examples = from_collection(open_collection(path))
-    blocks = range(0, len(examples.passages), _BLOCK)
-    drawn: list[int] = []
-    for start in sorted(blocks, key=lambda b: hashlib.sha256(f"{seed}\0{b}".encode()).digest()):
-        drawn += range(start, min(start + _BLOCK, len(examples.passages)))
-        if len(drawn) >= options.passages:
-            break
-    place = {old: new for new, old in enumerate(sorted(drawn))}
-    answered = [
-        (query, tuple(place[p] for p in right))
-        for query, right in zip(examples.queries, examples.positives, strict=True)
-        if all(p in place for p in right)
-    ]
-    if not answered:
-        raise InvalidInputError(
-            f"{path.name}: none of its queries has all its right passages among the "
-            f"{len(drawn)} that were drawn; raise options.passages",
-            "options.passages",
-        )
-    chosen = most(answered, options.queries, lambda row: row[0], seed)
+    examples = sample_examples(
+        from_collection(open_collection(path)),
+        passages=options.passages,
+        queries=options.queries,
+        seed=seed,
+    )
     return _Sample(
         path.resolve().name,
-        [query for query, _right in chosen],
-        [examples.passages[old] for old in sorted(drawn)],
-        [right for _query, right in chosen],
+        list(examples.queries),
+        list(examples.passages),
+        list(examples.positives),
     )
 
 

@@ -1,0 +1,274 @@
+"""Cross-encoder: a small transformer that reads query and passage together, trained on lists.
+
+Each query is listed with one right passage and wrong ones from several sources, and the model
+learns to put the right one first, from the labels and, where one is named, from a teacher.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from sentence_transformers import CrossEncoder
+
+from service.collection import TrainingRow, article_key, open_collection
+from service.confidence.fusion import fuse
+from service.evaluation.metrics import means, per_query
+from service.models.folder import open_folder
+from service.text.chunker import TokenCounter
+from service.training.arguments import precision_of
+from service.training.bases import (
+    base_prefixes,
+    encode,
+    load_bi_encoder,
+    load_cross_encoder,
+    saver,
+    transformer_of,
+)
+from service.training.buckets import LengthBuckets
+from service.training.crops import crop_alike
+from service.training.labels import PARTS, Part, describe, part_of, read_options, split
+from service.training.layers import Layers, keep_layers, revive_pooler
+from service.training.losses.ranked_list import RankedListLoss
+from service.training.mining.choice import Choice
+from service.training.mining.examples import ArticleOf, Examples, from_collection
+from service.training.mining.mixed import mine_mixed
+from service.training.mining.sample import BLOCK, sample_examples
+from service.training.mining.vectors import kept
+from service.training.system import Job, Prepared
+from service.training.teacher import teacher_logits
+from service.types import Document, Vectors
+
+NO_TEACHER = "none"
+
+_CANDIDATES = 20
+"""Test queries are judged on so many passages, the nearest of their sample."""
+
+_FUSED = 0.3
+"""The share that figures are also given for."""
+
+_PAIRS_ON_A_CPU = 16
+"""Pairs of like length that go through the model together; a GPU takes a whole batch."""
+
+
+class Options(BaseModel):
+    """`[options]` of the recipe.
+
+    `layers` of the base that are kept. `articles` say which passages are siblings, as
+    `service.collection.article_key` reads them; the first that names an article holds. `passages`
+    and `queries` bound what is drawn of each collection. To each right passage `negatives` wrong
+    ones are listed, from the first `hardest` of four sources in turn, none of which may be nearer
+    than the right one by more than `margin` (cosine): such a one is often right, and not labelled.
+    The share `cropped` of the lists has crops of at most `longest_crop` tokens. `listwise`, `bce`
+    and `distillation` are the weights of the loss's parts, `teacher` a reranker or `none`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: Layers = "all"
+    freeze_embeddings: bool = True
+    articles: tuple[str, ...] = ("title",)
+    passages: int = Field(400, ge=2)
+    queries: int = Field(600, ge=1)
+    negatives: int = Field(6, ge=1)
+    hardest: int = Field(30, ge=1)
+    margin: float = Field(0.03, ge=0)
+    cropped: float = Field(0.5, ge=0, le=1)
+    longest_crop: int = Field(250, ge=8)
+    listwise: float = Field(1.0, ge=0)
+    bce: float = Field(0.5, ge=0)
+    distillation: float = Field(1.0, ge=0)
+    teacher: str = NO_TEACHER
+
+    @property
+    def teacher_weight(self) -> float:
+        """Of the loss's part that compares with the teacher; 0 without one."""
+        return 0.0 if self.teacher == NO_TEACHER else self.distillation
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """A test query with its nearest passages, nearest first; places are those in the sample.
+
+    What is right may be missing among the nearest, and is then found by no order.
+    """
+
+    query: str
+    passages: tuple[str, ...]
+    places: NDArray[np.int64]
+    right: tuple[int, ...]
+    cosines: NDArray[np.float32]
+
+
+def prepare(job: Job) -> Prepared:
+    """Lists of the recipe's split by query, from labelled folders; the base is a bi-encoder."""
+    options, training = read_options(job.recipe, Options), job.recipe.training
+    samples = [_sample(path, options, training.seed) for path in job.collections]
+    vectors = _vectors(job, samples)
+    choice = Choice(
+        negatives=options.negatives,
+        rank_max=max(options.hardest, options.negatives),
+        margin=-options.margin,
+        pick="random",
+        seed=training.seed,
+    )
+    mined = [
+        row
+        for sample, (queries, passages) in zip(samples, vectors, strict=True)
+        for row in mine_mixed(queries, passages, sample, choice).rows
+    ]
+    parts = split([(row.query, row) for row in mined], training)
+    test = _test(samples, vectors, lambda query: part_of(query, training))
+    model = load_cross_encoder(job, freeze_embeddings=options.freeze_embeddings)
+    transformer = transformer_of(model, job)
+    keep_layers(transformer, options.layers)
+    revive_pooler(transformer)
+    rows = {part: _rows(job, options, parts[part], _counter(model)) for part in PARTS[:2]}
+    pairs = sum(len(row["passages"]) for row in rows["train"])
+    return Prepared(
+        model=model,
+        train=rows["train"],
+        validation=rows["validation"],
+        loss=RankedListLoss(
+            model,
+            listwise=options.listwise,
+            bce=options.bce,
+            teacher=options.teacher_weight,
+            pos_weight=pairs / max(1, len(rows["train"])) - 1,
+            at_once=_PAIRS_ON_A_CPU if job.device == "cpu" else 0,
+        ),
+        figures=lambda: _figures(model, test),
+        data=[
+            describe(path, len(sample.queries))
+            for path, sample in zip(job.collections, samples, strict=True)
+        ],
+        arguments={"batch_sampler": LengthBuckets},
+        save=saver(model, job),
+        notes=_notes(options, rows, pairs, len(test)),
+    )
+
+
+def _sample(path: Path, options: Options, seed: int) -> Examples:
+    examples = from_collection(open_collection(path), article_of=_first_article(options.articles))
+    return sample_examples(examples, passages=options.passages, queries=options.queries, seed=seed)
+
+
+def _first_article(specs: Sequence[str]) -> ArticleOf:
+    keys = [article_key(spec) for spec in specs]
+
+    def article_of(document: Document) -> str | None:
+        return next((name for key in keys if (name := key(document)) is not None), None)
+
+    return article_of
+
+
+def _vectors(job: Job, samples: Sequence[Examples]) -> list[tuple[Vectors, Vectors]]:
+    """Of each sample's queries and passages, by the base as it was; kept beside the folder."""
+    model = load_bi_encoder(job)
+    precision, device = precision_of(job), job.device.partition(":")[0]
+    identity = (open_folder(job.base, "bi-encoder").sha256, model.max_seq_length, precision)
+    folder = job.out.with_name(f"{job.out.name}.vectors")
+
+    def encoder(prefix: str) -> Callable[[Sequence[str]], Vectors]:
+        def encode_texts(texts: Sequence[str]) -> Vectors:
+            with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+                found = encode(model, [prefix + text for text in texts])
+            # Rounded to 16 bits they would not have unit length.
+            unit: Vectors = found / np.linalg.norm(found, axis=1, keepdims=True)
+            return unit
+
+        return kept(encode_texts, folder, repr((prefix, *identity)))
+
+    query, passage = (encoder(prefix) for prefix in base_prefixes(job))
+    return [(query(sample.queries), passage(sample.passages)) for sample in samples]
+
+
+def _test(
+    samples: Sequence[Examples],
+    vectors: Sequence[tuple[Vectors, Vectors]],
+    part: Callable[[str], Part],
+) -> list[_Candidates]:
+    found = []
+    for sample, (queries, passages) in zip(samples, vectors, strict=True):
+        for number, query in enumerate(sample.queries):
+            if part(query) != "test":
+                continue
+            cosines = passages @ queries[number]
+            nearest = np.argsort(-cosines, kind="stable")[:_CANDIDATES]
+            texts = tuple(sample.passages[place] for place in nearest)
+            right = sample.positives[number]
+            found.append(_Candidates(query, texts, nearest, right, cosines[nearest]))
+    return found
+
+
+def _counter(model: CrossEncoder) -> TokenCounter:
+    def count(texts: Sequence[str]) -> list[int]:
+        found = model.tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        return [len(ids) for ids in found["input_ids"]]
+
+    return count
+
+
+def _rows(
+    job: Job, options: Options, mined: Sequence[TrainingRow], count_tokens: TokenCounter
+) -> Dataset:
+    """Lists with the right passage first. The teacher judges passages before they are cropped."""
+    lists = [(row.query, [*row.positives, *row.negatives]) for row in mined]
+    columns: dict[str, list[object]] = {"query": [query for query, _passages in lists]}
+    columns["passages"] = []
+    for query, passages in lists:
+        rng = random.Random(f"{job.recipe.training.seed}:{query}:{passages[0]}")  # noqa: S311
+        if rng.random() < options.cropped:
+            longest = options.longest_crop
+            passages = crop_alike(query, passages, rng, count_tokens, longest=longest)  # noqa: PLW2901
+        columns["passages"].append(passages)
+    if options.teacher_weight:
+        columns["teacher"] = list(teacher_logits(job, options.teacher, lists))
+    columns["label"] = [[1.0] + [0.0] * (len(passages) - 1) for _query, passages in lists]
+    return Dataset.from_dict(columns)
+
+
+def _figures(model: CrossEncoder, test: Sequence[_Candidates]) -> Mapping[str, float]:
+    """Of the model alone, of a fused order, and of the cosine, on the same candidates."""
+    if not test:
+        return {}
+    pairs = [(row.query, passage) for row in test for passage in row.passages]
+    logits = model.predict(
+        pairs, batch_size=32, show_progress_bar=False, activation_fn=torch.nn.Identity()
+    )
+    by_query = np.split(np.asarray(logits), np.cumsum([len(row.passages) for row in test])[:-1])
+    qrels = {str(n): {str(place): 1 for place in row.right} for n, row in enumerate(test)}
+    figures: dict[str, float] = {}
+    for share, name in ((1.0, ""), (_FUSED, f" fused {_FUSED}"), (0.0, " of the cosine")):
+        run = {
+            str(n): [str(row.places[i]) for i in _order(row, found, share)]
+            for n, (row, found) in enumerate(zip(test, by_query, strict=True))
+        }
+        found_means = means(per_query(qrels, run))
+        figures |= {f"{key}{name}": found_means[key] for key in ("ndcg@10", "accuracy@1")}
+    return figures
+
+
+def _order(row: _Candidates, logits: NDArray[np.float32], share: float) -> list[int]:
+    scores = fuse(row.cosines.tolist(), logits.tolist(), share)
+    places: list[int] = np.argsort(-scores, kind="stable").tolist()
+    return places
+
+
+def _notes(
+    options: Options, rows: Mapping[Part, Dataset], pairs: int, test: int
+) -> tuple[str, ...]:
+    told = "" if not options.teacher_weight else f" The teacher is {options.teacher}."
+    return (
+        f"Of each collection at most {options.passages} passages in blocks of {BLOCK}, and "
+        f"{options.queries} of the queries they answer: {len(rows['train'])} lists of {pairs} "
+        f"pairs to train, {len(rows['validation'])} to validate, {test} queries to test.",
+        "Negatives are drawn in turn from the base's nearest passages, BM25's, siblings of the "
+        f"right one, and anywhere; {options.cropped:.0%} of the lists are cropped.{told}",
+        f"Figures are of each test query's nearest {_CANDIDATES} passages of its own sample.",
+    )
