@@ -21,7 +21,8 @@ EVERY_LANGUAGE = "*"
 """Key of the share that holds for each language that is not named."""
 
 MIXED = "und"
-"""The language of a search whose query and passages differ; `EVERY_LANGUAGE` leaves it out."""
+"""The language of a search whose query and passages differ; `EVERY_LANGUAGE` leaves it out, and it
+has curves of its own."""
 
 
 class Curve(BaseModel):
@@ -98,8 +99,8 @@ class WordThreshold(BaseModel):
 
     `probability` is the smallest from which the word's hits were relevant at least `precision` of
     the time; None where no probability was enough, so that the word is not given. `found` is the
-    precision that was measured, with its 95 % Wilson interval `low` to `high`, over `n` hits, which
-    are the share `coverage` of all.
+    precision on queries that had no say in the threshold (cross-fitted), with its 95 % Wilson
+    interval `low` to `high`, over `n` hits, which are the share `coverage` of all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -136,12 +137,18 @@ class Calibration(BaseModel):
     """Candidates that were reranked; fused scores of another number mean something else."""
     thresholds: dict[Literal["high", "medium"], WordThreshold] = Field(default_factory=dict)
     curves: dict[Ordering, Curve]
+    mixed_curves: dict[Ordering, Curve] = Field(default_factory=dict)
+    """Those of searches whose query and passages differ; without any these are uncalibrated."""
     data: dict[str, str]
     """Collection -> SHA-256 over its three files."""
 
     def share(self, language: str) -> float:
         """The reranker's share in this language; 0 where it was not fitted."""
         return share_in(self.rerank_weights, language)
+
+    def curves_in(self, language: str) -> Mapping[Ordering, Curve]:
+        """The curves that hold for searches in this language."""
+        return self.mixed_curves if language == MIXED else self.curves
 
     def fits_encoder(self, encoder: EncoderIdentity) -> bool:
         """Are cosines of this encoder what the `retrieval` curve was fitted on?"""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.confidence.calibration import MIXED, Calibration, Ordering
+from service.confidence.calibration import Calibration, Ordering
 from service.confidence.words import Thresholds
 from service.types import EncoderIdentity
 
@@ -49,26 +49,24 @@ class Judge:
     @property
     def fits_depth(self) -> bool:
         """Are fused scores, if any, those of the depth that their curve was fitted at?"""
-        if self.artifact is None or "fused" not in self.artifact.curves:
+        if self.artifact is None:
+            return True
+        if "fused" not in self.artifact.curves | self.artifact.mixed_curves:
             return True
         return self.rerank_depth == self.artifact.rerank_depth
 
-    @property
-    def knows_mixed(self) -> bool:
-        """Was the loaded reranker fitted on searches whose query and passages differ, too?"""
-        return self.knows_reranker and self.rerank_weight(MIXED) > 0.0
-
     def probabilities(
-        self, scores: Sequence[float], ordering: Ordering, language: str = "und"
+        self, scores: Sequence[float], ordering: Ordering, language: str
     ) -> list[float] | None:
         """Probability of each score, or None where no curve was fitted on such scores.
 
-        `language` matters to reranked hits: their curve holds for the fitted share alone. One of
-        fused scores holds for the fitted depth alone, as these are z-scored within the candidates.
+        Searches whose query and passages differ in language have curves of their own. A curve of
+        reranked hits holds for the fitted share alone. One of fused scores holds for the fitted
+        depth alone, as these are z-scored within the candidates.
         """
         if self.artifact is None:
             return None
-        curve = self.artifact.curves.get(ordering)
+        curve = self.artifact.curves_in(language).get(ordering)
         known = self._fits_encoder() if ordering == "retrieval" else self._fits_both()
         if curve is None or not known:
             return None

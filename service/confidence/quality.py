@@ -79,14 +79,19 @@ def threshold_for(
 def words(
     probabilities: Sequence[float], labels: Sequence[bool], thresholds: Thresholds
 ) -> dict[str, dict[str, float | int | None]]:
+    """`tally` of the words that the thresholds give."""
+    return tally([thresholds.word(p) for p in probabilities], labels)
+
+
+def tally(given: Sequence[str], labels: Sequence[bool]) -> dict[str, dict[str, float | int | None]]:
     """For each word: `n` hits, which are the share `coverage` of all, and their `precision`.
 
-    Its interval `low` to `high` is Wilson's of 95 % (E. B. Wilson, "Probable Inference", JASA
-    1927). Precision is None where no hit has the word.
+    `given` is each hit's word. The interval `low` to `high` is Wilson's of 95 % (E. B. Wilson,
+    "Probable Inference", JASA 1927). Precision is None where no hit has the word.
     """
     report: dict[str, dict[str, float | int | None]] = {}
     for word in ("high", "medium", "low"):
-        of = [y for p, y in zip(probabilities, labels, strict=True) if thresholds.word(p) == word]
+        of = [y for has, y in zip(given, labels, strict=True) if has == word]
         low, high = wilson(sum(of), len(of)) if of else (None, None)
         report[word] = {
             "n": len(of),

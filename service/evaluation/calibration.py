@@ -8,29 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.confidence.calibration import MIXED, Ordering, WordThreshold, share_in
+from service.confidence.calibration import MIXED, Ordering, share_in
 from service.confidence.fit import FEWEST_POSITIVE, Fit, fit_curve
 from service.confidence.quality import (
     brier_score,
     expected_calibration_error,
     reliability,
-    threshold_for,
-    words,
+    tally,
 )
-from service.confidence.words import Thresholds
 from service.errors import InvalidInputError
 from service.evaluation.candidates import Candidates, Observed, served
 from service.evaluation.report import SHOWN_HITS
-
-ENOUGH_POSITIVE = 200
-"""Relevant hits from which a curve is reliable: Van Calster et al., "A Calibration Hierarchy for
-Risk Models", Journal of Clinical Epidemiology 2016."""
-
-LOWEST_HIGH, LOWEST_MEDIUM = 0.5, 0.25
-"""Probabilities below which a word does not begin, however sure its other hits are."""
-
-MARGIN = 0.05
-"""A word's precision is known well enough where its interval is this wide to either side."""
 
 
 @dataclass(slots=True)
@@ -88,28 +76,32 @@ class Held:
 
 
 def collect_rows(
-    collections: Iterable[Observed], shares: Mapping[str, float], depth: int
+    collections: Iterable[Observed],
+    shares: Mapping[str, float],
+    depth: int,
+    *,
+    mixed: bool = False,
 ) -> dict[Ordering, Rows]:
     """The first hits of each query in each ordering that its language may be served in.
 
     Each query counts twice: with what was found, and as a query that nothing here answers, from
-    candidates without its relevant documents. `shares` is as an artifact's. Mixed searches without
-    a share are left out: they are served uncalibrated.
+    candidates without its relevant documents. `shares` is as an artifact's. Searches within a
+    language and, with `mixed`, those whose query and passages differ are never put together.
     """
     rows: dict[Ordering, Rows] = {"retrieval": Rows()}
     for collection in collections:
         for query, search in sorted(collection.searches.items()):
             for candidates in (search.answered, search.unanswered):
+                if (candidates.language == MIXED) != mixed:
+                    continue
                 answered = candidates is search.answered
                 share = share_in(shares, candidates.language)
                 if share > 0.0 and len(candidates.logits):
                     ordering: Ordering = "rerank" if share >= 1.0 else "fused"
                     into = rows.setdefault(ordering, Rows())
                     _add(into, collection, query, candidates, share, depth, answered, True)
-                if candidates.language != MIXED:
-                    is_served = share == 0.0
-                    into = rows["retrieval"]
-                    _add(into, collection, query, candidates, 0.0, depth, answered, is_served)
+                into = rows["retrieval"]
+                _add(into, collection, query, candidates, 0.0, depth, answered, share == 0.0)
     return rows
 
 
@@ -178,45 +170,14 @@ def held_out(fitted: Mapping[Ordering, Fitted]) -> Held:
     )
 
 
-def fit_thresholds(held: Held, high: float, medium: float) -> dict[str, WordThreshold]:
-    """Where `high` and `medium` begin, so that each word's own hits have the stated precision.
+def confidence(held: Held, given: NDArray[np.str_]) -> dict[str, Any]:
+    """ECE, Brier score, reliability and each word's precision and coverage, as in a report.
 
-    Neither begins below its lowest probability (above): many sure hits would else carry unlikely
-    ones with them.
+    `given`, shape (n,), is each hit's word, by thresholds that its query had no say in.
     """
     p, y = held.probabilities, held.labels
-    likely = p >= min(LOWEST_HIGH, high)
-    from_high = threshold_for(p[likely], y[likely], high)
-    between = (p >= min(LOWEST_MEDIUM, medium)) & (
-        p < (math.inf if from_high is None else from_high)
-    )
-    from_medium = threshold_for(p[between], y[between], medium)
-    limits = Thresholds(
-        math.inf if from_high is None else from_high,
-        math.inf if from_medium is None else from_medium,
-    )
-    found = words(p.tolist(), y.tolist(), limits)
-    stated = {"high": (high, from_high), "medium": (medium, from_medium)}
-    return {
-        word: WordThreshold(
-            precision=precision,
-            probability=threshold,
-            n=found[word]["n"],
-            coverage=found[word]["coverage"],
-            found=found[word]["precision"],
-            low=found[word]["low"],
-            high=found[word]["high"],
-        )
-        for word, (precision, threshold) in stated.items()
-    }
-
-
-def confidence(held: Held, thresholds: Thresholds) -> dict[str, Any]:
-    """ECE, Brier score, reliability and each word's precision and coverage, as in a report."""
-    p, y = held.probabilities, held.labels
     queries = len(set(held.queries.tolist()))
-    report = words(p.tolist(), y.tolist(), thresholds)
-    given = np.array([thresholds.word(value) for value in p.tolist()])
+    report = tally(given.tolist(), y.tolist())
     for word, row in report.items():
         # A query counts where a hit of its own answer has the word, not one of the emptied one.
         having = set(held.queries[(given == word) & held.answered].tolist())
@@ -232,53 +193,18 @@ def confidence(held: Held, thresholds: Thresholds) -> dict[str, Any]:
     }
 
 
-def by_part(held: Held, thresholds: Thresholds) -> dict[str, Any]:
+def by_part(held: Held, given: NDArray[np.str_]) -> dict[str, Any]:
     """`confidence` of all hits, of those of unchanged answers, and of these per collection.
 
     `answered` is what `secondpass evaluate` measures; `all` has as many emptied answers beside it.
     """
-    answered = held.only(held.answered)
-    names: Sequence[str] = sorted(set(answered.collections.tolist()))
+
+    def part(rows: NDArray[np.bool_]) -> dict[str, Any]:
+        return confidence(held.only(rows), given[rows])
+
+    names: Sequence[str] = sorted(set(held.collections[held.answered].tolist()))
     return {
-        "all": confidence(held, thresholds),
-        "answered": confidence(answered, thresholds),
-        "collections": {
-            name: confidence(answered.only(answered.collections == name), thresholds)
-            for name in names
-        },
+        "all": confidence(held, given),
+        "answered": part(held.answered),
+        "collections": {name: part(held.answered & (held.collections == name)) for name in names},
     }
-
-
-def shortages(
-    fitted: Mapping[Ordering, Fitted], thresholds: Mapping[str, WordThreshold], queries: int
-) -> list[str]:
-    """What the labels are too few for, and how many are enough; one sentence each."""
-    said = []
-    for ordering, one in fitted.items():
-        positive = one.fit.curve.positive
-        if positive < ENOUGH_POSITIVE:
-            of = len(set(one.rows.queries))
-            said.append(
-                f"curve {ordering!r} rests on {positive} relevant hits; {ENOUGH_POSITIVE} are "
-                f"enough, some {math.ceil(of * ENOUGH_POSITIVE / positive)} queries like these {of}"
-            )
-    for word, threshold in thresholds.items():
-        stated = f"{word!r} with a precision of {threshold.precision:g}"
-        if threshold.probability is None or not threshold.n:
-            said.append(f"no probability gives {stated}: the word is never used")
-            continue
-        enough = enough_hits(threshold.precision)
-        if threshold.n < enough:
-            more = math.ceil(queries * enough / threshold.n)
-            said.append(
-                f"{stated} rests on {threshold.n} hits (interval {threshold.low:.2f} to "
-                f"{threshold.high:.2f}); {enough} are enough for {MARGIN:g} to either side, some "
-                f"{more} queries like these {queries}"
-            )
-    return said
-
-
-def enough_hits(precision: float) -> int:
-    """Hits of a word after which its precision's 95 % interval is `MARGIN` to either side."""
-    spread = max(precision * (1 - precision), MARGIN * (1 - MARGIN))
-    return math.ceil(1.96**2 * spread / MARGIN**2)

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from service.confidence.calibration import Calibration
-from service.evaluation.calibration import Fitted
+from service.confidence.fit import Fit
+from service.evaluation.fitting import Fitting
 from service.evaluation.shares import SHARES, Choice, Trial
 
 
@@ -24,24 +25,28 @@ def share_lines(trials: Sequence[Trial], choices: Sequence[Choice]) -> list[str]
     return lines
 
 
-def calibration_lines(
-    artifact: Calibration, fitted: Mapping[Any, Fitted], figures: Mapping[str, Any]
-) -> list[str]:
-    """Shares, curves and words; `figures` is `service.evaluation.calibration.by_part`'s."""
+def calibration_lines(artifact: Calibration, found: Fitting) -> list[str]:
+    """Shares, curves, and words on queries that had no say in where they begin."""
     lines = [f"rerank weights {artifact.rerank_weights or 'none'}"]
-    for ordering, one in fitted.items():
-        curve = one.fit.curve
-        losses = ", ".join(f"{m} {b:.4f} / {log:.4f}" for m, (b, log) in one.fit.losses.items())
-        lines.append(
-            f"{ordering}: {curve.method}, {curve.n} hits, {curve.positive} relevant, "
-            f"ECE {curve.ece:.4f}, Brier {curve.brier:.4f} (cross-validated; "
-            f"Brier / log loss: {losses})"
-        )
-    for part in ("all", "answered"):
-        of = figures[part]
+    for where, curves in (("", found.curves), (" across languages", found.mixed)):
+        lines += [_curve(f"{ordering}{where}", one.fit) for ordering, one in curves.items()]
+    parts = {"all": found.figures["all"], "answered": found.figures["answered"]}
+    if "across" in found.figures:
+        parts["across languages"] = found.figures["across"]["all"]
+    for part, of in parts.items():
         lines.append(f"{part}: {of['hits']} hits, ECE {of['ece']:.4f}, Brier {of['brier']:.4f}")
         lines += [f"  {_word(artifact, word, row)}" for word, row in of["words"].items()]
     return lines
+
+
+def _curve(name: str, fit: Fit) -> str:
+    curve = fit.curve
+    losses = ", ".join(f"{m} {b:.4f} / {log:.4f}" for m, (b, log) in fit.losses.items())
+    return (
+        f"{name}: {curve.method}, {curve.n} hits, {curve.positive} relevant, "
+        f"ECE {curve.ece:.4f}, Brier {curve.brier:.4f} (cross-validated; "
+        f"Brier / log loss: {losses})"
+    )
 
 
 def _word(artifact: Calibration, word: Any, row: Mapping[str, Any]) -> str:
@@ -57,13 +62,7 @@ def _word(artifact: Calibration, word: Any, row: Mapping[str, Any]) -> str:
     )
 
 
-def calibration_report(
-    artifact: Calibration,
-    fitted: Mapping[Any, Fitted],
-    figures: Mapping[str, Any],
-    trials: Sequence[Trial],
-    choices: Sequence[Choice],
-) -> dict[str, Any]:
+def calibration_report(artifact: Calibration, found: Fitting) -> dict[str, Any]:
     """All of it for JSON."""
     tried = [
         {
@@ -72,11 +71,12 @@ def calibration_report(
             "queries": len(trial.queries),
             "ndcg@10": dict(zip(map(str, SHARES), trial.ndcg.mean(axis=1).tolist(), strict=True)),
         }
-        for trial in trials
+        for trial in found.trials
     ]
     return {
         "data": artifact.data,
-        "shares": {"trials": tried, "choices": [asdict(choice) for choice in choices]},
-        "losses": {ordering: one.fit.losses for ordering, one in fitted.items()},
-        "confidence": figures,
+        "shares": {"trials": tried, "choices": [asdict(choice) for choice in found.choices]},
+        "losses": {ordering: one.fit.losses for ordering, one in found.curves.items()},
+        "losses_across": {ordering: one.fit.losses for ordering, one in found.mixed.items()},
+        "confidence": found.figures,
     }

@@ -80,31 +80,23 @@ def _ndcg(
 
 
 def choose_shares(trials: Sequence[Trial], *, every_language: bool = False) -> list[Choice]:
-    """One choice a language, or one for all of them together, those of mixed searches included.
+    """One choice a language, or one for all of them together; mixed searches have their own.
 
     The share with the best mean nDCG@10 over its collections, the smaller one of equals, among
     those that cost no collection more than `HARM`; and only where the gain holds on queries that
     had no say: the choice is made anew on four fifths of the queries of each collection and its
     gain measured on the last fifth, five times over.
     """
-    if every_language:
-        return [_choose(EVERY_LANGUAGE, trials)] if trials else []
-    languages = sorted({trial.language for trial in trials} - {MIXED})
-    return [_choose(code, [t for t in trials if t.language == code]) for code in languages]
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        together = every_language and trial.language != MIXED
+        groups.setdefault(EVERY_LANGUAGE if together else trial.language, []).append(trial)
+    return [_choose(language, group) for language, group in sorted(groups.items())]
 
 
-def shares_of(choices: Iterable[Choice], trials: Iterable[Trial]) -> dict[str, float]:
-    """The artifact's shares: what helps. Mixed searches share in `*` where labels had some."""
-    shares = {choice.language: choice.share for choice in choices if choice.share > 0.0}
-    if EVERY_LANGUAGE in shares and any(trial.language == MIXED for trial in trials):
-        shares[MIXED] = shares[EVERY_LANGUAGE]
-    return shares
-
-
-def fixed_shares(share: float, trials: Iterable[Trial]) -> dict[str, float]:
-    """The same share for every language, and for mixed searches where labels had some."""
-    mixed = any(trial.language == MIXED for trial in trials)
-    return dict.fromkeys((EVERY_LANGUAGE, MIXED) if mixed else (EVERY_LANGUAGE,), share)
+def shares_of(choices: Iterable[Choice]) -> dict[str, float]:
+    """The artifact's shares: what helps."""
+    return {choice.language: choice.share for choice in choices if choice.share > 0.0}
 
 
 def _choose(language: str, trials: Sequence[Trial]) -> Choice:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from service.confidence.calibration import Ordering
@@ -64,7 +64,8 @@ class SecondStage:
 
     def unranked(self, found: Sequence[Found]) -> Ranking:
         """Stage one's order, uncalibrated: what `rerank: false` asks for."""
-        return _uncalibrated(found, RerankReport("skipped", 0, 0, "the request said rerank: false"))
+        rows = _rows(found, [c.score for c in found], [None] * len(found), None)
+        return Ranking(rows, RerankReport("skipped", 0, 0, "the request said rerank: false"))
 
     async def rank(self, query: str, found: Sequence[Found], deadline: Deadline) -> Ranking:
         """The final order for a normalised query.
@@ -75,27 +76,19 @@ class SecondStage:
         if not found:
             return Ranking([], RerankReport("complete", 0, 0))
         language = language_of(query, found)
-        if language == UNDETERMINED and self._unfitted_for_mixed():
-            # Nobody fitted anything on such searches, so nothing is known of these cosines either.
-            reason = "query and passages are in different languages"
-            return _uncalibrated(found, RerankReport("skipped", self._depth(found), 0, reason))
         weight = self.judge.rerank_weight(language)
         if self.reranker is None:
-            ranking = self._by_cosine(found, "skipped", "this server has no reranker")
+            reason = "this server has no reranker"
+        elif weight == 0.0 and language == UNDETERMINED:
+            reason = "query and passages are in different languages"
         elif weight == 0.0:
             reason = f"the reranker has shown no gain for this language ({language})"
-            ranking = self._by_cosine(found, "skipped", reason)
         elif self.judge.rerank_depth == 0:
-            ranking = self._by_cosine(found, "skipped", "this server's rerank_depth is 0")
+            reason = "this server's rerank_depth is 0"
         else:
             pairs = pairs_of(query, found[: self.judge.rerank_depth])
-            ranking = await self._rerank(self.reranker, found, pairs, deadline, weight, language)
-        return replace(ranking, language=language)
-
-    def _unfitted_for_mixed(self) -> bool:
-        if self.reranker is None:
-            return True
-        return self.judge.knows_reranker and not self.judge.knows_mixed
+            return await self._rerank(self.reranker, found, pairs, deadline, weight, language)
+        return self._by_cosine(found, "skipped", reason, language)
 
     def _depth(self, found: Sequence[Found]) -> int:
         return min(len(found), self.judge.rerank_depth)
@@ -113,13 +106,14 @@ class SecondStage:
             with self._gate.permit():
                 scores = await self._score(reranker, pairs, deadline)
         except UnprocessableTextError:
-            return self._by_cosine(found, "skipped", QUERY_FILLS_WINDOW)
+            return self._by_cosine(found, "skipped", QUERY_FILLS_WINDOW, language)
         except ModelError:
             log.exception("the reranker failed")
-            return self._by_cosine(found, "failed", "the reranker failed; stage one's order stands")
+            reason = "the reranker failed; stage one's order stands"
+            return self._by_cosine(found, "failed", reason, language)
         if not scores:
             reason = "the time ran out before any candidate was scored"
-            return self._by_cosine(found, "partial", reason)
+            return self._by_cosine(found, "partial", reason, language)
         return self._by_both(found, scores, weight, language)
 
     async def _score(
@@ -135,11 +129,14 @@ class SecondStage:
                 break
         return scores
 
-    def _by_cosine(self, found: Sequence[Found], status: RerankStatus, reason: str) -> Ranking:
+    def _by_cosine(
+        self, found: Sequence[Found], status: RerankStatus, reason: str, language: str
+    ) -> Ranking:
         scores = [c.score for c in found]
-        probabilities = self.judge.probabilities(scores, "retrieval")
+        probabilities = self.judge.probabilities(scores, "retrieval", language)
         rows = _rows(found, scores, [None] * len(found), probabilities)
-        return Ranking(rows, RerankReport(status, self._depth(found), 0, reason))
+        report = RerankReport(status, self._depth(found), 0, reason)
+        return Ranking(rows, report, language=language)
 
     def _by_both(
         self, found: Sequence[Found], scores: Sequence[PairScore], weight: float, language: str
@@ -159,7 +156,8 @@ class SecondStage:
         order = "rerank_score" if weight >= 1.0 else f"fused (rerank_score {weight:g})"
         reason = "the time ran out; the rest follows in stage one's order" if cut_short else None
         status: RerankStatus = "partial" if cut_short else "complete"
-        return Ranking(rows, RerankReport(status, self._depth(found), len(scores), reason), order)
+        report = RerankReport(status, self._depth(found), len(scores), reason)
+        return Ranking(rows, report, order, language)
 
 
 def language_of(query: str, found: Sequence[Found]) -> str:
@@ -171,10 +169,6 @@ def language_of(query: str, found: Sequence[Found]) -> str:
 def pairs_of(query: str, found: Sequence[Found]) -> list[tuple[str, str]]:
     """What the reranker reads, in input order."""
     return [(query, clean(passage_input(c.passage.title, c.passage.text))) for c in found]
-
-
-def _uncalibrated(found: Sequence[Found], report: RerankReport) -> Ranking:
-    return Ranking(_rows(found, [c.score for c in found], [None] * len(found), None), report)
 
 
 def _rows(

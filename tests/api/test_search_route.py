@@ -85,12 +85,12 @@ def test_what_is_in_one_language_is_reranked_and_calibrated(
     assert all(0 < hit["probability"] < 1 for hit in body["hits"])
 
 
-def test_a_search_across_languages_is_neither(client: TestClient) -> None:
+def test_a_search_across_languages_is_reranked_and_calibrated_too(client: TestClient) -> None:
     # One document here is Russian; what else stage one finds for this is not.
     body = search(client, "Как заваривают чай в самоваре?")
-    assert body["rerank"]["status"] == "skipped"
-    assert "different languages" in body["rerank"]["reason"]
-    assert {hit["confidence"] for hit in body["hits"]} == {"uncalibrated"}
+    assert body["rerank"]["status"] == "complete"
+    assert all(0 < hit["probability"] < 1 for hit in body["hits"])
+    assert "uncalibrated" not in {hit["confidence"] for hit in body["hits"]}
 
 
 def test_filters_narrow_the_candidates(client: TestClient) -> None:

@@ -39,14 +39,35 @@ QUESTIONS = {
     "tomatoes": ["how are tomatoes grown", "tomato plants", "care of tomatoes"],
     "tides": ["how do the tides work", "when is it high tide", "tides of the sea"],
 }
+ASKED_ACROSS = {
+    "errors": [
+        "ngoại lệ trong chương trình được xử lý thế nào",
+        "как обрабатываются исключения",
+        "câu lệnh finally chạy khi nào",
+        "что делает оператор raise",
+        "làm sao bắt nhiều ngoại lệ cùng lúc",
+    ],
+    "tomatoes": [
+        "cà chua được trồng khi nào",
+        "как ухаживать за помидорами",
+        "vì sao quả cà chua bị nứt",
+        "почему листья помидоров чернеют",
+        "chăm sóc cây cà chua ra sao",
+    ],
+    "tides": [
+        "thủy triều hoạt động thế nào",
+        "почему бывают приливы и отливы",
+        "khi nào nước biển dâng cao",
+        "что такое сизигийный прилив",
+        "mặt trăng gây ra thủy triều ra sao",
+    ],
+}
 PNG = b"\x89PNG"
 PASSAGES = sum(map(len, TOPICS.values()))
 
 
-@pytest.fixture(scope="module")
-def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine questions, each with the six documents of its topic as relevant ones."""
-    folder = tmp_path_factory.mktemp("labels") / "topics"
+def labelled(folder: Path, questions: dict[str, list[str]]) -> Path:
+    """Questions, each with the six documents of its topic as relevant ones."""
     folder.mkdir()
     corpus = [
         {"_id": f"{topic}{i}", "title": "", "text": text}
@@ -55,7 +76,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     queries = [
         {"_id": f"{topic}-q{i}", "text": text}
-        for topic, texts in QUESTIONS.items()
+        for topic, texts in questions.items()
         for i, text in enumerate(texts)
     ]
     for name, rows in (("corpus", corpus), ("queries", queries)):
@@ -70,6 +91,18 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = "\n".join(["query-id\tcorpus-id\tscore", *judgements]) + "\n"
     (folder / "qrels.tsv").write_text(text, encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine questions in the documents' language."""
+    return labelled(tmp_path_factory.mktemp("labels") / "topics", QUESTIONS)
+
+
+@pytest.fixture(scope="module")
+def across(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifteen in other languages."""
+    return labelled(tmp_path_factory.mktemp("labels") / "across", ASKED_ACROSS)
 
 
 def test_a_reranker_alone_is_calibrated_with_words_and_a_picture_and_served(
@@ -102,6 +135,20 @@ def test_a_reranker_alone_is_calibrated_with_words_and_a_picture_and_served(
     word = "high" if best["probability"] >= high.probability else "medium"
     assert best["id"].startswith("tides")
     assert best["confidence"] == word
+
+
+def test_labels_across_languages_calibrate_such_searches_and_change_no_other(
+    labels: Path, across: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "mine.json"
+    arguments = ("--collection", labels, "--out", out, "--name", "mine", "--share", 1)
+    done = secondpass("calibrate", *arguments, "--across", across, "--no-picture")
+    assert done.returncode == 0, done.stderr
+    assert "retrieval across languages: " in done.stdout
+    artifact = load_calibration(out)
+    assert artifact.rerank_weights == {"*": 1.0}  # too few queries for a share
+    assert set(artifact.mixed_curves) == {"retrieval"}
+    assert artifact.curves["rerank"].n == len(QUESTIONS) * 3 * (10 + 10)
 
 
 def test_too_few_labels_say_how_many_are_needed_and_write_nothing(

@@ -56,7 +56,7 @@ def test_an_unknown_reranker_orders_alone_and_uncalibrated() -> None:
 
 def test_cosines_stay_calibrated_under_another_reranker() -> None:
     other = judge(reranker_weights_sha256="c" * 64)
-    assert other.probabilities([0.0], "retrieval") == [0.5]
+    assert other.probabilities([0.0], "retrieval", "en") == [0.5]
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_cosines_stay_calibrated_under_another_reranker() -> None:
 def test_another_encoder_is_uncalibrated(encoder: EncoderIdentity) -> None:
     other = judge(encoder=encoder)
     assert other.name is None
-    assert other.probabilities([0.9], "retrieval") is None
+    assert other.probabilities([0.9], "retrieval", "en") is None
     assert other.probabilities([0.9], "fused", "en") is None
 
 
 def test_each_ordering_has_its_own_curve() -> None:
-    (by_cosine,) = judge().probabilities([1.0], "retrieval") or []
+    (by_cosine,) = judge().probabilities([1.0], "retrieval", "en") or []
     (by_both,) = judge().probabilities([1.0], "fused", "en") or []
     assert by_cosine == pytest.approx(0.7311, abs=1e-4)
     assert by_both == pytest.approx(0.8808, abs=1e-4)
@@ -163,16 +163,35 @@ def test_a_named_language_goes_its_own_way_beside_every_language() -> None:
 
 def test_mixed_searches_are_in_only_where_they_are_named() -> None:
     assert judge(artifact=EVERYWHERE).rerank_weight("und") == 0.0
-    assert not judge(artifact=EVERYWHERE).knows_mixed
-    named = EVERYWHERE.model_copy(update={"rerank_weights": {"*": 1.0, "und": 1.0}})
-    assert judge(artifact=named).knows_mixed
-    assert judge(artifact=named).probabilities([1.0], "rerank", "und") is not None
-    assert not judge(artifact=named, reranker_weights_sha256="c" * 64).knows_mixed
+    named = EVERYWHERE.model_copy(update={"rerank_weights": {"*": 1.0, "und": 0.6}})
+    assert judge(artifact=named).rerank_weight("und") == 0.6
+    assert judge(artifact=named).rerank_weight("vi") == 1.0
+
+
+def test_mixed_searches_have_curves_of_their_own_or_none() -> None:
+    shares = {"*": 1.0, "und": 0.6}
+    named = EVERYWHERE.model_copy(update={"rerank_weights": shares})
+    assert judge(artifact=named).probabilities([1.0], "rerank", "und") is None
+    assert judge().probabilities([1.0], "retrieval", "und") is None
+    mixed = {"retrieval": curve(0.5), "fused": curve(1.0)}
+    fitted = named.model_copy(update={"mixed_curves": mixed})
+    (by_both,) = judge(artifact=fitted).probabilities([1.0], "fused", "und") or []
+    (by_cosine,) = judge(artifact=fitted).probabilities([1.0], "retrieval", "und") or []
+    assert by_both == pytest.approx(0.7311, abs=1e-4)
+    assert by_cosine == pytest.approx(0.6225, abs=1e-4)
+    assert judge(artifact=fitted).probabilities([1.0], "fused", "en") is None
+    (within,) = judge(artifact=fitted).probabilities([1.0], "rerank", "en") or []
+    assert within == pytest.approx(0.9526, abs=1e-4)
+    # At another depth only the order that rests on it loses its curve.
+    shallow = judge(artifact=fitted, rerank_depth=20)
+    assert not shallow.fits_depth
+    assert shallow.probabilities([1.0], "fused", "und") is None
+    assert shallow.probabilities([1.0], "rerank", "en") is not None
 
 
 def test_fused_scores_are_calibrated_at_the_fitted_depth_and_logits_at_any() -> None:
     assert judge(rerank_depth=20).probabilities([1.0], "fused", "en") is None
-    assert judge(rerank_depth=20).probabilities([1.0], "retrieval") is not None
+    assert judge(rerank_depth=20).probabilities([1.0], "retrieval", "en") is not None
     shallow = ARTIFACT.model_copy(update={"rerank_depth": 20})
     assert judge(artifact=shallow, rerank_depth=20).probabilities([1.0], "fused", "en")
     everywhere = judge(artifact=EVERYWHERE, rerank_depth=20)

@@ -1,17 +1,12 @@
 import numpy as np
 import pytest
 
-from service.confidence.calibration import thresholds
 from service.errors import InvalidInputError
 from service.evaluation.calibration import (
-    Held,
     by_part,
     collect_rows,
-    enough_hits,
     fit_curves,
-    fit_thresholds,
     held_out,
-    shortages,
 )
 from service.evaluation.candidates import Observed
 from tests.fixtures.candidates import observed
@@ -64,11 +59,16 @@ def test_without_any_share_there_is_no_other_curve(data: list[Observed]) -> None
     assert set(fit_curves(collect_rows(data, {}, 100))) == {"retrieval"}
 
 
-def test_mixed_searches_are_left_out_unless_they_have_a_share() -> None:
-    mixed = [observed("en", "und", good_logits=True)]
-    assert collect_rows(mixed, {"*": 1.0}, 100)["retrieval"].scores == []
-    assert "rerank" not in collect_rows(mixed, {"*": 1.0}, 100)
-    assert len(collect_rows(mixed, {"*": 1.0, "und": 1.0}, 100)["rerank"].scores) == 800
+def test_mixed_searches_are_rows_of_their_own() -> None:
+    both = [observed("en", "und", good_logits=True), observed("xx", "ja", good_logits=False)]
+    shares = {"*": 1.0, "und": 0.6}
+    assert set(collect_rows(both, shares, 100)["rerank"].collections) == {"xx"}
+    assert "fused" not in collect_rows(both, shares, 100)
+    mixed = collect_rows(both, shares, 100, mixed=True)
+    assert set(mixed) == {"retrieval", "fused"}
+    assert set(mixed["retrieval"].collections) == set(mixed["fused"].collections) == {"en"}
+    assert len(mixed["fused"].scores) == 800
+    assert set(collect_rows(both, {"*": 1.0}, 100, mixed=True)) == {"retrieval"}
 
 
 def test_hits_below_the_depth_are_in_no_curve(data: list[Observed]) -> None:
@@ -82,55 +82,14 @@ def test_too_few_relevant_hits_say_how_many_queries_are_needed() -> None:
         fit_curves(collect_rows(few, {}, 100))
 
 
-def test_words_keep_their_stated_precision_on_held_out_labels(data: list[Observed]) -> None:
-    fitted = fit_curves(collect_rows(data, {"en": 1.0}, 100))
-    held = held_out(fitted)
-    assert len(held.labels) == 3200  # each hit once, in the ordering that serves it
-    words = fit_thresholds(held, 0.9, 0.3)
-    high = words["high"]
-    assert high.found >= 0.9
-    given = held.probabilities >= high.probability
-    assert (high.n, high.found) == (given.sum(), held.labels[given].mean())
-    assert high.low < high.found <= high.high
-
-
-def test_sure_hits_do_not_carry_unlikely_ones_into_their_word() -> None:
-    p = np.array([0.99] * 90 + [0.4] * 40 + [0.1] * 10)
-    y = np.array([True] * 130 + [False] * 10)
-    names = np.array(["q"] * 140)
-    words = fit_thresholds(Held(p, y, names, names, y), 0.9, 0.5)
-    assert (words["high"].probability, words["high"].n) == (0.99, 90)
-    assert (words["medium"].probability, words["medium"].n) == (0.4, 40)
-
-
-def test_a_precision_that_no_probability_reaches_gives_no_word() -> None:
-    data = [observed("xx", "ja", good_logits=False, queries=80)]
-    fitted = fit_curves(collect_rows(data, {}, 100))
-    words = fit_thresholds(held_out(fitted), 0.99, 0.01)
-    assert words["high"].probability is None
-    assert (words["high"].n, words["high"].found) == (0, None)
-    assert words["medium"].probability is not None
-    said = shortages(fitted, words, 80)
-    assert any("'high' with a precision of 0.99" in s and "never used" in s for s in said)
-    assert any("rests on 80 relevant hits; 200 are enough, some 200 queries" in s for s in said)
-
-
 def test_figures_tell_unchanged_answers_from_emptied_ones(data: list[Observed]) -> None:
     fitted = fit_curves(collect_rows(data, {"en": 1.0}, 100))
     held = held_out(fitted)
-    words = fit_thresholds(held, 0.8, 0.5)
-    artifact_less = thresholds(None)
-    figures = by_part(held, artifact_less)
-    assert words["high"].n <= figures["all"]["words"]["high"]["n"] + len(held.labels)
+    given = np.where(held.probabilities >= 0.8, "high", "low")
+    figures = by_part(held, given)
     assert figures["all"]["hits"] == 2 * figures["answered"]["hits"] == 3200
     assert set(figures["collections"]) == {"en", "xx"}
     english = figures["collections"]["en"]
     assert english["words"]["high"]["queries"] == 1.0
     assert english["words"]["high"]["coverage"] == pytest.approx(0.1)
     assert sum(row["n"] for row in english["reliability"]) == english["hits"] == 800
-
-
-def test_enough_hits_make_the_interval_as_narrow_as_stated() -> None:
-    assert enough_hits(0.5) == 385
-    assert enough_hits(0.9) == 139
-    assert enough_hits(1.0) == 73

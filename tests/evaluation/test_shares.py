@@ -1,11 +1,9 @@
 import numpy as np
-import pytest
 
 from service.evaluation.shares import (
     SHARES,
     Trial,
     choose_shares,
-    fixed_shares,
     shares_of,
     try_shares,
 )
@@ -21,7 +19,7 @@ def trial(name: str, language: str, ndcg: dict[float, float], spread: float = 0.
 
 
 def chosen(*trials: Trial, every_language: bool = False) -> dict[str, float]:
-    return shares_of(choose_shares(trials, every_language=every_language), trials)
+    return shares_of(choose_shares(trials, every_language=every_language))
 
 
 def test_a_reranker_that_helps_is_given_a_share_and_one_that_harms_none() -> None:
@@ -74,25 +72,16 @@ def test_a_gain_within_the_noise_gives_no_share() -> None:
     assert in_sample.max() > in_sample[0] + 0.03
     assert (choice.share, choice.tried) == (0.0, SHARES[int(in_sample.argmax())])
     assert choice.low <= 0.0
-    assert shares_of([choice], [noise]) == {}
+    assert shares_of([choice]) == {}
 
 
-def test_mixed_searches_have_no_share_of_their_own() -> None:
-    rising = {share: 0.5 + share / 10 for share in SHARES}
-    assert chosen(trial("a", "und", rising)) == {}
-
-
-def test_one_share_for_all_languages_takes_mixed_searches_in_where_labels_had_some() -> None:
+def test_one_share_for_all_languages_leaves_mixed_searches_their_own() -> None:
     rising = {share: 0.5 + share / 10 for share in SHARES}
     both = (trial("a", "en", rising, 0.01), trial("b", "ja", rising, 0.01))
     assert chosen(*both, every_language=True) == {"*": 1.0}
-    mixed = trial("b", "und", rising, 0.01)
-    assert chosen(*both, mixed, every_language=True) == {"*": 1.0, "und": 1.0}
-
-
-@pytest.mark.parametrize(("language", "shares"), [("en", {"*": 1.0}), ("und", {"*": 1, "und": 1})])
-def test_a_stated_share_holds_for_every_language(language: str, shares: dict[str, float]) -> None:
-    assert fixed_shares(1.0, [trial("a", language, {})]) == shares
+    mixed = trial("b", "und", {0.0: 0.5, 0.6: 0.6}, 0.01)
+    assert chosen(*both, mixed, every_language=True) == {"*": 1.0, "und": 0.6}
+    assert chosen(*both, mixed) == {"en": 1.0, "ja": 1.0, "und": 0.6}
 
 
 def test_a_few_queries_have_no_say() -> None:

@@ -63,6 +63,7 @@ def ranked(
         rerank_weights=weights,
         rerank_depth=fitted_depth,
         curves={"retrieval": curve, "fused": curve, "rerank": curve},
+        mixed_curves={"rerank": curve},
         data={},
     )
     judge = Judge(ENCODER.identity, "f" * 64, artifact, Thresholds(), rerank_depth=depth)

@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataFolder]:
         yield opened
 
 
-def artifact(weight: float = 0.35) -> Calibration:
+def artifact(weight: float = 0.35, mixed: float | None = None) -> Calibration:
     curve = Curve(slope=60.0, intercept=-57.0, n=1000, positive=100, ece=0.0, brier=0.0)
     return Calibration(
         name="test",
@@ -56,8 +56,9 @@ def artifact(weight: float = 0.35) -> Calibration:
         passage_prefix="passage: ",
         normalizer_version=1,
         reranker_weights_sha256="f" * 64,
-        rerank_weights={"en": weight},
+        rerank_weights={"en": weight, "und": mixed or 0.0},
         curves={"retrieval": curve, "fused": curve},
+        mixed_curves={} if mixed is None else {"retrieval": curve, "fused": curve},
         data={},
     )
 
@@ -160,6 +161,20 @@ def test_a_query_in_another_language_than_the_passages_is_not_reranked(folder: D
     assert "different languages" in (result.rerank.reason or "")
     assert result.answerable is None
     assert {hit.confidence for hit in result.hits} == {"uncalibrated"}
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.0, "skipped"), (0.6, "complete")])
+def test_a_query_in_another_language_is_served_as_the_calibration_found_for_such(
+    folder: DataFolder, share: float, status: str
+) -> None:
+    query = "Почему прилив бывает два раза в сутки и при чём здесь луна?"
+    reranker = ScriptedReranker(last_number)
+    result = ask(searcher(folder, reranker, artifact(mixed=share)), Query(query))
+    assert (result.rerank.status, result.language) == (status, "und")
+    assert None not in [hit.probability for hit in result.hits]
+    assert result.answerable is not None
+    ordered = "fused (rerank_score 0.6)" if share else "retrieval_score"
+    assert result.models["order"] == ordered
 
 
 def test_a_failing_reranker_leaves_stage_ones_order_and_says_so(folder: DataFolder) -> None:

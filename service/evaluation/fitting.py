@@ -1,0 +1,121 @@
+"""All that a calibration is fitted to, out of labelled collections: shares, curves, words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.confidence.calibration import EVERY_LANGUAGE, MIXED, Ordering, WordThreshold
+from service.confidence.words import Thresholds
+from service.errors import InvalidInputError
+from service.evaluation.calibration import (
+    Fitted,
+    by_part,
+    collect_rows,
+    fit_curves,
+    held_out,
+)
+from service.evaluation.candidates import Observed
+from service.evaluation.shares import Choice, Trial, choose_shares, shares_of, try_shares
+from service.evaluation.word_thresholds import (
+    find_thresholds,
+    fit_thresholds,
+    given_words,
+    shortages,
+    words_from,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Observed collections, by what they have a say in.
+
+    `reranked` have a say in all; `by_cosine` in the cosine's curve and in words; `for_shares` in
+    the shares alone; of `across` only searches whose query and passages differ in language count.
+    """
+
+    reranked: Sequence[Observed]
+    by_cosine: Sequence[Observed] = ()
+    for_shares: Sequence[Observed] = ()
+    across: Sequence[Observed] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is stated, not fitted: `share` is the reranker's within a language, None for the best.
+
+    `high` and `medium` are the words' precisions; candidates below `depth` are not reranked.
+    """
+
+    depth: int = 100
+    share: float | None = None
+    every_language: bool = False
+    high: float = 0.8
+    medium: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """Shares, curves and words, with what they were chosen by and how good they are.
+
+    `mixed` are the curves of searches across languages, empty where labels had none or too few;
+    `figures` are `by_part`'s, those of mixed searches beside them under `across`. `warnings` say
+    what the labels are too few for.
+    """
+
+    trials: Sequence[Trial]
+    choices: Sequence[Choice]
+    shares: Mapping[str, float]
+    curves: Mapping[Ordering, Fitted]
+    mixed: Mapping[Ordering, Fitted]
+    words: Mapping[str, WordThreshold]
+    figures: Mapping[str, Any]
+    warnings: Sequence[str]
+
+
+def fit(labels: Labels, wishes: Wishes) -> Fitting:
+    """Choose shares, fit curves, find words; raises `InvalidInputError` where labels are too few.
+
+    What is fitted within a language does not change with labels across languages. These have
+    curves of their own; their words begin at the same probabilities.
+    """
+    trials = try_shares([*labels.reranked, *labels.for_shares], wishes.depth)
+    trials += [t for t in try_shares(labels.across, wishes.depth) if t.language == MIXED]
+    choices = choose_shares(trials, every_language=wishes.every_language)
+    if wishes.share is not None:
+        choices = [choice for choice in choices if choice.language == MIXED]
+    stated = {} if wishes.share is None else {EVERY_LANGUAGE: wishes.share}
+    shares = stated | shares_of(choices)
+
+    within = [*labels.reranked, *labels.by_cosine]
+    curves = fit_curves(collect_rows(within, shares, wishes.depth))
+    held = held_out(curves)
+    given = given_words(held, wishes.high, wishes.medium)
+    words = fit_thresholds(held, given, wishes.high, wishes.medium)
+    figures = by_part(held, given)
+    warnings = shortages(curves, words, figures["all"]["queries"])
+
+    mixed, why_not = _mixed_curves([*within, *labels.across], shares, wishes.depth)
+    if mixed:
+        begin = find_thresholds(held, wishes.high, wishes.medium)
+        figures["across"] = _across(mixed, begin)
+        warnings += [f"across languages: {said}" for said in shortages(mixed, {}, 0)]
+    return Fitting(trials, choices, shares, curves, mixed, words, figures, [*warnings, *why_not])
+
+
+def _mixed_curves(
+    collections: Sequence[Observed], shares: Mapping[str, float], depth: int
+) -> tuple[dict[Ordering, Fitted], list[str]]:
+    """Curves of searches across languages, or why there are none."""
+    rows = collect_rows(collections, shares, depth, mixed=True)
+    if not rows["retrieval"].scores:
+        return {}, []
+    try:
+        return fit_curves(rows), []
+    except InvalidInputError as error:
+        return {}, [f"searches across languages stay uncalibrated: {error}"]
+
+
+def _across(mixed: Mapping[Ordering, Fitted], begin: Thresholds) -> dict[str, Any]:
+    """`by_part` of searches across languages, whose queries had no say in where words begin."""
+    held = held_out(mixed)
+    return by_part(held, words_from(begin, held))

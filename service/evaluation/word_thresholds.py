@@ -1,0 +1,118 @@
+"""Where words begin, what they are worth on queries that had no say in it, and what is too few."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.confidence.calibration import Ordering, WordThreshold
+from service.confidence.quality import tally, threshold_for
+from service.confidence.words import Thresholds
+from service.evaluation.calibration import Fitted, Held
+
+FOLDS = 5
+
+ENOUGH_POSITIVE = 200
+"""Relevant hits from which a curve is reliable: Van Calster et al., "A Calibration Hierarchy for
+Risk Models", Journal of Clinical Epidemiology 2016."""
+
+LOWEST_HIGH, LOWEST_MEDIUM = 0.5, 0.25
+"""Probabilities below which a word does not begin, however sure its other hits are."""
+
+MARGIN = 0.05
+"""A word's precision is known well enough where its interval is this wide to either side."""
+
+
+def find_thresholds(held: Held, high: float, medium: float) -> Thresholds:
+    """Where `high` and `medium` begin, so that each word's own hits have the stated precision.
+
+    Neither begins below its lowest probability (above): many sure hits would else carry unlikely
+    ones with them. A word that no probability reaches begins at infinity.
+    """
+    p, y = held.probabilities, held.labels
+    likely = p >= min(LOWEST_HIGH, high)
+    from_high = _or_never(threshold_for(p[likely], y[likely], high))
+    between = (p >= min(LOWEST_MEDIUM, medium)) & (p < from_high)
+    return Thresholds(from_high, _or_never(threshold_for(p[between], y[between], medium)))
+
+
+def given_words(held: Held, high: float, medium: float) -> NDArray[np.str_]:
+    """Each hit's word, shape (n,), by thresholds that were found on four fifths of the queries.
+
+    Its own query is in the other fifth. On hits that chose a threshold its precision would be the
+    stated one by construction.
+    """
+    names, of = np.unique(held.queries, return_inverse=True)
+    fold = (np.random.default_rng(0).permutation(len(names)) % FOLDS)[of]
+    words = np.full(len(of), "low", dtype="<U6")
+    for number in range(FOLDS):
+        test = fold == number
+        found = find_thresholds(held.only(~test), high, medium)
+        words[test] = words_from(found, held.only(test))
+    return words
+
+
+def words_from(thresholds: Thresholds, held: Held) -> NDArray[np.str_]:
+    """Each hit's word, shape (n,), by thresholds that none of these queries had a say in."""
+    return np.array([thresholds.word(value) for value in held.probabilities.tolist()], str)
+
+
+def fit_thresholds(
+    held: Held, given: NDArray[np.str_], high: float, medium: float
+) -> dict[str, WordThreshold]:
+    """The thresholds found on all queries, each with what `given_words` says that it is worth."""
+    found = find_thresholds(held, high, medium)
+    worth = tally(given.tolist(), held.labels.tolist())
+    stated = {"high": (high, found.high), "medium": (medium, found.medium)}
+    return {
+        word: WordThreshold(
+            precision=precision,
+            probability=None if math.isinf(threshold) else threshold,
+            n=worth[word]["n"],
+            coverage=worth[word]["coverage"],
+            found=worth[word]["precision"],
+            low=worth[word]["low"],
+            high=worth[word]["high"],
+        )
+        for word, (precision, threshold) in stated.items()
+    }
+
+
+def shortages(
+    fitted: Mapping[Ordering, Fitted], thresholds: Mapping[str, WordThreshold], queries: int
+) -> list[str]:
+    """What the labels are too few for, and how many are enough; one sentence each."""
+    said = []
+    for ordering, one in fitted.items():
+        positive = one.fit.curve.positive
+        if positive < ENOUGH_POSITIVE:
+            of = len(set(one.rows.queries))
+            said.append(
+                f"curve {ordering!r} rests on {positive} relevant hits; {ENOUGH_POSITIVE} are "
+                f"enough, some {math.ceil(of * ENOUGH_POSITIVE / positive)} queries like these {of}"
+            )
+    for word, threshold in thresholds.items():
+        stated = f"{word!r} with a precision of {threshold.precision:g}"
+        if threshold.probability is None or not threshold.n:
+            said.append(f"no probability gives {stated}: the word is never used")
+            continue
+        enough = enough_hits(threshold.precision)
+        if threshold.n < enough:
+            more = math.ceil(queries * enough / threshold.n)
+            said.append(
+                f"{stated} rests on {threshold.n} hits (interval {threshold.low:.2f} to "
+                f"{threshold.high:.2f}); {enough} are enough for {MARGIN:g} to either side, some "
+                f"{more} queries like these {queries}"
+            )
+    return said
+
+
+def enough_hits(precision: float) -> int:
+    """Hits of a word after which its precision's 95 % interval is `MARGIN` to either side."""
+    spread = max(precision * (1 - precision), MARGIN * (1 - MARGIN))
+    return math.ceil(1.96**2 * spread / MARGIN**2)
+
+
+def _or_never(threshold: float | None) -> float:
+    return math.inf if threshold is None else threshold
