@@ -10,11 +10,15 @@ SecondpassError
 ├── TrainingError           a training cannot start or go on
 ├── StoreError              the data folder cannot be read or written
 │   ├── StoreLockedError    another process owns the data folder
+│   ├── StoreFullError      the disk is full
 │   ├── IndexMismatchError  the index was made with another model, prefix or normalizer
 │   └── IndexDamagedError   a generation's file is missing or differs from its checksum
 ├── OverloadedError         the queue is full
 ├── DeadlineError           the time that the caller allowed ran out before any answer
 ├── NotReadyError           models or index are still loading
+├── NotFoundError           what the caller names is not there
+├── ConflictError           what is there does not allow it
+│   └── VersionConflictError  a document is not as the caller expects it
 └── NotAvailableError       this server was not set up for what is asked
 
 Messages are written for the person who can mend the matter. The HTTP edge maps classes to status
@@ -66,6 +70,10 @@ class StoreLockedError(StoreError):
     """Another process owns the data folder."""
 
 
+class StoreFullError(StoreError):
+    """The disk is full."""
+
+
 class IndexMismatchError(StoreError):
     """The stored vectors belong to another model, prefix, window or normalizer."""
 
@@ -88,6 +96,18 @@ class DeadlineError(SecondpassError):
 
 class NotReadyError(SecondpassError):
     """Models or index are not loaded yet."""
+
+
+class NotFoundError(SecondpassError):
+    """What the caller names is not there."""
+
+
+class ConflictError(SecondpassError):
+    """What is there does not allow what the caller wants."""
+
+
+class VersionConflictError(ConflictError):
+    """A document's version is not one that the caller's condition allows."""
 
 
 class NotAvailableError(SecondpassError):

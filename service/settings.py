@@ -91,6 +91,19 @@ class Settings(BaseSettings):
         le=1000,
         description="Candidates that are reranked, at most; others follow in stage one's order.",
     )
+    search_mode: Literal["dense", "sparse", "hybrid"] = Field(
+        "dense",
+        description="How a search that names no `mode` finds passages: by vectors (`dense`), by "
+        "words (`sparse`, BM25) or by both (`hybrid`).",
+    )
+    hybrid_fusion: Literal["rrf", "weighted"] = Field(
+        "weighted",
+        description="How the hybrid mode makes one order of two: by reciprocal ranks (`rrf`) or by "
+        "`weighted` scores.",
+    )
+    hybrid_weight: float = Field(
+        0.2, ge=0.0, le=1.0, description="Share of the words in the hybrid mode's order."
+    )
     hnsw_threshold: int = Field(
         100_000, ge=1, description="Passages above which the index is HNSW instead of exact."
     )
@@ -140,6 +153,14 @@ class Settings(BaseSettings):
         1_000_000, ge=1, description="Longest document text, in characters."
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body, in bytes.")
+    max_documents_body_bytes: int = Field(
+        67_108_864,
+        ge=1024,
+        description="Largest body of a request that brings documents, in bytes.",
+    )
+    max_bulk_bytes: int = Field(
+        10_000_000_000, ge=1024, description="Largest bulk upload, in bytes."
+    )
     max_queue: int = Field(
         64, ge=1, le=10_000, description="Searches under way or waiting; one more is answered 429."
     )
@@ -152,6 +173,14 @@ class Settings(BaseSettings):
     timeout_ms: int = Field(
         60_000, ge=1, le=600_000, description="Longest time for a search that names none."
     )
+    max_snapshot_bytes: int = Field(
+        50_000_000_000, ge=1, description="Largest snapshot that is taken to restore, in bytes."
+    )
+    allowed_models: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        description="Models that a request may name for a new collection, besides the registry's "
+        "and the server's own: folders or hub names, separated by commas.",
+    )
     api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
         description="SHA-256 of each accepted API key, separated by commas; none: open to all.",
@@ -159,6 +188,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line that is written."
     )
+
+    @field_validator("allowed_models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(part.strip() for part in value.split(",") if part.strip())
+        return value
 
     @field_validator("api_key_hashes", mode="before")
     @classmethod

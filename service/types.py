@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,24 @@ Ids = NDArray[np.int64]
 
 MetadataValue = str | int | float | bool | None | list[str]
 Metadata = Mapping[str, MetadataValue]
-Filters = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]
-"""Field name -> the value it must equal, or the values of which it must be one."""
+FilterScalar = str | int | float | bool
+FilterValue: TypeAlias = (
+    FilterScalar
+    | Sequence[FilterScalar]
+    | Mapping[str, "FilterValue"]
+    | Sequence[Mapping[str, "FilterValue"]]
+)
+Filters = Mapping[str, FilterValue]
+"""Field name -> value, values or operators; `and`, `or`, `not` -> filters (docs/filters.md)."""
 
 Word = Literal["high", "medium", "low", "uncalibrated"]
 RerankStatus = Literal["complete", "partial", "skipped", "failed"]
+
+Mode = Literal["dense", "sparse", "hybrid"]
+"""How stage one finds passages: by vectors, by words, or by both."""
+
+Fusion = Literal["rrf", "weighted"]
+"""How the hybrid mode makes one order of two: by ranks or by scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +69,7 @@ class StoredPassage:
 
 
 class Candidate(NamedTuple):
-    """What stage one finds: a passage id and its cosine with the query."""
+    """What stage one finds: a passage id and its score, the cosine with the query or BM25's."""
 
     passage_id: int
     score: float

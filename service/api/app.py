@@ -5,12 +5,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from service import __version__
 from service.api import errors
+from service.api.dependencies import collection_in_path
 from service.api.middleware import BodyLimit, RequestContext
-from service.api.routes import operations, search, similarity
+from service.api.routes import (
+    bulk,
+    collections,
+    documents,
+    jobs,
+    operations,
+    search,
+    similarity,
+    snapshots,
+)
 from service.api.schemas import ErrorBody
 from service.api.state import ServerState
 from service.pipeline.engine import Engine
@@ -28,12 +38,12 @@ Three numbers that are never mixed: `retrieval_score` is a cosine, `rerank_score
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The API key is missing or wrong."},
-    413: {"description": "The body is larger than the server's `max_body_bytes`."},
+    413: {"description": "The body is larger than the server takes."},
     415: {"description": "The body is not declared to be JSON."},
     422: {"description": "A field is wrong; `details` names each."},
     429: {"description": "The queue is full; see `Retry-After`."},
     500: {"description": "A fault of the server; the log has the `request_id`."},
-    503: {"description": "Models and index are loading; see `Retry-After`."},
+    503: {"description": "Models and index are loading (see `Retry-After`), or the store failed."},
     504: {"description": "The allowed time ran out before there was an answer."},
 }
 
@@ -70,12 +80,29 @@ def create_app(
     )
     app.state.server = state
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        max_documents_bytes=settings.max_documents_body_bytes,
+        max_bulk_bytes=settings.max_bulk_bytes,
+        max_snapshot_bytes=settings.max_snapshot_bytes,
+    )
     app.add_middleware(RequestContext, metrics=state.metrics)
     errors.install(app)
     responses = {status: {"model": ErrorBody, **about} for status, about in _ERRORS.items()}
-    app.include_router(search.router, responses=responses)
+    no_collection = {"model": ErrorBody, "description": "There is no such collection."}
+    for router in (search.router, bulk.router, documents.router):
+        app.include_router(router, responses=responses)
+        app.include_router(
+            router,
+            prefix="/collections/{name}",
+            dependencies=[Depends(collection_in_path)],
+            responses={404: no_collection, **responses},
+        )
     no_model = {"model": ErrorBody, "description": "This server has no pair model."}
     app.include_router(similarity.router, responses={**responses, 409: no_model})
+    app.include_router(jobs.router, responses=responses)
+    app.include_router(collections.router, responses=responses)
+    app.include_router(snapshots.router, responses=responses)
     app.include_router(operations.router)
     return app

@@ -1,13 +1,18 @@
 """What routes ask for."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, cast
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.api.keys import is_known
 from service.api.state import ServerState
+from service.errors import NotAvailableError, NotReadyError
+from service.pipeline.collections import Collections
 from service.pipeline.engine import Engine
+from service.pipeline.jobs import Jobs
+from service.pipeline.live_collection import LiveCollection
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, where the server asks for one.")
 
@@ -47,3 +52,47 @@ def require_json(request: Request) -> None:
 
 StateDep = Annotated[ServerState, Depends(server_state)]
 EngineDep = Annotated[Engine, Depends(engine)]
+
+
+def collection_in_path(
+    name: Annotated[str, Path(description="A collection or an alias.", examples=["default"])],
+) -> None:
+    """Describe the path parameter of what stands under `/collections/{name}`."""
+
+
+def collection(request: Request, engine: EngineDep) -> LiveCollection:
+    """The collection that the path names, or the default one; raises `NotFoundError`."""
+    name = request.path_params.get("name")
+    return engine.collection() if name is None else engine.collection(name)
+
+
+async def writing(state: StateDep) -> AsyncIterator[None]:
+    """Hold a permit to write while the request lasts; raises `OverloadedError`."""
+    with state.writes.permit():
+        yield
+
+
+def jobs(engine: EngineDep) -> Jobs:
+    """The bulk jobs; raises `NotAvailableError` where none are run."""
+    if engine.jobs is None:
+        raise NotAvailableError("this server runs no bulk jobs")
+    return engine.jobs
+
+
+def collections(state: StateDep) -> Collections:
+    """What changes the collections; raises `NotReadyError` while they are loading."""
+    state.require_engine()
+    if state.collections is None:
+        raise NotReadyError("models and index are still loading")
+    return state.collections
+
+
+async def changing(state: StateDep) -> AsyncIterator[None]:
+    """Hold a permit to change collections; raises `OverloadedError`."""
+    with state.changes.permit():
+        yield
+
+
+CollectionsDep = Annotated[Collections, Depends(collections)]
+JobsDep = Annotated[Jobs, Depends(jobs)]
+CollectionDep = Annotated[LiveCollection, Depends(collection)]

@@ -1,5 +1,6 @@
 """The one error envelope, and the one table from errors to status codes."""
 
+import logging
 from collections.abc import Sequence
 
 from fastapi import FastAPI, Request
@@ -10,19 +11,28 @@ from starlette.exceptions import HTTPException
 from service import errors
 from service.api.schemas import ErrorBody, ErrorContent, ErrorDetail
 
+log = logging.getLogger(__name__)
+
 STATUS: dict[type[errors.SecondpassError], int] = {
     errors.InvalidInputError: 422,
     errors.OverloadedError: 429,
     errors.NotAvailableError: 409,
+    errors.NotFoundError: 404,
+    errors.VersionConflictError: 412,
+    errors.ConflictError: 409,
     errors.NotReadyError: 503,
+    errors.StoreFullError: 507,
+    errors.StoreError: 503,
     errors.DeadlineError: 504,
 }
+"""The first line that fits counts."""
 
 CODES = {
     401: "unauthorized",
     404: "not_found",
     405: "method_not_allowed",
     409: "not_available",
+    412: "precondition_failed",
     413: "body_too_large",
     415: "unsupported_media_type",
     422: "invalid_request",
@@ -30,7 +40,20 @@ CODES = {
     500: "internal",
     503: "not_ready",
     504: "deadline_exceeded",
+    507: "disk_full",
 }
+
+OWN_CODES: dict[type[errors.SecondpassError], str] = {
+    errors.ConflictError: "conflict",
+    errors.StoreError: "store_failed",
+}
+"""Where a status has another code for some errors."""
+
+NEUTRAL: dict[type[errors.SecondpassError], str] = {
+    errors.StoreFullError: "the server's disk is full; nothing is lost, but this was not done",
+    errors.StoreError: "the server's store cannot be read or written; its log has the request_id",
+}
+"""What is told in place of a message that names the server's folders; the log has that one."""
 
 MOST_DETAILS = 20
 MOST_NAME_CHARS = 128
@@ -44,10 +67,11 @@ def error_response(
     request_id: str,
     details: Sequence[ErrorDetail] | None = None,
     headers: dict[str, str] | None = None,
+    code: str | None = None,
 ) -> JSONResponse:
     """The envelope as a response."""
     content = ErrorContent(
-        code=CODES.get(status, "error"),
+        code=code or CODES.get(status, "error"),
         message=message,
         request_id=request_id,
         details=list(details) if details else None,
@@ -71,8 +95,16 @@ async def _own(request: Request, error: Exception) -> JSONResponse:
         raise TypeError("registered for SecondpassError")
     for kind, status in STATUS.items():
         if isinstance(error, kind):
+            message = NEUTRAL.get(kind)
+            if message:
+                log.error("request %s failed: %s", request_id(request), error)
             return error_response(
-                status, str(error), request_id(request), _details(error), _retry_after(error)
+                status,
+                message or str(error),
+                request_id(request),
+                _details(error),
+                _retry_after(error),
+                OWN_CODES.get(kind),
             )
     raise error
 

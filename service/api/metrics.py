@@ -59,6 +59,15 @@ class Metrics:
             "Searches under way or waiting.",
             registry=self.registry,
         )
+        self._written = Counter(
+            "secondpass_documents_written_total",
+            "Documents stored and deleted over HTTP.",
+            ["operation"],
+            registry=self.registry,
+        )
+        self.jobs = Gauge(
+            "secondpass_jobs_unfinished", "Bulk jobs that wait or run.", registry=self.registry
+        )
         self.documents = Gauge(
             "secondpass_documents", "Documents in the index.", registry=self.registry
         )
@@ -78,6 +87,11 @@ class Metrics:
         if result.cached is None:
             self._reranks.labels(result.rerank.status).inc()
         self._confidence.labels(result.hits[0].confidence if result.hits else "none").inc()
+
+    def observe_documents(self, *, stored: int = 0, deleted: int = 0) -> None:
+        """Count documents that a request wrote."""
+        self._written.labels("stored").inc(stored)
+        self._written.labels("deleted").inc(deleted)
 
     def render(self) -> bytes:
         """Prometheus' text format."""

@@ -15,6 +15,9 @@ from service.api.metrics import Metrics
 log = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+RESTORE_PATH = re.compile(r"/collections/[^/]+/restore")
+BULK_PATH = re.compile(r"(/collections/[^/]+)?/documents/bulk")
+DOCUMENTS_PATH = re.compile(r"(/collections/[^/]+)?/documents(/|$)")
 
 
 class RequestContext:
@@ -62,18 +65,30 @@ class BodyLimit:
     """Refuses bodies above `max_bytes`, with the envelope (the framework's own limit has none).
 
     By their declared length before anything is read, and by what arrives where none is declared.
+    What brings documents may have `max_documents_bytes`, a bulk upload `max_bulk_bytes`, a snapshot
+    `max_snapshot_bytes`.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        max_documents_bytes: int,
+        max_bulk_bytes: int,
+        max_snapshot_bytes: int,
+    ) -> None:
+        self.app, self.max_bytes, self.max_documents_bytes = app, max_bytes, max_documents_bytes
+        self.max_bulk_bytes, self.max_snapshot_bytes = max_bulk_bytes, max_snapshot_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        most = self._most(scope["method"], scope["path"])
+        refusal = f"the body must have at most {most} bytes"
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self.max_bytes:
-            response = error_response(413, self._message(), scope["state"]["request_id"])
+        if declared.isdecimal() and int(declared) > most:
+            response = error_response(413, refusal, scope["state"]["request_id"])
             await response(scope, receive, send)
             return
         arrived = 0
@@ -82,14 +97,18 @@ class BodyLimit:
             nonlocal arrived
             message = await receive()
             arrived += len(message.get("body", b""))
-            if arrived > self.max_bytes:
-                raise HTTPException(413, self._message())
+            if arrived > most:
+                raise HTTPException(413, refusal)
             return message
 
         await self.app(scope, receive_within_limit, send)
 
-    def _message(self) -> str:
-        return f"the body must have at most {self.max_bytes} bytes"
+    def _most(self, method: str, path: str) -> int:
+        if method == "POST" and BULK_PATH.fullmatch(path):
+            return self.max_bulk_bytes
+        if method == "POST" and RESTORE_PATH.fullmatch(path):
+            return self.max_snapshot_bytes
+        return self.max_documents_bytes if DOCUMENTS_PATH.match(path) else self.max_bytes
 
 
 def _route_path(scope: Scope) -> str:

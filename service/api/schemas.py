@@ -1,34 +1,21 @@
 """The wire: what clients send and get. Names that stay."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from service.api.schemas_filters import DESCRIPTION as FILTERS
+from service.api.schemas_filters import EXAMPLES as FILTER_EXAMPLES
+from service.api.schemas_filters import FiltersField
 
 MOST_FIELDS = 50
-MOST_FILTERS = 20
-
-
-def _at_most_filters(value: object) -> object:
-    # Before each is looked at: a body full of wrong ones would cost seconds.
-    if isinstance(value, dict) and len(value) > MOST_FILTERS:
-        raise ValueError(f"at most {MOST_FILTERS} fields")
-    return value
-
 
 ConfidenceWord = Literal["low", "medium", "high"]
-_INT64 = 2**63 - 1
-
-FilterScalar = (
-    Annotated[str, Field(max_length=1000)]
-    | bool
-    | Annotated[int, Field(ge=-_INT64, le=_INT64)]
-    | Annotated[float, Field(allow_inf_nan=False)]
-)
-FilterValue = FilterScalar | Annotated[list[FilterScalar], Field(min_length=1, max_length=100)]
-FieldName = Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class _Request(BaseModel):
+class RequestBody(BaseModel):
+    """What a client sends: unknown fields are refused, and no type is guessed."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
@@ -39,7 +26,7 @@ class _Request(BaseModel):
         return value
 
 
-class SearchRequest(_Request):
+class SearchRequest(RequestBody):
     """A search. Only `query` is required; unknown fields are refused."""
 
     model_config = ConfigDict(
@@ -67,18 +54,18 @@ class SearchRequest(_Request):
         le=1000,
         description="Passages of stage one; stage two reranks the first `rerank_depth` of them.",
     )
-    rerank: bool = Field(
-        True, description="`false` ranks by `retrieval_score`; the hits are then `uncalibrated`."
+    mode: Literal["dense", "sparse", "hybrid"] | None = Field(
+        None,
+        description="How stage one finds passages: by vectors (`dense`), by words (`sparse`) or by "
+        "both (`hybrid`); the server's `search_mode`, `dense` by default, if left out.",
     )
-    filters: Annotated[dict[FieldName, FilterValue], BeforeValidator(_at_most_filters)] = Field(
+    rerank: bool = Field(
+        True, description="`false` keeps stage one's order; the hits are then `uncalibrated`."
+    )
+    filters: FiltersField = Field(
         default_factory=dict,
-        max_length=MOST_FILTERS,
-        description=(
-            "Metadata that a document must have: `{field: value}` for equality, "
-            "`{field: [values]}` for one of them; all fields must hold. Narrows the candidates "
-            "before `num_candidates` are taken. At most 20 fields of 100 values."
-        ),
-        examples=[{"kind": "topic", "year": [2025, 2026]}],
+        description=f"{FILTERS} Narrows the candidates before `num_candidates` are taken.",
+        examples=FILTER_EXAMPLES,
     )
     min_confidence: ConfidenceWord | None = Field(
         None, description="Leave out hits below this confidence. Needs `rerank: true`."
@@ -119,7 +106,14 @@ class HitBody(BaseModel):
         examples=[5.21],
     )
     retrieval_score: float = Field(description="Cosine of query and passage.", examples=[0.88])
-    retrieval_rank: int = Field(description="1-based rank in stage one.", examples=[4])
+    sparse_score: float | None = Field(
+        None,
+        description="BM25 of query and passage, above 0; not comparable between queries. Null "
+        "where the passage was not found by words.",
+    )
+    retrieval_rank: int = Field(
+        description="1-based rank in stage one, in the order of its mode.", examples=[4]
+    )
     truncated: bool = Field(
         description="The passage was longer than the reranker reads; its end was not seen."
     )
@@ -154,7 +148,11 @@ class ModelsBody(BaseModel):
 class IndexBody(BaseModel):
     """What was searched."""
 
-    generation: str = Field(description="The index's name; another one after a change.")
+    generation: str = Field(description="The name of the index on the disk.")
+    revision: int = Field(
+        description="Grows with every write to the documents; two answers with the same generation "
+        "and revision searched the same."
+    )
     documents: int = Field(description="Documents in it.", examples=[1434])
 
 
@@ -196,7 +194,7 @@ class SearchResponse(BaseModel):
     request_id: str = Field(description="That of the header `X-Request-ID`.")
 
 
-class PairBody(_Request):
+class PairBody(RequestBody):
     """Two queries."""
 
     a: str = Field(
@@ -206,7 +204,7 @@ class PairBody(_Request):
     b: str = Field(description="The same.", examples=["closing an open file"])
 
 
-class SimilarityRequest(_Request):
+class SimilarityRequest(RequestBody):
     """Pairs of queries. Only `pairs` is required; unknown fields are refused."""
 
     model_config = ConfigDict(

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from fastapi import FastAPI
 
 from service.api.app import create_app
 from service.errors import InvalidInputError
@@ -28,19 +29,32 @@ def serve(settings: Settings, load: Callable[[], Engine]) -> bool:
         failed = True
         server.should_exit = True
 
+    app = create_app(settings, load, stop)
     config = uvicorn.Config(
-        create_app(settings, load, stop),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, app)
     host, port = listener.getsockname()[:2]
     log.info("listening on http://%s:%d (docs at /docs)", host, port)
     with listener:
         server.run(sockets=[listener])
     return not failed
+
+
+class _Server(uvicorn.Server):
+    """Lets the application know that it ends, before it waits for the requests under way."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._state = app.state.server
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._state.stopping = True
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -6,10 +6,16 @@ from collections.abc import Callable
 
 from service.api.metrics import Metrics
 from service.errors import NotReadyError, SecondpassError
+from service.pipeline.collections import Collections
 from service.pipeline.engine import Engine
+from service.pipeline.gate import Gate
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
+
+MOST_CHANGES = 2
+MOST_RESTORES = 2
+MOST_SNAPSHOTS = 4
 
 
 class ServerState:
@@ -18,14 +24,24 @@ class ServerState:
     def __init__(self, settings: Settings, load: Callable[[], Engine]) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.writes = Gate(settings.max_queue, "writes")
+        self.changes = Gate(MOST_CHANGES, "changes of collections")
+        self.restores = Gate(MOST_RESTORES, "restores")
+        self.snapshots = Gate(MOST_SNAPSHOTS, "snapshots")
         self.engine: Engine | None = None
+        self.collections: Collections | None = None
         self.failed = False
+        self.stopping = False
+        """The server is about to end: what streams for long has to."""
         self._load = load
 
     async def load(self) -> None:
         """Load the engine in a thread. A failure goes to the log; `/readyz` tells that it is so."""
         try:
-            self.engine = await asyncio.to_thread(self._load)
+            engine = await asyncio.to_thread(self._load)
+            self.collections = Collections(engine, self.settings)
+            await asyncio.to_thread(self.collections.resume)
+            self.engine = engine
         except SecondpassError as error:
             self.failed = True
             log.error("cannot start: %s", error)
@@ -36,7 +52,8 @@ class ServerState:
             log.info(
                 "ready: %d documents, %d passages", self.engine.documents, self.engine.passages
             )
-            self.metrics.documents.set(self.engine.documents)
+            self.metrics.documents.set_function(self._documents)
+            self.metrics.jobs.set_function(self._jobs)
             self.metrics.in_flight.set_function(self._in_flight)
             self.metrics.cached_answers.set_function(self._cached_answers)
 
@@ -48,8 +65,16 @@ class ServerState:
 
     def close(self) -> None:
         """Let go of models, index and data folder."""
+        if self.collections is not None:
+            self.collections.close()
         if self.engine is not None:
             self.engine.close()
+
+    def _documents(self) -> float:
+        return float(self.engine.documents) if self.engine else 0.0
+
+    def _jobs(self) -> float:
+        return float(self.engine.jobs.waiting) if self.engine and self.engine.jobs else 0.0
 
     def _in_flight(self) -> float:
         return float(self.engine.searcher.in_flight) if self.engine else 0.0

@@ -9,6 +9,7 @@ from service.cli import (
     collections,
     data,
     evaluation,
+    live_collections,
     mining,
     operate,
     similarity,
@@ -30,6 +31,7 @@ calibration.register(app)
 similarity.register(app)
 training.register(app)
 collections.register(app)
+live_collections.register(app)
 mining.register(app)
 
 

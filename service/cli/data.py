@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -37,8 +37,28 @@ def ingest(
         ),
     ],
     settings: Settings,
+    url: Annotated[
+        str | None, typer.Option(help="Send them to this server instead of a data folder.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="SECONDPASS_API_KEY", help="Key for --url.")
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option(help="With --url: a collection or alias of the server.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(help="With --url: the same file sent with the same key is stored once."),
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="With --url: wait until the server is done.")] = True,
 ) -> None:
     """Put documents into the data folder. Safe to run again: unchanged ones cost nothing."""
+    if url is not None:
+        from service.cli.upload import Destination, upload  # noqa: PLC0415
+
+        to = Destination(url, api_key, collection, idempotency_key)
+        _show_refusals(upload(path, to, settings.max_document_chars, wait=wait))
+        return
     from service.collection import count_rows, read_documents  # noqa: PLC0415
 
     rows = read_documents(path, max_chars=settings.max_document_chars)
@@ -77,7 +97,14 @@ def search(
     query: Annotated[str, typer.Argument(help="What is sought, in any language.")],
     settings: Settings,
     top_k: Annotated[int, typer.Option(min=1, max=100, help="Hits to show.")] = 5,
+    mode: Annotated[
+        Literal["dense", "sparse", "hybrid"] | None,
+        typer.Option(help="Find passages by vectors, by words or by both; default: search_mode."),
+    ] = None,
     rerank: Annotated[bool, typer.Option(help="Rerank the candidates.")] = True,
+    filters: Annotated[
+        str, typer.Option(help="Metadata that documents must have, in JSON: see docs/filters.md.")
+    ] = "{}",
     url: Annotated[
         str | None, typer.Option(help="Ask this server instead of opening the data folder.")
     ] = None,
@@ -87,41 +114,44 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Search a data folder, or a server with --url."""
-    if url is None:
-        answer = _search_folder(settings, query, top_k, rerank)
-    else:
-        answer = _search_server(url, api_key, query, top_k, rerank)
+    from service.api.schemas_filters import filters_from_text  # noqa: PLC0415
+
+    asked = {
+        "query": query,
+        "top_k": top_k,
+        "mode": mode,
+        "rerank": rerank,
+        "filters": filters_from_text(filters),
+    }
+    answer = _search_server(url, api_key, asked) if url else _search_folder(settings, asked)
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
     else:
         _show(answer)
 
 
-def _search_server(
-    url: str, api_key: str | None, query: str, top_k: int, rerank: bool
-) -> dict[str, object]:
+def _search_server(url: str, api_key: str | None, asked: dict[str, Any]) -> dict[str, object]:
     from service.client import SearchClient, SearchError  # noqa: PLC0415
 
     try:
         with SearchClient(url, api_key=api_key, timeout=SERVER_SECONDS) as client:
-            return asdict(client.search(query, top_k=top_k, rerank=rerank))
+            return asdict(client.search(**asked))
     except ValueError as error:
         raise InvalidInputError(f"--url or --api-key: {error}") from error
     except SearchError as error:
         raise SecondpassError(f"{url}: {error}") from error
 
 
-def _search_folder(settings: Settings, query: str, top_k: int, rerank: bool) -> dict[str, object]:
+def _search_folder(settings: Settings, asked: dict[str, Any]) -> dict[str, object]:
     if not (settings.data_dir / "store.db").exists():
         raise InvalidInputError(
             f"there are no documents in {settings.data_dir}: see `secondpass ingest`", "data_dir"
         )
-    from service.pipeline.build import open_engine  # noqa: PLC0415
+    from service.pipeline.opening import open_engine  # noqa: PLC0415
     from service.pipeline.query import Query  # noqa: PLC0415
 
-    with open_engine(settings, pairs=False) as engine:
-        asked = Query(query=query, top_k=top_k, rerank=rerank)
-        return asdict(asyncio.run(engine.searcher.search(asked)))
+    with open_engine(settings, pairs=False, jobs=False) as engine:
+        return asdict(asyncio.run(engine.searcher.search(Query(**asked))))
 
 
 def _show(answer: dict[str, object]) -> None:
@@ -153,7 +183,7 @@ def _show(answer: dict[str, object]) -> None:
 
 
 def _ingest(rows: Iterable[Document | Refused], total: int | None, settings: Settings) -> None:
-    from service.pipeline.build import open_ingestion  # noqa: PLC0415
+    from service.pipeline.opening import open_ingestion  # noqa: PLC0415
 
     with open_ingestion(settings) as ingestion:
         with progress("ingest", total) as advance:

@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 def serve(settings: Settings) -> None:
     """Run the search service until it is interrupted."""
     from service.api.serve import serve as run  # noqa: PLC0415
-    from service.pipeline.build import open_engine  # noqa: PLC0415
+    from service.pipeline.opening import open_engine  # noqa: PLC0415
 
     logging.basicConfig(
         level=settings.log_level.upper(),

@@ -42,6 +42,9 @@ MODEL_SETTINGS = (
 )
 """What decides an index and an answer: the settings of every command but `serve`'s own."""
 
+MODE_SETTINGS = ("search_mode", "hybrid_fusion", "hybrid_weight")
+"""How stage one finds passages: the settings of the commands that compare."""
+
 ALL_SETTINGS = tuple(Settings.model_fields)
 
 

@@ -9,18 +9,31 @@ Example:
 All that they raise is a `SearchError`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import httpx
 from pydantic import TypeAdapter
 from tenacity import AsyncRetrying, Retrying
 
+from service.client.collection_requests import Collection, CopyProgress
+from service.client.collections import AsyncCollectionCalls, CollectionCalls
+from service.client.document_requests import (
+    PutResult,
+    RefusedDocument,
+    ReplacedDocument,
+    StoredDocument,
+    WireDocument,
+    WrittenDocument,
+)
+from service.client.documents import AsyncDocumentCalls, DocumentCalls
 from service.client.errors import (
     BodyTooLargeError,
     ClientTimeoutError,
+    ConflictError,
     ConnectionFailedError,
     DeadlineExceededError,
+    DiskFullError,
     InternalError,
     InvalidRequestError,
     MalformedBodyError,
@@ -29,19 +42,24 @@ from service.client.errors import (
     NotFoundError,
     NotReadyError,
     OverloadedError,
+    PreconditionFailedError,
     SearchError,
+    StoreFailedError,
     UnauthorizedError,
     UnexpectedAnswerError,
     UnsupportedMediaTypeError,
 )
+from service.client.filters import Filters
 from service.client.http import (
     http_options,
+    in_collection,
     network_errors,
     pairs_body,
     read,
     request_body,
     retry_options,
 )
+from service.client.jobs import AsyncJobCalls, Job, JobCalls, Refusal
 from service.client.records import (
     CachedInfo,
     Health,
@@ -59,13 +77,19 @@ __all__ = [
     "BodyTooLargeError",
     "CachedInfo",
     "ClientTimeoutError",
+    "Collection",
+    "ConflictError",
     "ConnectionFailedError",
+    "CopyProgress",
     "DeadlineExceededError",
+    "DiskFullError",
+    "Filters",
     "Health",
     "Hit",
     "IndexInfo",
     "InternalError",
     "InvalidRequestError",
+    "Job",
     "MalformedBodyError",
     "MethodNotAllowedError",
     "ModelsInfo",
@@ -74,18 +98,27 @@ __all__ = [
     "NotReadyError",
     "OverloadedError",
     "PairVerdict",
+    "PreconditionFailedError",
+    "PutResult",
+    "Refusal",
+    "RefusedDocument",
+    "ReplacedDocument",
     "RerankInfo",
     "SearchClient",
     "SearchError",
     "SearchResult",
     "SimilarityResult",
+    "StoreFailedError",
+    "StoredDocument",
     "UnauthorizedError",
     "UnexpectedAnswerError",
     "UnsupportedMediaTypeError",
+    "WireDocument",
+    "WrittenDocument",
 ]
 
-Filters = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]
 ConfidenceWord = Literal["low", "medium", "high"]
+Mode = Literal["dense", "sparse", "hybrid"]
 
 _NOT_NOW = (NotReadyError, ConnectionFailedError, ClientTimeoutError)
 
@@ -94,13 +127,13 @@ _HEALTH = TypeAdapter(Health)
 _SIMILARITY = TypeAdapter(SimilarityResult)
 
 
-class SearchClient:
+class SearchClient(DocumentCalls, JobCalls, CollectionCalls):
     """A blocking client; threads may share one.
 
     `timeout` (seconds) bounds each wait for the network in one attempt. A request is tried again up
     to `retries` times when the server is overloaded, not ready or cannot be reached: after growing,
-    random pauses, or as long as `Retry-After` asks, at most 30 s. `transport` stands in for the
-    network.
+    random pauses, or as long as `Retry-After` asks, at most 30 s. `collection`, a name or an alias,
+    is for all calls that name none themselves. `transport` stands in for the network.
     """
 
     def __init__(
@@ -108,42 +141,48 @@ class SearchClient:
         base_url: str = "http://127.0.0.1:8000",
         *,
         api_key: str | None = None,
+        collection: str | None = None,
         timeout: float = 90.0,
         retries: int = 3,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         options = http_options(base_url, api_key, timeout)
         self._http = httpx.Client(**options, transport=transport)
+        self._collection = collection
         self._retrying = Retrying(**retry_options(retries))
 
-    def search(
+    def search(  # noqa: PLR0913 (the fields of a request)
         self,
         query: str,
         *,
         top_k: int = 10,
         num_candidates: int = 100,
+        mode: Mode | None = None,
         rerank: bool = True,
         filters: Filters | None = None,
         min_confidence: ConfidenceWord | None = None,
         timeout_ms: int | None = None,
         return_text: bool = True,
+        collection: str | None = None,
     ) -> SearchResult:
         """Search in two stages. The fields are those of `POST /search`.
 
         Example:
             client.search("Đạo hàm của hàm hợp", top_k=3, filters={"grade": [11, 12]})
+            client.search("tides", filters={"day": {"gte": "2026-01-01"}, "not": {"draft": True}})
         """
         body = request_body(
             query=query,
             top_k=top_k,
             num_candidates=num_candidates,
+            mode=mode,
             rerank=rerank,
             filters=filters,
             min_confidence=min_confidence,
             timeout_ms=timeout_ms,
             return_text=return_text,
         )
-        return self._retrying(self._search_once, body)
+        return self._retrying(self._search_once, body, collection)
 
     def similarity(
         self, pairs: Sequence[tuple[str, str]], *, timeout_ms: int | None = None
@@ -179,9 +218,10 @@ class SearchClient:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def _search_once(self, body: dict[str, Any]) -> SearchResult:
+    def _search_once(self, body: dict[str, Any], collection: str | None) -> SearchResult:
+        path = in_collection(collection or self._collection, "search")
         with network_errors():
-            response = self._http.post("search", json=body)
+            response = self._http.post(path, json=body)
         return read(response, _RESULT)
 
     def _similarity_once(self, body: dict[str, Any]) -> SimilarityResult:
@@ -190,7 +230,7 @@ class SearchClient:
         return read(response, _SIMILARITY)
 
 
-class AsyncSearchClient:
+class AsyncSearchClient(AsyncDocumentCalls, AsyncJobCalls, AsyncCollectionCalls):
     """The same for asyncio; tasks of one event loop may share it.
 
     Example:
@@ -203,38 +243,43 @@ class AsyncSearchClient:
         base_url: str = "http://127.0.0.1:8000",
         *,
         api_key: str | None = None,
+        collection: str | None = None,
         timeout: float = 90.0,
         retries: int = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         options = http_options(base_url, api_key, timeout)
         self._http = httpx.AsyncClient(**options, transport=transport)
+        self._collection = collection
         self._retrying = AsyncRetrying(**retry_options(retries))
 
-    async def search(
+    async def search(  # noqa: PLR0913 (the fields of a request)
         self,
         query: str,
         *,
         top_k: int = 10,
         num_candidates: int = 100,
+        mode: Mode | None = None,
         rerank: bool = True,
         filters: Filters | None = None,
         min_confidence: ConfidenceWord | None = None,
         timeout_ms: int | None = None,
         return_text: bool = True,
+        collection: str | None = None,
     ) -> SearchResult:
         """As `SearchClient.search`."""
         body = request_body(
             query=query,
             top_k=top_k,
             num_candidates=num_candidates,
+            mode=mode,
             rerank=rerank,
             filters=filters,
             min_confidence=min_confidence,
             timeout_ms=timeout_ms,
             return_text=return_text,
         )
-        return await self._retrying(self._search_once, body)
+        return await self._retrying(self._search_once, body, collection)
 
     async def similarity(
         self, pairs: Sequence[tuple[str, str]], *, timeout_ms: int | None = None
@@ -265,9 +310,10 @@ class AsyncSearchClient:
     async def __aexit__(self, *_exception: object) -> None:
         await self.aclose()
 
-    async def _search_once(self, body: dict[str, Any]) -> SearchResult:
+    async def _search_once(self, body: dict[str, Any], collection: str | None) -> SearchResult:
+        path = in_collection(collection or self._collection, "search")
         with network_errors():
-            response = await self._http.post("search", json=body)
+            response = await self._http.post(path, json=body)
         return read(response, _RESULT)
 
     async def _similarity_once(self, body: dict[str, Any]) -> SimilarityResult:

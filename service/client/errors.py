@@ -60,7 +60,7 @@ class UnauthorizedError(SearchError):
 
 
 class NotFoundError(SearchError):
-    """There is no such path; `base_url` may be wrong."""
+    """There is no such document, collection or path; `base_url` may be wrong."""
 
     code, usual_status = "not_found", 404
 
@@ -75,6 +75,18 @@ class NotAvailableError(SearchError):
     """The server was not set up for this; asking again will not help."""
 
     code, usual_status = "not_available", 409
+
+
+class ConflictError(SearchError):
+    """What is there does not allow it, such as a name that is taken."""
+
+    code = "conflict"
+
+
+class PreconditionFailedError(SearchError):
+    """The document has another version than the one asked for."""
+
+    code, usual_status = "precondition_failed", 412
 
 
 class BodyTooLargeError(SearchError):
@@ -111,6 +123,18 @@ class DeadlineExceededError(SearchError):
     """`timeout_ms` ran out before the server had an answer."""
 
     code, usual_status = "deadline_exceeded", 504
+
+
+class StoreFailedError(SearchError):
+    """The server cannot read or write its store; its log has the `request_id`."""
+
+    code = "store_failed"
+
+
+class DiskFullError(SearchError):
+    """The server's disk is full; it has lost nothing, and not done what was asked."""
+
+    code, usual_status = "disk_full", 507
 
 
 class UnexpectedAnswerError(SearchError):

@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 from tenacity import (
+    BaseRetrying,
     RetryCallState,
     retry_if_exception_type,
     stop_after_attempt,
@@ -32,6 +34,7 @@ _RETRIED = (OverloadedError, NotReadyError, ConnectionFailedError)
 _BACKOFF = wait_exponential(multiplier=0.25, max=8) + wait_random(0, 0.25)
 
 T = TypeVar("T")
+R = TypeVar("R", bound=BaseRetrying)
 
 
 def http_options(base_url: str, api_key: str | None, timeout: float) -> dict[str, Any]:
@@ -58,6 +61,29 @@ def retry_options(retries: int) -> dict[str, Any]:
         "retry": retry_if_exception_type(_RETRIED),
         "reraise": True,
     }
+
+
+def unless_lost(retrying: R) -> R:
+    """For what must not be done twice: no other attempt where the answer may have been lost."""
+    return retrying.copy(retry=retry_if_exception_type((OverloadedError, NotReadyError)))
+
+
+def in_collection(collection: str | None, *parts: str) -> str:
+    """The path of something in a collection, None for the default one."""
+    if collection is not None:
+        parts = ("collections", collection, *parts)
+    return path(*parts)
+
+
+def path(*parts: str) -> str:
+    """The path of these parts, each quoted."""
+    return "/".join(map(_quoted, parts))
+
+
+def _quoted(part: str) -> str:
+    # Dots alone would be taken for a way through folders.
+    dots = part in {".", ".."}
+    return part.replace(".", "%2E") if dots else quote(part, safe="", errors="surrogatepass")
 
 
 def _pause(state: RetryCallState) -> float:

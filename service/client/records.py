@@ -21,6 +21,7 @@ class Hit:
     retrieval_score: float
     retrieval_rank: int
     truncated: bool
+    sparse_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class IndexInfo:
     """What was searched."""
 
     generation: str
+    revision: int
     documents: int
 
 

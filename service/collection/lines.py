@@ -4,7 +4,7 @@ import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.types import Refused
 
@@ -15,19 +15,37 @@ _BESIDE_THE_TEXT = 1 << 20
 """Bytes that a line may have on top of its text, for metadata."""
 
 
+class Place(NamedTuple):
+    """The end of a line: how many bytes and lines of the file there are up to it."""
+
+    offset: int
+    line: int
+
+
+START = Place(0, 0)
+
+
 def read_json_lines(path: Path, max_chars: int) -> Iterator[tuple[int, dict[str, Any] | Refused]]:
     """Each line's number (1-based) with its object, or why it is none. Blank lines are left out.
 
     No more than one line is held in memory, and of one that cannot be a row of `max_chars`
     characters no more than so much.
     """
+    for place, row in read_json_lines_after(START, path, max_chars):
+        yield place.line, row
+
+
+def read_json_lines_after(
+    start: Place, path: Path, max_chars: int
+) -> Iterator[tuple[Place, dict[str, Any] | Refused]]:
+    """As `read_json_lines`, of the lines behind `start`; each with the place where it ends."""
     max_bytes = _LONGEST_ESCAPE * max_chars + _BESIDE_THE_TEXT
-    for number, line in _bounded_lines(path, max_bytes):
+    for place, line in _bounded_lines(start, path, max_bytes):
         if line is None:
             reason = f"the line is longer than {max_bytes} bytes"
-            yield number, Refused(shown(path), number, None, reason)
+            yield place, Refused(shown(path), place.line, None, reason)
         elif line.strip():
-            yield number, _parse(line, path, number)
+            yield place, _parse(line, path, place.line)
 
 
 def count_lines(path: Path) -> int:
@@ -45,19 +63,22 @@ def shown(path: Path) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _bounded_lines(path: Path, max_bytes: int) -> Iterator[tuple[int, bytes | None]]:
-    number = 0
+def _bounded_lines(
+    start: Place, path: Path, max_bytes: int
+) -> Iterator[tuple[Place, bytes | None]]:
+    offset, number = start
     with path.open("rb") as file:
+        file.seek(offset)
         while line := file.readline(max_bytes + 1):
             number += 1
+            offset += len(line)
+            fits = len(line) <= max_bytes
+            while line and not fits and not line.endswith(b"\n"):
+                line = file.readline(max_bytes)
+                offset += len(line)
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
-            if len(line) <= max_bytes:
-                yield number, line
-                continue
-            while line and not line.endswith(b"\n"):
-                line = file.readline(max_bytes)
-            yield number, None
+            yield Place(offset, number), line if fits else None
 
 
 def _parse(line: bytes, path: Path, number: int) -> dict[str, Any] | Refused:

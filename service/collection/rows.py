@@ -13,6 +13,17 @@ MAX_CHARS = 1_000_000
 
 MAX_ID_CHARS = 512
 
+MAX_METADATA_FIELDS = 64
+MAX_NAME_CHARS = 128
+MAX_VALUE_CHARS = 10_000
+"""Of one string in the metadata, in a list or alone."""
+
+MAX_VALUES = 1000
+"""Of one list in the metadata."""
+
+MAX_METADATA_CHARS = 100_000
+"""Of all names and strings together, as every hit of the document shows them."""
+
 _MAX_INTEGER = 2**63 - 1
 
 Row = Document | Refused
@@ -32,6 +43,7 @@ def make_document(
         checked_text, checked_title = checked_title, ""
     if not checked_text.strip():
         raise InvalidInputError("is empty", "text")
+    check_metadata(metadata)
     return Document(checked_id, checked_text, checked_title, metadata)
 
 
@@ -53,11 +65,29 @@ def check_id(value: object, field: str = "id") -> str:
     return value
 
 
+def check_metadata(metadata: Mapping[str, object]) -> None:
+    """Fields within all the limits, each with a value that metadata may have."""
+    if len(metadata) > MAX_METADATA_FIELDS:
+        raise InvalidInputError(
+            f"has {len(metadata)} fields; {MAX_METADATA_FIELDS} are the most", "metadata"
+        )
+    chars = 0
+    for name, value in metadata.items():
+        check_metadata_name(name)
+        strings = check_metadata_value(value, f"metadata.{name}")
+        chars += len(name)
+        if isinstance(strings, str | list):
+            chars += len(strings) if isinstance(strings, str) else sum(map(len, strings))
+    if chars > MAX_METADATA_CHARS:
+        raise InvalidInputError(
+            f"has {chars} characters in all; {MAX_METADATA_CHARS} are the most", "metadata"
+        )
+
+
 def check_metadata_value(value: object, field: str) -> MetadataValue:
     """A string, a finite number within 64 bits, a boolean, null or a list of strings."""
     if isinstance(value, str):
-        _check_unicode(value, field)
-        return value
+        return check_text(value, field, MAX_VALUE_CHARS)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
@@ -65,8 +95,10 @@ def check_metadata_value(value: object, field: str) -> MetadataValue:
     if isinstance(value, float) and math.isfinite(value):
         return value
     if _is_list_of_strings(value):
+        if len(value) > MAX_VALUES:
+            raise InvalidInputError(f"has {len(value)} values; {MAX_VALUES} are the most", field)
         for element in value:
-            _check_unicode(element, field)
+            check_text(element, field, MAX_VALUE_CHARS)
         return value
     raise InvalidInputError(
         "must be a string, a finite number within 64 bits, true, false, null or a list of strings",
@@ -75,7 +107,11 @@ def check_metadata_value(value: object, field: str) -> MetadataValue:
 
 
 def check_metadata_name(name: str) -> None:
-    """Names of metadata fields need only be valid Unicode."""
+    """A name of 1 to 128 characters that is valid Unicode."""
+    if not 1 <= len(name) <= MAX_NAME_CHARS:
+        raise InvalidInputError(
+            f"has a name of {len(name)} characters; 1 to {MAX_NAME_CHARS} are allowed", "metadata"
+        )
     _check_unicode(name, "metadata")
 
 

@@ -1,8 +1,10 @@
 """A sentence-transformers bi-encoder."""
 
+import copy
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -74,6 +76,14 @@ class BiEncoder:
         """The loaded transformer, for a reranker that reads its states; None where it has none."""
         found: nn.Module | None = getattr(self._model[0], "auto_model", None)
         return found
+
+    def twin(self) -> Self:
+        """Another one with the same weights in memory, whose calls do not wait for this one's."""
+        other = copy.copy(self)
+        weights = [*self._model.parameters(), *self._model.buffers()]
+        other._model = copy.deepcopy(self._model, {id(weight): weight for weight in weights})
+        other._lock = threading.Lock()
+        return other
 
     @property
     def query_budget(self) -> int:

@@ -12,8 +12,8 @@ from service.confidence.fusion import fuse
 from service.errors import UnprocessableTextError
 from service.evaluation.metrics import Qrels
 from service.pipeline.engine import Engine
+from service.pipeline.recall import Found
 from service.pipeline.rerank import language_of, pairs_of
-from service.pipeline.retriever import Found
 from service.text.normalizer import normalize
 
 Floats = NDArray[np.float64]
@@ -83,7 +83,7 @@ class Observer:
             prefixes=(identity.query_prefix, identity.passage_prefix),
         ).text
         vectors = searcher.encoder.encode_queries([text])
-        return text, lambda count: searcher.retriever.find(vectors, count, {})
+        return text, lambda count: searcher.retriever.find(vectors, count, {}, mode="dense").found
 
     def _logits(self, text: str, *lists: Sequence[Found]) -> list[list[float]]:
         """Logits of each list; a passage that several have is scored once."""

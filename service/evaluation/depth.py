@@ -12,8 +12,8 @@ from service.errors import InvalidInputError
 from service.evaluation.candidates import Observed, ranking
 from service.evaluation.metrics import per_query
 from service.evaluation.significance import paired
+from service.pipeline.recall import Found
 from service.pipeline.rerank import RERANK_SLICE, pairs_of
-from service.pipeline.retriever import Found
 from service.protocols import Reranker
 
 DEPTHS = (0, 5, 10, 20, 30, 50, 75, 100)

@@ -12,8 +12,10 @@ from service.confidence.words import Thresholds
 from service.errors import InvalidInputError
 from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.run import Answer, ScoredHit
-from service.pipeline.build import encoder_digest, open_engine, open_ingestion
+from service.index.schema import SCHEMA_VERSION
+from service.pipeline.build import encoder_digest
 from service.pipeline.engine import Engine
+from service.pipeline.opening import open_engine, open_ingestion
 from service.pipeline.query import Query
 from service.pipeline.search import Searcher
 from service.settings import Settings
@@ -98,13 +100,13 @@ def opened(
 ) -> Iterator[tuple[Engine, CachedReranker | None]]:
     """Ingest a collection into a folder of its own and yield an engine over it.
 
-    The folder's name holds the data's hash and the encoder's, under the cache folder, so that the
-    next evaluation of the same data with the same encoder starts at once. The engine's reranker,
-    where there is one, keeps its logits; it comes beside the engine.
+    The folder's name holds the data's hash, the encoder's and the store's version, under the cache
+    folder, so that the next evaluation of the same data with the same encoder starts at once. The
+    engine's reranker, where there is one, keeps its logits; it comes beside the engine.
     """
     digest = data_sha256(collection)[:12] + "-" + encoder_digest(settings)[:12]
     cut = f"passages{settings.passage_overlap}" if chunked else "whole"
-    name = f"{collection.resolve().name}-{cut}-{digest}"
+    name = f"{collection.resolve().name}-{cut}-{digest}-v{SCHEMA_VERSION}"
     folder = settings.cache_dir / "evaluation" / name
     here = settings.model_copy(update={"data_dir": folder, "max_query_chars": 100_000})
     with open_ingestion(here, chunked=chunked) as ingestion:
@@ -114,7 +116,7 @@ def opened(
             first = report.refused[0]
             raise InvalidInputError(f"{first.source}, line {first.line}: {first.reason}")
     with ExitStack() as stack:
-        engine = stack.enter_context(open_engine(here, pairs=False))
+        engine = stack.enter_context(open_engine(here, pairs=False, jobs=False))
         stage, logits = engine.searcher.second_stage, None
         if stage.reranker is not None:
             logits = stack.enter_context(cached(stage.reranker, here))

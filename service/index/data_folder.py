@@ -1,23 +1,60 @@
-"""The data folder: one process at a time, one store, its generations."""
+"""The data folder: one process at a time, its collections, and which name leads to which.
 
+```
+.lock           held by the process that has the folder open
+catalog.json    the other collections and the aliases
+store.db, generations/            the collection `main`
+collections/NAME/store.db, ...    the others
+```
+"""
+
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from service.errors import StoreError, StoreLockedError
+from service.errors import ConflictError, StoreError, StoreLockedError
+from service.index.catalog import MAIN, Catalog
 from service.index.document_store import DocumentStore
-from service.index.durable import flush
+from service.index.durable import flush, store_error
+
+_DROPPED = ".dropped-"
+_OURS = {"store.db", "store.db-wal", "store.db-shm", "store.db-journal", "generations"}
+
+
+class CollectionFolder:
+    """A store and the folder of its generations."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder where there is none. Raises `StoreError`."""
+        self.path = path
+        self.generations = path / "generations"
+        try:
+            self.generations.mkdir(parents=True, exist_ok=True)
+            self.store = DocumentStore(path / "store.db")
+            flush(path)
+        except OSError as error:
+            raise store_error(f"cannot use the folder {path}", error) from error
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
 
 
 class DataFolder:
-    """`store.db`, `generations/` and `.lock` in one folder. Make one with `open`."""
+    """Owns the folder and knows its collections. Make one with `open`."""
 
-    def __init__(self, path: Path, lock: FileLock, store: DocumentStore) -> None:
-        self.path = path
-        self.store = store
-        self.generations = path / "generations"
+    def __init__(self, path: Path, lock: FileLock, catalog: Catalog) -> None:
+        self.path, self.catalog = path, catalog
         self._lock = lock
+        self._opened: dict[str, CollectionFolder] = {}
+        self._making: set[str] = set()
+        self._making_lock = threading.Lock()
 
     @classmethod
     def open(cls, path: Path) -> "DataFolder":
@@ -29,7 +66,7 @@ class DataFolder:
         # Of any thread, since a server opens and closes it from different ones.
         lock = FileLock(path / ".lock", thread_local=False)
         try:
-            (path / "generations").mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
             lock.acquire(blocking=False)
         except Timeout as error:
             raise StoreLockedError(
@@ -38,19 +75,119 @@ class DataFolder:
         except OSError as error:
             raise StoreError(f"cannot use the data folder {path}: {error}") from error
         try:
-            store = DocumentStore(path / "store.db")
-            flush(path)
+            folder = cls(path, lock, Catalog.read(path / "catalog.json"))
+            folder.collection(MAIN)
         except BaseException:
             lock.release()
             raise
-        return cls(path, lock, store)
+        folder._remove_dropped()
+        return folder
+
+    @property
+    def main(self) -> CollectionFolder:
+        """The collection that is always there."""
+        return self.collection(MAIN)
+
+    @property
+    def store(self) -> DocumentStore:
+        """The store of `main`."""
+        return self.main.store
+
+    @property
+    def generations(self) -> Path:
+        """The generations of `main`."""
+        return self.main.generations
+
+    def collection(self, name: str) -> CollectionFolder:
+        """The collection of this name, opened where it is not; the catalog has to know it.
+
+        Raises `StoreError`, also where its store is gone: an empty one would hide the loss.
+        """
+        if name not in self._opened:
+            path = self._path_of(name)
+            if name != MAIN and not (path / "store.db").is_file():
+                raise StoreError(f"the collection {name!r} has no store in {path}")
+            self._opened[name] = CollectionFolder(path)
+        return self._opened[name]
+
+    @contextmanager
+    def making(self, name: str) -> Iterator[CollectionFolder]:
+        """A collection that is new and empty; it goes again where the block raises.
+
+        It is there for good once the block has added it to the catalog, which has to be the last
+        thing that can fail. Raises as `Catalog.require_free`, and `StoreError`.
+        """
+        with self._making_lock:
+            self.catalog.require_free(name)
+            if name in self._making:
+                raise ConflictError(f"the collection {name!r} is being made or removed")
+            self._making.add(name)
+        try:
+            self._remove_files(name)
+            self._opened[name] = CollectionFolder(self._path_of(name))
+            flush(self.path / "collections")
+            flush(self.path)
+            yield self._opened[name]
+        except BaseException:
+            self.close_collection(name)
+            self._remove_files(name)
+            raise
+        finally:
+            self._making.discard(name)
+
+    def close_collection(self, name: str) -> None:
+        """Close its store, if it is open."""
+        if name in self._opened:
+            self._opened.pop(name).close()
+
+    def drop(self, name: str, let_go: Callable[[], None] = lambda: None) -> None:
+        """Remove a collection for good; `let_go` ends what uses it, once nobody can find it.
+
+        Raises `NotFoundError`, and `ConflictError` where an alias leads to it.
+        """
+        if name == MAIN:
+            raise ConflictError(f"the collection {MAIN!r} cannot be removed")
+        with self._making_lock:
+            self.catalog.remove(name)  # from here on it is gone, whatever happens to its files
+            self._making.add(name)  # nobody makes another one of this name before they are
+        try:
+            let_go()
+            self.close_collection(name)
+            self._remove_files(name)
+        finally:
+            self._making.discard(name)
 
     def close(self) -> None:
-        """Close the store and let another process have the folder."""
+        """Close the stores and let another process have the folder."""
         try:
-            self.store.close()
+            for name in list(self._opened):
+                self.close_collection(name)
         finally:
             self._lock.release()
+
+    def _path_of(self, name: str) -> Path:
+        return self.path if name == MAIN else self.path / "collections" / name
+
+    def _remove_files(self, name: str) -> None:
+        """What there is under a name, if anything: out of the way at once, then for good."""
+        path = self._path_of(name)
+        if path.exists() and not _is_ours(path):
+            raise StoreError(f"{path} is no collection's folder; move it out of the way")
+        dropped = path.with_name(f"{_DROPPED}{secrets.token_hex(8)}")
+        try:
+            path.rename(dropped)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise store_error(f"cannot remove {path}", error) from error
+        shutil.rmtree(dropped, ignore_errors=True)
+
+    def _remove_dropped(self) -> None:
+        """What a process left that died while it dropped or made a collection."""
+        parent = self.path / "collections"
+        for path in parent.iterdir() if parent.is_dir() else ():
+            if path.name not in self.catalog.collections and _is_ours(path):
+                shutil.rmtree(path, ignore_errors=True)
 
     def __enter__(self) -> "DataFolder":
         return self
@@ -62,3 +199,10 @@ class DataFolder:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a folder has nothing in it but what a collection has."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    return {inner.name for inner in path.iterdir()} <= _OURS

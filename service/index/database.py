@@ -6,14 +6,19 @@ mode a reader never waits for the writer, and sees the file as it was when the r
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from service.errors import StoreError, StoreLockedError
+from service.errors import StoreError, StoreFullError, StoreLockedError
 from service.index import schema
 
 _BUSY_TIMEOUT_S = 5.0
+
+_LOG_BYTES = 64 << 20
+_LOG_WAIT_S = 0.25
+"""How long a write waits, once in so many bytes, for the reads that the log is kept for; the longer
+it has grown the longer."""
 
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
@@ -37,17 +42,24 @@ class Database:
     `sqlite3.Error` leaves here as a `StoreError`, a lock held elsewhere as a `StoreLockedError`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        prepare: Callable[[sqlite3.Connection, Path], None] = schema.prepare,
+    ) -> None:
+        """Open the file; `prepare` makes its tables, or checks those that are there."""
         self._path = path
         self._write_lock = threading.Lock()
         self._pool_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
+        self._log = path.with_name(f"{path.name}-wal")
+        self._log_limit = _LOG_BYTES
         self._closed = False
         with self._explained():
             self._writer = self._connect()
         try:
             with self.writing() as connection:
-                schema.prepare(connection, path)
+                prepare(connection, path)
         except BaseException:
             self._writer.close()
             raise
@@ -59,6 +71,8 @@ class Database:
             connection = self._borrow()
             try:
                 connection.execute("BEGIN")
+                # Only the first read fixes what the transaction sees.
+                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
                 yield connection
             finally:
                 self._give_back(connection)
@@ -79,6 +93,7 @@ class Database:
                 with suppress(sqlite3.Error):
                     connection.rollback()
                 raise
+            self._shorten_log()
 
     def close(self) -> None:
         """Close every connection; one that reads at this moment closes when its read ends."""
@@ -104,6 +119,29 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _shorten_log(self) -> None:
+        """Empty a long write-ahead log.
+
+        SQLite begins it anew by itself only when nobody reads at that moment: under searches
+        without a pause it would grow for ever.
+        """
+        with suppress(OSError, sqlite3.Error):  # what was written is safe in the log
+            size = self._log.stat().st_size
+            if size < self._log_limit:
+                return
+            self._be_patient(min(_BUSY_TIMEOUT_S, _LOG_WAIT_S * self._log_limit / _LOG_BYTES))
+            # A read that takes longer, of a build, say, is not waited for by each write.
+            self._log_limit = size + _LOG_BYTES
+            try:
+                (busy, *_) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._be_patient(_BUSY_TIMEOUT_S)
+            if not busy:
+                self._log_limit = _LOG_BYTES
+
+    def _be_patient(self, seconds: float) -> None:
+        self._writer.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
 
     def _borrow(self) -> sqlite3.Connection:
         with self._pool_lock:
@@ -132,4 +170,5 @@ class Database:
             if code in _LOCKED:
                 raise StoreLockedError(f"another process holds {self._path}") from error
             reason = _REASONS.get(code, str(error))
-            raise StoreError(f"cannot use {self._path}: {reason}") from error
+            kind = StoreFullError if code == sqlite3.SQLITE_FULL else StoreError
+            raise kind(f"cannot use {self._path}: {reason}") from error

@@ -1,52 +1,42 @@
 """Documents, their passages and the passages' vectors, in one SQLite file: the source of truth."""
 
-import json
-import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
-from service.errors import StoreError
+from service.errors import VersionConflictError
 from service.index import encoder_identity
 from service.index.database import Database
-from service.index.filters import is_unicode, matching_documents
-from service.index.records import Counts, EncodedDocument, GenerationRecord
-from service.index.rows import VECTOR_DTYPE, check_document, put_document, read_passages
-from service.types import Document, EncoderIdentity, Filters, Ids, StoredPassage, Vectors
+from service.index.metadata_values import is_unicode
+from service.index.records import (
+    Counts,
+    EncodedDocument,
+    GenerationRecord,
+    StagedDocument,
+    Written,
+)
+from service.index.rows import (
+    check_document,
+    check_passages,
+    next_version,
+    publish_document,
+    put_document,
+    stage_document,
+)
+from service.index.store_view import StoreView
+from service.index.transfer import RestoredRow, insert_row
+from service.types import Document, EncoderIdentity, Filters, Ids, StoredPassage
 
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The store as it was at one moment, whatever is written meanwhile. Use it in one thread."""
-
-    connection: sqlite3.Connection
-    revision: int
-    counts: Counts
-    dimension: int
-
-    def vectors(self, batch: int) -> Iterator[tuple[Ids, Vectors]]:
-        """All passages in the order of their ids: int64 (n,) and float32 (n, dim), n <= `batch`."""
-        cursor = self.connection.execute("SELECT id, vector FROM passages ORDER BY id")
-        while rows := cursor.fetchmany(batch):
-            ids, blobs = zip(*rows, strict=True)
-            if set(map(len, blobs)) != {self.dimension * VECTOR_DTYPE.itemsize}:
-                raise StoreError(
-                    f"the store is damaged: a vector among passages {ids[0]} to {ids[-1]} does not "
-                    f"have {self.dimension} dimensions; restore it from a backup"
-                )
-            flat = np.frombuffer(b"".join(blobs), VECTOR_DTYPE).astype(np.float32)
-            yield np.array(ids, np.int64), flat.reshape(-1, self.dimension)
+Expectation = Callable[[int | None], bool]
+"""Given a document's version, None where it is not there: may it be written?"""
 
 
 class DocumentStore:
     """One SQLite file. Safe to use from several threads; what a method wrote is on the disk.
 
-    Every method may raise `StoreError` (disk full, read-only, damaged) or `StoreLockedError`. A
-    write that raises has changed nothing.
+    Every method may raise `StoreError` (read-only, damaged), `StoreFullError` or
+    `StoreLockedError`. A write that raises has changed nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,8 +47,14 @@ class DocumentStore:
         """Fold the write-ahead log into the file and let it go."""
         self._database.close()
 
+    @contextmanager
+    def view(self) -> Iterator[StoreView]:
+        """The store as it is at this moment, to read from."""
+        with self._database.reading() as connection:
+            yield StoreView(connection)
+
     def put(self, rows: Sequence[EncodedDocument]) -> None:
-        """Store all of `rows` or none; each replaces a document of the same id.
+        """Store all of `rows` or none; each replaces a document of the same id. Searches see them.
 
         Passages always get new ids. Raises `InvalidInputError` for text or metadata that cannot be
         stored unchanged, `InferenceError` for a vector that is not finite, `ValueError` for spans
@@ -67,124 +63,147 @@ class DocumentStore:
         if not rows:
             return
         with self._database.writing() as connection:
-            stored = encoder_identity.read(connection)
-            if stored is None:
-                raise ValueError("set_identity() must come before the first put()")
+            dimension = _dimension(StoreView(connection))
             for row in rows:
-                check_document(row, stored.dimension)
+                check_document(row.document)
+                check_passages(row, dimension)
                 put_document(connection, row)
-            _count_revision(connection)
 
-    def delete(self, ids: Collection[str]) -> int:
-        """Remove documents and their passages; ids that are not there are passed over.
+    def stage(
+        self,
+        documents: Sequence[Document],
+        expected: Mapping[str, Expectation] | None = None,
+    ) -> list[Written]:
+        """Store all of `documents` or none, for `publish` to show them to searches later.
 
-        Returns how many were there.
+        `expected` may hold a condition for a document's id. Raises `VersionConflictError` where one
+        is not met, `InvalidInputError` for text or metadata that cannot be stored unchanged.
         """
         with self._database.writing() as connection:
-            removed = sum(
-                connection.execute("DELETE FROM documents WHERE id = ?", [id_]).rowcount
-                for id_ in ids
-                if is_unicode(id_)
+            view = StoreView(connection)
+            for document in documents:
+                check_document(document)
+            _require(view, expected or {})
+            return [stage_document(connection, document) for document in documents]
+
+    def publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> None:
+        """Let searches see staged documents, each in place of the one before.
+
+        One that was written again or deleted meanwhile is passed over. Raises as `put`.
+        """
+        with self._database.writing() as connection:
+            dimension = _dimension(StoreView(connection))
+            for staged, encoded in rows:
+                check_passages(encoded, dimension)
+                publish_document(connection, staged, encoded.spans, encoded.vectors)
+            next_version(connection)
+
+    def set_problem(self, staged: StagedDocument, problem: str) -> None:
+        """Say why a staged document cannot be encoded; it waits no longer."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE documents SET problem = ? WHERE id = ? AND staged = 1 AND version = ?",
+                [problem, staged.document.id, staged.version],
             )
-            if removed:
-                _count_revision(connection)
-        return removed
+            next_version(connection)
+
+    def restore(self, rows: Sequence[RestoredRow], revision: int) -> None:
+        """Take over rows of another store with their versions, none of them above `revision`.
+
+        For a store that nothing else was written to. Raises `InvalidInputError` for what cannot be
+        stored.
+        """
+        with self._database.writing() as connection:
+            dimension = _dimension(StoreView(connection))
+            for row in rows:
+                insert_row(connection, row, dimension)
+            connection.execute(
+                "UPDATE meta SET value = max(value, ?) WHERE name = 'revision'", [revision]
+            )
+
+    def delete(
+        self, ids: Collection[str], expected: Mapping[str, Expectation] | None = None
+    ) -> int:
+        """Remove documents and their passages; ids that are not there are passed over.
+
+        Returns how many were there. Raises `VersionConflictError` as `stage`.
+        """
+        there = 0
+        with self._database.writing() as connection:
+            _require(StoreView(connection), expected or {})
+            for id_ in filter(is_unicode, ids):
+                gone = connection.execute("DELETE FROM documents WHERE id = ?", [id_])
+                there += gone.rowcount > 0  # one that is staged has two rows
+            if there:
+                next_version(connection)
+        return there
 
     def content_hashes(self, ids: Collection[str]) -> dict[str, str]:
-        """`content_hash` of the documents among `ids` that are here with all their passages."""
-        query = "SELECT content_hash FROM documents WHERE id = ? AND content_hash IS NOT NULL"
-        with self._database.reading() as connection:
-            found = {
-                id_: connection.execute(query, [id_]).fetchone() for id_ in ids if is_unicode(id_)
-            }
-        return {id_: row[0] for id_, row in found.items() if row}
+        """As `StoreView.content_hashes`, at this moment."""
+        with self.view() as view:
+            return view.content_hashes(ids)
 
     def passages(self, ids: Collection[int]) -> dict[int, StoredPassage]:
-        """The passages among `ids` that are (still) here."""
-        with self._database.reading() as connection:
-            return {passage.id: passage for passage in read_passages(connection, ids)}
+        """As `StoreView.passages`, at this moment."""
+        with self.view() as view:
+            return view.passages(ids)
 
     def allowed(self, filters: Filters) -> Ids:
-        """Ids, ascending, of the passages whose document satisfies every field of `filters`.
-
-        A single value must be equal, of a list one must be; a list in the metadata satisfies with
-        any of its elements. A field that a document lacks never does. No filters: all passages.
-        Raises `InvalidInputError` for a filter beyond the limits.
-        """
-        where, parameters = "", []
-        if filters:
-            condition = matching_documents(filters)
-            where, parameters = f"WHERE document IN ({condition.sql})", condition.parameters
-        with self._database.reading() as connection:
-            # `where` has names of ours and question marks only.
-            query = f"SELECT id FROM passages {where} ORDER BY id"  # noqa: S608
-            cursor = connection.execute(query, parameters)
-            return np.fromiter((id_ for (id_,) in cursor), np.int64)
+        """As `StoreView.allowed`, at this moment."""
+        with self.view() as view:
+            return view.allowed(filters)
 
     def counts(self) -> Counts:
-        """How many documents and passages there are."""
-        with self._database.reading() as connection:
-            return _read_counts(connection)
+        """As `StoreView.counts`, at this moment."""
+        with self.view() as view:
+            return view.counts
 
     def revision(self) -> int:
-        """A number that grows with each write of documents or passages."""
-        with self._database.reading() as connection:
-            return _read_revision(connection)
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        """A view of this moment, for building an index from it."""
-        with self._database.reading() as connection:
-            stored = encoder_identity.read(connection)
-            yield Snapshot(
-                connection,
-                _read_revision(connection),
-                _read_counts(connection),
-                stored.dimension if stored else 0,
-            )
+        """As `StoreView.revision`, at this moment."""
+        with self.view() as view:
+            return view.revision
 
     def identity(self) -> EncoderIdentity | None:
         """The encoder that made the vectors; None before `set_identity`."""
-        with self._database.reading() as connection:
-            return encoder_identity.read(connection)
+        with self.view() as view:
+            return view.identity
 
     def set_identity(self, wanted: EncoderIdentity) -> None:
         """Store the encoder's identity the first time; afterwards insist on the same one.
 
         Raises `IndexMismatchError` that says what differs and what to run.
         """
+        stored = self.identity()
+        if stored is not None:
+            encoder_identity.require_same(stored, wanted, self._data_dir)
+            return
         with self._database.writing() as connection:
-            stored = encoder_identity.read(connection)
-            if stored is None:
-                encoder_identity.write(connection, wanted)
-            else:
-                encoder_identity.require_same(stored, wanted, self._data_dir)
+            encoder_identity.write(connection, wanted)
 
     def start_over(self, wanted: EncoderIdentity) -> None:
-        """Drop every passage and take another encoder's identity; the documents stay.
-
-        Each has to be encoded and put again: see `documents_to_encode`.
-        """
+        """Drop every passage and take another encoder's identity; the documents stay, staged."""
         with self._database.writing() as connection:
+            connection.execute(
+                "DELETE FROM documents WHERE staged = 0 "
+                "AND id IN (SELECT id FROM documents WHERE staged = 1)"
+            )
             connection.execute("DELETE FROM passages")
-            connection.execute("UPDATE documents SET content_hash = NULL")
+            connection.execute("UPDATE documents SET staged = 1, problem = NULL")
             encoder_identity.write(connection, wanted)
-            _count_revision(connection)
+            next_version(connection)
 
-    def documents_to_encode(self, limit: int) -> list[Document]:
-        """At most `limit` documents that have no passages of the present encoder yet.
-
-        Not empty after a `start_over` that was not carried through, however the process ended.
-        """
+    def note(self, name: str) -> str | None:
+        """What `set_note` kept under this name."""
         with self._database.reading() as connection:
-            return [
-                Document(id_, text, title, json.loads(metadata))
-                for id_, title, metadata, text in connection.execute(
-                    "SELECT id, title, metadata, text FROM documents "
-                    "WHERE content_hash IS NULL ORDER BY number LIMIT ?",
-                    [limit],
-                )
-            ]
+            row = connection.execute(
+                "SELECT value FROM meta WHERE name = ?", [f"note:{name}"]
+            ).fetchone()
+            return row[0] if row else None
+
+    def set_note(self, name: str, text: str) -> None:
+        """Keep a text in place of the one that has this name; no search sees any of it."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [f"note:{name}", text])
 
     def generation(self) -> GenerationRecord | None:
         """The index folder that is current, or None before the first."""
@@ -198,8 +217,11 @@ class DocumentStore:
             )
             return GenerationRecord(name, revision, datetime.fromisoformat(created), dict(files))
 
-    def set_generation(self, record: GenerationRecord) -> None:
-        """Make `record` the current one and forget the one before: the swap, in one transaction."""
+    def set_generation(self, record: GenerationRecord, removed: int) -> None:
+        """Make `record` the current one and forget the one before: the swap, in one transaction.
+
+        `removed` is the last entry in the list of removed passages that it has taken in.
+        """
         with self._database.writing() as connection:
             connection.execute("DELETE FROM generations")
             connection.execute(
@@ -210,19 +232,21 @@ class DocumentStore:
                 "INSERT INTO generation_files VALUES (?, ?, ?)",
                 [(record.name, file, sha256) for file, sha256 in record.sha256.items()],
             )
+            connection.execute("DELETE FROM removed WHERE sequence <= ?", [removed])
 
 
-def _read_counts(connection: sqlite3.Connection) -> Counts:
-    row = connection.execute(
-        "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM passages)"
-    ).fetchone()
-    return Counts(*row)
+def _dimension(view: StoreView) -> int:
+    identity = view.identity
+    if identity is None:
+        raise ValueError("set_identity() must come before the first put()")
+    return identity.dimension
 
 
-def _read_revision(connection: sqlite3.Connection) -> int:
-    row = connection.execute("SELECT value FROM meta WHERE name = 'revision'").fetchone()
-    return int(row[0])
-
-
-def _count_revision(connection: sqlite3.Connection) -> None:
-    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
+def _require(view: StoreView, expected: Mapping[str, Expectation]) -> None:
+    for id_, may_write in expected.items():
+        found = view.document(id_)
+        version = found.version if found else None
+        if not may_write(version):
+            raise VersionConflictError(
+                f"the document has version {version}" if found else "there is no such document"
+            )

@@ -13,18 +13,22 @@ import logging
 import re
 import secrets
 import shutil
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import service
-from service.errors import IndexDamagedError, StoreError
-from service.index.document_store import DocumentStore, Snapshot
-from service.index.durable import flush
+from service.errors import IndexDamagedError
+from service.index.document_store import DocumentStore
+from service.index.durable import flush, store_error
 from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, kind_for
-from service.index.records import GenerationRecord
-from service.types import EncoderIdentity
+from service.index.records import Counts, GenerationRecord
+from service.types import EncoderIdentity, Ids, Vectors
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -33,6 +37,9 @@ _FILES = {INDEX_FILE, PASSAGES_FILE, MANIFEST_FILE}
 _NAME = re.compile(r"g[0-9]{1,20}-[0-9a-f]{8}", re.ASCII)
 _UNFINISHED = ".unfinished-"
 _BATCH = 4096
+_NEVER = sys.maxsize
+_LEAST_CHANGES = 4096
+"""Up to so many passages are searched beside any generation: they cost little."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +50,10 @@ class Generation:
 
     name: str
     index: FaissIndex
-    documents: int
-    passages: int
     rebuilt_because: str | None
     """Why the one on the disk could not be used; None when it was."""
+    damaged: bool = False
+    """Whether that was because of damage."""
 
 
 class _StaleError(Exception):
@@ -54,46 +61,66 @@ class _StaleError(Exception):
 
 
 def open_or_build(
-    store: DocumentStore, folder: Path, identity: EncoderIdentity, *, hnsw_threshold: int
+    store: DocumentStore,
+    folder: Path,
+    identity: EncoderIdentity,
+    *,
+    hnsw_threshold: int,
+    complete: bool = False,
 ) -> Generation:
-    """Load the current generation under `folder`, or build one where it is damaged or out of date.
+    """Load the current generation under `folder`, or build one where none is sound.
 
-    Raises `IndexMismatchError` when the store's vectors belong to another encoder than `identity`,
-    `StoreError` when a new generation cannot be written; the old one is then still current.
+    What came and went since is for a `LiveIndex` to add, and a graph is for a later `build`: no
+    start waits for either. Where it has to be `complete`, any change since makes a generation too
+    old, and so does another kind than `hnsw_threshold` asks for. Raises `IndexMismatchError` when
+    the store's vectors belong to another encoder than `identity`, `StoreError` when a new
+    generation cannot be written; the old one is then still current.
     """
     store.set_identity(identity)
+    threshold = hnsw_threshold if complete else _NEVER
     try:
-        generation = _load(store, folder, identity, hnsw_threshold)
+        generation = _load(store, folder, identity, hnsw_threshold if complete else None)
     except _StaleError as reason:
         _log.info("building the index: %s", reason)
-        generation = _build(store, folder, identity, hnsw_threshold, str(reason))
+        built = build(store, folder, identity, hnsw_threshold=threshold)
+        generation = replace(built, rebuilt_because=str(reason))
     except IndexDamagedError as reason:
         _log.warning("the index is damaged and is built again from the store: %s", reason)
-        generation = _build(store, folder, identity, hnsw_threshold, str(reason))
-    _remove_others(folder, generation.name)
+        built = build(store, folder, identity, hnsw_threshold=threshold)
+        generation = replace(built, rebuilt_because=str(reason), damaged=True)
+    remove_others(folder, generation.name)
     return generation
 
 
+def worth_building(changes: int, passages: int) -> bool:
+    """Whether a generation of `passages`, after `changes` since, should give way to a new one."""
+    return changes > max(_LEAST_CHANGES, passages // 8)
+
+
 def _load(
-    store: DocumentStore, folder: Path, identity: EncoderIdentity, hnsw_threshold: int
+    store: DocumentStore,
+    folder: Path,
+    identity: EncoderIdentity,
+    complete_threshold: int | None,
 ) -> Generation:
     record = store.generation()
     if record is None:
         raise _StaleError("there is none yet")
-    revision = store.revision()
-    if record.revision != revision:
-        raise _StaleError(f"documents changed since it was built ({record.name})")
     manifest = _verified_manifest(folder, record)
-    wanted = {
-        "format_version": FORMAT_VERSION,
-        "encoder": asdict(identity),
-        "kind": kind_for(store.counts().passages, hnsw_threshold),
-    }
+    wanted = {"format_version": FORMAT_VERSION, "encoder": asdict(identity)}
     for key, value in wanted.items():
         if manifest.get(key) != value:
             raise _StaleError(f"{key} is {manifest.get(key)} in {record.name}, {value} is wanted")
     index = FaissIndex.load(folder / record.name)
-    return Generation(record.name, index, manifest["documents"], len(index), None)
+    if complete_threshold is not None:
+        with store.view() as view:
+            kind = kind_for(view.counts.passages, complete_threshold)
+            changes = view.changes_since(index.last_passage)
+        if index.kind != kind:
+            raise _StaleError(f"kind is {index.kind} in {record.name}, {kind} is wanted")
+        if changes:
+            raise _StaleError(f"{changes} passages changed since it was built ({record.name})")
+    return Generation(record.name, index, None)
 
 
 def _verified_manifest(folder: Path, record: GenerationRecord) -> dict[str, Any]:
@@ -113,33 +140,62 @@ def _verified_manifest(folder: Path, record: GenerationRecord) -> dict[str, Any]
     return manifest
 
 
-def _build(
+def build(
     store: DocumentStore,
     folder: Path,
     identity: EncoderIdentity,
+    *,
     hnsw_threshold: int,
-    reason: str,
+    use: Callable[[Generation], None] = lambda _generation: None,
 ) -> Generation:
-    with store.snapshot() as snapshot:
-        index = FaissIndex.build(
-            snapshot.vectors(_BATCH),
-            dimension=identity.dimension,
-            kind=kind_for(snapshot.counts.passages, hnsw_threshold),
-        )
+    """Write a generation of all that the store holds now, and make it the current one.
+
+    `use` gets it just before that: whoever searches in the one before has to let it go then, since
+    what it needs to follow the store, the list of removed passages, is cut with the record. The
+    folder of the one before stays: see `remove_others`. Raises `StoreError`.
+    """
+    with store.view() as view:
+        counts, revision, last = view.counts, view.revision, view.last_passage
+        _, removed = view.removed()
+    kind = kind_for(counts.passages, hnsw_threshold)
+    index = FaissIndex.build(_passages(store, last), dimension=identity.dimension, kind=kind)
     created = datetime.now(UTC)
-    name = f"g{snapshot.revision}-{secrets.token_hex(4)}"
-    manifest = _manifest(index, snapshot, identity, created)
+    name = f"g{revision}-{secrets.token_hex(4)}"
+    manifest = _manifest(index, counts, revision, identity, created)
     try:
         sha256 = _write(folder, name, index, manifest)
     except OSError as error:
-        raise StoreError(f"cannot write an index into {folder}: {error}") from error
-    store.set_generation(GenerationRecord(name, snapshot.revision, created, sha256))
+        raise store_error(f"cannot write an index into {folder}", error) from error
+    generation = Generation(name, index, None)
+    try:
+        use(generation)
+        store.set_generation(GenerationRecord(name, revision, created, sha256), removed)
+    except BaseException:  # on a full disk it must not stand in the way of the next try
+        shutil.rmtree(folder / name, ignore_errors=True)
+        raise
     _log.info("built the index %s: %d passages, %s", name, len(index), index.kind)
-    return Generation(name, index, snapshot.counts.documents, len(index), reason)
+    return generation
+
+
+def _passages(store: DocumentStore, last: int) -> Iterator[tuple[Ids, Vectors]]:
+    """Those with ids up to `last`, each batch from a view of its own.
+
+    A graph takes minutes, and no write-ahead log is cut while a view of it is open. What goes
+    meanwhile may be missing: the list of removed passages has it, so nobody will look for it.
+    """
+    after = 0
+    while after < last:
+        with store.view() as view:
+            ids, vectors = next(view.vectors(_BATCH, after), (np.empty(0, np.int64), None))
+        wanted = int(np.searchsorted(ids, last, side="right"))
+        if vectors is None or not wanted:
+            return
+        yield ids[:wanted], vectors[:wanted]
+        after = int(ids[-1])
 
 
 def _manifest(
-    index: FaissIndex, snapshot: Snapshot, identity: EncoderIdentity, created: datetime
+    index: FaissIndex, counts: Counts, revision: int, identity: EncoderIdentity, created: datetime
 ) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
@@ -147,9 +203,9 @@ def _manifest(
         "created": created.isoformat(timespec="seconds"),
         "encoder": asdict(identity),
         "kind": index.kind,
-        "documents": snapshot.counts.documents,
-        "passages": snapshot.counts.passages,
-        "store_revision": snapshot.revision,
+        "documents": counts.documents,
+        "passages": counts.passages,
+        "store_revision": revision,
     }
 
 
@@ -171,7 +227,7 @@ def _write(folder: Path, name: str, index: FaissIndex, manifest: dict[str, Any])
     return sha256
 
 
-def _remove_others(folder: Path, current: str) -> None:
+def remove_others(folder: Path, current: str) -> None:
     """Remove what earlier builds left, finished or not; never a folder that is not ours."""
     for path in folder.iterdir():
         name = path.name.removeprefix(_UNFINISHED)

@@ -18,6 +18,35 @@ class EncodedDocument(NamedTuple):
     vectors: Vectors
 
 
+class StagedDocument(NamedTuple):
+    """A document that waits for its passages, as it was at `version`."""
+
+    document: Document
+    version: int
+
+
+class StoredDocument(NamedTuple):
+    """A document as it was last written.
+
+    `indexed` is whether searches see this version; until then they see the one before, if any.
+    `problem` says why its passages could not be encoded.
+    """
+
+    document: Document
+    version: int
+    indexed: bool
+    problem: str | None
+
+
+class Written(NamedTuple):
+    """What a write did to one document: its version, and whether it is new or as it was."""
+
+    id: str
+    version: int
+    created: bool
+    unchanged: bool
+
+
 def content_hash(document: Document) -> str:
     """SHA-256 of all that a user sends: id, title, text and metadata (the order of keys aside)."""
     content = [document.id, document.title, document.text, document.metadata]
@@ -26,7 +55,7 @@ def content_hash(document: Document) -> str:
 
 
 class Counts(NamedTuple):
-    """How much the store holds."""
+    """How much of the store searches can see."""
 
     documents: int
     passages: int

@@ -1,26 +1,31 @@
-"""A document and its passages as rows of the tables, and back."""
+"""Documents and their passages as rows of the tables: what write transactions are made of."""
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from service.errors import InferenceError, UnprocessableTextError
-from service.index.filters import is_unicode, metadata_rows
-from service.index.records import EncodedDocument, content_hash
-from service.types import Document, StoredPassage
+from service.index import lexical
+from service.index.metadata_values import MetadataRow, is_unicode, metadata_rows
+from service.index.records import EncodedDocument, StagedDocument, Written, content_hash
+from service.types import Document, Span, Vectors
 
 VECTOR_DTYPE = np.dtype("<f4")
 """How vectors are stored, on any machine."""
 
 
-def check_document(row: EncodedDocument, dimension: int) -> None:
-    """Raise `UnprocessableTextError`, `InferenceError` or `ValueError` for an unfit row."""
-    document, spans, vectors = row
+def check_document(document: Document) -> None:
+    """Raise `UnprocessableTextError` for text that cannot be stored unchanged."""
     for field, text in (("id", document.id), ("title", document.title), ("text", document.text)):
         if not is_unicode(text):
             raise UnprocessableTextError(f"{field} is not valid Unicode", field)
+
+
+def check_passages(row: EncodedDocument, dimension: int) -> None:
+    """Raise `InferenceError` or `ValueError` for passages that do not fit text or encoder."""
+    document, spans, vectors = row
     if vectors.shape != (len(spans), dimension) or vectors.dtype != np.float32:
         raise ValueError(
             f"document {document.id!r}: vectors are {vectors.dtype} {vectors.shape}, "
@@ -33,25 +38,84 @@ def check_document(row: EncodedDocument, dimension: int) -> None:
 
 
 def put_document(connection: sqlite3.Connection, row: EncodedDocument) -> None:
-    """Write `row` in place of any document of the same id; its passages get new ids."""
-    document, spans, vectors = row
-    metadata = metadata_rows(document.metadata)
+    """Write `row` in place of all that has its id; its passages get new ids."""
+    connection.execute("DELETE FROM documents WHERE id = ?", [row.document.id])
+    version = next_version(connection)
+    number = insert_document(connection, row.document, version, staged=False)
+    insert_passages(connection, number, row.spans, row.vectors)
+
+
+def stage_document(connection: sqlite3.Connection, document: Document) -> Written:
+    """Write `document` so that its passages can be encoded later; searches see the one before.
+
+    Written at once where that needs no encoding: nothing but the metadata is new.
+    """
+    hashed = content_hash(document)
+    rows = {
+        staged: (number, version, stored_hash, problem, (title, text))
+        for number, staged, version, stored_hash, problem, title, text in connection.execute(
+            "SELECT number, staged, version, content_hash, problem, title, text "
+            "FROM documents WHERE id = ?",
+            [document.id],
+        )
+    }
+    last = rows.get(1) or rows.get(0)
+    if last and last[2] == hashed and last[3] is None:
+        return Written(document.id, last[1], created=False, unchanged=True)
+    connection.execute("DELETE FROM documents WHERE id = ? AND staged = 1", [document.id])
+    version = next_version(connection)
+    seen = rows.get(0)
+    if seen and seen[4] == (document.title, document.text):
+        _replace_metadata(connection, seen[0], document, version)
+    else:
+        insert_document(connection, document, version, staged=True)
+    return Written(document.id, version, created=last is None, unchanged=False)
+
+
+def publish_document(
+    connection: sqlite3.Connection, staged: StagedDocument, spans: Sequence[Span], vectors: Vectors
+) -> None:
+    """Let searches see a staged document; nothing where it was written again or deleted."""
+    found = connection.execute(
+        "SELECT number FROM documents WHERE id = ? AND staged = 1 AND version = ?",
+        [staged.document.id, staged.version],
+    ).fetchone()
+    if found is None:
+        return
+    connection.execute("DELETE FROM documents WHERE id = ? AND staged = 0", [staged.document.id])
     connection.execute(
-        "INSERT INTO documents (id, content_hash, title, metadata, text) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (id) DO UPDATE SET content_hash = excluded.content_hash, "
-        "title = excluded.title, metadata = excluded.metadata, text = excluded.text",
+        "UPDATE documents SET staged = 0, problem = NULL WHERE number = ?", [found[0]]
+    )
+    insert_passages(connection, found[0], spans, vectors)
+
+
+def insert_document(
+    connection: sqlite3.Connection, document: Document, version: int, *, staged: bool
+) -> int:
+    """A new row and its metadata's; returns its number."""
+    metadata = metadata_rows(document.metadata)  # raises for what cannot be stored
+    cursor = connection.execute(
+        "INSERT INTO documents (id, staged, version, content_hash, title, metadata, text) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             document.id,
+            staged,
+            version,
             content_hash(document),
             document.title,
             json.dumps(document.metadata, ensure_ascii=False),
             document.text,
         ],
     )
-    (number,) = connection.execute(
-        "SELECT number FROM documents WHERE id = ?", [document.id]
-    ).fetchone()
-    connection.execute("DELETE FROM passages WHERE document = ?", [number])
+    number = int(cursor.lastrowid or 0)
+    _insert_metadata(connection, number, metadata)
+    return number
+
+
+def insert_passages(
+    connection: sqlite3.Connection, number: int, spans: Sequence[Span], vectors: Vectors
+) -> None:
+    """The passages of the document whose row is `number`: their vectors and their words."""
     connection.executemany(
         'INSERT INTO passages (document, ordinal, start, "end", vector) VALUES (?, ?, ?, ?, ?)',
         [
@@ -59,42 +123,51 @@ def put_document(connection: sqlite3.Connection, row: EncodedDocument) -> None:
             for ordinal, (span, vector) in enumerate(zip(spans, vectors, strict=True))
         ],
     )
-    connection.execute("DELETE FROM metadata WHERE document = ?", [number])
-    connection.executemany(
-        "INSERT OR IGNORE INTO metadata VALUES (?, ?, ?, ?)",
-        [(*row, number) for row in metadata],
+    title, text = connection.execute(
+        "SELECT title, text FROM documents WHERE number = ?", [number]
+    ).fetchone()
+    ids = connection.execute(
+        "SELECT id FROM passages WHERE document = ? ORDER BY ordinal", [number]
+    ).fetchall()
+    pieces = (text[span.start : span.end] for span in spans)
+    lexical.insert(
+        connection, [(id_, title, piece) for (id_,), piece in zip(ids, pieces, strict=True)]
     )
 
 
-def read_passages(connection: sqlite3.Connection, ids: Collection[int]) -> list[StoredPassage]:
-    """The passages among `ids` that are here, in any order."""
-    rows = connection.execute(
-        'SELECT id, document, start, "end" FROM passages '
-        "WHERE id IN (SELECT value FROM json_each(?))",
-        [_json_of(ids)],
-    ).fetchall()
-    documents = {
-        number: Document(id_, text, title, json.loads(metadata))
-        for number, id_, title, metadata, text in connection.execute(
-            "SELECT number, id, title, metadata, text FROM documents "
-            "WHERE number IN (SELECT value FROM json_each(?))",
-            [_json_of({number for _, number, _, _ in rows})],
-        )
-    }
-    # Cut here and not by SQL's substr, which ends at a NUL character.
-    return [
-        StoredPassage(
-            id=id_,
-            document_id=(document := documents[number]).id,
-            title=document.title,
-            text=document.text[start:end],
-            start=start,
-            end=end,
-            metadata=document.metadata,
-        )
-        for id_, number, start, end in rows
-    ]
+def next_version(connection: sqlite3.Connection) -> int:
+    """Count the store's revision up by one and return it."""
+    row = connection.execute(
+        "UPDATE meta SET value = value + 1 WHERE name = 'revision' RETURNING value"
+    ).fetchone()
+    return int(row[0])
 
 
-def _json_of(numbers: Collection[int]) -> str:
-    return json.dumps([int(number) for number in numbers])
+def json_of(values: Collection[int]) -> str:
+    """Values for SQL's `json_each`, which takes any number of them as one parameter."""
+    return json.dumps(list(values))
+
+
+def _replace_metadata(
+    connection: sqlite3.Connection, number: int, document: Document, version: int
+) -> None:
+    metadata = metadata_rows(document.metadata)
+    connection.execute(
+        "UPDATE documents SET metadata = ?, content_hash = ?, version = ? WHERE number = ?",
+        [
+            json.dumps(document.metadata, ensure_ascii=False),
+            content_hash(document),
+            version,
+            number,
+        ],
+    )
+    connection.execute("DELETE FROM metadata WHERE document = ?", [number])
+    _insert_metadata(connection, number, metadata)
+
+
+def _insert_metadata(
+    connection: sqlite3.Connection, number: int, rows: Sequence[MetadataRow]
+) -> None:
+    connection.executemany(
+        "INSERT OR IGNORE INTO metadata VALUES (?, ?, ?, ?)", [(*row, number) for row in rows]
+    )

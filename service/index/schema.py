@@ -1,18 +1,23 @@
 """The tables of the store, and what makes an SQLite file one of ours."""
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from service.errors import StoreError
+from service.index import lexical
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x32E9A55
 """Marks the file as a store of this package (`PRAGMA application_id`)."""
 
 # `documents.text` stands last, so that reading the other columns never walks a long text's pages.
-# A NULL `content_hash` says that the document has no passages of the present encoder yet.
+# A document has at most two rows: the one that searches see, and a newer one that is *staged* until
+# its passages are encoded. `problem` says why they could not be. `version` is the store's revision
+# when the row was written: one that was deleted and comes again never has an earlier one.
 # AUTOINCREMENT: an id that a deleted passage had is never given again, so an older index can at
-# worst name a passage that is gone, never another one.
+# worst name a passage that is gone, never another one, and all passages that it lacks have greater
+# ids than any that it has. `removed` names those that have gone since it was built.
 # `metadata.value` has no declared type: SQLite then compares without converting.
 _TABLES = (
     """CREATE TABLE meta (
@@ -21,13 +26,17 @@ _TABLES = (
     ) WITHOUT ROWID""",
     """CREATE TABLE documents (
         number INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
-        content_hash TEXT,
+        id TEXT NOT NULL,
+        staged INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        problem TEXT,
+        content_hash TEXT NOT NULL,
         title TEXT NOT NULL,
         metadata TEXT NOT NULL,
-        text TEXT NOT NULL
+        text TEXT NOT NULL,
+        UNIQUE (id, staged)
     )""",
-    "CREATE INDEX documents_to_encode ON documents (number) WHERE content_hash IS NULL",
+    "CREATE INDEX staged_documents ON documents (version) WHERE staged = 1",
     """CREATE TABLE passages (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
@@ -37,6 +46,15 @@ _TABLES = (
         vector BLOB NOT NULL,
         UNIQUE (document, ordinal)
     )""",
+    """CREATE TABLE removed (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        passage INTEGER NOT NULL
+    )""",
+    *lexical.TABLES,
+    """CREATE TRIGGER passage_removed AFTER DELETE ON passages BEGIN
+        INSERT INTO removed (passage) VALUES (old.id);
+        DELETE FROM passage_words WHERE rowid = old.id;
+    END""",
     """CREATE TABLE metadata (
         field TEXT NOT NULL,
         kind TEXT NOT NULL,
@@ -68,19 +86,30 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     Call it inside a write transaction. Raises `StoreError` for a file that another program or
     another version of this one made.
     """
+    prepare_tables(connection, path, APPLICATION_ID, SCHEMA_VERSION, _TABLES)
+
+
+def prepare_tables(
+    connection: sqlite3.Connection,
+    path: Path,
+    application_id: int,
+    version: int,
+    tables: Sequence[str],
+) -> None:
+    """As `prepare`, for a file with other tables; the last statements set its two marks."""
     application = _pragma(connection, "application_id")
-    version = _pragma(connection, "user_version")
-    if application == APPLICATION_ID and version == SCHEMA_VERSION:
+    found = _pragma(connection, "user_version")
+    if application == application_id and found == version:
         return
-    if application == APPLICATION_ID:
+    if application == application_id:
         raise StoreError(
-            f"{path} has schema version {version} and this program reads version "
-            f"{SCHEMA_VERSION}; open it with the version of the program that wrote it, "
+            f"{path} has schema version {found} and this program reads version "
+            f"{version}; open it with the version of the program that wrote it, "
             "or ingest into a new folder"
         )
-    if application or version or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+    if application or found or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
         raise StoreError(f"{path} is an SQLite database of another program")
-    for statement in _TABLES:
+    for statement in tables:
         connection.execute(statement)
 
 

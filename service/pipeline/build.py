@@ -1,11 +1,9 @@
-"""The composition root: the only module that knows every stage."""
+"""Models as the settings name them: the only module that chooses encoders and rerankers."""
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from service.confidence.calibration import (
     Calibration,
@@ -15,25 +13,18 @@ from service.confidence.calibration import (
 )
 from service.confidence.judge import Judge
 from service.encoder.bi_encoder import BiEncoder
-from service.errors import InvalidInputError, ModelSourceError, StoreError
-from service.index.data_folder import DataFolder
-from service.index.generation import Generation, open_or_build
+from service.errors import InvalidInputError, ModelSourceError
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_threshold
 from service.models.sources import PreparedModel, check_dimensions, prepare, reranker_kind
 from service.pipeline.answer_cache import AnswerCache
-from service.pipeline.engine import Engine
 from service.pipeline.gate import Limits
-from service.pipeline.ingest import Ingestor
-from service.pipeline.rerank import SecondStage
 from service.pipeline.retriever import Retriever
-from service.pipeline.search import Searcher
 from service.pipeline.similarity import PairModel
 from service.protocols import Encoder, Reranker
 from service.reranker.cross_encoder import CrossEncoderReranker
 from service.reranker.interaction import read_config
 from service.reranker.interaction_reranker import InteractionReranker
 from service.settings import Settings
-from service.text import language
 from service.text.normalizer import NORMALIZER_VERSION
 from service.types import EncoderIdentity
 
@@ -76,6 +67,11 @@ def _prepare_encoder(settings: Settings) -> PreparedModel:
     )
 
 
+def encoder_identity(settings: Settings) -> EncoderIdentity:
+    """All that decides the vectors of the encoder that the settings name; loads no weights."""
+    return _identity(settings, _prepare_encoder(settings), settings.embedding_dimensions)
+
+
 def _identity(
     settings: Settings, model: PreparedModel, dimensions: int | None = None
 ) -> EncoderIdentity:
@@ -95,8 +91,7 @@ def _identity(
 
 def encoder_digest(settings: Settings) -> str:
     """A short name, in hexadecimal, for all that decides this encoder's vectors."""
-    identity = _identity(settings, _prepare_encoder(settings), settings.embedding_dimensions)
-    stated = json.dumps(asdict(identity), sort_keys=True)
+    stated = json.dumps(asdict(encoder_identity(settings)), sort_keys=True)
     return hashlib.sha256(stated.encode()).hexdigest()
 
 
@@ -173,7 +168,7 @@ def build_pair_model(settings: Settings, encoder: BiEncoder | None = None) -> Pa
         )
     if encoder is None or encoder.identity != _identity(settings, model):
         encoder = _load(settings, model)
-    return PairModel(encoder, threshold, _limits(settings))
+    return PairModel(encoder, threshold, limits(settings))
 
 
 def build_answer_cache(
@@ -190,7 +185,8 @@ def build_answer_cache(
     )
 
 
-def _limits(settings: Settings) -> Limits:
+def limits(settings: Settings) -> Limits:
+    """What one request, and all together, may take up."""
     return Limits(settings.max_query_chars, settings.max_queue, settings.timeout_ms)
 
 
@@ -216,115 +212,3 @@ def _shipped(encoder: EncoderIdentity, reranker_weights: str | None) -> Calibrat
     fitting = [a for a in shipped_calibrations() if a.fits_encoder(encoder)]
     both = [a for a in fitting if a.fits_reranker(reranker_weights)]
     return next(iter(both or fitting), None)
-
-
-def build_index(settings: Settings, folder: DataFolder, encoder: Encoder) -> Generation:
-    """The folder's index for this encoder: the one on the disk, or a new one where it must be.
-
-    Raises `IndexMismatchError` where the stored vectors are another model's, and `StoreError`
-    where a reindex was interrupted.
-    """
-    folder.store.set_identity(encoder.identity)
-    if folder.store.documents_to_encode(1):
-        raise StoreError(
-            f"a reindex of {folder.path} was interrupted; end it first: "
-            f"secondpass reindex --data-dir {folder.path}"
-        )
-    return open_or_build(
-        folder.store,
-        folder.generations,
-        encoder.identity,
-        hnsw_threshold=settings.hnsw_threshold,
-    )
-
-
-def open_engine(settings: Settings, *, pairs: bool = True) -> Engine:
-    """Load models and index and prove that they work.
-
-    `pairs` False leaves out the pair model, and the answer cache with it.
-
-    Raises `StoreLockedError`, `IndexMismatchError`, `StoreError` or `ModelError`.
-    """
-    folder = DataFolder.open(settings.data_dir)
-    try:
-        encoder = build_encoder(settings)
-        reranker = build_reranker(settings, encoder)
-        judge = build_judge(settings, encoder, reranker)
-        language.load()
-        generation = build_index(settings, folder, encoder)
-        retriever = Retriever(
-            folder.store, generation, passages_per_document=settings.passages_per_document
-        )
-        pair_model = build_pair_model(settings, encoder) if pairs else None
-        _prove(encoder, retriever, reranker, pair_model)
-        searcher = Searcher(
-            encoder,
-            retriever,
-            SecondStage(reranker, judge, settings.max_reranks),
-            _limits(settings),
-            build_answer_cache(settings, pair_model, retriever),
-        )
-    except BaseException:
-        folder.close()
-        raise
-    return Engine(folder, searcher, _notes(generation.rebuilt_because, judge), pair_model)
-
-
-def _prove(
-    encoder: Encoder,
-    retriever: Retriever,
-    reranker: Reranker | None,
-    pair_model: PairModel | None,
-) -> None:
-    """One search through every stage: output that is not finite raises, and it warms up."""
-    retriever.find(encoder.encode_queries(["ready"]), 1, {})
-    if reranker:
-        reranker.score([("ready", "ready")])
-    if pair_model:
-        pair_model.encoder.encode_queries(["ready"])
-
-
-def _notes(rebuilt_because: str | None, judge: Judge) -> list[str]:
-    notes = []
-    if rebuilt_because:
-        notes.append(f"the index was rebuilt from the store: {rebuilt_because}")
-    if judge.name is None:
-        notes.append("no calibration fits these models: every hit is uncalibrated")
-    elif judge.reranker_weights_sha256 is not None and not judge.knows_reranker:
-        notes.append(
-            "no calibration fits this reranker or its share: reranked hits are uncalibrated"
-        )
-    elif judge.knows_reranker and not judge.fits_depth:
-        notes.append(
-            "the calibration was fitted at another rerank_depth: hits in a fused order are "
-            "uncalibrated"
-        )
-    for note in notes:
-        log.warning("%s", note)
-    return notes
-
-
-@dataclass(frozen=True, slots=True)
-class Ingestion:
-    """An open data folder with what ingest needs."""
-
-    folder: DataFolder
-    ingestor: Ingestor
-
-
-@contextmanager
-def open_ingestion(settings: Settings, *, chunked: bool = True) -> Iterator[Ingestion]:
-    """Open the data folder for writing; builds its index at the end.
-
-    `chunked` is as for `Ingestor`.
-
-    Raises `IndexMismatchError` where the folder's vectors are another model's.
-    """
-    with DataFolder.open(settings.data_dir) as folder:
-        encoder = build_encoder(settings)
-        folder.store.set_identity(encoder.identity)
-        ingestor = Ingestor(
-            folder.store, encoder, overlap=settings.passage_overlap, chunked=chunked
-        )
-        yield Ingestion(folder, ingestor)
-        build_index(settings, folder, encoder)

@@ -4,47 +4,98 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from service.errors import StoreError
+from service.errors import NotFoundError, NotReadyError
+from service.index.catalog import DEFAULT, MAIN
 from service.index.data_folder import DataFolder
+from service.pipeline.jobs import Jobs, Target
+from service.pipeline.live_collection import LiveCollection
+from service.pipeline.model_pool import ModelPool
 from service.pipeline.search import Searcher
 from service.pipeline.similarity import PairModel
 
 
 @dataclass(slots=True)
 class Engine:
-    """Models, index and data folder, loaded. `notes` is what an operator should know.
+    """Models, collections and data folder, loaded.
 
-    `pair_model` is None where the settings name none.
+    `pair_model` is None where the settings name none, `jobs` where no bulk jobs are to run.
+    `unavailable` says why a collection could not be opened.
     """
 
     folder: DataFolder
-    searcher: Searcher
-    notes: list[str] = field(default_factory=list)
+    collections: dict[str, LiveCollection] = field(default_factory=dict)
     pair_model: PairModel | None = None
+    jobs: Jobs | None = None
+    models: ModelPool = field(default_factory=ModelPool)
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+    def collection(self, name: str = DEFAULT) -> LiveCollection:
+        """The collection that a name or alias leads to.
+
+        Raises `NotFoundError`, and `NotReadyError` where it could not be opened.
+        """
+        found = self.folder.catalog.resolve(name)
+        if found in self.unavailable:
+            raise NotReadyError(f"the collection {found!r} is not open: {self.unavailable[found]}")
+        try:
+            return self.collections[found]
+        except KeyError as error:  # removed this very moment
+            raise NotFoundError(f"there is no collection {name!r}") from error
+
+    def put(self, collection: LiveCollection) -> None:
+        """Let requests find it, once the catalog names it."""
+        self.collections = {**self.collections, collection.name: collection}
+
+    def take(self, name: str) -> LiveCollection | None:
+        """The collection, which no later request finds; None where it was not open."""
+        self.unavailable = {n: why for n, why in self.unavailable.items() if n != name}
+        taken = self.collections.get(name)
+        self.collections = {n: c for n, c in self.collections.items() if n != name}
+        return taken
+
+    def target(self, name: str) -> Target:
+        """The collection of this name, no alias, for a bulk job. Raises as `collection`."""
+        record = self.folder.catalog.collections.get(name)
+        if record is None:
+            raise NotFoundError(f"there is no collection {name!r}")
+        collection = self.collection(name)
+        made = "" if name == MAIN else record.created.isoformat()  # that one is always there
+        return Target(name, made, collection.ingestor, collection.indexer.wake)
+
+    @property
+    def searcher(self) -> Searcher:
+        """Searches in the default collection."""
+        return self.collection().searcher
+
+    @property
+    def notes(self) -> list[str]:
+        """What an operator should know."""
+        return [
+            note if name == DEFAULT or len(self.collections) == 1 else f"{name}: {note}"
+            for name, collection in self.collections.items()
+            for note in [*collection.notes, *collection.indexer.problems]
+        ] + [f"{name}: not open: {reason}" for name, reason in self.unavailable.items()]
 
     @property
     def documents(self) -> int:
-        """Documents in the index."""
-        return self.searcher.retriever.generation.documents
+        """Documents in the default collection."""
+        return self.searcher.retriever.index.latest.documents
 
     @property
     def passages(self) -> int:
-        """Passages in the index."""
-        return self.searcher.retriever.generation.passages
+        """Passages in the default collection."""
+        return len(self.searcher.retriever.index.latest)
 
     def checks(self) -> dict[str, str]:
         """`ok` or a complaint for each part; the models were proven when they were loaded."""
-        try:
-            stored = self.folder.store.counts().passages
-        except StoreError:
-            return {"models": "ok", "index": "the store cannot be read; see the log"}
-        index = len(self.searcher.retriever.generation.index)
-        same = index == stored
-        return {"models": "ok", "index": "ok" if same else "index and store differ; restart"}
+        return {"models": "ok", "index": self.collection().check()}
 
     def close(self) -> None:
         """Stop the threads, then let the data folder go."""
-        self.searcher.close()
+        if self.jobs is not None:
+            self.jobs.close()
+        for collection in self.collections.values():
+            collection.close()
         if self.pair_model is not None:
             self.pair_model.close()
         self.folder.close()

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from service.errors import DeadlineError, OverloadedError
+from service.errors import DeadlineError, NotReadyError, OverloadedError
 
 T = TypeVar("T")
+
+_CLOSED = "what was asked is being closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,16 @@ class Deadline:
         return max(0.0, self._at - time.monotonic())
 
 
+async def in_thread(work: Callable[[], T]) -> T:
+    """Run `work` in any thread and wait for its end, even where the caller is cancelled."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
 class OwnerThread:
     """The one thread that may call a model, as tokenizers keep state between calls."""
 
@@ -62,9 +74,12 @@ class OwnerThread:
         """Run `work` in the thread.
 
         Raises `DeadlineError` when it has not ended in time. Work that has not begun by then is
-        taken out of the queue; work that has begun ends unheard.
+        taken out of the queue; work that has begun ends unheard. `NotReadyError` once it is closed.
         """
-        future = self._executor.submit(work)
+        try:
+            future = self._executor.submit(work)
+        except RuntimeError as error:
+            raise NotReadyError(_CLOSED) from error
         try:
             async with asyncio.timeout(deadline.left()) as limit:
                 return await asyncio.wrap_future(future)
@@ -72,6 +87,11 @@ class OwnerThread:
             if not limit.expired():
                 raise  # the work's own
             raise DeadlineError("the time allowed ran out") from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if future.cancelled() and not (task and task.cancelling()):
+                raise NotReadyError(_CLOSED) from None  # `close` dropped it, nobody the request
+            raise
         finally:
             future.cancel()
 

@@ -1,11 +1,11 @@
 """From documents to stored vectors: chunk, encode, store, in batches that are each durable."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from service.errors import UnprocessableTextError
+from service.errors import InferenceError, UnprocessableTextError
 from service.index.document_store import DocumentStore
-from service.index.records import EncodedDocument, content_hash
+from service.index.records import EncodedDocument, StagedDocument, content_hash
 from service.protocols import Encoder
 from service.text.normalizer import normalize
 from service.text.passage import fit_title, passage_input, split_document
@@ -13,6 +13,13 @@ from service.types import Document, Refused, Span
 
 BATCH_PASSAGES = 64
 """Passages that are encoded and stored together: what a kill can cost, at most."""
+
+STAGED_DOCUMENTS = 32
+STAGED_PASSAGES = 8
+"""Of documents that wait, few are shown to searches at a time, and so soon."""
+
+NEWEST_FIRST = 8
+"""Of these, so many are the newest, lest one that is sent alone waits behind a thousand others."""
 
 
 @dataclass(slots=True)
@@ -61,16 +68,48 @@ class Ingestor:
         report = IngestReport()
         batch: dict[str, _Chunked] = {}
         for row in rows:
+            if isinstance(row, Document) and row.id in batch:
+                # Its last version counts, as with two uploads: also one that is stored now already.
+                self._flush(batch, report, on_progress)
             chunked = self._chunk(row, report)
             if chunked is None:
                 continue
-            if chunked.document.id in batch:  # its last version counts, as with two uploads
-                self._flush(batch, report, on_progress)
             batch[chunked.document.id] = chunked
             if sum(len(c.spans) for c in batch.values()) >= BATCH_PASSAGES:
                 self._flush(batch, report, on_progress)
         self._flush(batch, report, on_progress)
         return report
+
+    def index_staged(self) -> int:
+        """Encode some of the documents that wait, and let searches see them; returns how many.
+
+        One that cannot be encoded waits no longer: its `problem` says why.
+        """
+        with self._store.view() as view:
+            newest = view.staged(NEWEST_FIRST, newest=True)
+            oldest = view.staged(STAGED_DOCUMENTS - NEWEST_FIRST)
+        waiting = list({row.version: row for row in [*newest, *oldest]}.values())
+        chunked: list[tuple[StagedDocument, _Chunked]] = []
+        for staged in waiting:
+            try:
+                chunked.append((staged, self._split(staged.document)))
+            except UnprocessableTextError as error:
+                self._store.set_problem(staged, str(error))
+        for batch in _batches(chunked):
+            self._publish(batch)
+        return len(waiting)
+
+    def _publish(self, batch: Sequence[tuple[StagedDocument, _Chunked]]) -> None:
+        try:
+            encoded = self._encode([chunks for _, chunks in batch])
+            staged = [staged for staged, _ in batch]
+            self._store.publish(list(zip(staged, encoded, strict=True)))
+        except InferenceError as error:
+            if len(batch) == 1:
+                self._store.set_problem(batch[0][0], str(error))
+                return
+            for row in batch:  # none waits for another one that cannot be encoded
+                self._publish([row])
 
     def _chunk(self, row: Document | Refused, report: IngestReport) -> _Chunked | None:
         if isinstance(row, Refused):
@@ -97,14 +136,28 @@ class Ingestor:
             spans = [Span(0, len(document.text))]
         title = fit_title(document.title, budget=budget, count_tokens=count_tokens)
         prefixes = (encoder.identity.query_prefix, encoder.identity.passage_prefix)
-        inputs = []
-        for start, end in spans:
+        kept, inputs = [], []
+        for span in spans:
             # NFC at most triples a text; what fits the window is no matter of characters.
-            text = passage_input(title, document.text[start:end])
-            inputs.append(
-                normalize(text, max_chars=3 * len(text), prefixes=prefixes, field="text").text
-            )
-        return _Chunked(document, spans, inputs)
+            text = passage_input(title, document.text[span.start : span.end])
+            try:
+                cleaned = normalize(text, max_chars=3 * len(text), prefixes=prefixes, field="text")
+            except UnprocessableTextError:  # nothing in it that a reader could see
+                continue
+            kept.append(span)
+            inputs.append(cleaned.text)
+        if not kept:
+            raise UnprocessableTextError("nothing is left of the text once it is cleaned", "text")
+        return _Chunked(document, kept, inputs)
+
+    def _encode(self, chunks: Sequence[_Chunked]) -> list[EncodedDocument]:
+        vectors = self._encoder.encode_passages([text for c in chunks for text in c.inputs])
+        encoded, start = [], 0
+        for chunk in chunks:
+            end = start + len(chunk.spans)
+            encoded.append(EncodedDocument(chunk.document, chunk.spans, vectors[start:end]))
+            start = end
+        return encoded
 
     def _flush(
         self,
@@ -114,16 +167,26 @@ class Ingestor:
     ) -> None:
         if batch:
             chunks = list(batch.values())
-            vectors = self._encoder.encode_passages([t for c in chunks for t in c.inputs])
-            encoded, start = [], 0
-            for chunk in chunks:
-                end = start + len(chunk.spans)
-                encoded.append(EncodedDocument(chunk.document, chunk.spans, vectors[start:end]))
-                start = end
+            encoded = self._encode(chunks)
             before = self._store.content_hashes([c.document.id for c in chunks])
             self._store.put(encoded)
             report.updated += len(before)
             report.added += len(chunks) - len(before)
-            report.passages += len(vectors)
+            report.passages += sum(len(row.spans) for row in encoded)
             batch.clear()
         on_progress(report)
+
+
+def _batches(
+    rows: Sequence[tuple[StagedDocument, _Chunked]],
+) -> Iterator[list[tuple[StagedDocument, _Chunked]]]:
+    batch: list[tuple[StagedDocument, _Chunked]] = []
+    passages = 0
+    for row in rows:
+        batch.append(row)
+        passages += len(row[1].spans)
+        if passages >= STAGED_PASSAGES:
+            yield batch
+            batch, passages = [], 0
+    if batch:
+        yield batch

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from service.types import Filters, Metadata, RerankStatus, Word
+from service.types import Filters, Metadata, Mode, RerankStatus, Word
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search as the caller means it."""
+    """A search as the caller means it; `mode` None is the server's."""
 
     query: str
     top_k: int = 10
@@ -16,13 +16,15 @@ class Query:
     filters: Filters = field(default_factory=dict)
     min_confidence: Word | None = None
     timeout_ms: int | None = None
+    mode: Mode | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A document, shown by its best passage: `text` is `document text[start:end]`.
 
-    `retrieval_score` is a cosine, `rerank_score` a logit (None where the pair was not scored),
+    `retrieval_score` is a cosine, `sparse_score` BM25's (None where the passage was not found by
+    words), `rerank_score` a logit (None where the pair was not scored),
     `probability` 0 to 1 (None where uncalibrated). `score` is what orders the hits.
     """
 
@@ -40,6 +42,7 @@ class Hit:
     retrieval_rank: int
     truncated: bool
     score: float
+    sparse_score: float | None = None
 
 
 QUERY_FILLS_WINDOW = "the query fills the reranker's whole window"
@@ -81,6 +84,7 @@ class Result:
     timings_ms: dict[str, float]
     models: dict[str, str]
     generation: str
+    revision: int
     documents: int
     warnings: list[str]
     cached: CachedFrom | None = None

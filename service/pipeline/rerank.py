@@ -11,7 +11,7 @@ from service.confidence.judge import Judge
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.pipeline.gate import Deadline, Gate, OwnerThread
 from service.pipeline.query import QUERY_FILLS_WINDOW, RerankReport
-from service.pipeline.retriever import Found
+from service.pipeline.recall import Found
 from service.protocols import Reranker
 from service.text.language import UNDETERMINED, search_language
 from service.text.normalizer import clean
@@ -39,16 +39,19 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All candidates, best first, and what became of the rerank. `order` names the score."""
+    """All candidates, best first, and what became of the rerank.
+
+    `order` names the score; None where it is stage one's.
+    """
 
     rows: list[Ranked]
     report: RerankReport
-    order: str = "retrieval_score"
+    order: str | None = None
     language: str = "und"
 
 
 class SecondStage:
-    """Orders candidates: by the reranker's share where it helps, else by the cosine.
+    """Orders candidates: by the reranker's share where it helps, else as stage one did.
 
     It reranks the first `judge.rerank_depth` candidates; the others follow in stage one's order.
     """
@@ -64,7 +67,7 @@ class SecondStage:
 
     def unranked(self, found: Sequence[Found]) -> Ranking:
         """Stage one's order, uncalibrated: what `rerank: false` asks for."""
-        rows = _rows(found, [c.score for c in found], [None] * len(found), None)
+        rows = _rows(found, [c.order for c in found], [None] * len(found), None)
         return Ranking(rows, RerankReport("skipped", 0, 0, "the request said rerank: false"))
 
     async def rank(self, query: str, found: Sequence[Found], deadline: Deadline) -> Ranking:
@@ -88,7 +91,7 @@ class SecondStage:
         else:
             pairs = pairs_of(query, found[: self.judge.rerank_depth])
             return await self._rerank(self.reranker, found, pairs, deadline, weight, language)
-        return self._by_cosine(found, "skipped", reason, language)
+        return self._by_stage_one(found, "skipped", reason, language)
 
     def _depth(self, found: Sequence[Found]) -> int:
         return min(len(found), self.judge.rerank_depth)
@@ -106,14 +109,14 @@ class SecondStage:
             with self._gate.permit():
                 scores = await self._score(reranker, pairs, deadline)
         except UnprocessableTextError:
-            return self._by_cosine(found, "skipped", QUERY_FILLS_WINDOW, language)
+            return self._by_stage_one(found, "skipped", QUERY_FILLS_WINDOW, language)
         except ModelError:
             log.exception("the reranker failed")
             reason = "the reranker failed; stage one's order stands"
-            return self._by_cosine(found, "failed", reason, language)
+            return self._by_stage_one(found, "failed", reason, language)
         if not scores:
             reason = "the time ran out before any candidate was scored"
-            return self._by_cosine(found, "partial", reason, language)
+            return self._by_stage_one(found, "partial", reason, language)
         return self._by_both(found, scores, weight, language)
 
     async def _score(
@@ -129,12 +132,11 @@ class SecondStage:
                 break
         return scores
 
-    def _by_cosine(
+    def _by_stage_one(
         self, found: Sequence[Found], status: RerankStatus, reason: str, language: str
     ) -> Ranking:
-        scores = [c.score for c in found]
-        probabilities = self.judge.probabilities(scores, "retrieval", language)
-        rows = _rows(found, scores, [None] * len(found), probabilities)
+        probabilities = self.judge.probabilities([c.score for c in found], "retrieval", language)
+        rows = _rows(found, [c.order for c in found], [None] * len(found), probabilities)
         report = RerankReport(status, self._depth(found), 0, reason)
         return Ranking(rows, report, language=language)
 
@@ -152,7 +154,7 @@ class SecondStage:
         # Scores of a part of the candidates are not what the curve was fitted on.
         probabilities = None if cut_short else self.judge.probabilities(fused, ordering, language)
         rows = _rows(scored, fused, scores, probabilities)
-        rows += _rows(rest, [c.score for c in rest], [None] * len(rest), None)
+        rows += _rows(rest, [c.order for c in rest], [None] * len(rest), None)
         order = "rerank_score" if weight >= 1.0 else f"fused (rerank_score {weight:g})"
         reason = "the time ran out; the rest follows in stage one's order" if cut_short else None
         status: RerankStatus = "partial" if cut_short else "complete"

@@ -1,62 +1,62 @@
-"""Stage one: the nearest passages of a query, with what a hit shows of them."""
+"""Stage one: the passages of a store that fit a query best, with what a hit shows of them."""
 
-from collections import Counter
-from dataclasses import dataclass
-
+from service.index.allowed_passages import AllowedPassages
 from service.index.document_store import DocumentStore
-from service.index.generation import Generation
-from service.types import Candidate, Filters, StoredPassage, Vectors
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A candidate: its passage, its cosine with the query, its 1-based rank in stage one."""
-
-    passage: StoredPassage
-    score: float
-    rank: int
+from service.index.live_index import LiveIndex
+from service.pipeline.fusion import Hybrid
+from service.pipeline.recall import Finder, Recall
+from service.types import Filters, Mode, Vectors
 
 
 class Retriever:
-    """Reads one generation and its store."""
+    """Finds candidates in a store through the index that follows it.
+
+    `mode` is that of a search which names none, `hybrid` how the hybrid mode fuses.
+    """
 
     def __init__(
-        self, store: DocumentStore, generation: Generation, *, passages_per_document: int
+        self,
+        store: DocumentStore,
+        index: LiveIndex,
+        *,
+        passages_per_document: int,
+        mode: Mode = "dense",
+        hybrid: Hybrid = Hybrid(),  # noqa: B008 (frozen)
     ) -> None:
-        self.generation = generation
+        self.index = index
         self._store = store
         self._per_document = passages_per_document
+        self._mode, self._hybrid = mode, hybrid
+        self._allowed = AllowedPassages()
 
     @property
     def version(self) -> str:
-        """Another one after any change of what a search may find; cheap to read."""
-        return self.generation.name
+        """Another one after any change of what a search may find."""
+        return f"{self.index.latest.generation}+{self._store.revision()}"
 
-    def find(self, vectors: Vectors, count: int, filters: Filters) -> list[Found]:
-        """The best `count` passages of the one query in `vectors`, shape (1, dim).
+    def find(
+        self,
+        vectors: Vectors,
+        count: int,
+        filters: Filters,
+        *,
+        text: str = "",
+        mode: Mode | None = None,
+    ) -> Recall:
+        """The best `count` passages of one query: its vector, shape (1, dim), and its `text`.
 
-        Filters narrow before the count is taken. No document takes up more than its share of
-        passages, so one long document cannot fill the candidates; what it would have taken goes
-        to the next best.
+        The dense mode needs no text. Filters narrow before the count is taken, and no document
+        takes up more than its share of passages, so one long document cannot fill the candidates.
+        All is read from one view of the store: no write shows by halves.
         """
-        index = self.generation.index
-        allowed = self._store.allowed(filters) if filters else None
-        reachable = len(index) if allowed is None else len(allowed)
-        fetch = min(count, reachable)
-        while True:
-            (candidates,) = index.search(vectors, fetch, allowed) if fetch else ([],)
-            found = self._within_share(candidates, count)
-            if len(found) == count or fetch >= reachable:
-                return found
-            fetch = min(fetch * 2, reachable)
-
-    def _within_share(self, candidates: list[Candidate], count: int) -> list[Found]:
-        passages = self._store.passages([c.passage_id for c in candidates])
-        taken: Counter[str] = Counter()
-        found: list[Found] = []
-        for candidate in candidates:
-            passage = passages[candidate.passage_id]
-            taken[passage.document_id] += 1
-            if taken[passage.document_id] <= self._per_document:
-                found.append(Found(passage, candidate.score, len(found) + 1))
-        return found[:count]
+        with self.index.view(self._store) as (store, index):
+            allowed = self._allowed.of(store, filters) if filters else None
+            finder = Finder(store, index, vectors, allowed, self._per_document)
+            match mode or self._mode:
+                case "dense":
+                    return Recall(finder.dense(count), index)
+                case "sparse":
+                    return Recall(finder.sparse(text, count), index, "sparse_score")
+                case "hybrid":
+                    found = finder.hybrid(text, count, self._hybrid)
+                    return Recall(found, index, f"hybrid ({self._hybrid.fusion})")

@@ -7,6 +7,7 @@ from service.errors import InvalidInputError
 from service.pipeline.answer_cache import AnswerCache
 from service.pipeline.gate import Deadline, Gate, Limits, OwnerThread
 from service.pipeline.query import Hit, Query, Result
+from service.pipeline.recall import Recall
 from service.pipeline.rerank import Ranking, SecondStage
 from service.pipeline.retriever import Retriever
 from service.pipeline.timings import Timings
@@ -16,7 +17,7 @@ from service.types import Vectors
 
 
 class Searcher:
-    """Answers searches over one generation. Used from one event loop."""
+    """Answers searches over one index. Used from one event loop."""
 
     def __init__(
         self,
@@ -86,16 +87,18 @@ class Searcher:
                 f"{self.encoder.query_budget}"
             )
         with timings.stage("retrieve"):
-            found = await self._retrieve_thread.run(
+            recall = await self._retrieve_thread.run(
                 deadline,
-                lambda: self.retriever.find(vectors, query.num_candidates, query.filters),
+                lambda: self.retriever.find(
+                    vectors, query.num_candidates, query.filters, text=text, mode=query.mode
+                ),
             )
         with timings.stage("rerank"):
             if query.rerank:
-                ranking = await self.second_stage.rank(text, found, deadline)
+                ranking = await self.second_stage.rank(text, recall.found, deadline)
             else:
-                ranking = self.second_stage.unranked(found)
-        return self._result(query, ranking, timings.finish(), warnings)
+                ranking = self.second_stage.unranked(recall.found)
+        return self._result(query, ranking, recall, timings.finish(), warnings)
 
     def _encode(self, text: str) -> tuple[Vectors, int]:
         return self.encoder.encode_queries([text]), self.encoder.count_tokens([text])[0]
@@ -115,7 +118,12 @@ class Searcher:
         ]
 
     def _result(
-        self, query: Query, ranking: Ranking, timings: dict[str, float], warnings: list[str]
+        self,
+        query: Query,
+        ranking: Ranking,
+        recall: Recall,
+        timings: dict[str, float],
+        warnings: list[str],
     ) -> Result:
         hits = self._hits(ranking)
         answerable = _answerable(hits)
@@ -123,7 +131,7 @@ class Searcher:
             hits = [h for h in hits if ORDER[h.confidence] >= ORDER[query.min_confidence]]
         elif query.min_confidence is not None:
             warnings.append("min_confidence was not applied: the hits are uncalibrated")
-        stage, generation = self.second_stage, self.retriever.generation
+        stage = self.second_stage
         return Result(
             query=query.query,
             hits=hits[: query.top_k],
@@ -135,10 +143,11 @@ class Searcher:
                 "encoder": self.encoder.identity.model,
                 "reranker": stage.reranker.model if stage.reranker else "none",
                 "calibration": stage.judge.name or "none",
-                "order": ranking.order,
+                "order": ranking.order or recall.order,
             },
-            generation=generation.name,
-            documents=generation.documents,
+            generation=recall.index.generation,
+            revision=recall.index.revision,
+            documents=recall.index.documents,
             warnings=warnings,
         )
 
@@ -164,6 +173,7 @@ class Searcher:
                 retrieval_rank=row.candidate.rank,
                 truncated=pair.truncated if pair else False,
                 score=row.score,
+                sparse_score=row.candidate.sparse_score,
             )
         return list(hits.values())
 

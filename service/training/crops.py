@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from service.text.borders import sentences
 from service.text.chunker import TokenCounter
-from service.training.mining.lexical import tokenize
+from service.words import tokenize
 
 _SHORTEST = 8
 """Tokens; a crop keeps one sentence at least, however long."""

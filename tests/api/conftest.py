@@ -4,8 +4,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.pipeline.build import open_engine, open_ingestion
 from service.pipeline.engine import Engine
+from service.pipeline.opening import open_engine, open_ingestion
 from service.settings import Settings
 from tests.fixtures.library import DOCUMENTS
 

@@ -46,7 +46,7 @@ WRONG = [
     ("filters.a", {"a": [[1]]}),
     ("filters.a", {"a": "x" * 1001}),
     ("filters.a", {"a": list(range(101))}),
-    ("filters", {f"f{i}": 1 for i in range(21)}),
+    ("filters", {f"f{i}": 1 for i in range(101)}),
     ("min_confidence", "certain"),
     ("min_confidence", 0.8),
     ("timeout_ms", 0),

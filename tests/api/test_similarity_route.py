@@ -14,6 +14,7 @@ from service.pipeline.build import build_pair_model
 from service.pipeline.engine import Engine
 from service.pipeline.similarity import PairModel
 from service.settings import Settings
+from tests.fixtures.live import engine_of
 from tests.fixtures.pairs import LIMITS, THRESHOLD, PairEncoder, fill, searcher_with_cache
 
 A, B = "why does the tide rise twice a day", "twice a day why does the tide rise"
@@ -27,7 +28,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     def load() -> Engine:
         folder = fill(tmp_path_factory.mktemp("pairs"))
         model = PairModel(encoder, THRESHOLD, LIMITS)
-        return Engine(folder, searcher_with_cache(folder, model, size=64), pair_model=model)
+        engine = engine_of(folder, searcher_with_cache(folder, model, size=64))
+        engine.pair_model = model
+        return engine
 
     with TestClient(create_app(Settings(), load)) as client:
         while client.get("/readyz").status_code != 200:
@@ -113,7 +116,9 @@ def test_a_server_without_a_pair_model_says_so(client: TestClient) -> None:
 
 def test_the_key_is_asked_for_here_too(engine: Engine) -> None:
     settings = Settings(api_key_hashes=frozenset({hash_key("right")}))
-    with TestClient(create_app(settings, lambda: Engine(engine.folder, engine.searcher))) as client:
+    with TestClient(
+        create_app(settings, lambda: engine_of(engine.folder, engine.searcher))
+    ) as client:
         client.app.state.server.close = lambda: None  # the engine is its owner's to close
         assert client.post("/similarity", json={"pairs": []}).status_code == 401
 

@@ -13,16 +13,15 @@ from service.confidence.words import Thresholds
 from service.errors import UnprocessableTextError
 from service.evaluation.candidates import CANDIDATES, Observer, observe, ranking, served
 from service.index.data_folder import DataFolder
-from service.index.generation import open_or_build
 from service.pipeline.engine import Engine
 from service.pipeline.gate import Limits
 from service.pipeline.ingest import Ingestor
 from service.pipeline.query import Query, Result
 from service.pipeline.rerank import SecondStage
-from service.pipeline.retriever import Retriever
 from service.pipeline.search import Searcher
 from service.types import Document
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
+from tests.fixtures.live import engine_of, retriever_of
 
 ENCODER = HashEncoder()
 TEXT = "the derivative of a composed function is the product of two derivatives, says rule"
@@ -70,14 +69,11 @@ def engine(
         curves={"retrieval": curve, "fused": curve, "rerank": curve},
         data={},
     )
-    generation = open_or_build(
-        folder.store, folder.generations, ENCODER.identity, hnsw_threshold=1000
-    )
     judge = Judge(ENCODER.identity, "f" * 64, artifact, Thresholds(), rerank_depth=depth)
-    retriever = Retriever(folder.store, generation, passages_per_document=4)
+    retriever = retriever_of(folder)
     stage = SecondStage(reranker or ScriptedReranker(logit), judge, 8)
     searcher = Searcher(ENCODER, retriever, stage, Limits(2000, 8, 30_000))
-    return Engine(folder, searcher, [])
+    return engine_of(folder, searcher)
 
 
 def answer(over: Engine, query: str) -> Result:

@@ -10,7 +10,7 @@ from service.evaluation.depth import (
     measure_depths,
     time_depths,
 )
-from service.pipeline.retriever import Found
+from service.pipeline.recall import Found
 from service.types import StoredPassage
 from tests.fixtures.candidates import observed
 from tests.fixtures.doubles import ScriptedReranker
@@ -71,7 +71,7 @@ def test_each_depth_is_timed_with_the_slices_that_it_takes() -> None:
 
     reranker = ScriptedReranker(len, tick)
     passages = [StoredPassage(i, f"d{i}", "", f"Bài toán số {i}", 0, 9, {}) for i in range(25)]
-    found = [Found(passage, 0.9, i + 1) for i, passage in enumerate(passages)]
+    found = [Found(passage, 0.9, i + 1, 0.9) for i, passage in enumerate(passages)]
     spent = time_depths(reranker, [("đạo hàm", found)] * 3, (0, 5, 10, 30), lambda: now)
     assert reranker.calls == [5, 5, 10, 5] * 3
     assert spent == {0: 0.0, 5: 250.0, 10: 500.0, 30: 1000.0}

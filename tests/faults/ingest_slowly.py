@@ -19,7 +19,9 @@ def main(source: str, folder: str) -> None:
             read_documents(Path(source)),
             lambda report: print(report.added + report.unchanged, flush=True),
         )
-        open_or_build(opened.store, opened.generations, encoder.identity, hnsw_threshold=500)
+        open_or_build(
+            opened.store, opened.generations, encoder.identity, hnsw_threshold=500, complete=True
+        )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 
 from service.index.data_folder import DataFolder
 from service.index.generation import open_or_build
+from service.index.live_index import LiveIndex
 from service.index.records import EncodedDocument, content_hash
 from service.types import Document, EncoderIdentity, Span
 
@@ -48,7 +49,13 @@ def write_until_killed() -> None:
             data.store.put(batch_of(batch))
             sys.stdout.write(f"{batch}\n")
             sys.stdout.flush()
-            open_or_build(data.store, data.generations, IDENTITY, hnsw_threshold=HNSW_THRESHOLD)
+            open_or_build(
+                data.store,
+                data.generations,
+                IDENTITY,
+                hnsw_threshold=HNSW_THRESHOLD,
+                complete=True,
+            )
             batch += 1
 
 
@@ -76,8 +83,8 @@ def check(data_dir: Path, acknowledged: int) -> int:
             batches * DOCUMENTS_PER_BATCH,
             batches * DOCUMENTS_PER_BATCH * PASSAGES,
         )
-        with data.store.snapshot() as snapshot:
-            stored = np.concatenate([vectors for _, vectors in snapshot.vectors(1000)])
+        with data.store.view() as view:
+            stored = np.concatenate([vectors for _, vectors in view.vectors(1000)])
         wanted = [row for batch in range(batches) for row in batch_of(batch)]
         assert np.array_equal(stored, np.concatenate([row.vectors for row in wanted]))
         hashes = {row.document.id: content_hash(row.document) for row in wanted}
@@ -90,9 +97,11 @@ def check(data_dir: Path, acknowledged: int) -> int:
         assert "damaged" not in str(generation.rebuilt_because)
         assert "cannot be read" not in str(generation.rebuilt_because)
         assert "SHA-256" not in str(generation.rebuilt_because)
-        assert (generation.documents, len(generation.index)) == (documents, passages)
+        with data.store.view() as view:
+            index = LiveIndex(generation, view).latest
+        assert (index.documents, len(index)) == (documents, passages)
         for row in wanted[:: len(wanted) // 10]:
-            (found,) = generation.index.search(row.vectors[:1], 1)[0]
+            (found,) = index.search(row.vectors[:1], 1)[0]
             passage = data.store.passages([found.passage_id])[found.passage_id]
             assert passage.document_id == row.document.id
             assert passage.text == row.document.text[:4]

@@ -4,7 +4,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,52 @@ def test_a_reader_never_waits_for_the_writer(opened: Database) -> None:
         assert names(opened) == {"a"}
 
 
+def test_the_log_stays_short_though_somebody_reads_at_every_moment(
+    opened: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_LOG_BYTES", 1 << 20)
+    opened._log_limit = 1 << 20
+    stop, overlapped = threading.Event(), threading.Barrier(2)
+
+    def read() -> None:
+        with suppress(threading.BrokenBarrierError):
+            while not stop.is_set():
+                with opened.reading():
+                    overlapped.wait()  # now the other one reads as well, and may end
+                    time.sleep(0.002)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    log = path.with_name("store.db-wal")
+    longest = 0
+    for i in range(60):
+        put(opened, f"name {i}", b"x" * 200_000)
+        longest = max(longest, log.stat().st_size)
+    stop.set()
+    overlapped.abort()
+    for reader in readers:
+        reader.join()
+    assert longest < 4 << 20
+    assert len(names(opened)) == 60
+
+
+def test_a_read_that_takes_long_keeps_no_write_waiting_for_long(
+    opened: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_LOG_BYTES", 1 << 20)
+    monkeypatch.setattr(database, "_LOG_WAIT_S", 0.05)
+    opened._log_limit = 1 << 20
+    with opened.reading() as connection:
+        before = connection.execute("SELECT count(*) FROM meta").fetchone()
+        began = time.monotonic()
+        for i in range(20):
+            put(opened, f"name {i}", b"x" * 200_000)
+        assert time.monotonic() - began < 3.0  # four waits of 0.05 to 0.2 s
+        assert connection.execute("SELECT count(*) FROM meta").fetchone() == before
+    assert len(names(opened)) == 20
+
+
 @pytest.mark.parametrize(
     "content", [b"no database at all " * 100, b"SQLite format 3\0" + b"x" * 999]
 )
@@ -132,7 +180,7 @@ def test_another_schema_version_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match="has schema version 99 and this program reads version 1"):
+    with pytest.raises(StoreError, match="has schema version 99 and this program reads version 2"):
         Database(path)
 
 

@@ -24,8 +24,8 @@ Encoded = Callable[..., EncodedDocument]
 
 
 def everything(store: DocumentStore, batch: int = 100) -> tuple[Ids, Vectors]:
-    with store.snapshot() as snapshot:
-        parts = list(snapshot.vectors(batch))
+    with store.view() as view:
+        parts = list(view.vectors(batch))
     ids, vectors = zip(*parts, strict=True)
     return np.concatenate(ids), np.concatenate(vectors)
 
@@ -79,8 +79,8 @@ def test_vectors_come_back_to_the_bit_in_the_order_of_ids(
 
 def test_no_batch_of_vectors_is_larger_than_asked(store: DocumentStore, encoded: Encoded) -> None:
     store.put([encoded("d", passages=7)])
-    with store.snapshot() as snapshot:
-        assert [len(ids) for ids, _ in snapshot.vectors(3)] == [3, 3, 1]
+    with store.view() as view:
+        assert [len(ids) for ids, _ in view.vectors(3)] == [3, 3, 1]
 
 
 def test_putting_a_document_again_replaces_it_and_its_passages(
@@ -225,11 +225,11 @@ def test_the_revision_grows_with_writes_of_documents_only(
 
 def test_a_snapshot_does_not_see_later_writes(store: DocumentStore, encoded: Encoded) -> None:
     store.put([encoded("a")])
-    with store.snapshot() as snapshot:
+    with store.view() as view:
         store.put([encoded("b"), encoded("a")])
-        assert snapshot.counts == Counts(1, 2)
-        assert sum(len(ids) for ids, _ in snapshot.vectors(1)) == 2
-    assert store.revision() == snapshot.revision + 1
+        assert view.counts == Counts(1, 2)
+        assert sum(len(ids) for ids, _ in view.vectors(1)) == 2
+        assert store.revision() > view.revision
 
 
 def test_another_encoder_is_refused_with_what_differs_and_what_to_run(
@@ -270,13 +270,19 @@ def test_starting_over_keeps_documents_and_knows_which_are_left(
     other = replace(identity, weights_sha256="cd" * 32)
     store.start_over(other)
     assert store.identity() == other
-    assert store.counts() == Counts(documents=3, passages=0)
+    assert store.counts() == Counts(documents=0, passages=0)
     assert store.content_hashes(["d0"]) == {}
-    assert store.documents_to_encode(2) == [row.document for row in rows[:2]]
+
+    def waiting() -> list[Document]:
+        with store.view() as view:
+            return [staged.document for staged in view.staged(2)]
+
+    assert waiting() == [row.document for row in rows[:2]]
     store.put(rows[:2])
-    assert store.documents_to_encode(2) == [rows[2].document]
+    assert waiting() == [rows[2].document]
     store.put(rows[2:])
-    assert store.documents_to_encode(2) == []
+    assert waiting() == []
+    assert store.counts() == Counts(documents=3, passages=6)
     assert len(store.allowed({"i": [0, 1, 2]})) == 6
 
 
@@ -302,8 +308,8 @@ def test_readers_in_threads_see_whole_documents_while_another_writes(
     def read() -> None:
         try:
             while not done.is_set():
-                with store.snapshot() as snapshot:
-                    ids = np.concatenate([ids for ids, _ in snapshot.vectors(2)]).tolist()
+                with store.view() as view:
+                    ids = np.concatenate([ids for ids, _ in view.vectors(2)]).tolist()
                 texts = [passage.text for passage in store.passages(ids).values()]
                 # Between the two reads the document may have been replaced: then all are gone.
                 assert len(texts) in (0, 3)

@@ -10,13 +10,13 @@ from service.confidence.calibration import Calibration, Curve
 from service.confidence.judge import Judge
 from service.confidence.words import Thresholds
 from service.index.data_folder import DataFolder
-from service.index.generation import open_or_build
 from service.pipeline.gate import Deadline
 from service.pipeline.ingest import Ingestor
+from service.pipeline.recall import Found
 from service.pipeline.rerank import Ranking, SecondStage
-from service.pipeline.retriever import Found, Retriever
 from service.types import Document
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
+from tests.fixtures.live import retriever_of
 
 ENCODER = HashEncoder()
 TEXT = "the tide rises and falls twice a day because of the moon and its pull on the sea number"
@@ -31,11 +31,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Found]]:
         folder.store.set_identity(ENCODER.identity)
         documents = [Document(f"d{i:02d}", f"{TEXT} {i}") for i in range(30)]
         Ingestor(folder.store, ENCODER, overlap=0).ingest(documents)
-        generation = open_or_build(
-            folder.store, folder.generations, ENCODER.identity, hnsw_threshold=1000
-        )
-        retriever = Retriever(folder.store, generation, passages_per_document=4)
-        yield retriever.find(ENCODER.encode_queries([QUERY]), 30, {})
+        retriever = retriever_of(folder)
+        yield retriever.find(ENCODER.encode_queries([QUERY]), 30, {}).found
 
 
 def last_number(passage: str) -> float:

@@ -19,14 +19,13 @@ from service.errors import (
     UnprocessableTextError,
 )
 from service.index.data_folder import DataFolder
-from service.index.generation import open_or_build
 from service.pipeline.ingest import Ingestor
 from service.pipeline.query import Query, Result
 from service.pipeline.rerank import RERANK_SLICE, SecondStage
-from service.pipeline.retriever import Retriever
 from service.pipeline.search import Limits, Searcher
 from service.types import Document
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
+from tests.fixtures.live import retriever_of
 
 ENCODER = HashEncoder()
 ENGLISH = "the tide rises and falls twice a day because of the moon and its pull on the sea number"
@@ -71,12 +70,9 @@ def searcher(
     reranks: int = 8,
     per_document: int = 4,
 ) -> Searcher:
-    generation = open_or_build(
-        folder.store, folder.generations, ENCODER.identity, hnsw_threshold=1000
-    )
     weights = reranker.weights_sha256 if reranker else None
     judge = Judge(ENCODER.identity, weights, calibration, Thresholds())
-    retriever = Retriever(folder.store, generation, passages_per_document=per_document)
+    retriever = retriever_of(folder, per_document)
     return Searcher(
         ENCODER, retriever, SecondStage(reranker, judge, reranks), Limits(2000, queue, 30_000)
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from service.errors import IndexMismatchError, InvalidInputError
-from service.pipeline.build import encoder_digest, open_engine, open_ingestion
+from service.pipeline.build import encoder_digest
+from service.pipeline.opening import open_engine, open_ingestion
 from service.pipeline.query import Query
 from service.settings import Settings
 from tests.cli.test_commands import secondpass

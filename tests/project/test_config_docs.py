@@ -45,6 +45,8 @@ def another_value(name: str, value: object) -> str:
         "api_key_hashes": "0" * 64,
         "confidence_high": "0.9",
         "embedding_dimensions": "256",
+        "search_mode": "hybrid",
+        "hybrid_fusion": "rrf",
     }
     if name in named:
         return named[name]

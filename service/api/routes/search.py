@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from service.api.dependencies import EngineDep, StateDep, require_json, require_key
+from service.api.dependencies import CollectionDep, StateDep, require_json, require_key
 from service.api.errors import request_id
 from service.api.schemas import (
     CachedBody,
@@ -23,14 +23,18 @@ router = APIRouter(tags=["search"], dependencies=[Depends(require_key)])
 
 @router.post("/search", dependencies=[Depends(require_json)], summary="Search in two stages")
 async def search(
-    body: SearchRequest, request: Request, response: Response, engine: EngineDep, state: StateDep
+    body: SearchRequest,
+    request: Request,
+    response: Response,
+    collection: CollectionDep,
+    state: StateDep,
 ) -> SearchResponse:
     """Recall passages with the bi-encoder, rerank them, and say how sure each hit is.
 
     Hits come in the order (score, id). The same request gives the same answer as long as the
     index does not change. `cached` says so where the answer is an earlier search's.
     """
-    result = await engine.searcher.search(
+    result = await collection.searcher.search(
         Query(
             query=body.query,
             top_k=body.top_k,
@@ -39,6 +43,7 @@ async def search(
             filters=body.filters,
             min_confidence=body.min_confidence,
             timeout_ms=body.timeout_ms,
+            mode=body.mode,
         )
     )
     state.metrics.observe_search(result)
@@ -54,7 +59,9 @@ def _response(result: Result, return_text: bool, request_id: str) -> SearchRespo
         rerank=RerankBody.model_validate(asdict(result.rerank)),
         timings_ms=result.timings_ms,
         models=ModelsBody.model_validate(result.models),
-        index=IndexBody(generation=result.generation, documents=result.documents),
+        index=IndexBody(
+            generation=result.generation, revision=result.revision, documents=result.documents
+        ),
         warnings=result.warnings,
         cached=CachedBody.model_validate(asdict(result.cached)) if result.cached else None,
         request_id=request_id,

@@ -8,7 +8,7 @@ from service.training.mining.examples import (
     from_rows,
     passage_text,
 )
-from service.training.mining.lexical import mine_bm25, tokenize
+from service.training.mining.lexical import mine_bm25
 from service.training.mining.neighbours import Encode, mine_dense
 from service.training.mining.queries import QueryFor
 from service.training.mining.report import MiningReport
@@ -28,5 +28,4 @@ __all__ = [
     "mine_random",
     "mine_smart",
     "passage_text",
-    "tokenize",
 ]

@@ -1,42 +1,16 @@
-"""Negatives that share words with the query: BM25, with words for languages without spaces."""
+"""Negatives that share words with the query, by BM25."""
 
-import unicodedata
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import regex
 from numpy.typing import NDArray
 
 from service.errors import TrainingError
 from service.training.mining.choice import Choice, Mined, Ranking, choose
 from service.training.mining.examples import Examples
 from service.training.mining.queries import QueryFor
-
-# Scripts that are written without spaces, or, as Hangul, with whole phrases between them.
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー"
-_RUN = regex.compile(rf"[[{_UNSPACED}]\p{{M}}]+|[\w--[{_UNSPACED}]]+", regex.V1)
-_IS_UNSPACED = regex.compile(rf"[{_UNSPACED}]", regex.V1)
-_CLUSTER = regex.compile(r"\X")
-
-
-def tokenize(text: str) -> list[str]:
-    """Words of any script, after NFKC and case folding.
-
-    Letters, digits and their marks that stand together are a word. A run of Han, kana, Hangul,
-    Thai, Lao, Khmer or Burmese becomes its overlapping pairs of characters (grapheme clusters), as
-    Lucene's CJKAnalyzer makes them; a lone character stays alone. No stop words, no stemming.
-    """
-    words: list[str] = []
-    for run in _RUN.findall(unicodedata.normalize("NFKC", text).casefold()):
-        if not _IS_UNSPACED.search(run):
-            words.append(run)
-            continue
-        characters = _CLUSTER.findall(run)
-        pairs = ["".join(pair) for pair in pairwise(characters)]
-        words += pairs or characters
-    return words
+from service.words import tokenize
 
 
 def mine_bm25(

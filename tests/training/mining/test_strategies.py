@@ -28,7 +28,6 @@ from service.training.mining import (
     mine_random,
     mine_smart,
     passage_text,
-    tokenize,
 )
 from service.training.mining.queries import read_queries
 from service.training.mining.report import MiningReport
@@ -103,23 +102,6 @@ def test_bm25_scores_are_lucenes() -> None:
     idf, norm = np.log(1 + 1.5 / 2.5), 1.5 * (0.25 + 0.75 * 2 / (5 / 3))
     expected = sorted(idf * count / (count + norm) for count in (1, 2))
     assert sorted(report.scores) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("Đạo hàm y' = f'(u)", ["đạo", "hàm", "y", "f", "u"]),
-        ("Đạo hàm", ["đạo", "hàm"]),  # decomposed
-        ("東京タワーは2019年", ["東京", "京タ", "タワ", "ワー", "ーは", "2019", "年"]),
-        ("김치는 맛있다", ["김치", "치는", "맛있", "있다"]),
-        ("หน้าที่", ["หน้", "น้า", "าที่"]),
-        ("मसाला चाय", ["मसाला", "चाय"]),
-        ("ＯＩＬ Straße", ["oil", "strasse"]),
-        ("… !", []),
-    ],
-)
-def test_words_of_many_scripts(text: str, words: list[str]) -> None:
-    assert tokenize(text) == words
 
 
 def test_passages_without_words_do_no_harm() -> None:

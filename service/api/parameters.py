@@ -1,0 +1,132 @@
+"""What paths, queries and headers of `/documents` say, read and checked."""
+
+import base64
+import binascii
+from typing import Annotated
+from urllib.parse import unquote_to_bytes
+
+from fastapi import Depends, Header, Path, Query, Request
+from starlette.convertors import Convertor, register_url_convertor
+
+from service.api.conditions import expectation
+from service.api.dependencies import StateDep
+from service.api.document_batch import sentence
+from service.api.schemas_filters import filters_from_text
+from service.collection.rows import check_id
+from service.errors import InvalidInputError
+from service.index.document_store import Expectation
+from service.pipeline.gate import Deadline
+from service.types import Filters
+
+
+class _Rest(Convertor[str]):
+    """The rest of a path: slashes as for `path`, and line ends, for these to be refused."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("rest", _Rest())
+
+
+def _id_in_path(
+    request: Request,
+    id_: Annotated[
+        str,
+        Path(
+            alias="id",
+            description="The document's id, percent-encoded; slashes may stand as they are.",
+            examples=["py-except"],
+        ),
+    ],
+) -> str:
+    try:
+        # The server itself puts a replacement character for what is no UTF-8.
+        unquote_to_bytes(request.scope["raw_path"]).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInputError("id in the path is not valid UTF-8", "id") from error
+    with sentence():
+        return check_id(id_)
+
+
+IfMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description='Only this version, such as `"7"`, or `*` for any that is there; else 412.',
+    ),
+]
+
+
+def _condition(
+    if_match: IfMatch = None,
+    if_none_match: Annotated[
+        str | None,
+        Header(
+            alias="If-None-Match",
+            description="`*`: only where there is no such document yet; else 412.",
+        ),
+    ] = None,
+) -> Expectation | None:
+    return expectation(if_match, if_none_match)
+
+
+def _patience(
+    state: StateDep,
+    wait: Annotated[
+        bool,
+        Query(description="Answer once searches see it, or `timeout_ms` later (`indexed: false`)."),
+    ] = False,
+    timeout_ms: Annotated[
+        int | None,
+        Query(
+            ge=1,
+            le=600_000,
+            description="Longest time for `wait`, in milliseconds; the server's `timeout_ms` if "
+            "left out.",
+        ),
+    ] = None,
+) -> Deadline:
+    """Until when to wait for searches to see what was written."""
+    return Deadline((timeout_ms or state.settings.timeout_ms) / 1000 if wait else 0.0)
+
+
+def _filters(
+    filters: Annotated[
+        str | None,
+        Query(description="As for `/search`, in JSON.", examples=['{"topic": "python"}']),
+    ] = None,
+) -> Filters:
+    if filters is None:
+        return {}
+    with sentence():
+        return filters_from_text(filters)
+
+
+def _after(
+    cursor: Annotated[
+        str | None, Query(max_length=4096, description="From the page before; none for the first.")
+    ] = None,
+) -> str:
+    try:
+        return base64.b64decode((cursor or "").encode("ascii"), b"-_", validate=True).decode()
+    except (UnicodeError, binascii.Error) as error:
+        raise InvalidInputError("cursor must be one that a page gave", "cursor") from error
+
+
+def cursor_after(id_: str) -> str:
+    """The cursor for what comes after `id_`."""
+    return base64.urlsafe_b64encode(id_.encode()).decode()
+
+
+IdDep = Annotated[str, Depends(_id_in_path)]
+ConditionDep = Annotated[Expectation | None, Depends(_condition)]
+PatienceDep = Annotated[Deadline, Depends(_patience)]
+
+FiltersDep = Annotated[Filters, Depends(_filters)]
+AfterDep = Annotated[str, Depends(_after)]

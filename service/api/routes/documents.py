@@ -1,0 +1,238 @@
+"""`/documents`: documents come, change and go."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from pydantic import SkipValidation
+
+from service.api.conditions import etag, expectation, is_known
+from service.api.dependencies import (
+    CollectionDep,
+    StateDep,
+    require_json,
+    require_key,
+    writing,
+)
+from service.api.document_batch import read_batch, sentence
+from service.api.parameters import (
+    AfterDep,
+    ConditionDep,
+    FiltersDep,
+    IdDep,
+    IfMatch,
+    PatienceDep,
+    cursor_after,
+)
+from service.api.schemas import ErrorBody
+from service.api.schemas_documents import (
+    MOST_DOCUMENTS,
+    DeletedBody,
+    DeleteDocumentsRequest,
+    DocumentBody,
+    DocumentsPage,
+    DocumentsRequest,
+    DocumentsResponse,
+    StoredDocumentBody,
+    WrittenBody,
+)
+from service.api.state import ServerState
+from service.collection.documents import parse_document
+from service.collection.rows import check_id
+from service.errors import NotFoundError
+from service.index.records import StoredDocument
+from service.pipeline.gate import Deadline
+
+router = APIRouter(prefix="/documents", tags=["documents"], dependencies=[Depends(require_key)])
+
+_WRITES = [Depends(writing)]
+_WRITES_JSON = [Depends(require_json), *_WRITES]
+_CHANGED: dict[int | str, dict[str, Any]] = {
+    412: {"model": ErrorBody, "description": "`If-Match` or `If-None-Match` is not met."}
+}
+_GONE: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorBody, "description": "There is no such document or collection."}
+}
+_FULL: dict[int | str, dict[str, Any]] = {
+    507: {"model": ErrorBody, "description": "The server's disk is full; nothing is lost."}
+}
+_ETAG = {"ETag": {"description": "The version in quotes.", "schema": {"type": "string"}}}
+
+
+@router.put(
+    "/{id:rest}",
+    dependencies=_WRITES_JSON,
+    summary="Store a document",
+    response_model=WrittenBody,
+    responses={
+        200: {"description": "It was there; it is as sent now.", "headers": _ETAG},
+        201: {"model": WrittenBody, "description": "It is new.", "headers": _ETAG},
+        **_CHANGED,
+        **_FULL,
+    },
+)
+async def put_document(
+    id_: IdDep,
+    body: Annotated[DocumentBody, SkipValidation],
+    response: Response,
+    collection: CollectionDep,
+    state: StateDep,
+    condition: ConditionDep,
+    patience: PatienceDep,
+) -> WrittenBody:
+    """Put the document in place of the one with its id, or beside the others.
+
+    It is on the disk when this answers, and searches see it soon after (`wait`: before). Sending
+    the same again changes nothing, not even the version.
+    """
+    with sentence():
+        document = parse_document(body, state.settings.max_document_chars, id_)
+    (written,) = await collection.documents.put(
+        [document], _deadline(state), {id_: condition} if condition else None
+    )
+    await collection.documents.wait([written.version], patience)
+    stored = await collection.documents.get(id_, _deadline(state))
+    if stored is None or stored.version != written.version:  # another request was here meanwhile
+        stored = StoredDocument(document, written.version, indexed=False, problem=None)
+    response.status_code = 201 if written.created else 200
+    response.headers["ETag"] = etag(written.version)
+    state.metrics.observe_documents(stored=1)
+    return WrittenBody(
+        id=id_,
+        version=written.version,
+        indexed=stored.indexed,
+        problem=stored.problem,
+    )
+
+
+@router.post("", dependencies=_WRITES_JSON, summary="Store up to 1,000 documents", responses=_FULL)
+async def put_documents(
+    body: DocumentsRequest,
+    collection: CollectionDep,
+    state: StateDep,
+    patience: PatienceDep,
+) -> DocumentsResponse:
+    """Store all the documents that are fit, in one transaction; each other one is told by itself.
+
+    As `PUT` for each of them: on the disk when this answers, and sending them again does no harm.
+    """
+    batch = read_batch(body.documents, state.settings.max_document_chars)
+    indexed = True
+    if batch.documents:
+        written = await collection.documents.put(batch.documents, _deadline(state))
+        versions = {one.version for one in written}
+        indexed = await collection.documents.wait(versions, patience)
+        state.metrics.observe_documents(stored=len(written))
+    return DocumentsResponse(
+        accepted=len(batch.documents),
+        refused=batch.refused,
+        replaced=batch.replaced,
+        indexed=indexed,
+    )
+
+
+@router.post("/delete", dependencies=_WRITES_JSON, summary="Delete many documents", responses=_FULL)
+async def delete_documents(
+    body: DeleteDocumentsRequest, collection: CollectionDep, state: StateDep
+) -> DeletedBody:
+    """Delete by ids or by filters; searches do not see them from here on.
+
+    By filters, a thousand at a time: when the time runs out (504), ask again for the rest.
+    """
+    deadline = _deadline(state)
+    if body.filters is not None:
+        deleted = await collection.documents.delete_matching(body.filters, deadline)
+    else:
+        with sentence():
+            ids = {check_id(id_, f"ids.{place}") for place, id_ in enumerate(body.ids or [])}
+        deleted = await collection.documents.delete(ids, deadline)
+    state.metrics.observe_documents(deleted=deleted)
+    return DeletedBody(deleted=deleted)
+
+
+@router.get("", summary="List documents")
+async def list_documents(
+    collection: CollectionDep,
+    state: StateDep,
+    after: AfterDep,
+    filters: FiltersDep,
+    limit: Annotated[
+        int, Query(ge=1, le=MOST_DOCUMENTS, description="Most documents of a page.")
+    ] = 100,
+) -> DocumentsPage:
+    """Documents in the order of their ids, as they were last written.
+
+    One that is written or deleted meanwhile may or may not show; all others do, once.
+    """
+    page = await collection.documents.page(filters, after, limit, _deadline(state))
+    return DocumentsPage(
+        documents=[_stored(stored) for stored in page.documents],
+        cursor=cursor_after(page.after) if page.after is not None else None,
+    )
+
+
+@router.get(
+    "/{id:rest}",
+    summary="Read a document",
+    response_model=StoredDocumentBody,
+    responses={
+        200: {"description": "The document.", "headers": _ETAG},
+        304: {"description": "It has the version of `If-None-Match`."},
+        **_GONE,
+    },
+)
+async def get_document(
+    id_: IdDep,
+    response: Response,
+    collection: CollectionDep,
+    state: StateDep,
+    if_none_match: Annotated[
+        str | None,
+        Header(
+            alias="If-None-Match",
+            description='A version that is known, such as `"7"`: 304 where it is.',
+        ),
+    ] = None,
+) -> StoredDocumentBody | Response:
+    """The document as it was last written, whether searches see that version yet or not."""
+    stored = await collection.documents.get(id_, _deadline(state))
+    if stored is None:
+        raise NotFoundError("there is no document with this id")
+    response.headers["ETag"] = etag(stored.version)
+    if is_known(if_none_match, stored.version):
+        return Response(status_code=304, headers={"ETag": etag(stored.version)})
+    return _stored(stored)
+
+
+@router.delete(
+    "/{id:rest}",
+    dependencies=_WRITES,
+    status_code=204,
+    summary="Delete a document",
+    responses={**_CHANGED, **_FULL},
+)
+async def delete_document(
+    id_: IdDep, collection: CollectionDep, state: StateDep, if_match: IfMatch = None
+) -> None:
+    """Delete it; searches do not see it from here on. 204 too where it is gone already."""
+    condition = expectation(if_match, None)
+    deleted = await collection.documents.delete(
+        [id_], _deadline(state), {id_: condition} if condition else None
+    )
+    state.metrics.observe_documents(deleted=deleted)
+
+
+def _deadline(state: ServerState) -> Deadline:
+    return Deadline(state.settings.timeout_ms / 1000)
+
+
+def _stored(stored: StoredDocument) -> StoredDocumentBody:
+    document = stored.document
+    return StoredDocumentBody(
+        id=document.id,
+        title=document.title,
+        text=document.text,
+        metadata=dict(document.metadata),
+        version=stored.version,
+        indexed=stored.indexed,
+        problem=stored.problem,
+    )

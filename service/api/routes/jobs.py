@@ -1,0 +1,108 @@
+"""`/jobs`: what becomes of bulk uploads."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from service.api.dependencies import JobsDep, StateDep, require_key
+from service.api.schemas import ErrorBody
+from service.api.schemas_jobs import JobBody, JobsBody, JobSummaryBody, RefusalBody
+from service.index.job_store import KEPT_JOBS, Job
+from service.pipeline.jobs import Jobs
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(require_key)])
+
+LOOK_EVERY_S = 0.25
+_RECONNECT_MS = 2000
+
+_GONE: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorBody, "description": "There is no such job, or no longer."}
+}
+
+
+async def _found(
+    jobs: JobsDep, id_: Annotated[str, Path(alias="id", description="The job's id.")]
+) -> Job:
+    return await asyncio.to_thread(jobs.get, id_)
+
+
+JobDep = Annotated[Job, Depends(_found)]
+
+
+@router.get("", summary="List jobs")
+async def list_jobs(
+    jobs: JobsDep,
+    limit: Annotated[int, Query(ge=1, le=KEPT_JOBS, description="Jobs in the answer.")] = 100,
+) -> JobsBody:
+    """The newest first. Of those that have ended the last thousand are kept."""
+    found = await asyncio.to_thread(jobs.newest, limit)
+    return JobsBody(jobs=[JobSummaryBody(**_fields(jobs, job)) for job in found])
+
+
+@router.get("/{id}", summary="How far is a job?", responses=_GONE)
+async def get_job(jobs: JobsDep, job: JobDep) -> JobBody:
+    """Its counts are those of the last batch that is stored, 64 lines at most."""
+    return await asyncio.to_thread(_body, jobs, job)
+
+
+@router.delete("/{id}", summary="Cancel a job", responses=_GONE)
+async def cancel_job(jobs: JobsDep, job: JobDep) -> JobBody:
+    """What it has stored stays, and the batch under way still counts.
+
+    One that has ended stays as it is: the answer's `state` tells.
+    """
+    return await asyncio.to_thread(lambda: _body(jobs, jobs.cancel(job.id)))
+
+
+@router.get(
+    "/{id}/events",
+    response_class=EventSourceResponse,
+    summary="Follow a job",
+    responses={
+        200: {"description": "`progress` events and an `end` event, each with a job as its data."},
+        **_GONE,
+    },
+)
+async def follow_job(jobs: JobsDep, state: StateDep, job: JobDep) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events: the job as it is, then whenever it changes, until it has ended.
+
+    Begin again after a failed connection: nothing is missed, as each event has the whole job.
+    """
+    sent: JobBody | None = None
+    while not state.stopping:
+        body = await asyncio.to_thread(lambda: _body(jobs, jobs.get(job.id)))
+        if body != sent:
+            ended = body.finished is not None
+            event = "end" if ended else "progress"
+            yield ServerSentEvent(data=body, event=event, retry=_RECONNECT_MS)
+            if ended:
+                return
+            sent = body
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _body(jobs: Jobs, job: Job) -> JobBody:
+    refusals = [RefusalBody(**asdict(refusal)) for refusal in jobs.refusals(job.id)]
+    return JobBody(**_fields(jobs, job), refusals=refusals)
+
+
+def _fields(jobs: Jobs, job: Job) -> dict[str, Any]:
+    return {
+        "job_id": job.id,
+        "collection": job.collection,
+        "state": job.state,
+        "done": job.done,
+        "refused": job.refused,
+        "total": job.total,
+        "bytes": job.bytes,
+        "rate": None if job.rate is None else round(job.rate, 2),
+        "seconds_left": None if job.seconds_left is None else round(job.seconds_left, 1),
+        "created": job.created,
+        "finished": job.finished,
+        "reason": job.reason,
+        "note": jobs.note(job.id),
+    }

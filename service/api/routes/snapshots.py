@@ -1,0 +1,187 @@
+"""`/collections/{name}/snapshot` and `/restore`: archives out and in, as streams."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Annotated, Any, BinaryIO
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
+
+from service.api.dependencies import CollectionsDep, StateDep, require_key
+from service.api.routes.collections import (
+    CONFLICT,
+    FULL,
+    NOT_FOUND,
+    NameDep,
+    OwnNameDep,
+    described,
+)
+from service.api.schemas import ErrorBody
+from service.api.schemas_collections import CollectionBody
+from service.api.state import ServerState
+from service.errors import InvalidInputError, NotReadyError
+from service.index.durable import store_error
+from service.index.snapshot import MEDIA_TYPE
+from service.pipeline.gate import in_thread
+
+router = APIRouter(tags=["snapshots"], dependencies=[Depends(require_key)])
+
+IDLE_S = 60.0
+"""A connection over which nothing went for so long is given up: it would hold the store's log."""
+
+_WRITTEN_TOGETHER = 1 << 20
+_TYPES = (MEDIA_TYPE, "application/octet-stream")
+_ARCHIVE = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+_BODY = {"requestBody": {"required": True, "description": "The archive.", **_ARCHIVE}}
+_RESTORED: dict[int | str, dict[str, Any]] = {
+    413: {"model": ErrorBody, "description": "It is larger than `max_snapshot_bytes`."},
+    415: {"model": ErrorBody, "description": "The body is not declared to be a tar."},
+    422: {"model": ErrorBody, "description": "The archive is damaged, or none of this service's."},
+}
+
+
+@router.get(
+    "/collections/{name}/snapshot",
+    summary="An archive of a collection",
+    response_class=StreamingResponse,
+    responses={200: {"description": "A tar.", **_ARCHIVE}, **NOT_FOUND},
+)
+async def snapshot(
+    name: NameDep, collections: CollectionsDep, state: StateDep
+) -> StreamingResponse:
+    """All of the collection as it is at this moment, while writes go on: documents with their
+    versions, passages and vectors, and at the end a manifest with the SHA-256 of each part.
+
+    An archive without `manifest.sha256` at its end was cut off.
+    """
+    found = await asyncio.to_thread(collections.info, name)
+    pieces = _Pieces(collections.snapshot(found.name), state)
+    await pieces.begin()  # what can be refused is refused before an answer has begun
+    return _ArchiveResponse(pieces, found.name)
+
+
+@router.post(
+    "/collections/{name}/restore",
+    status_code=201,
+    summary="Make a collection from an archive",
+    responses={**_RESTORED, **CONFLICT, **FULL},
+    openapi_extra=_BODY,
+)
+async def restore(
+    name: OwnNameDep,
+    request: Request,
+    collections: CollectionsDep,
+    state: StateDep,
+    re_embed: Annotated[
+        bool,
+        Query(description="Encode all documents anew, with the server's models."),
+    ] = False,
+) -> CollectionBody:
+    """Every size, count and hash is checked before the collection is there; a failure leaves
+    nothing behind. 409 where the name is taken, or the vectors are another model's than the one
+    that the collection would be searched with.
+    """
+    _require_tar(request)
+    with state.restores.permit():
+        collections.require_free(name)
+        with _spool(state) as spool:
+            await _receive(request, spool)
+            await in_thread(lambda: collections.restore(name, spool, re_embed=re_embed))
+    return described(await asyncio.to_thread(collections.info, name))
+
+
+class _Pieces:
+    """Reads an archive in threads. To be closed: until then it holds a permit and the store."""
+
+    def __init__(self, pieces: Generator[bytes], state: ServerState) -> None:
+        self._pieces, self._state = pieces, state
+        self._first: bytes | None = None
+        self._permit = ExitStack()
+
+    async def begin(self) -> None:
+        """Raises `OverloadedError`, `NotFoundError` or `StoreError`."""
+        self._permit.enter_context(self._state.snapshots.permit())
+        try:
+            self._first = await self._next()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        piece = self._first
+        while piece is not None:
+            yield piece
+            if self._state.stopping:
+                raise NotReadyError("the server is stopping")
+            piece = await self._next()
+
+    async def close(self) -> None:
+        """Let go of both."""
+        self._permit.close()
+        await in_thread(self._pieces.close)
+
+    async def _next(self) -> bytes | None:
+        return await in_thread(lambda: next(self._pieces, None))
+
+
+class _ArchiveResponse(StreamingResponse):
+    """Gives a caller up who stops reading."""
+
+    def __init__(self, pieces: _Pieces, name: str) -> None:
+        disposition = f'attachment; filename="{name}.tar"'
+        super().__init__(
+            pieces, media_type=MEDIA_TYPE, headers={"Content-Disposition": disposition}
+        )
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(IDLE_S):
+                await send(message)
+
+        try:
+            await super().__call__(scope, receive, send_in_time)
+        finally:
+            await self._pieces.close()
+
+
+def _require_tar(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in _TYPES:
+        raise HTTPException(415, f"the body must be an archive: content-type: {MEDIA_TYPE}")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise HTTPException(415, "the body must not be compressed")
+
+
+@contextmanager
+def _spool(state: ServerState) -> Iterator[BinaryIO]:
+    """A file without a name: it is gone when it is closed, or when the process dies."""
+    try:
+        with tempfile.TemporaryFile(dir=state.settings.data_dir) as file:
+            yield file
+    except OSError as error:
+        raise store_error("cannot keep an upload", error) from error
+
+
+async def _receive(request: Request, spool: BinaryIO) -> None:
+    now = asyncio.get_running_loop().time
+    buffer = bytearray()
+    try:
+        async with asyncio.timeout(IDLE_S) as limit:
+            async for chunk in request.stream():
+                buffer += chunk
+                if len(buffer) >= _WRITTEN_TOGETHER:
+                    await in_thread(partial(spool.write, bytes(buffer)))
+                    buffer.clear()
+                limit.reschedule(now() + IDLE_S)
+    except TimeoutError as error:
+        raise InvalidInputError(f"nothing came for {IDLE_S:.0f} s", "body") from error
+    except ClientDisconnect as error:
+        raise InvalidInputError("the upload ended before it was whole", "body") from error
+    await in_thread(partial(spool.write, bytes(buffer)))
+    await in_thread(spool.flush)

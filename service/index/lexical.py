@@ -1,0 +1,85 @@
+"""Search by words: BM25 through SQLite's full-text index (FTS5), in the same file as the passages.
+
+What is written there and what is asked for are words that `service.words` made. FTS5's own
+tokenizer (`ascii`, with `_`) only parts them at the spaces: every other character that they have is
+one of a word to it, and none that folding changes is left. Words are written and removed in the
+transaction of their passages, so both are always of the same moment.
+"""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+
+from service.types import Candidate, Ids
+from service.words import tokenize
+
+TABLES = (
+    "CREATE VIRTUAL TABLE passage_words USING fts5 (words, tokenize = \"ascii tokenchars '_'\")",
+    "CREATE VIRTUAL TABLE word_counts USING fts5vocab (passage_words, row)",
+)
+
+MOST_ENTRIES = 50_000
+"""Entries of the index that a search reads, at most; its rarest word is read whatever it has."""
+
+MOST_WORDS = 64
+"""Different words of a query that are looked for: the rarest."""
+
+MOST_REPEATS = 4
+"""A word that the query has several times counts as often, up to this."""
+
+
+def insert(connection: sqlite3.Connection, passages: Iterable[tuple[int, str, str]]) -> None:
+    """Write the words of passages: (id, title of its document, its own text)."""
+    connection.executemany(
+        "INSERT INTO passage_words (rowid, words) VALUES (?, ?)",
+        ((id_, " ".join(tokenize(f"{title}\n{text}"))) for id_, title, text in passages),
+    )
+
+
+def search(
+    connection: sqlite3.Connection, text: str, count: int, allowed: Ids | None = None
+) -> list[Candidate]:
+    """At most `count` passages that share a word with `text`, by (-score, passage id).
+
+    The score is FTS5's BM25 (k1 1.2, b 0.75): above 0, without an upper bound, not comparable
+    between queries. `allowed` narrows to these passages before the count is taken.
+    """
+    words = _words(connection, tokenize(text))
+    if not words:
+        return []
+    # A quoted string is a word to FTS5 and never an operator.
+    match = " OR ".join('"' + word.replace('"', '""') + '"' for word in words)
+    narrowed, parameters = "", []
+    if allowed is not None:
+        # The plus keeps SQLite from asking FTS5 once for each of them.
+        narrowed = "AND +rowid IN (SELECT value FROM json_each(?))"
+        parameters = [json.dumps(allowed.tolist())]
+    rows = connection.execute(
+        "SELECT rowid, -rank FROM passage_words WHERE passage_words MATCH ? "  # noqa: S608
+        f"{narrowed} ORDER BY rank, rowid LIMIT ?",
+        [match, *parameters, count],
+    )
+    return [Candidate(id_, score) for id_, score in rows]
+
+
+def _words(connection: sqlite3.Connection, query: list[str]) -> list[str]:
+    """Those of a query's words to look for, the rarest first, each as often as it counts.
+
+    BM25 looks at every passage that has one of the words, and the most common words, which cost
+    most, say least. So common words are left out once those before them have entries enough.
+    """
+    counts = connection.execute(
+        "SELECT term, doc FROM json_each(?) CROSS JOIN word_counts ON term = value "
+        "ORDER BY doc, term LIMIT ?",
+        [json.dumps(sorted(set(query))), MOST_WORDS],
+    )
+    repeats = Counter(query)
+    words: list[str] = []
+    entries = 0
+    for word, passages in counts:
+        entries += passages
+        if words and entries > MOST_ENTRIES:
+            break
+        words += [word] * min(repeats[word], MOST_REPEATS)
+    return words

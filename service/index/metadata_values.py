@@ -1,0 +1,99 @@
+"""Metadata as rows that a filter can be matched against.
+
+Text, number and boolean are kept apart: the text "1", the number 1 and true are three values.
+The numbers 1 and 1.0 are one. A text that is a date is a row of text and one of time.
+"""
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple
+
+from service.errors import InvalidInputError
+from service.types import FilterScalar, Metadata
+
+Kind = Literal["text", "number", "boolean", "date"]
+
+_MAX_INTEGER = 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The extended format alone: in the basic one each number of eight digits would be a date.
+_DATE = re.compile(
+    r"\d{4}-\d\d-\d\d"
+    r"([Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?([Zz]|[+-]\d\d(:?\d\d)?)?)?",
+    re.ASCII,
+)
+
+
+class MetadataRow(NamedTuple):
+    """One value that a field of a document has; a date's is in microseconds since 1970."""
+
+    field: str
+    kind: Kind
+    value: str | int | float
+
+
+def metadata_rows(metadata: Metadata) -> list[MetadataRow]:
+    """The rows to match filters against: of each scalar, of each element of a list, none of null.
+
+    Raises `InvalidInputError` for a value that could not be stored and found again as it is.
+    """
+    rows = []
+    for field, value in metadata.items():
+        where = f"metadata.{field}"
+        if kind_of(field) is None:
+            raise InvalidInputError("a metadata field's name is not valid Unicode", "metadata")
+        if isinstance(value, list) and not all(isinstance(element, str) for element in value):
+            raise InvalidInputError("a list in metadata may only hold strings", where)
+        for element in value if isinstance(value, list) else [value]:
+            if element is None:
+                continue
+            kind = kind_of(element)
+            if kind is None:
+                raise InvalidInputError(
+                    "must be a valid Unicode string, a finite number within 64 bits, "
+                    "a boolean, null or a list of strings",
+                    where,
+                )
+            rows.append(MetadataRow(field, kind, element))
+            time = microseconds(element) if isinstance(element, str) else None
+            if time is not None:
+                rows.append(MetadataRow(field, "date", time))
+    return rows
+
+
+def kind_of(value: FilterScalar) -> Kind | None:
+    """`text`, `number` or `boolean`; None for what SQLite cannot hold unchanged."""
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "number" if -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER else None
+    if isinstance(value, float):
+        return "number" if math.isfinite(value) else None
+    if isinstance(value, str):
+        return "text" if is_unicode(value) else None
+    return None
+
+
+def microseconds(text: str) -> int | None:
+    """The moment that an ISO 8601 date names, in microseconds since 1970; None for other text.
+
+    `2026-11-21` is that day's midnight; a time without a zone is UTC. Finer digits are cut.
+    """
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper().replace(",", "."))
+    except ValueError:  # such as the 30th of February
+        return None
+    # By subtraction: at the ends of the calendar the time in UTC has no datetime.
+    offset = moment.utcoffset() or timedelta()
+    return (moment.replace(tzinfo=UTC) - _EPOCH - offset) // timedelta(microseconds=1)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be written as UTF-8; half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

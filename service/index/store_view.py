@@ -1,0 +1,250 @@
+"""The store at one moment: everything that is read from it."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import StoreError
+from service.index import encoder_identity, lexical
+from service.index.filters import condition
+from service.index.metadata_values import is_unicode
+from service.index.records import Counts, StagedDocument, StoredDocument
+from service.index.rows import VECTOR_DTYPE, json_of
+from service.types import (
+    Candidate,
+    Document,
+    EncoderIdentity,
+    Filters,
+    Ids,
+    StoredPassage,
+    Vectors,
+)
+
+_LATEST = (
+    "(staged = 1 OR NOT EXISTS "
+    "(SELECT 1 FROM documents AS newer WHERE newer.id = documents.id AND newer.staged = 1))"
+)
+"""True for the row that was written last among those of one id."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreView:
+    """A read transaction: whatever is written meanwhile, it stays as it is. For one thread.
+
+    Every method may raise `StoreError`.
+    """
+
+    connection: sqlite3.Connection
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with each write."""
+        row = self.connection.execute("SELECT value FROM meta WHERE name = 'revision'").fetchone()
+        return int(row[0])
+
+    @property
+    def last_passage(self) -> int:
+        """The greatest id of a passage; 0 where there is none."""
+        row = self.connection.execute("SELECT coalesce(max(id), 0) FROM passages").fetchone()
+        return int(row[0])
+
+    @property
+    def counts(self) -> Counts:
+        """How many documents and passages searches can see."""
+        # The index by name: left to itself, SQLite walks through all documents once more.
+        row = self.connection.execute(
+            "SELECT (SELECT count(*) FROM documents) - (SELECT count(*) FROM documents "
+            "INDEXED BY staged_documents WHERE staged = 1), (SELECT count(*) FROM passages)"
+        ).fetchone()
+        return Counts(*row)
+
+    @property
+    def written(self) -> int:
+        """Documents that are there, whether searches can see them or not."""
+        row = self.connection.execute("SELECT count(DISTINCT id) FROM documents").fetchone()
+        return int(row[0])
+
+    @property
+    def unseen(self) -> tuple[int, int]:
+        """Documents whose last version waits to be encoded, and those that could not be."""
+        row = self.connection.execute(
+            "SELECT count(*) FILTER (WHERE problem IS NULL), "
+            "count(*) FILTER (WHERE problem IS NOT NULL) FROM documents WHERE staged = 1"
+        ).fetchone()
+        return int(row[0]), int(row[1])
+
+    @property
+    def identity(self) -> EncoderIdentity | None:
+        """The encoder that made the vectors; None before the first."""
+        return encoder_identity.read(self.connection)
+
+    def vectors(self, batch: int, after: int = 0) -> Iterator[tuple[Ids, Vectors]]:
+        """Passages with ids over `after`, ascending: int64 (n,), float32 (n, dim); n <= `batch`."""
+        identity = self.identity
+        dimension = identity.dimension if identity else 0
+        cursor = self.connection.execute(
+            "SELECT id, vector FROM passages WHERE id > ? ORDER BY id", [after]
+        )
+        while rows := cursor.fetchmany(batch):
+            yield _as_arrays(rows, dimension)
+
+    def cosines(self, ids: Collection[int], vector: NDArray[np.float32]) -> dict[int, float]:
+        """Of those among `ids` that are here the cosine with a unit vector, as the index has it."""
+        identity = self.identity
+        rows = self.connection.execute(
+            "SELECT id, vector FROM passages WHERE id IN (SELECT value FROM json_each(?))",
+            [json_of(ids)],
+        ).fetchall()
+        if not rows or identity is None:
+            return {}
+        found, stored = _as_arrays(rows, identity.dimension)
+        products = (stored.astype(np.float64) * vector.astype(np.float64)).sum(axis=1)
+        return dict(zip(found.tolist(), products.clip(-1.0, 1.0).tolist(), strict=True))
+
+    def matching(self, text: str, count: int, allowed: Ids | None = None) -> list[Candidate]:
+        """At most `count` passages by BM25, among `allowed`: see `service.index.lexical`."""
+        return lexical.search(self.connection, text, count, allowed)
+
+    def removed(self, after: int = 0) -> tuple[Ids, int]:
+        """Passages that went, in entries above `after` of the list, and the list's last entry."""
+        rows = self.connection.execute(
+            "SELECT sequence, passage FROM removed WHERE sequence > ? ORDER BY sequence", [after]
+        ).fetchall()
+        ids = np.unique(np.array([passage for _, passage in rows], np.int64))
+        return ids, rows[-1][0] if rows else after
+
+    def changes_since(self, passage: int) -> int:
+        """How many passages have greater ids than `passage`, and how many were removed."""
+        row = self.connection.execute(
+            "SELECT (SELECT count(*) FROM passages WHERE id > ?) + (SELECT count(*) FROM removed)",
+            [passage],
+        ).fetchone()
+        return int(row[0])
+
+    def passages(self, ids: Collection[int]) -> dict[int, StoredPassage]:
+        """The passages among `ids` that are here."""
+        rows = self.connection.execute(
+            'SELECT id, document, start, "end" FROM passages '
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            [json_of([int(id_) for id_ in ids])],
+        ).fetchall()
+        documents = {
+            number: Document(id_, text, title, json.loads(metadata))
+            for number, id_, title, metadata, text in self.connection.execute(
+                "SELECT number, id, title, metadata, text FROM documents "
+                "WHERE number IN (SELECT value FROM json_each(?))",
+                [json_of({number for _, number, _, _ in rows})],
+            )
+        }
+        # Cut here and not by SQL's substr, which ends at a NUL character.
+        return {
+            id_: StoredPassage(
+                id=id_,
+                document_id=(document := documents[number]).id,
+                title=document.title,
+                text=document.text[start:end],
+                start=start,
+                end=end,
+                metadata=document.metadata,
+            )
+            for id_, number, start, end in rows
+        }
+
+    def allowed(self, filters: Filters) -> Ids:
+        """Ids, ascending, of the passages whose document satisfies `filters`; of all without any.
+
+        Raises `InvalidInputError` for what is no filter or beyond the limits.
+        """
+        where = condition(filters, "document")
+        # All ids in one text: as rows they take two to six times as long. Sorted afterwards, as
+        # SQLite would go through the vectors for their order. `where` has names of ours and
+        # question marks only.
+        (text,) = self.connection.execute(
+            f"SELECT group_concat(id) FROM passages WHERE {where.sql}",  # noqa: S608
+            where.parameters,
+        ).fetchone()
+        ids = np.fromstring(text or "", np.int64, sep=",")
+        ids.sort()
+        return ids
+
+    def content_hashes(self, ids: Collection[str]) -> dict[str, str]:
+        """`content_hash` of those among `ids` that searches see as they were last written."""
+        query = (
+            "SELECT id, content_hash FROM documents "  # noqa: S608
+            f"WHERE id = ? AND staged = 0 AND {_LATEST}"
+        )
+        # One by one: SQL's `json_each` ends a text at its first NUL character.
+        return dict(
+            row for id_ in filter(is_unicode, ids) for row in self.connection.execute(query, [id_])
+        )
+
+    def document(self, id_: str) -> StoredDocument | None:
+        """The document as it was last written, or None."""
+        if not is_unicode(id_):
+            return None
+        row = self.connection.execute(
+            "SELECT id, text, title, metadata, version, staged, problem FROM documents "
+            "WHERE id = ? ORDER BY staged DESC LIMIT 1",
+            [id_],
+        ).fetchone()
+        return _stored(row) if row else None
+
+    def documents(self, filters: Filters, after: str, limit: int) -> Iterator[StoredDocument]:
+        """At most `limit` documents as they were last written, in the order of their ids.
+
+        From the first whose id is greater than `after`; ids are ordered by their UTF-8 bytes.
+        """
+        # The plus sign keeps SQLite from reading and sorting all that a wide filter keeps: it goes
+        # through the ids in their order and stops at the limit.
+        where = condition(filters, "+number")
+        rows = self.connection.execute(
+            "SELECT id, text, title, metadata, version, staged, problem FROM documents "  # noqa: S608
+            "WHERE number IN (SELECT number FROM documents "
+            f"WHERE id > ? AND {where.sql} AND {_LATEST} ORDER BY id LIMIT ?) ORDER BY id",
+            [after, *where.parameters, limit],
+        )
+        return map(_stored, rows)
+
+    def staged(self, limit: int, *, newest: bool = False) -> list[StagedDocument]:
+        """At most `limit` documents that wait for their passages, the oldest or newest in front."""
+        rows = self.connection.execute(
+            "SELECT id, text, title, metadata, version FROM documents "  # noqa: S608
+            f"WHERE staged = 1 AND problem IS NULL ORDER BY version {'DESC' if newest else ''} "
+            "LIMIT ?",
+            [limit],
+        )
+        return [
+            StagedDocument(Document(id_, text, title, json.loads(metadata)), version)
+            for id_, text, title, metadata, version in rows
+        ]
+
+    def still_staged(self, versions: Collection[int]) -> bool:
+        """Does a document that was written at one of `versions` still wait?"""
+        row = self.connection.execute(
+            "SELECT 1 FROM documents WHERE staged = 1 AND problem IS NULL "
+            "AND version IN (SELECT value FROM json_each(?)) LIMIT 1",
+            [json_of(versions)],
+        ).fetchone()
+        return row is not None
+
+
+def _as_arrays(rows: Sequence[tuple[int, bytes]], dimension: int) -> tuple[Ids, Vectors]:
+    ids, blobs = zip(*rows, strict=True)
+    if set(map(len, blobs)) != {dimension * VECTOR_DTYPE.itemsize}:
+        raise StoreError(
+            f"the store is damaged: a vector among passages {ids[0]} to {ids[-1]} does not "
+            f"have {dimension} dimensions; restore it from a backup"
+        )
+    flat = np.frombuffer(b"".join(blobs), VECTOR_DTYPE).astype(np.float32)
+    return np.array(ids, np.int64), flat.reshape(-1, dimension)
+
+
+def _stored(row: tuple[str, str, str, str, int, int, str | None]) -> StoredDocument:
+    id_, text, title, metadata, version, staged, problem = row
+    return StoredDocument(
+        Document(id_, text, title, json.loads(metadata)), version, not staged, problem
+    )

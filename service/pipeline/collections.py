@@ -1,0 +1,282 @@
+"""Collections come, go and change places while searches run in the others."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from service.errors import (
+    ConflictError,
+    ModelError,
+    NotAvailableError,
+    NotFoundError,
+    NotReadyError,
+    StoreError,
+)
+from service.index.catalog import CollectionRecord, SettingValue
+from service.index.data_folder import CollectionFolder
+from service.index.generation import open_or_build
+from service.index.snapshot import write
+from service.index.snapshot_reader import Snapshot
+from service.pipeline.collection_settings import effective_settings
+from service.pipeline.copying import Copy, CopyState, read_state
+from service.pipeline.engine import Engine
+from service.pipeline.live_collection import LiveCollection
+from service.pipeline.opening import open_collection
+from service.pipeline.restoring import fill, own_settings, require_vectors_of
+from service.settings import Settings
+from service.types import EncoderIdentity
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection as it is now. The figures are None where it could not be opened.
+
+    `documents` and `passages` are those that searches see, `staged` documents wait to be encoded,
+    `failed` ones could not be. `copy` is the last copy into it.
+    """
+
+    name: str
+    aliases: list[str]
+    created: datetime
+    settings: Mapping[str, SettingValue]
+    problems: list[str]
+    documents: int | None = None
+    passages: int | None = None
+    staged: int | None = None
+    failed: int | None = None
+    revision: int | None = None
+    generation: str | None = None
+    encoder: EncoderIdentity | None = None
+    reranker: str | None = None
+    copy: CopyState | None = None
+
+
+class Collections:
+    """Changes the collections of a running engine. Its methods block: call them from a thread.
+
+    Any of them may raise `StoreError`.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine, self._settings = engine, settings
+        self._catalog = engine.folder.catalog
+        self._lock = threading.Lock()
+        self._copies: dict[str, Copy] = {}
+        self._closing = threading.Event()
+
+    def resume(self) -> None:
+        """Go on with copies that an earlier process left undone."""
+        for name, collection in self._engine.collections.items():
+            try:
+                state = read_state(collection.folder.store)
+                if state and state.state == "running":
+                    self._start_copy(name, Copy(collection, self._source, state))
+            except StoreError as error:
+                log.error("the copy into %s does not go on: %s", name, error)
+
+    def close(self) -> None:
+        """Stop what goes on behind the requests; a later process goes on with it."""
+        self._closing.set()
+        for copy in list(self._copies.values()):
+            copy.close()
+
+    def infos(self) -> list[CollectionInfo]:
+        """All collections, by name."""
+        return [self._info(name) for name in sorted(self._catalog.collections)]
+
+    def info(self, name: str) -> CollectionInfo:
+        """The collection that a name or alias leads to. Raises `NotFoundError`."""
+        return self._info(self._catalog.resolve(name))
+
+    def aliases(self) -> dict[str, str]:
+        """Alias to collection."""
+        return dict(self._catalog.aliases)
+
+    def set_alias(self, alias: str, name: str) -> None:
+        """The next request sees it. Raises `NotFoundError` and `ConflictError`."""
+        if name in self._engine.unavailable:
+            self._engine.collection(name)
+        self._catalog.set_alias(alias, name)
+
+    def remove_alias(self, alias: str) -> None:
+        """Raises `NotFoundError`, and `ConflictError` for `default`."""
+        self._catalog.remove_alias(alias)
+
+    def create(self, name: str, own: Mapping[str, SettingValue]) -> None:
+        """A new, empty collection. A failure leaves nothing behind.
+
+        Raises `InvalidInputError`, `ConflictError` where the name is taken, `NotAvailableError`
+        where a model cannot be had.
+        """
+        self._catalog.require_free(name)
+        effective = self._effective(own)
+        self._make(name, own, effective, self._identity(effective), lambda _folder: None)
+
+    def drop(self, name: str) -> None:
+        """Remove a collection for good, once the searches that are under way in it have ended.
+
+        Raises `NotFoundError`, and `ConflictError` for `main` and where an alias leads to it.
+        """
+        self._engine.folder.drop(name, lambda: self._let_go(name))
+
+    def copy(self, name: str, source: str, *, mirror: bool = False) -> CopyState:
+        """Begin to copy all documents of `source` (or of what this alias leads to) into `name`.
+
+        With `mirror` documents that the source does not have go. Raises `NotFoundError`, and
+        `ConflictError` where a copy into it is under way.
+        """
+        target = self._engine.collection(name)
+        found = self._engine.collection(source)
+        if target is found:
+            raise ConflictError(f"{source!r} leads to the collection itself")
+        made = self._catalog.collections[found.name].created.isoformat()
+        copy = Copy(target, self._source, CopyState(source=found.name, made=made, mirror=mirror))
+        self._start_copy(target.name, copy)
+        return copy.state
+
+    def require_free(self, name: str) -> None:
+        """Raise `InvalidInputError` for a bad name and `ConflictError` for one that is taken."""
+        self._catalog.require_free(name)
+
+    def snapshot(self, name: str) -> Generator[bytes]:
+        """The archive of a collection as it is when the first piece is asked for.
+
+        Close it to let go of the store where it is not read to its end.
+        """
+        collection = self._engine.collection(name)
+        settings = self._catalog.collections[collection.name].settings
+        with collection.folder.store.view() as view:
+            yield from write(view, settings)
+
+    def restore(self, name: str, file: BinaryIO, *, re_embed: bool = False) -> None:
+        """Make the collection that an archive holds. A failure leaves nothing behind.
+
+        With `re_embed` the server's own models are used, and encode all documents anew. Raises as
+        `create`; `InvalidInputError` for any damage, `ConflictError` for another model's vectors.
+        """
+        self._catalog.require_free(name)
+        snapshot = Snapshot.verified(file)
+        own = own_settings(snapshot, re_embed=re_embed)
+        effective = self._effective(own)
+        identity = self._identity(effective)
+        if not re_embed:
+            require_vectors_of(snapshot, identity)
+        self._make(
+            name,
+            own,
+            effective,
+            identity,
+            lambda folder: fill(
+                folder.store, snapshot, identity, re_embed=re_embed, go_on=self._require_open
+            ),
+        )
+
+    def _make(
+        self,
+        name: str,
+        own: Mapping[str, SettingValue],
+        effective: Settings,
+        identity: EncoderIdentity,
+        fill: Callable[[CollectionFolder], None],
+    ) -> None:
+        engine = self._engine
+        with engine.folder.making(name) as made, ExitStack() as undo:
+            fill(made)
+            open_or_build(
+                made.store, made.generations, identity, hnsw_threshold=effective.hnsw_threshold
+            )
+            try:
+                live = open_collection(name, made, effective, engine.models, engine.pair_model)
+            except ModelError as error:
+                raise NotAvailableError(f"this server cannot load the models: {error}") from error
+            undo.callback(live.close)
+            engine.put(live)
+            undo.callback(engine.take, name)
+            self._require_open()
+            self._catalog.add(name, own)  # here it becomes visible
+            undo.pop_all()
+        live.indexer.wake()
+
+    def _effective(self, own: Mapping[str, SettingValue]) -> Settings:
+        record = CollectionRecord(created=datetime.now(UTC), settings=dict(own))
+        return effective_settings(record, self._settings)
+
+    def _identity(self, effective: Settings) -> EncoderIdentity:
+        try:
+            return self._engine.models.identity(effective)
+        except ModelError as error:
+            raise NotAvailableError(f"this server cannot load the models: {error}") from error
+
+    def _require_open(self) -> None:
+        if self._closing.is_set():
+            raise NotReadyError("the server is stopping")
+
+    def _let_go(self, name: str) -> None:
+        live = self._engine.take(name)
+        with self._lock:
+            copy = self._copies.pop(name, None)
+        if copy is not None:
+            copy.close()
+        if live is None:
+            return
+        until = time.monotonic() + self._settings.timeout_ms / 1000
+        while live.searcher.in_flight and time.monotonic() < until:
+            time.sleep(_LOOK_EVERY_S)
+        live.close()
+
+    def _start_copy(self, name: str, copy: Copy) -> None:
+        with self._lock:
+            before = self._copies.get(name)
+            if before is not None and before.state.state == "running":
+                raise ConflictError(f"a copy into {name!r} is under way; wait until it is done")
+            self._copies[name] = copy
+            copy.start()
+
+    def _source(self, state: CopyState) -> LiveCollection:
+        record = self._catalog.collections.get(state.source)
+        if record is None or record.created.isoformat() != state.made:
+            raise NotFoundError(f"the collection {state.source!r} is gone")
+        return self._engine.collection(state.source)
+
+    def _info(self, name: str) -> CollectionInfo:
+        record = self._catalog.collections.get(name)
+        if record is None:
+            raise NotFoundError(f"there is no collection {name!r}")
+        aliases = sorted(a for a, c in self._catalog.aliases.items() if c == name)
+        if name in self._engine.unavailable:
+            reason = self._engine.unavailable[name]
+            return CollectionInfo(name, aliases, record.created, record.settings, [reason])
+        live = self._engine.collection(name)
+        with live.folder.store.view() as view:
+            counts, (staged, failed), revision = view.counts, view.unseen, view.revision
+        copy = self._copies.get(name)
+        reranker = live.searcher.second_stage.reranker
+        return CollectionInfo(
+            name,
+            aliases,
+            record.created,
+            record.settings,
+            [
+                *live.notes,
+                *live.indexer.problems,
+                *([copy.problem] if copy and copy.problem else []),
+            ],
+            counts.documents,
+            counts.passages,
+            staged,
+            failed,
+            revision,
+            live.searcher.retriever.index.latest.generation,
+            live.searcher.encoder.identity,
+            reranker.model if reranker else "none",
+            copy.state if copy else read_state(live.folder.store),
+        )

@@ -1,0 +1,120 @@
+"""Documents come, change and go while searches run."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from service.index.document_store import DocumentStore, Expectation
+from service.index.records import StoredDocument, Written
+from service.pipeline.gate import Deadline, OwnerThread
+from service.pipeline.indexer import Indexer
+from service.types import Document, Filters
+
+T = TypeVar("T")
+
+_DELETED_TOGETHER = 1000
+_LOOK_EVERY_S = 0.01
+_PAGE_CHARS = 8_000_000
+"""Text of one page, in characters: it has fewer documents than asked for rather than more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some documents in the order of their ids; `after` asks for the next ones, None at the end."""
+
+    documents: list[StoredDocument]
+    after: str | None
+
+
+class Documents:
+    """The documents of one collection. Used from one event loop; what is answered is on the disk.
+
+    Every method may raise `StoreError`.
+    """
+
+    def __init__(self, store: DocumentStore, indexer: Indexer) -> None:
+        self._store, self._indexer = store, indexer
+        self._writer, self._reader = OwnerThread("writer"), OwnerThread("reader")
+
+    async def put(
+        self,
+        documents: Sequence[Document],
+        deadline: Deadline,
+        expected: Mapping[str, Expectation] | None = None,
+    ) -> list[Written]:
+        """Store all or none; searches see them once they are encoded.
+
+        Of several with one id the last one counts. Raises `VersionConflictError` where a condition
+        in `expected` is not met, `InvalidInputError` for metadata that cannot be stored.
+        """
+        return await self._write(deadline, lambda: self._store.stage(documents, expected))
+
+    async def delete(
+        self,
+        ids: Collection[str],
+        deadline: Deadline,
+        expected: Mapping[str, Expectation] | None = None,
+    ) -> int:
+        """Remove documents, from searches at once; returns how many were there."""
+        return await self._write(deadline, lambda: self._store.delete(ids, expected))
+
+    async def delete_matching(self, filters: Filters, deadline: Deadline) -> int:
+        """Remove all documents that satisfy `filters`, a thousand at a time, each lot durable."""
+
+        def delete_some() -> int:
+            with self._store.view() as store:
+                found = store.documents(filters, "", _DELETED_TOGETHER)
+                ids = [stored.document.id for stored in found]
+            return self._store.delete(ids) if ids else 0
+
+        removed = 0
+        while some := await self._write(deadline, delete_some):
+            removed += some
+        return removed
+
+    async def get(self, id_: str, deadline: Deadline) -> StoredDocument | None:
+        """The document as it was last written."""
+
+        def read() -> StoredDocument | None:
+            with self._store.view() as store:
+                return store.document(id_)
+
+        return await self._reader.run(deadline, read)
+
+    async def page(self, filters: Filters, after: str, limit: int, deadline: Deadline) -> Page:
+        """At most `limit` documents whose id is greater than `after`, as they were last written.
+
+        Fewer where their texts are long. Raises `InvalidInputError` for a filter beyond its limits.
+        """
+
+        def read() -> Page:
+            page: list[StoredDocument] = []
+            chars = 0
+            with self._store.view() as store:
+                for stored in store.documents(filters, after, limit + 1):
+                    chars += len(stored.document.text)
+                    if len(page) == limit or (page and chars > _PAGE_CHARS):
+                        return Page(page, page[-1].document.id)
+                    page.append(stored)
+            return Page(page, None)
+
+        return await self._reader.run(deadline, read)
+
+    async def wait(self, versions: Collection[int], deadline: Deadline) -> bool:
+        """Until searches see what was written at `versions`; False when time runs out."""
+        while await self._reader.run(Deadline(60), lambda: self._indexer.waits(versions)):
+            if deadline.left() == 0.0:
+                return False
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return True
+
+    def close(self) -> None:
+        """End what is being written."""
+        self._writer.close()
+        self._reader.close()
+
+    async def _write(self, deadline: Deadline, work: Callable[[], T]) -> T:
+        done = await self._writer.run(deadline, work)
+        self._indexer.wake()
+        return done

@@ -1,0 +1,141 @@
+"""What goes on behind the searches of a collection: documents become passages, indexes new ones."""
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+
+from service.errors import SecondpassError
+from service.index.data_folder import CollectionFolder
+from service.index.generation import Generation, build, remove_others, worth_building
+from service.index.live_index import LiveIndex
+from service.pipeline.ingest import Ingestor
+from service.types import EncoderIdentity
+
+log = logging.getLogger(__name__)
+
+_PAUSE_S = 5.0
+"""Before another try, where the disk is full, say."""
+
+
+class Indexer:
+    """Two threads: one encodes documents that wait, the other compacts the index when it is due.
+
+    Searches and writers wait for neither. What a thread has not ended when the process dies is
+    begun again at the next start; the store knows what there is to do.
+    """
+
+    def __init__(
+        self,
+        folder: CollectionFolder,
+        index: LiveIndex,
+        ingestor: Ingestor,
+        identity: EncoderIdentity,
+        *,
+        hnsw_threshold: int,
+    ) -> None:
+        self._folder, self._index, self._ingestor = folder, index, ingestor
+        self._identity, self._hnsw_threshold = identity, hnsw_threshold
+        self._closing = threading.Event()
+        self._compacting = threading.Lock()
+        self._workers = [
+            _Worker("indexer", self._encode_some, self._closing),
+            _Worker("compactor", self._compact_if_due, self._closing),
+        ]
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the last steps failed; empty when they did not."""
+        return [worker.problem for worker in self._workers if worker.problem]
+
+    def start(self) -> None:
+        """Begin, with what an earlier process left undone first."""
+        for worker in self._workers:
+            worker.thread.start()
+            worker.awake.set()
+
+    def wake(self) -> None:
+        """Say that there may be work."""
+        for worker in self._workers:
+            worker.awake.set()
+
+    def waits(self, versions: Collection[int]) -> bool:
+        """Is a document that was written at one of `versions` still to be encoded?"""
+        with self._folder.store.view() as store:
+            return store.still_staged(versions)
+
+    def compact(self) -> Generation:
+        """Build a generation of all that is there now and search in it from here on.
+
+        Raises `StoreError`; searches then still find all that is there.
+        """
+        with self._compacting:
+            store = self._folder.store
+            generation = build(
+                store,
+                self._folder.generations,
+                self._identity,
+                hnsw_threshold=self._hnsw_threshold,
+                use=self._use,
+            )
+            remove_others(self._folder.generations, generation.name)
+        return generation
+
+    def close(self) -> None:
+        """Stop after the steps under way."""
+        self._closing.set()
+        self.wake()
+        for worker in self._workers:
+            if worker.thread.ident is not None:
+                worker.thread.join()
+
+    def _use(self, generation: Generation) -> None:
+        with self._folder.store.view() as store:
+            self._index.swap(generation, store)
+
+    def _encode_some(self) -> bool:
+        worked = self._ingestor.index_staged() > 0
+        if worked:
+            self._workers[1].awake.set()
+        return worked
+
+    def _compact_if_due(self) -> bool:
+        base = self._index.latest.base
+        with self._folder.store.view() as store:
+            due = worth_building(store.changes_since(base.last_passage), base.built_size)
+        # A start builds no graph, lest it take minutes.
+        due = due or (base.kind == "flat" and base.built_size > self._hnsw_threshold)
+        if due:
+            self.compact()
+        return due
+
+
+class _Worker:
+    """Repeats a step as long as it finds work, then sleeps until it is woken."""
+
+    def __init__(self, name: str, step: Callable[[], bool], closing: threading.Event) -> None:
+        self.awake = threading.Event()
+        self.problem: str | None = None
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._step, self._closing = step, closing
+
+    def _run(self) -> None:
+        while True:
+            self.awake.clear()
+            if self._closing.is_set():  # looked at after the clearing, so that no call is lost
+                return
+            try:
+                worked = self._step()
+            except Exception as error:  # whatever it is, later documents are to be indexed
+                self._report(error)
+                self._closing.wait(_PAUSE_S)
+                continue
+            self.problem = None
+            if not worked:
+                self.awake.wait()
+
+    def _report(self, error: Exception) -> None:
+        meant = isinstance(error, SecondpassError)
+        problem = str(error) if meant else f"the {self.thread.name} failed; see the log"
+        if self.problem != problem:  # once, not every few seconds
+            log.error("%s: %s", self.thread.name, error, exc_info=None if meant else error)
+        self.problem = problem

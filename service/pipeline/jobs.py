@@ -1,0 +1,255 @@
+"""Bulk jobs: uploads that are taken in at once and worked through behind the searches."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from service.collection.lines import Place
+from service.errors import (
+    InvalidInputError,
+    NotFoundError,
+    NotReadyError,
+    StoreError,
+    StoreFullError,
+)
+from service.index.job_store import Job, JobStore, NewJob, Refusal, State, Step
+from service.pipeline.bulk import Line, read_batches, store_batch
+from service.pipeline.gate import Gate
+from service.pipeline.ingest import Ingestor
+from service.pipeline.spool import Spool, Upload
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+MOST_UPLOADS = 8
+IDLE_S = 60.0
+"""An upload of which nothing came for so long is given up."""
+
+_WRITTEN_TOGETHER = 1 << 20
+_PAUSE_S = 5.0
+_FULL_NOTE = "the server's disk is full; the job goes on when there is room"
+_CLOSED_NOTE = "the collection could not be opened; the server's log says why"
+_STORE_NOTE = "the server's store cannot be read or written; the job tries again"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The collection that a job writes to: `made` tells it from a later one of the same name."""
+
+    name: str
+    made: str
+    ingestor: Ingestor
+    stored: Callable[[], None]
+    """Called when documents were stored."""
+
+
+class Jobs:
+    """The jobs of a data folder, and the one thread that works through them, the oldest first.
+
+    A job reads its upload from the last checkpoint. A batch is stored first and counted after it:
+    whenever the process dies, the batch that was not counted is stored again, which changes
+    nothing, and counted once.
+    """
+
+    def __init__(
+        self, folder: Path, find: Callable[[str], Target], *, max_bytes: int, max_chars: int
+    ) -> None:
+        """Open `folder/jobs.db`. `find` gives a collection, or raises `NotFoundError`.
+
+        `max_bytes` bounds an upload, `max_chars` a document's text. Raises `StoreError`.
+        """
+        self.max_bytes = max_bytes
+        self._find, self._max_chars = find, max_chars
+        self._store = JobStore(folder / "jobs.db")
+        self._spool = Spool(folder / "jobs")
+        self._spool.remove_others([job.id for job in self._store.unfinished()])
+        self._uploads = Gate(MOST_UPLOADS, "uploads")
+        self._notes: dict[str, str] = {}
+        self._awake, self._closing = threading.Event(), threading.Event()
+        self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with what an earlier process left undone first."""
+        self._worker.start()
+
+    def close(self) -> None:
+        """Stop after the batch under way; the next process goes on there."""
+        self._closing.set()
+        self._awake.set()
+        if self._worker.ident is not None:
+            self._worker.join()
+        self._store.close()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that have not ended."""
+        return len(self._store.unfinished())
+
+    async def receive(
+        self, chunks: AsyncIterator[bytes], name: str, asked: str, key: str | None
+    ) -> Job:
+        """Write an upload for the collection `name` to the disk and queue its job.
+
+        `asked` is the name that the request gave. With `key`, the same bytes for the same name are
+        the same job. Of an upload that does not end well nothing stays. Raises `OverloadedError`,
+        `ConflictError` (the key is another upload's), `InvalidInputError` (it stopped coming),
+        `NotFoundError` or `StoreError`.
+        """
+        made = self._find(name).made
+        with self._uploads.permit():
+            upload = await self._write(chunks)
+        new = NewJob(upload.id, name, made, asked, key, upload.sha256, upload.bytes, upload.lines)
+        job: Job | None = None
+        try:
+            job = await asyncio.to_thread(self._store.add, new)
+        finally:
+            if job is None or job.id != upload.id:
+                self._spool.remove(upload.id)
+        self._awake.set()
+        return job
+
+    def get(self, id_: str) -> Job:
+        """The job of this id. Raises `NotFoundError`."""
+        return self._store.get(id_)
+
+    def newest(self, limit: int) -> list[Job]:
+        """The last jobs, the newest first."""
+        return self._store.newest(limit)
+
+    def refusals(self, id_: str) -> list[Refusal]:
+        """The first hundred lines of a job that were refused."""
+        return self._store.refusals(id_)
+
+    def note(self, id_: str) -> str | None:
+        """Why a job that runs does not get on."""
+        return self._notes.get(id_)
+
+    def cancel(self, id_: str) -> Job:
+        """End a job; what it has stored stays, and the batch under way still counts.
+
+        One that has ended stays as it is. Raises `NotFoundError`.
+        """
+        return self._finish(id_, "cancelled")
+
+    async def _write(self, chunks: AsyncIterator[bytes]) -> Upload:
+        now = asyncio.get_running_loop().time
+        with self._spool.new() as partial:
+            buffer = bytearray()
+            try:
+                async with asyncio.timeout(IDLE_S) as limit:
+                    async for chunk in chunks:
+                        buffer += chunk
+                        if len(buffer) >= _WRITTEN_TOGETHER:
+                            await _in_thread(partial.write, bytes(buffer))
+                            buffer = bytearray()
+                        limit.reschedule(now() + IDLE_S)
+            except TimeoutError as error:
+                raise InvalidInputError(f"nothing came for {IDLE_S:.0f} s", "body") from error
+            await _in_thread(partial.write, bytes(buffer))
+            return await _in_thread(partial.complete)
+
+    def _work(self) -> None:
+        while True:
+            self._awake.clear()
+            if self._closing.is_set():  # looked at after the clearing, or `close` could be missed
+                return
+            try:
+                stuck = self._work_through()
+            except StoreError as error:
+                log.error("jobs: %s", error)
+                stuck = True
+            except Exception:
+                log.exception("the jobs cannot go on")
+                stuck = True
+            self._awake.wait(_PAUSE_S if stuck else None)
+
+    def _work_through(self) -> bool:
+        """Work on all jobs; True where a collection's cannot go on now.
+
+        Then the others of that collection wait too: what came later is to be stored later.
+        """
+        stuck: set[str] = set()
+        while not self._closing.is_set():
+            jobs = (job for job in self._store.unfinished() if job.collection not in stuck)
+            job = next(jobs, None)
+            if job is None:
+                break
+            try:
+                self._go_on_with(job)
+            except (StoreError, NotReadyError) as error:
+                stuck.add(job.collection)
+                self._report(job, error)
+        return bool(stuck)
+
+    def _go_on_with(self, job: Job) -> None:
+        """Work until the job has ended or the process is to.
+
+        Raises `StoreError` or `NotReadyError`: try again.
+        """
+        try:
+            self._store.begin(job.id)
+            self._read(job)
+        except NotFoundError:
+            self._finish(job.id, "failed", f"the collection {job.collection!r} was dropped")
+        except OSError:
+            if not self._store.get(job.id).is_finished:  # cancelled: its upload is gone
+                log.exception("job %s: its upload cannot be read", job.id)
+                self._finish(job.id, "failed", "the upload cannot be read; send it again")
+        except (StoreError, NotReadyError):
+            raise
+        except Exception:
+            log.exception("job %s failed", job.id)
+            self._finish(job.id, "failed", "an unforeseen error; the server's log has it")
+
+    def _read(self, job: Job) -> None:
+        path, start = self._spool.path(job.id), Place(job.offset, job.line)
+        for batch in read_batches(path, start, self._max_chars):
+            if self._closing.is_set():
+                return
+            job = self._store.checkpoint(job.id, self._take(job, batch))
+            self._notes.pop(job.id, None)
+            if job.is_finished:
+                return
+        self._finish(job.id, "done")
+
+    def _take(self, job: Job, batch: list[Line]) -> Step:
+        target = self._find(job.collection)
+        if target.made != job.collection_made:
+            raise NotFoundError(f"the collection {job.collection!r} is another one now")
+        began = time.monotonic()
+        refused = store_batch(target.ingestor, batch)
+        target.stored()
+        seconds = time.monotonic() - began
+        offset, line = batch[-1].place
+        return Step(offset, line, len(batch) - len(refused), seconds, refused)
+
+    def _finish(self, id_: str, state: State, reason: str | None = None) -> Job:
+        job = self._store.finish(id_, state, reason)
+        self._notes.pop(id_, None)
+        self._spool.remove(id_)
+        log.info("job %s %s: %d done, %d refused", id_, job.state, job.done, job.refused)
+        return job
+
+    def _report(self, job: Job, error: StoreError | NotReadyError) -> None:
+        notes = {StoreFullError: _FULL_NOTE, NotReadyError: _CLOSED_NOTE}
+        note = notes.get(type(error), _STORE_NOTE)
+        if self._notes.get(job.id) != note:  # once, not every few seconds
+            log.error("job %s: %s", job.id, error)
+        self._notes[job.id] = note
+
+
+async def _in_thread(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Run `work` in a thread and wait for its end, cancelled or not: its file is closed next."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *given, **named))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

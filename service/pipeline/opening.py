@@ -1,0 +1,233 @@
+"""The composition root: data folder, models and collections become an engine."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from service.confidence.judge import Judge
+from service.errors import (
+    IndexMismatchError,
+    InvalidInputError,
+    ModelError,
+    SecondpassError,
+    StoreError,
+)
+from service.index.catalog import DEFAULT, MAIN, CollectionRecord
+from service.index.data_folder import CollectionFolder, DataFolder
+from service.index.generation import Generation, open_or_build
+from service.index.live_index import LiveIndex
+from service.pipeline.build import (
+    build_answer_cache,
+    build_encoder,
+    build_judge,
+    build_pair_model,
+    limits,
+)
+from service.pipeline.documents import Documents
+from service.pipeline.engine import Engine
+from service.pipeline.fusion import Hybrid
+from service.pipeline.indexer import Indexer
+from service.pipeline.ingest import Ingestor
+from service.pipeline.jobs import Jobs
+from service.pipeline.live_collection import LiveCollection
+from service.pipeline.model_pool import ModelPool
+from service.pipeline.rerank import SecondStage
+from service.pipeline.retriever import Retriever
+from service.pipeline.search import Searcher
+from service.pipeline.similarity import PairModel
+from service.protocols import Encoder
+from service.settings import Settings
+from service.text import language
+
+log = logging.getLogger(__name__)
+
+
+def open_engine(
+    settings: Settings, *, pairs: bool = True, jobs: bool = True, models: ModelPool | None = None
+) -> Engine:
+    """Load models and collections and prove that they work.
+
+    `pairs` False leaves out the pair model, and the answer cache with it; `jobs` False
+    leaves bulk jobs as they are. A collection that cannot be opened is left out, and
+    `Engine.unavailable` says why, unless it is the default one.
+
+    Raises `StoreLockedError`, `IndexMismatchError`, `StoreError` or `ModelError`.
+    """
+    folder = DataFolder.open(settings.data_dir)
+    engine = Engine(folder, models=models or ModelPool())
+    try:
+        language.load()
+        encoder = engine.models.encoder(settings)
+        engine.pair_model = build_pair_model(settings, encoder) if pairs else None
+        if engine.pair_model:
+            engine.pair_model.encoder.encode_queries(["ready"])
+        for name, record in folder.catalog.collections.items():
+            _open_into(engine, name, settings_of(record, settings))
+        if jobs:
+            engine.jobs = Jobs(
+                settings.data_dir,
+                engine.target,
+                max_bytes=settings.max_bulk_bytes,
+                max_chars=settings.max_document_chars,
+            )
+            engine.jobs.start()
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def _open_into(engine: Engine, name: str, settings: Settings) -> None:
+    folder = engine.folder
+    try:
+        engine.collections[name] = open_collection(
+            name, folder.collection(name), settings, engine.models, engine.pair_model
+        )
+    except (StoreError, ModelError, InvalidInputError) as error:
+        if name == folder.catalog.resolve(DEFAULT):
+            raise
+        log.error("the collection %r cannot be opened: %s", name, error)
+        engine.unavailable[name] = _reason(error)
+
+
+def _reason(error: SecondpassError) -> str:
+    """In words that name none of the server's folders: the log has those."""
+    if isinstance(error, IndexMismatchError):
+        return "its vectors were made by another encoder; see the server's log"
+    if isinstance(error, StoreError):
+        return "its store cannot be used; see the server's log"
+    return "its models cannot be loaded; see the server's log"
+
+
+def settings_of(record: CollectionRecord, settings: Settings) -> Settings:
+    """The server's settings with what the collection has of its own.
+
+    Of another encoder than the server's own, nothing that the server's settings say of theirs
+    holds.
+    """
+    own = record.settings
+    if own.get("encoder", settings.encoder) != settings.encoder:
+        settings = settings.model_copy(
+            update={"query_prefix": None, "passage_prefix": None, "embedding_dimensions": None}
+        )
+    return settings.model_copy(update=own)
+
+
+def open_collection(
+    name: str,
+    folder: CollectionFolder,
+    settings: Settings,
+    pool: ModelPool,
+    pair_model: PairModel | None = None,
+) -> LiveCollection:
+    """Load what one collection needs, prove it, and start its threads."""
+    encoder = pool.encoder(settings)
+    reranker = pool.reranker(settings, encoder)
+    judge = build_judge(settings, encoder, reranker)
+    generation = build_index(settings, folder, encoder)
+    with folder.store.view() as store:
+        index = LiveIndex(generation, store)
+    retriever = Retriever(
+        folder.store,
+        index,
+        passages_per_document=settings.passages_per_document,
+        mode=settings.search_mode,
+        hybrid=Hybrid(settings.hybrid_fusion, settings.hybrid_weight),
+    )
+    retriever.find(encoder.encode_queries(["ready"]), 1, {})  # output that is not finite raises
+    if reranker:
+        reranker.score([("ready", "ready")])
+    searcher = Searcher(
+        encoder,
+        retriever,
+        SecondStage(reranker, judge, settings.max_reranks),
+        limits(settings),
+        build_answer_cache(settings, pair_model, retriever),
+    )
+    # A twin, so that no search waits for a batch of passages.
+    ingestor = Ingestor(
+        folder.store, pool.twin(encoder, "indexer"), overlap=settings.passage_overlap
+    )
+    indexer = Indexer(
+        folder, index, ingestor, encoder.identity, hnsw_threshold=settings.hnsw_threshold
+    )
+    indexer.start()
+    return LiveCollection(
+        name,
+        folder,
+        searcher,
+        Documents(folder.store, indexer),
+        indexer,
+        Ingestor(folder.store, pool.twin(encoder, "bulk jobs"), overlap=settings.passage_overlap),
+        _notes(generation, judge),
+    )
+
+
+def build_index(
+    settings: Settings, folder: CollectionFolder, encoder: Encoder, *, complete: bool = False
+) -> Generation:
+    """The folder's index for this encoder: the one on the disk, or a new one where it must be.
+
+    Raises `IndexMismatchError` where the stored vectors are another model's.
+    """
+    return open_or_build(
+        folder.store,
+        folder.generations,
+        encoder.identity,
+        hnsw_threshold=settings.hnsw_threshold,
+        complete=complete,
+    )
+
+
+def _notes(generation: Generation, judge: Judge) -> list[str]:
+    notes = []
+    if generation.rebuilt_because:
+        notes.append(f"the index was rebuilt from the store: {generation.rebuilt_because}")
+    if judge.name is None:
+        notes.append("no calibration fits these models: every hit is uncalibrated")
+    elif judge.reranker_weights_sha256 is not None and not judge.knows_reranker:
+        notes.append(
+            "no calibration fits this reranker or its share: reranked hits are uncalibrated"
+        )
+    elif judge.knows_reranker and not judge.fits_depth:
+        notes.append(
+            "the calibration was fitted at another rerank_depth: hits in a fused order are "
+            "uncalibrated"
+        )
+    for note in notes:
+        log.warning("%s", note)
+    return notes
+
+
+@dataclass(frozen=True, slots=True)
+class Ingestion:
+    """An open data folder with what ingest needs."""
+
+    folder: DataFolder
+    ingestor: Ingestor
+
+
+@contextmanager
+def open_ingestion(
+    settings: Settings, *, chunked: bool = True, collection: str = MAIN
+) -> Iterator[Ingestion]:
+    """Open a collection for writing; builds its index at the end.
+
+    `chunked` is as for `Ingestor`.
+
+    Raises `IndexMismatchError` where the folder's vectors are another model's.
+    """
+    with DataFolder.open(settings.data_dir) as folder:
+        name = folder.catalog.resolve(collection)
+        settings = settings_of(folder.catalog.collections[name], settings)
+        opened = folder.collection(name)
+        encoder = build_encoder(settings)
+        opened.store.set_identity(encoder.identity)
+        ingestor = Ingestor(
+            opened.store, encoder, overlap=settings.passage_overlap, chunked=chunked
+        )
+        yield Ingestion(folder, ingestor)
+        while ingestor.index_staged():
+            pass
+        build_index(settings, opened, encoder, complete=True)

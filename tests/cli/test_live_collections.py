@@ -1,0 +1,107 @@
+"""`secondpass collections` and `secondpass snapshot`, on a data folder and on a server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.api.app import create_app
+from service.index.data_folder import DataFolder
+from service.pipeline import offline
+from service.pipeline.ingest import Ingestor
+from tests.cli.test_commands import Done, secondpass
+from tests.fixtures.hash_models import HashPool, NamedEncoder, hash_settings, open_hash_engine
+from tests.fixtures.library import DOCUMENTS
+from tests.fixtures.loopback import serving
+
+
+@pytest.fixture(autouse=True)
+def hash_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is prepared: its name says who it is."""
+    monkeypatch.setattr(offline, "encoder_identity", HashPool().identity)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    encoder = NamedEncoder(HashPool().identity(hash_settings(path)))
+    with DataFolder.open(path) as opened:
+        opened.store.set_identity(encoder.identity)
+        Ingestor(opened.store, encoder, overlap=0).ingest(DOCUMENTS)
+    return path
+
+
+@pytest.fixture(params=["folder", "server"])
+def where(request: pytest.FixtureRequest, folder: Path) -> Iterator[list[str]]:
+    if request.param == "folder":
+        yield ["--data-dir", str(folder)]
+        return
+    settings = hash_settings(folder)
+    with serving(create_app(settings, lambda: open_hash_engine(settings))) as url:
+        yield ["--url", url]
+
+
+def run(*arguments: object) -> Done:
+    done = secondpass(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_collections_come_are_switched_and_go(where: list[str]) -> None:
+    run("collections", "create", "next", "--set", "encoder=minilm-l6", *where)
+    run("collections", "alias", "default", "next", *where)
+    listed = run("collections", "list", *where).stdout
+    assert "minilm-l6" in listed
+    assert [line.split()[1] for line in listed.splitlines() if "│ next" in line] == ["next"]
+    refused = secondpass("collections", "delete", "next", *where)
+    assert refused.returncode == 1
+    assert "the alias 'default' leads to the collection 'next'" in refused.stderr
+    run("collections", "alias", "default", "main", *where)
+    run("collections", "alias", "other", "next", *where)
+    run("collections", "alias", "other", *where)
+    run("collections", "delete", "next", *where)
+    assert "next" not in run("collections", "list", *where).stdout
+
+
+def test_an_archive_is_written_checked_and_restored(where: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "main.tar"
+    assert f"{out}: " in run("snapshot", "create", out, *where).stdout
+    shown = run("snapshot", "check", out).stdout
+    assert f"documents   {len(DOCUMENTS)}" in shown
+    run("snapshot", "restore", out, "again", *where)
+    assert f" {len(DOCUMENTS)} " in run("collections", "list", *where).stdout.split("again")[1]
+    taken = secondpass("snapshot", "restore", out, "again", *where)
+    assert (taken.returncode, "'again' is taken" in taken.stderr) == (1, True)
+    assert (
+        "encoded by the server"
+        in run("snapshot", "restore", out, "anew", "--re-embed", *where).stdout
+    )
+
+
+def test_what_is_wrong_is_told_in_one_line(folder: Path, tmp_path: Path) -> None:
+    out, there = tmp_path / "main.tar", ["--data-dir", str(folder)]
+    run("snapshot", "create", out, *there)
+    content = bytearray(out.read_bytes())
+    content[2000] ^= 1
+    out.write_bytes(content)
+    other = tmp_path / "other.tar"
+    other.write_bytes(b"no archive")
+    for arguments, said in (
+        (["snapshot", "check", out], "documents-00001.jsonl is not what manifest.json says"),
+        (["snapshot", "restore", out, "again", *there], "it is damaged"),
+        (["snapshot", "check", other], "cut off, or it is none"),
+        (["snapshot", "check", tmp_path / "none"], "there is no file"),
+        (["snapshot", "restore", other, "A", *there], "a name has 1 to 64"),
+        (["collections", "create", "x", "--set", "encoder", *there], "takes NAME=VALUE"),
+        (["collections", "create", "x", "--set", "device=cpu", *there], "no setting 'device'"),
+        (["collections", "delete", "main", *there], "cannot be removed"),
+        (["collections", "alias", "default", "none", *there], "no collection 'none'"),
+        (["snapshot", "create", folder / "no" / "x.tar", *there], "No such file"),
+        (["collections", "list", "--url", "nothing"], "--url or --api-key"),
+    ):
+        done = secondpass(*arguments)
+        assert done.returncode in (1, 2)
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    with DataFolder.open(folder) as opened:
+        assert set(opened.catalog.collections) == {"main"}

@@ -1,0 +1,161 @@
+"""A disk that is full or turns read-only, over HTTP: writes are refused, searches go on."""
+
+import errno
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from service.errors import StoreError, StoreFullError
+from service.index.document_store import DocumentStore
+from service.index.durable import store_error
+from service.index.faiss_index import FaissIndex
+from service.pipeline import indexer
+from service.settings import Settings
+from tests.faults.ferries import TEXTS, Serve, answers, fill, put, until
+from tests.fixtures.hash_models import hash_settings, open_hash_engine
+
+
+@contextmanager
+def limited(store: DocumentStore) -> Iterator[None]:
+    """No room for another page of the database."""
+    with store._database.writing() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+    yield
+    with store._database.writing() as connection:
+        connection.execute("PRAGMA max_page_count = 1000000")
+
+
+def test_a_full_database_answers_507_searches_go_on_and_writes_work_with_room_again(
+    settings: Settings, serve: Serve
+) -> None:
+    long = "a long ferry " * 2000
+    with serve(settings) as client:
+        fill(client)
+        right = answers(client)
+        store = client.app.state.server.engine.collection().folder.store
+        with limited(store):
+            assert put(client, "long", long) == 507
+            assert answers(client) == right
+            assert client.get("/documents/long").status_code == 404
+            assert client.get("/readyz").status_code == 200
+        assert put(client, "long", long) == 201
+        client.delete("/documents/long")
+    with serve(settings) as client:
+        assert answers(client) == right
+
+
+def test_what_waits_when_the_disk_fills_is_indexed_once_there_is_room(
+    settings: Settings, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text fits, its vectors do not: it is not lost, and `/readyz` says what it waits for."""
+    monkeypatch.setattr(indexer, "_PAUSE_S", 0.05)
+    with serve(settings) as client, monkeypatch.context() as patched:
+        fill(client)
+        right = answers(client)
+
+        def full(*_: object) -> None:
+            raise StoreFullError("cannot use the store: the disk is full")
+
+        patched.setattr(DocumentStore, "publish", full)
+        assert client.put("/documents/new", json={"text": "a new ferry"}).status_code == 201
+        until(lambda: "disk is full" in str(client.get("/readyz").json()["notes"]))
+        assert answers(client) == right
+        assert client.get("/documents/new").json()["indexed"] is False
+        patched.undo()
+        until(lambda: client.get("/documents/new").json()["indexed"] is True)
+        until(lambda: "disk is full" not in str(client.get("/readyz").json()["notes"]))
+
+
+def test_a_disk_that_is_really_full(small_disk: Path, serve: Serve) -> None:
+    settings = hash_settings(small_disk / "data")
+    with serve(settings) as client:
+        fill(client)
+        client.app.state.server.engine.collection().indexer.compact()
+        right, ballast = answers(client), small_disk / "ballast"
+        fill_up(ballast)
+        text = "a long ferry " * 5000
+        assert put(client, "new", text) == 507
+        with pytest.raises(StoreFullError, match="No space left"):
+            client.app.state.server.engine.collection().indexer.compact()
+        catalog = client.app.state.server.engine.folder.catalog
+        with pytest.raises(StoreFullError):
+            catalog.set_alias("news", "main")
+        assert answers(client) == right
+        assert client.get("/documents/d1").json()["text"] == TEXTS["d1"]
+        assert client.get("/readyz").status_code == 200
+        assert client.delete("/documents/never-there").status_code in {204, 507}
+        ballast.unlink()
+        assert put(client, "new", text) == 201
+        assert client.delete("/documents/new").status_code == 204
+        client.app.state.server.engine.collection().indexer.compact()
+        assert answers(client) == right
+        fill_up(ballast)
+    # A start on a full disk: with nothing to write it serves, whatever cannot be written.
+    with serve(settings) as client:
+        assert answers(client) == right
+        assert put(client, "new", text) == 507
+
+
+def fill_up(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_compaction_that_cannot_write_is_told_and_searches_go_on(
+    settings: Settings, serve: Serve, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    reason = OSError(code, "No room, or no right")
+
+    def fail(*_: object) -> None:
+        raise reason
+
+    monkeypatch.setattr(indexer, "_PAUSE_S", 0.05)
+    monkeypatch.setattr(indexer, "worth_building", lambda changes, passages: changes > 0)
+    with serve(settings) as client, monkeypatch.context() as patched:
+        patched.setattr(FaissIndex, "save", fail)
+        fill(client)
+        right = answers(client)
+        until(lambda: "No room" in str(client.get("/readyz").json()["notes"]))
+        assert put(client, "new") == 201
+        assert client.delete("/documents/new").status_code == 204
+        assert answers(client) == right
+        names = [path.name for path in (settings.data_dir / "generations").iterdir()]
+        assert len(names) == 1, "what could not be written is left behind"
+        patched.undo()
+        until(lambda: "No room" not in str(client.get("/readyz").json()["notes"]))
+        assert answers(client) == right
+    assert isinstance(store_error("x", reason), StoreFullError) == (code == errno.ENOSPC)
+
+
+def test_a_file_system_that_turns_read_only_stops_writes_and_no_search(
+    settings: Settings, serve: Serve
+) -> None:
+    with serve(settings) as client:
+        fill(client)
+        right = answers(client)
+        writer = client.app.state.server.engine.collection().folder.store._database._writer
+        writer.execute("PRAGMA query_only = ON")  # SQLite's own error for a read-only file
+        assert put(client, "new") == 503
+        assert client.delete("/documents/d1").status_code == 503
+        assert answers(client) == right
+        assert client.get("/documents/d1").json()["text"] == TEXTS["d1"]
+        writer.execute("PRAGMA query_only = OFF")
+        assert put(client, "new") == 201
+
+
+def test_a_start_on_a_read_only_disk_says_so(small_disk: Path, serve: Serve) -> None:
+    settings = hash_settings(small_disk / "data")
+    with serve(settings) as client:
+        fill(client)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(StoreError, match=r"cannot use .*[Rr]ead-only file system"):
+        open_hash_engine(settings)
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    with serve(settings) as client:
+        answers(client)

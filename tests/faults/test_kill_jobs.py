@@ -1,0 +1,75 @@
+"""SIGKILL at random moments while an upload comes in and while its job runs.
+
+Each child sends the same upload with the same key, as a client does that had no answer. The encoder
+is a stand-in that needs no second to load; store, jobs and files are the real ones.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from service.index.data_folder import DataFolder
+from service.index.job_store import JobStore
+from tests.fixtures.bulk import line
+
+KILLS = 10
+ROWS = 3000
+BAD = range(0, ROWS, 100)
+
+
+def work_and_kill(folder: Path, upload: Path, seconds: float | None) -> tuple[list[str], bool]:
+    """The job ids that the child said were accepted, and whether it was killed at its work."""
+    arguments = [sys.executable, "-m", "tests.faults.work_on_jobs", str(folder), str(upload), "key"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        if seconds is not None:
+            time.sleep(seconds)
+            os.kill(child.pid, signal.SIGKILL)
+        said = child.stdout.read().split()
+    assert child.returncode in {0, -signal.SIGKILL}
+    return said, child.returncode != 0
+
+
+def test_killed_ten_times_a_job_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
+    folder, upload = tmp_path / "data", tmp_path / "rows.ndjson"
+    upload.write_bytes(b"".join(b"{\n" if i in BAD else line(i) for i in range(ROWS)))
+    draw = random.Random(20)
+    accepted: set[str] = set()
+    killed_at_work, partly = 0, 0
+    for _ in range(KILLS):
+        said, killed = work_and_kill(folder, upload, draw.uniform(0.0, 0.6))
+        killed_at_work += killed
+        accepted |= set(said)
+        if accepted:
+            store = JobStore(folder / "jobs.db")
+            (job,) = store.newest(10)
+            store.close()
+            partly += 0 < job.done + job.refused < ROWS
+            with DataFolder.open(folder) as opened:
+                # What is counted is stored; of what is not, one batch may be.
+                assert job.done <= opened.store.counts().documents <= job.done + 64
+    assert killed_at_work >= 1, "the children were too quick to be killed"
+    assert partly >= 1, "no child was killed at its work"
+    said, killed = work_and_kill(folder, upload, seconds=None)
+    assert not killed
+    assert accepted | set(said) == set(said), "one key made several jobs"
+    store = JobStore(folder / "jobs.db")
+    (job,) = store.newest(10)
+    assert (job.state, job.done, job.refused, job.total) == (
+        "done",
+        ROWS - len(BAD),
+        len(BAD),
+        ROWS,
+    )
+    assert [refusal.line for refusal in store.refusals(job.id)] == [i + 1 for i in BAD]
+    store.close()
+    wanted = {f"r{i}" for i in range(ROWS)} - {f"r{i}" for i in BAD}
+    with DataFolder.open(folder) as opened:
+        assert set(opened.store.content_hashes([f"r{i}" for i in range(ROWS)])) == wanted
+        assert opened.store.counts().documents == len(wanted)
+    assert list((folder / "jobs").iterdir()) == []
