@@ -40,7 +40,10 @@ def main() -> None:
     try:
         app()
     except SecondpassError as error:
-        typer.echo(f"secondpass: {error}", err=True)
+        field = error.field if isinstance(error, InvalidInputError) else None
+        # A message that begins with a verb says what the field does wrong.
+        said = f"{field}: {error}" if field and field not in str(error) else str(error)
+        typer.echo(f"secondpass: {said}", err=True)
         sys.exit(2 if isinstance(error, InvalidInputError) else 1)
     except KeyboardInterrupt:
         typer.echo("secondpass: interrupted", err=True)

@@ -57,7 +57,8 @@ def ingest(
         from service.cli.upload import Destination, upload  # noqa: PLC0415
 
         to = Destination(url, api_key, collection, idempotency_key)
-        _show_refusals(upload(path, to, settings.max_document_chars, wait=wait))
+        refused, stored = upload(path, to, settings.max_document_chars, wait=wait)
+        _report_refusals(refused, all_of_them=stored == 0)
         return
     from service.collection import count_rows, read_documents  # noqa: PLC0415
 
@@ -105,6 +106,7 @@ def search(
     filters: Annotated[
         str, typer.Option(help="Metadata that documents must have, in JSON: see docs/filters.md.")
     ] = "{}",
+    collection: Annotated[str | None, typer.Option(help="A collection or an alias.")] = None,
     url: Annotated[
         str | None, typer.Option(help="Ask this server instead of opening the data folder.")
     ] = None,
@@ -123,7 +125,10 @@ def search(
         "rerank": rerank,
         "filters": filters_from_text(filters),
     }
-    answer = _search_server(url, api_key, asked) if url else _search_folder(settings, asked)
+    if url:
+        answer = _search_server(url, api_key, {**asked, "collection": collection})
+    else:
+        answer = _search_folder(settings, collection or "default", asked)
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
     else:
@@ -142,7 +147,7 @@ def _search_server(url: str, api_key: str | None, asked: dict[str, Any]) -> dict
         raise SecondpassError(f"{url}: {error}") from error
 
 
-def _search_folder(settings: Settings, asked: dict[str, Any]) -> dict[str, object]:
+def _search_folder(settings: Settings, collection: str, asked: dict[str, Any]) -> dict[str, object]:
     if not (settings.data_dir / "store.db").exists():
         raise InvalidInputError(
             f"there are no documents in {settings.data_dir}: see `secondpass ingest`", "data_dir"
@@ -151,7 +156,8 @@ def _search_folder(settings: Settings, asked: dict[str, Any]) -> dict[str, objec
     from service.pipeline.query import Query  # noqa: PLC0415
 
     with open_engine(settings, pairs=False, jobs=False) as engine:
-        return asdict(asyncio.run(engine.searcher.search(Query(**asked))))
+        searcher = engine.collection(collection).searcher
+        return asdict(asyncio.run(searcher.search(Query(**asked))))
 
 
 def _show(answer: dict[str, object]) -> None:
@@ -193,15 +199,15 @@ def _ingest(rows: Iterable[Document | Refused], total: int | None, settings: Set
             f"{len(report.refused)} refused; {report.passages} passages encoded"
         )
         typer.echo("building the index")
-    _show_refusals(report.refused)
-    if report.refused and report.rows == len(report.refused):
-        raise InvalidInputError("every row was refused")
+    _report_refusals(report.refused, all_of_them=report.rows == len(report.refused))
 
 
-def _show_refusals(refused: list[Refused]) -> None:
+def _report_refusals(refused: list[Refused], *, all_of_them: bool) -> None:
     for row in refused[:SHOWN_REFUSALS]:
         where = row.source if row.line is None else f"{row.source}:{row.line}"
         field = f"{row.field}: " if row.field else ""
         typer.echo(f"refused {where}: {field}{row.reason}", err=True)
     if len(refused) > SHOWN_REFUSALS:
         typer.echo(f"... and {len(refused) - SHOWN_REFUSALS} more", err=True)
+    if refused and all_of_them:
+        raise InvalidInputError("every row was refused")

@@ -24,10 +24,13 @@ class Destination:
     idempotency_key: str | None = None
 
 
-def upload(path: Path, to: Destination, max_chars: int, *, wait: bool) -> list[Refused]:
-    """Send all documents of a file or folder; returns the rows that were refused, here or there.
+def upload(
+    path: Path, to: Destination, max_chars: int, *, wait: bool
+) -> tuple[list[Refused], int | None]:
+    """Send all documents of a file or folder.
 
-    Where it does not `wait`, the server goes on by itself; the job's id is told. Raises
+    Returns the rows that were refused, here or there, and how many the server stored. Where it does
+    not `wait`, the server goes on by itself (None); the job's id is told. Raises
     `SecondpassError` where the job did not end well.
     """
     try:
@@ -40,12 +43,13 @@ def upload(path: Path, to: Destination, max_chars: int, *, wait: bool) -> list[R
     except SearchError as error:
         raise SecondpassError(f"{to.url}: {error}") from error
     if not wait:
-        return refused
+        return refused, None
+    count = len(refused) + job.refused  # of which a job tells the first hundred
     refused += [Refused(row.id or str(path), None, row.field, row.reason) for row in job.refusals]
-    typer.echo(f"{job.done} stored, {len(refused)} refused")
+    typer.echo(f"{job.done} stored, {count} refused")
     if job.state != "done":
         raise SecondpassError(f"job {job.job_id} {job.state}: {job.reason or 'by request'}")
-    return refused
+    return refused, job.done
 
 
 def _send(

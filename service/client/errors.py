@@ -38,6 +38,9 @@ class SearchError(Exception):
 
     def __str__(self) -> str:
         said = f"{self.code}: {self.message}"
+        if self.details:
+            reasons = (f"{d.get('field')}: {d.get('message')}" for d in self.details[:3])
+            said = f"{said}: {'; '.join(reasons)}"
         return f"{said} (request {self.request_id})" if self.request_id else said
 
 

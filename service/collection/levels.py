@@ -101,7 +101,9 @@ def derive_levels(
         queries.append(_levelled(query_id, collection.queries[query_id], levels))
     if not queries:
         raise InvalidInputError(
-            f"{collection.name}: no right document has a sibling in its article", "article"
+            f"{collection.name}: no right document has a sibling in its article; "
+            "where its documents have no titles, say which ids stand together (id:REGEX)",
+            "article",
         )
     return LevelledCollection(collection.name, articles.documents, queries)
 

@@ -170,5 +170,5 @@ def check_name(name: str) -> None:
     """Raise `InvalidInputError` for what may not name a collection or an alias."""
     if not _NAME.fullmatch(name):
         raise InvalidInputError(
-            "a name has 1 to 64 of the characters a-z, 0-9, _ and -, the first one no sign", "name"
+            "a name has 1 to 64 of a-z, 0-9, _ and -, and begins with a letter or digit", "name"
         )

@@ -70,7 +70,8 @@ class DataFolder:
             lock.acquire(blocking=False)
         except Timeout as error:
             raise StoreLockedError(
-                f"another process uses the data folder {path}; stop it, or choose another folder"
+                f"another process uses the data folder {path}; stop it, choose another folder, "
+                "or, where it is a server, ask it with --url"
             ) from error
         except OSError as error:
             raise StoreError(f"cannot use the data folder {path}: {error}") from error

@@ -160,7 +160,7 @@ def open_collection(
         Documents(folder.store, indexer),
         indexer,
         Ingestor(folder.store, pool.twin(encoder, "bulk jobs"), overlap=settings.passage_overlap),
-        _notes(generation, judge),
+        _notes(name, generation, judge),
     )
 
 
@@ -180,7 +180,7 @@ def build_index(
     )
 
 
-def _notes(generation: Generation, judge: Judge) -> list[str]:
+def _notes(name: str, generation: Generation, judge: Judge) -> list[str]:
     notes = []
     if generation.rebuilt_because:
         notes.append(f"the index was rebuilt from the store: {generation.rebuilt_because}")
@@ -196,7 +196,7 @@ def _notes(generation: Generation, judge: Judge) -> list[str]:
             "uncalibrated"
         )
     for note in notes:
-        log.warning("%s", note)
+        log.warning("collection %s: %s", name, note)
     return notes
 
 

@@ -26,6 +26,7 @@ def search(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[object, st
     [
         ("{", "JSON"),
         ("[1]", "object"),
+        ('{"year": {"ne": 1}}', "secondpass: filters.year"),
         ('{"year": {"ne": 1}}', "eq, in, gt, gte, lt, lte, exists"),
         ('{"year": 1, "or": []}', "list of filters"),
     ],

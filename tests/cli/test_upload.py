@@ -47,6 +47,14 @@ def test_a_file_is_sent_stored_and_what_is_refused_is_told(address: str, rows: P
     assert (stored["text"], stored["metadata"]) == (DOCUMENTS[0].text, {"author": "x"})
 
 
+def test_where_all_is_refused_the_command_fails(address: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps({"id": "long", "text": "word " * 500}) + "\n", encoding="utf-8")
+    done = secondpass("ingest", path, "--url", address)
+    assert done.returncode == 2
+    assert "every row was refused" in done.stderr
+
+
 def test_with_a_key_it_is_sent_twice_and_stored_once(address: str, rows: Path) -> None:
     options = ("--url", address, "--collection", "main", "--idempotency-key", "k", "--no-wait")
     first, second = (secondpass("ingest", rows, *options) for _ in range(2))
