@@ -29,6 +29,11 @@ codes in one table (`service.api.errors`).
 class SecondpassError(Exception):
     """Base of every error of this package."""
 
+    @property
+    def public(self) -> str:
+        """What a client may read of it: store and model errors name the server's folders."""
+        return str(self)
+
 
 class InvalidInputError(SecondpassError):
     """The caller's input breaks a stated rule; `field` names where, when that is known."""
@@ -44,6 +49,10 @@ class UnprocessableTextError(InvalidInputError):
 
 class ModelError(SecondpassError):
     """A model cannot be found, read or run."""
+
+    @property
+    def public(self) -> str:
+        return "a model cannot be loaded or run; see the server's log"
 
 
 class UnknownModelError(ModelError):
@@ -65,6 +74,10 @@ class TrainingError(SecondpassError):
 class StoreError(SecondpassError):
     """The data folder cannot be read or written."""
 
+    @property
+    def public(self) -> str:
+        return "the store cannot be read or written; see the server's log"
+
 
 class StoreLockedError(StoreError):
     """Another process owns the data folder."""
@@ -72,6 +85,10 @@ class StoreLockedError(StoreError):
 
 class StoreFullError(StoreError):
     """The disk is full."""
+
+    @property
+    def public(self) -> str:
+        return "the disk is full"
 
 
 class IndexMismatchError(StoreError):

@@ -35,6 +35,15 @@ class OwnSettings(RequestBody):
     rerank_depth: int | None = Field(
         None, ge=0, le=1000, description="Candidates that are reranked, at most."
     )
+    search_mode: Literal["dense", "sparse", "hybrid"] | None = Field(
+        None, description="Mode of searches that name none."
+    )
+    hybrid_fusion: Literal["rrf", "weighted"] | None = Field(
+        None, description="How the hybrid mode fuses."
+    )
+    hybrid_weight: float | None = Field(
+        None, ge=0.0, le=1.0, description="Share of the words in the hybrid mode."
+    )
     hnsw_threshold: int | None = Field(
         None, ge=1, description="Passages above which the index is HNSW instead of exact."
     )

@@ -60,6 +60,9 @@ def ingest(
         refused, stored = upload(path, to, settings.max_document_chars, wait=wait)
         _report_refusals(refused, all_of_them=stored == 0)
         return
+    for option, value in (("collection", collection), ("idempotency_key", idempotency_key)):
+        if value is not None:
+            raise InvalidInputError("needs --url: a folder is filled as `main`", option)
     from service.collection import count_rows, read_documents  # noqa: PLC0415
 
     rows = read_documents(path, max_chars=settings.max_document_chars)

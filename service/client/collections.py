@@ -21,6 +21,7 @@ T = TypeVar("T")
 class CollectionCalls:
     """What `SearchClient` can do with collections."""
 
+    _collection: str | None
     _http: httpx.Client
     _retrying: Retrying
 
@@ -68,9 +69,11 @@ class CollectionCalls:
         """Remove an alias; the collection stays."""
         self._manage(requests.delete_alias(alias))
 
-    def snapshot(self, path: str | Path, collection: str = "default") -> None:
+    def snapshot(self, path: str | Path, collection: str | None = None) -> None:
         """Write an archive of a collection to `path`, in constant memory; whole or not at all."""
-        answer = self._http.stream("GET", in_collection(collection, "snapshot"))
+        answer = self._http.stream(
+            "GET", in_collection(collection or self._collection or "default", "snapshot")
+        )
         with whole_file(Path(path)) as file, network_errors(), answer as response:
             if response.status_code != 200:
                 content = response.read()
@@ -105,6 +108,7 @@ class CollectionCalls:
 class AsyncCollectionCalls:
     """What `AsyncSearchClient` can do with collections."""
 
+    _collection: str | None
     _http: httpx.AsyncClient
     _retrying: AsyncRetrying
 
@@ -144,9 +148,11 @@ class AsyncCollectionCalls:
         """As `SearchClient.delete_alias`."""
         await self._manage(requests.delete_alias(alias))
 
-    async def snapshot(self, path: str | Path, collection: str = "default") -> None:
+    async def snapshot(self, path: str | Path, collection: str | None = None) -> None:
         """As `SearchClient.snapshot`."""
-        answer = self._http.stream("GET", in_collection(collection, "snapshot"))
+        answer = self._http.stream(
+            "GET", in_collection(collection or self._collection or "default", "snapshot")
+        )
         with whole_file(Path(path)) as file, network_errors():
             async with answer as response:
                 if response.status_code != 200:

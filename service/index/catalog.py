@@ -139,6 +139,12 @@ class Catalog:
                 raise NotFoundError(f"there is no alias {alias!r}")
             self._write(aliases={a: c for a, c in self.aliases.items() if a != alias})
 
+    def keep(self) -> None:
+        """Write the file where there is none yet. Raises `StoreError`."""
+        with self._lock:
+            if not self._path.exists():
+                self._write()
+
     def _write(self, **changed: object) -> None:
         content = self._content.model_copy(update=changed)
         unfinished = self._path.with_suffix(".unfinished")

@@ -77,6 +77,7 @@ class DataFolder:
             raise StoreError(f"cannot use the data folder {path}: {error}") from error
         try:
             folder = cls(path, lock, Catalog.read(path / "catalog.json"))
+            folder._require_catalog()
             folder.collection(MAIN)
         except BaseException:
             lock.release()
@@ -124,6 +125,8 @@ class DataFolder:
                 raise ConflictError(f"the collection {name!r} is being made or removed")
             self._making.add(name)
         try:
+            # First of all: where there are collections and no catalog, it was lost.
+            self.catalog.keep()
             self._remove_files(name)
             self._opened[name] = CollectionFolder(self._path_of(name))
             flush(self.path / "collections")
@@ -182,6 +185,14 @@ class DataFolder:
         except OSError as error:
             raise store_error(f"cannot remove {path}", error) from error
         shutil.rmtree(dropped, ignore_errors=True)
+
+    def _require_catalog(self) -> None:
+        catalog, parent = self.path / "catalog.json", self.path / "collections"
+        if not catalog.exists() and parent.is_dir() and any(map(_is_ours, parent.iterdir())):
+            raise StoreError(
+                f"{catalog} is missing and {parent} holds collections: restore the file from a "
+                "backup, or move that folder away"
+            )
 
     def _remove_dropped(self) -> None:
         """What a process left that died while it dropped or made a collection."""

@@ -1,5 +1,6 @@
 """Documents, their passages and the passages' vectors, in one SQLite file: the source of truth."""
 
+import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -121,6 +122,12 @@ class DocumentStore:
                 "UPDATE meta SET value = max(value, ?) WHERE name = 'revision'", [revision]
             )
 
+    def delete_matching(self, filters: Filters, limit: int) -> int:
+        """Remove at most `limit` documents that satisfy `filters` now; returns how many."""
+        with self._database.writing() as connection:
+            found = StoreView(connection).documents(filters, "", limit)
+            return _delete(connection, [stored.document.id for stored in found])
+
     def delete(
         self, ids: Collection[str], expected: Mapping[str, Expectation] | None = None
     ) -> int:
@@ -128,15 +135,9 @@ class DocumentStore:
 
         Returns how many were there. Raises `VersionConflictError` as `stage`.
         """
-        there = 0
         with self._database.writing() as connection:
             _require(StoreView(connection), expected or {})
-            for id_ in filter(is_unicode, ids):
-                gone = connection.execute("DELETE FROM documents WHERE id = ?", [id_])
-                there += gone.rowcount > 0  # one that is staged has two rows
-            if there:
-                next_version(connection)
-        return there
+            return _delete(connection, ids)
 
     def content_hashes(self, ids: Collection[str]) -> dict[str, str]:
         """As `StoreView.content_hashes`, at this moment."""
@@ -233,6 +234,16 @@ class DocumentStore:
                 [(record.name, file, sha256) for file, sha256 in record.sha256.items()],
             )
             connection.execute("DELETE FROM removed WHERE sequence <= ?", [removed])
+
+
+def _delete(connection: sqlite3.Connection, ids: Collection[str]) -> int:
+    there = 0
+    for id_ in filter(is_unicode, ids):
+        gone = connection.execute("DELETE FROM documents WHERE id = ?", [id_])
+        there += gone.rowcount > 0  # one that is staged has two rows
+    if there:
+        next_version(connection)
+    return there
 
 
 def _dimension(view: StoreView) -> int:

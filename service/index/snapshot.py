@@ -63,7 +63,7 @@ class Manifest(BaseModel):
     format_version: int
     package_version: str
     created: str
-    revision: int = Field(ge=0)
+    revision: int = Field(ge=0, lt=2**62)
     settings: dict[str, SettingValue]
     encoder: EncoderIdentity | None
     documents: int = Field(ge=0)

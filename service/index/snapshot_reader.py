@@ -104,6 +104,11 @@ class Snapshot:
             for text in _lines(self.file, member):
                 line = _parsed(_Line, text, f"a line of {member.name}")
                 _require_limits(line)
+                if line.version > self.manifest.revision:
+                    raise InvalidInputError(
+                        f"{member.name} holds version {line.version}, above the revision of "
+                        f"{MANIFEST_FILE}, {self.manifest.revision}"
+                    )
                 spans = [Span(*span) for span in line.spans]
                 counts["staged" if line.staged else "documents"] += 1
                 counts["passages"] += len(spans)

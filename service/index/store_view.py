@@ -118,9 +118,13 @@ class StoreView:
         return ids, rows[-1][0] if rows else after
 
     def changes_since(self, passage: int) -> int:
-        """How many passages have greater ids than `passage`, and how many were removed."""
+        """At most so many passages came since `passage`, the greatest id then, or were removed.
+
+        By the greatest id now: to count them would read their vectors' pages.
+        """
         row = self.connection.execute(
-            "SELECT (SELECT count(*) FROM passages WHERE id > ?) + (SELECT count(*) FROM removed)",
+            "SELECT max(0, coalesce((SELECT max(id) FROM passages), 0) - ?) "
+            "+ (SELECT count(*) FROM removed)",
             [passage],
         ).fetchone()
         return int(row[0])

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -32,6 +32,8 @@ from service.settings import Settings
 from service.types import EncoderIdentity
 
 log = logging.getLogger(__name__)
+
+_NO_MODELS = "this server cannot load the models; see its log"
 
 _LOOK_EVERY_S = 0.02
 
@@ -91,7 +93,11 @@ class Collections:
 
     def infos(self) -> list[CollectionInfo]:
         """All collections, by name."""
-        return [self._info(name) for name in sorted(self._catalog.collections)]
+        found = []
+        for name in sorted(self._catalog.collections):
+            with suppress(NotFoundError):  # removed meanwhile
+                found.append(self._info(name))
+        return found
 
     def info(self, name: str) -> CollectionInfo:
         """The collection that a name or alias leads to. Raises `NotFoundError`."""
@@ -197,12 +203,14 @@ class Collections:
             try:
                 live = open_collection(name, made, effective, engine.models, engine.pair_model)
             except ModelError as error:
-                raise NotAvailableError(f"this server cannot load the models: {error}") from error
+                log.warning("the models of a collection cannot be loaded: %s", error)
+                raise NotAvailableError(_NO_MODELS) from error
             undo.callback(live.close)
             engine.put(live)
             undo.callback(engine.take, name)
             self._require_open()
-            self._catalog.add(name, own)  # here it becomes visible
+            # As they were checked, whatever their types were. Here it becomes visible.
+            self._catalog.add(name, {key: getattr(effective, key) for key in own})
             undo.pop_all()
         live.indexer.wake()
 
@@ -214,7 +222,8 @@ class Collections:
         try:
             return self._engine.models.identity(effective)
         except ModelError as error:
-            raise NotAvailableError(f"this server cannot load the models: {error}") from error
+            log.warning("the models of a collection cannot be loaded: %s", error)
+            raise NotAvailableError(_NO_MODELS) from error
 
     def _require_open(self) -> None:
         if self._closing.is_set():
@@ -238,8 +247,8 @@ class Collections:
             before = self._copies.get(name)
             if before is not None and before.state.state == "running":
                 raise ConflictError(f"a copy into {name!r} is under way; wait until it is done")
-            self._copies[name] = copy
             copy.start()
+            self._copies[name] = copy
 
     def _source(self, state: CopyState) -> LiveCollection:
         record = self._catalog.collections.get(state.source)

@@ -85,9 +85,9 @@ class Copy:
             try:
                 self._step()
             except StoreError as error:  # a full disk, say: it may pass
-                if self.problem != str(error):
+                if self.problem != error.public:
                     log.error("copy into %s: %s", self._target.name, error)
-                self.problem = str(error)
+                self.problem = error.public
                 self._closing.wait(_PAUSE_S)
             except SecondpassError as error:
                 self._fail(str(error))

@@ -61,15 +61,10 @@ class Documents:
 
     async def delete_matching(self, filters: Filters, deadline: Deadline) -> int:
         """Remove all documents that satisfy `filters`, a thousand at a time, each lot durable."""
-
-        def delete_some() -> int:
-            with self._store.view() as store:
-                found = store.documents(filters, "", _DELETED_TOGETHER)
-                ids = [stored.document.id for stored in found]
-            return self._store.delete(ids) if ids else 0
-
         removed = 0
-        while some := await self._write(deadline, delete_some):
+        while some := await self._write(
+            deadline, lambda: self._store.delete_matching(filters, _DELETED_TOGETHER)
+        ):
             removed += some
         return removed
 

@@ -71,7 +71,7 @@ class Engine:
     def notes(self) -> list[str]:
         """What an operator should know."""
         return [
-            note if name == DEFAULT or len(self.collections) == 1 else f"{name}: {note}"
+            note if name == MAIN or len(self.collections) == 1 else f"{name}: {note}"
             for name, collection in self.collections.items()
             for note in [*collection.notes, *collection.indexer.problems]
         ] + [f"{name}: not open: {reason}" for name, reason in self.unavailable.items()]

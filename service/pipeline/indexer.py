@@ -135,7 +135,8 @@ class _Worker:
 
     def _report(self, error: Exception) -> None:
         meant = isinstance(error, SecondpassError)
-        problem = str(error) if meant else f"the {self.thread.name} failed; see the log"
+        said = error.public if isinstance(error, SecondpassError) else "failed; see the log"
+        problem = f"{self.thread.name}: {said}"
         if self.problem != problem:  # once, not every few seconds
             log.error("%s: %s", self.thread.name, error, exc_info=None if meant else error)
         self.problem = problem

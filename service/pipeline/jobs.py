@@ -58,14 +58,11 @@ class Jobs:
     nothing, and counted once.
     """
 
-    def __init__(
-        self, folder: Path, find: Callable[[str], Target], *, max_bytes: int, max_chars: int
-    ) -> None:
+    def __init__(self, folder: Path, find: Callable[[str], Target], *, max_chars: int) -> None:
         """Open `folder/jobs.db`. `find` gives a collection, or raises `NotFoundError`.
 
-        `max_bytes` bounds an upload, `max_chars` a document's text. Raises `StoreError`.
+        `max_chars` bounds a document's text. Raises `StoreError`.
         """
-        self.max_bytes = max_bytes
         self._find, self._max_chars = find, max_chars
         self._store = JobStore(folder / "jobs.db")
         self._spool = Spool(folder / "jobs")

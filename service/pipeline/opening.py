@@ -68,7 +68,6 @@ def open_engine(
             engine.jobs = Jobs(
                 settings.data_dir,
                 engine.target,
-                max_bytes=settings.max_bulk_bytes,
                 max_chars=settings.max_document_chars,
             )
             engine.jobs.start()
@@ -183,7 +182,9 @@ def build_index(
 def _notes(name: str, generation: Generation, judge: Judge) -> list[str]:
     notes = []
     if generation.rebuilt_because:
-        notes.append(f"the index was rebuilt from the store: {generation.rebuilt_because}")
+        # The log says which file: a note is for anybody who asks `/readyz`.
+        reason = "it was damaged" if generation.damaged else generation.rebuilt_because
+        notes.append(f"the index was rebuilt from the store: {reason}")
     if judge.name is None:
         notes.append("no calibration fits these models: every hit is uncalibrated")
     elif judge.reranker_weights_sha256 is not None and not judge.knows_reranker:

@@ -121,14 +121,14 @@ def test_a_compaction_that_cannot_write_is_told_and_searches_go_on(
         patched.setattr(FaissIndex, "save", fail)
         fill(client)
         right = answers(client)
-        until(lambda: "No room" in str(client.get("/readyz").json()["notes"]))
+        until(lambda: "compactor: " in str(client.get("/readyz").json()["notes"]))
         assert put(client, "new") == 201
         assert client.delete("/documents/new").status_code == 204
         assert answers(client) == right
         names = [path.name for path in (settings.data_dir / "generations").iterdir()]
         assert len(names) == 1, "what could not be written is left behind"
         patched.undo()
-        until(lambda: "No room" not in str(client.get("/readyz").json()["notes"]))
+        until(lambda: "compactor: " not in str(client.get("/readyz").json()["notes"]))
         assert answers(client) == right
     assert isinstance(store_error("x", reason), StoreFullError) == (code == errno.ENOSPC)
 

@@ -139,3 +139,17 @@ def test_a_second_process_is_refused_while_one_makes_collections(tmp_path: Path)
         assert second.returncode == 1
         assert StoreLockedError.__name__ in second.stderr
         assert folders(tmp_path) == ["a"]  # and it cleaned nothing away
+
+
+def test_a_lost_catalog_costs_no_collection(tmp_path: Path) -> None:
+    with DataFolder.open(tmp_path) as folder, folder.making("notes"):
+        folder.catalog.add("notes", {})
+    catalog = tmp_path / "catalog.json"
+    kept = catalog.read_bytes()
+    catalog.unlink()
+    with pytest.raises(StoreError, match=r"catalog\.json is missing"):
+        DataFolder.open(tmp_path)
+    assert (tmp_path / "collections" / "notes" / "store.db").is_file()
+    catalog.write_bytes(kept)
+    with DataFolder.open(tmp_path) as folder:
+        assert "notes" in folder.catalog.collections

@@ -99,7 +99,7 @@ def test_after_a_failure_nobody_foresaw_the_work_goes_on(
     folder.store.stage([Document("bad", "broken")])
     with caplog.at_level(logging.ERROR):
         indexer.wake()
-        until(lambda: indexer.problems == ["the indexer failed; see the log"])
+        until(lambda: indexer.problems == ["indexer: failed; see the log"])
         time.sleep(0.1)
     assert caplog.text.count("Traceback") == 1, "told once, with its trace"
     assert "out of memory" in caplog.text

@@ -470,7 +470,7 @@ def test_a_collection_that_is_not_open_holds_up_its_own_jobs_alone(
             raise NotReadyError("not open")
         return find("main")
 
-    jobs = Jobs(tmp_path, find_open, max_bytes=1000, max_chars=1000)
+    jobs = Jobs(tmp_path, find_open, max_chars=1000)
     for name, text in (("closed", "first"), ("closed", "second"), ("main", "other")):
         open_["closed"] = True
         receive(jobs, line(0, text), name=name)

@@ -1,5 +1,6 @@
 """`/documents`: documents come, change and go."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Response
@@ -115,7 +116,8 @@ async def put_documents(
 
     As `PUT` for each of them: on the disk when this answers, and sending them again does no harm.
     """
-    batch = read_batch(body.documents, state.settings.max_document_chars)
+    # In a thread: 64 MiB of metadata take a second to check.
+    batch = await asyncio.to_thread(read_batch, body.documents, state.settings.max_document_chars)
     indexed = True
     if batch.documents:
         written = await collection.documents.put(batch.documents, _deadline(state))

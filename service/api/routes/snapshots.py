@@ -122,8 +122,10 @@ class _Pieces:
 
     async def close(self) -> None:
         """Let go of both."""
-        self._permit.close()
-        await in_thread(self._pieces.close)
+        try:
+            await in_thread(self._pieces.close)
+        finally:
+            self._permit.close()
 
     async def _next(self) -> bytes | None:
         return await in_thread(lambda: next(self._pieces, None))
