@@ -54,8 +54,8 @@ class Jobs:
     """The jobs of a data folder, and the one thread that works through them, the oldest first.
 
     A job reads its upload from the last checkpoint. A batch is stored first and counted after it:
-    whenever the process dies, the batch that was not counted is stored again, which changes
-    nothing, and counted once.
+    whenever the process dies, the batch that was not counted is stored again and counted once.
+    What another request changed of its documents between the two is undone by that.
     """
 
     def __init__(self, folder: Path, find: Callable[[str], Target], *, max_chars: int) -> None:
