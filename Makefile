@@ -13,12 +13,13 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint format docs docker-check clean
+.PHONY: help setup serve test lint format docs bench docker-check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' Makefile | awk -F'|' '{ printf "%-20s%s\n", $$1, $$2 }'
 	@echo
 	@echo '  make serve takes HOST=, PORT= and DATA_DIR=; make setup takes PYTHON=/path/to/python.'
+	@echo '  make bench takes QUICK=1 and BENCH="--collection FOLDER": see docs/performance.md.'
 
 setup: ## environment in .venv, pinned packages, prepared models
 	@scripts/setup.sh
@@ -29,7 +30,7 @@ serve: ## setup, the demo corpus if there are no documents yet, the server
 	@$(BIN)/secondpass serve --host "$(HOST)" --port "$(PORT)" --data-dir "$(DATA_DIR)"
 
 test: lint ## setup, then every check and test
-	$(BIN)/python -m pytest --cov -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov -m "not slow"
 
 lint: setup ## format, lint, types and import rules, without the tests
 	$(BIN)/ruff format --check .
@@ -44,8 +45,11 @@ format: setup ## put the code in form
 docs: setup ## write the generated pages of docs/
 	$(BIN)/python -m service.config_docs docs/configuration.md
 
+bench: setup ## speed and quality beside other packages on the same weights; QUICK=1 for a try
+	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick) $(BENCH)
+
 docker-check: setup ## every step of the image's build and start, without Docker (minutes)
 	$(BIN)/python -m pytest -m slow tests/project/test_docker.py
 
 clean: ## remove the environment and caches; documents and models stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist *.egg-info
+	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist *.egg-info

@@ -1,9 +1,9 @@
 """What the stages are to each other: the fewest methods that work."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
-from service.types import Candidate, EncoderIdentity, Ids, PairScore, Vectors
+from service.types import Candidate, EncoderIdentity, Ids, PairScore, TokenStates, Vectors
 
 
 class Encoder(Protocol):
@@ -35,6 +35,36 @@ class Encoder(Protocol):
         ...
 
 
+class TokenEncoder(Protocol):
+    """Gives what a transformer makes of each token of a text. Any thread may call it."""
+
+    def states(
+        self, texts: Sequence[str], /, window: int, layers: Sequence[int]
+    ) -> list[TokenStates]:
+        """Of texts that have their prefix, cut to `window` tokens, in input order."""
+        ...
+
+    def prefix_tokens(self, prefix: str) -> int:
+        """Tokens before the text in `prefix + text`: special ones, and the prefix's own."""
+        ...
+
+
+class StateEncoder(Encoder, Protocol):
+    """An encoder that can give token states beside the vectors."""
+
+    def encode_passages_and_states(
+        self, texts: Sequence[str], /, layers: Sequence[int]
+    ) -> tuple[Vectors, list[TokenStates]]:
+        """As `encode_passages`, with the states of these layers."""
+        ...
+
+    def encode_queries_and_states(
+        self, texts: Sequence[str], /, layers: Sequence[int]
+    ) -> tuple[Vectors, list[TokenStates]]:
+        """As `encode_queries`, with the states of these layers."""
+        ...
+
+
 class VectorIndex(Protocol):
     """Nearest neighbours by inner product; higher is better."""
 
@@ -56,4 +86,50 @@ class Reranker(Protocol):
 
     def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
         """Logits in input order, all finite. Raises `InferenceError` otherwise."""
+        ...
+
+
+@runtime_checkable
+class StateReranker(Protocol):
+    """A reranker that reads a passage's token states, and so can have them made beforehand."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def weights_sha256(self) -> str: ...
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Of the bi-encoder, those whose states it reads."""
+        ...
+
+    def reads(self, encoder: EncoderIdentity) -> bool:
+        """Whether the states that this encoder gives are what it reads."""
+        ...
+
+    @property
+    def passage_tokens(self) -> int:
+        """Tokens that it reads of a passage, prefix and special ones counted."""
+        ...
+
+    def score(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        /,
+        memory: Callable[[Sequence[str]], Mapping[str, bytes]] | None = None,
+    ) -> list[PairScore]:
+        """As `Reranker.score`; `memory` gives the packed states of passages that it has."""
+        ...
+
+    def see_queries(self, queries: Mapping[str, TokenStates]) -> None:
+        """States of queries that will be scored soon, by their text without prefix."""
+        ...
+
+    def pack(self, seen: Sequence[TokenStates]) -> list[bytes]:
+        """States as a memory is to keep them."""
+        ...
+
+    def pack_texts(self, texts: Sequence[str]) -> list[bytes]:
+        """The same, made from passages without prefix. Raises `InferenceError`."""
         ...

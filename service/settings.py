@@ -83,7 +83,31 @@ class Settings(BaseSettings):
         256,
         ge=0,
         le=100_000,
-        description="Megabytes in which an interaction reranker keeps passages it has encoded.",
+        description="Megabytes in which a reranker keeps passages it has read: an interaction "
+        "reranker what it encoded, a cross-encoder their tokens.",
+    )
+    rerank_backend: Literal["auto", "torch", "torch-bf16", "onnx", "onnx-int8"] = Field(
+        "auto",
+        description="What runs a cross-encoder: `auto` is the one that `secondpass models prepare` "
+        "chose on this CPU, or `torch`; the `onnx` ones need `secondpass[onnx]`.",
+    )
+    rerank_score_cache: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="Scores that a cross-encoder keeps for pairs that come again; 0: none.",
+    )
+    rerank_window: int = Field(
+        0,
+        ge=0,
+        le=8192,
+        description="Tokens to which a cross-encoder cuts a longer passage, where it shares most "
+        "with the query; 0: it reads the passage from its beginning.",
+    )
+    passage_states: bool = Field(
+        True,
+        description="Keep the token states of all passages on the disk (some 13 KB for one of 100 "
+        "tokens), so that an interaction reranker need not make them during a search.",
     )
     rerank_depth: int = Field(
         100,
@@ -162,7 +186,14 @@ class Settings(BaseSettings):
         10_000_000_000, ge=1024, description="Largest bulk upload, in bytes."
     )
     max_queue: int = Field(
-        64, ge=1, le=10_000, description="Searches under way or waiting; one more is answered 429."
+        64,
+        ge=1,
+        le=10_000,
+        description="Searches under way or waiting, and as many comparisons, reads and writes of "
+        "documents, each counted by itself; one more is answered 429.",
+    )
+    max_batch_queries: int = Field(
+        64, ge=1, le=1000, description="Searches in one request to `/search/batch`."
     )
     max_reranks: int = Field(
         8,
@@ -171,7 +202,11 @@ class Settings(BaseSettings):
         description="Of these, searches in the rerank or waiting for it; one more is answered 429.",
     )
     timeout_ms: int = Field(
-        60_000, ge=1, le=600_000, description="Longest time for a search that names none."
+        60_000,
+        ge=1,
+        le=600_000,
+        description="Longest time for a search or comparison that names none, and for each read or "
+        "write of documents.",
     )
     max_snapshot_bytes: int = Field(
         50_000_000_000, ge=1, description="Largest snapshot that is taken to restore, in bytes."

@@ -83,6 +83,22 @@ class PairScore(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenStates:
+    """One text seen through a transformer.
+
+    `ids` int32 (n,): its pieces, special tokens and prefix counted. `states` float32
+    (n, layers x hidden): the chosen layers' states side by side, each of unit length. `pooled`
+    float32 (hidden,): the bi-encoder's own vector, of unit length. `truncated`: the text had more
+    pieces than the window.
+    """
+
+    ids: NDArray[np.int32]
+    states: NDArray[np.float32]
+    pooled: NDArray[np.float32]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderIdentity:
     """All that decides what a text's vector is. An index made with another one is refused."""
 

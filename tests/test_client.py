@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from service import client as clients
-from service.api import schemas
+from service.api import schemas, schemas_search, schemas_similarity
 from service.api.errors import CODES
 from service.client import (
     AsyncSearchClient,
@@ -123,8 +123,8 @@ def test_an_answer_is_typed_and_can_be_written_as_json(ask: Ask) -> None:
 
 
 def test_the_records_have_the_fields_of_the_wire() -> None:
-    hit = schemas.HitBody(**ANSWER["hits"][0])
-    sent = schemas.SearchResponse.model_validate({**ANSWER, "hits": [hit]})
+    hit = schemas_search.HitBody(**ANSWER["hits"][0])
+    sent = schemas_search.SearchResponse.model_validate({**ANSWER, "hits": [hit]})
     assert asdict(ask_blocking(Script(httpx.Response(200, json=sent.model_dump())))) == ANSWER
 
 
@@ -157,9 +157,9 @@ def test_the_request_is_what_the_service_takes() -> None:
             timeout_ms=500,
             return_text=False,
         )
-    plain, full = (schemas.SearchRequest.model_validate_json(r.content) for r in requests)
-    assert plain == schemas.SearchRequest(query="Đạo hàm")
-    assert full == schemas.SearchRequest(
+    plain, full = (schemas_search.SearchRequest.model_validate_json(r.content) for r in requests)
+    assert plain == schemas_search.SearchRequest(query="Đạo hàm")
+    assert full == schemas_search.SearchRequest(
         query="a",
         top_k=3,
         num_candidates=50,
@@ -188,7 +188,9 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key: str) -> None:
     assert not key.strip() or key.strip() not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "/search", "http://"])
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://host", "/search", "http://", "http://[::1", "http://a:b"]
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         SearchClient(url)
@@ -231,14 +233,14 @@ def test_pairs_are_sent_and_verdicts_are_typed(
         requests.append(request)
         if len(requests) == 1:
             return refuse(429, "overloaded")
-        sent = schemas.SimilarityResponse.model_validate(VERDICTS)
+        sent = schemas_similarity.SimilarityResponse.model_validate(VERDICTS)
         return httpx.Response(200, json=sent.model_dump())
 
     result = compare(answer, timeout_ms=500)
     assert asdict(result) == VERDICTS
     assert result.results[0].same
     assert len(pauses) == 1
-    body = schemas.SimilarityRequest.model_validate_json(requests[1].content)
+    body = schemas_similarity.SimilarityRequest.model_validate_json(requests[1].content)
     assert [(pair.a, pair.b) for pair in body.pairs] == PAIRS
     assert body.timeout_ms == 500
     assert requests[1].url == "http://search/similarity"
@@ -402,6 +404,8 @@ def http_date(seconds: float) -> str:
         ("soon", 0.25, 0.5),
         ("nan", 0.25, 0.5),
     ],
+    # The dates are of this very second, which another worker of the test run may not share.
+    ids=["3", "in 6 hours", "0", "past", "a day", "long", "negative", "word", "nan"],
 )
 def test_retry_after_is_honoured_within_a_limit(
     ask: Ask, pauses: list[float], retry_after: str, least: float, most: float

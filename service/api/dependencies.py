@@ -1,4 +1,8 @@
-"""What routes ask for."""
+"""What routes ask for.
+
+All of it is `async`: FastAPI sends a plain function through a thread, which costs more than the
+function itself.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, cast
@@ -14,22 +18,22 @@ from service.pipeline.engine import Engine
 from service.pipeline.jobs import Jobs
 from service.pipeline.live_collection import LiveCollection
 
-_bearer = HTTPBearer(auto_error=False, description="An API key, where the server asks for one.")
+bearer = HTTPBearer(auto_error=False, description="An API key, where the server asks for one.")
 
 
-def server_state(request: Request) -> ServerState:
+async def server_state(request: Request) -> ServerState:
     """What this application holds."""
     return cast(ServerState, request.app.state.server)
 
 
-def engine(state: Annotated[ServerState, Depends(server_state)]) -> Engine:
+async def engine(state: Annotated[ServerState, Depends(server_state)]) -> Engine:
     """The loaded engine; raises `NotReadyError` while there is none."""
     return state.require_engine()
 
 
-def require_key(
+async def require_key(
     state: Annotated[ServerState, Depends(server_state)],
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> None:
     """Let pass who holds one of the accepted keys, or everybody where none is set."""
     hashes = state.settings.api_key_hashes
@@ -41,7 +45,7 @@ def require_key(
         )
 
 
-def require_json(request: Request) -> None:
+async def require_json(request: Request) -> None:
     """Refuse a body that is not declared to be JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (
@@ -54,37 +58,37 @@ StateDep = Annotated[ServerState, Depends(server_state)]
 EngineDep = Annotated[Engine, Depends(engine)]
 
 
-def collection_in_path(
+async def collection_in_path(
     name: Annotated[str, Path(description="A collection or an alias.", examples=["default"])],
 ) -> None:
     """Describe the path parameter of what stands under `/collections/{name}`."""
 
 
-def collection(request: Request, engine: EngineDep) -> LiveCollection:
+async def collection(request: Request, engine: EngineDep) -> LiveCollection:
     """The collection that the path names, or the default one; raises `NotFoundError`."""
     name = request.path_params.get("name")
     return engine.collection() if name is None else engine.collection(name)
 
 
-async def writing(state: StateDep) -> AsyncIterator[None]:
-    """Hold a permit to write while the request lasts; raises `OverloadedError`."""
-    with state.writes.permit():
-        yield
-
-
-def jobs(engine: EngineDep) -> Jobs:
+async def jobs(engine: EngineDep) -> Jobs:
     """The bulk jobs; raises `NotAvailableError` where none are run."""
     if engine.jobs is None:
         raise NotAvailableError("this server runs no bulk jobs")
     return engine.jobs
 
 
-def collections(state: StateDep) -> Collections:
+async def collections(state: StateDep) -> Collections:
     """What changes the collections; raises `NotReadyError` while they are loading."""
     state.require_engine()
     if state.collections is None:
         raise NotReadyError("models and index are still loading")
     return state.collections
+
+
+async def streaming(state: StateDep) -> AsyncIterator[None]:
+    """Hold a permit to follow events while the answer lasts; raises `OverloadedError`."""
+    with state.streams.permit():
+        yield
 
 
 async def changing(state: StateDep) -> AsyncIterator[None]:

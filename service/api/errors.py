@@ -1,7 +1,9 @@
 """The one error envelope, and the one table from errors to status codes."""
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -70,14 +72,8 @@ def error_response(
     code: str | None = None,
 ) -> JSONResponse:
     """The envelope as a response."""
-    content = ErrorContent(
-        code=code or CODES.get(status, "error"),
-        message=message,
-        request_id=request_id,
-        details=list(details) if details else None,
-    )
-    body = ErrorBody(error=content).model_dump(exclude_none=True)
-    return JSONResponse(body, status_code=status, headers=headers)
+    content = _content(status, message, request_id, details, code)
+    return _response(status, content, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -93,23 +89,57 @@ def install(app: FastAPI) -> None:
 async def _own(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.SecondpassError):
         raise TypeError("registered for SecondpassError")
+    described = _described(error, request_id(request))
+    if described is None:
+        raise error
+    return _response(*described, _retry_after(error))
+
+
+def envelope(error: Exception, request_id: str) -> ErrorBody:
+    """The envelope of what went wrong with a part of a request."""
+    described = _described(error, request_id)
+    if described is None:
+        log.error("a part of request %s failed", request_id, exc_info=error)
+        described = 500, _content(500, INTERNAL_MESSAGE, request_id)
+    return ErrorBody(error=described[1])
+
+
+def _described(error: Exception, request_id: str) -> tuple[int, ErrorContent] | None:
+    """Status and content of the envelope; None for what the table does not foresee."""
     for kind, status in STATUS.items():
         if isinstance(error, kind):
             message = NEUTRAL.get(kind)
             if message:
-                log.error("request %s failed: %s", request_id(request), error)
-            return error_response(
-                status,
-                message or str(error),
-                request_id(request),
-                _details(error),
-                _retry_after(error),
-                OWN_CODES.get(kind),
+                log.error("request %s failed: %s", request_id, error)
+            return status, _content(
+                status, message or str(error), request_id, _details(error), OWN_CODES.get(kind)
             )
-    raise error
+    return None
 
 
-def _details(error: errors.SecondpassError) -> list[ErrorDetail] | None:
+def _content(
+    status: int,
+    message: str,
+    request_id: str,
+    details: Sequence[ErrorDetail] | None = None,
+    code: str | None = None,
+) -> ErrorContent:
+    return ErrorContent(
+        code=code or CODES.get(status, "error"),
+        message=message,
+        request_id=request_id,
+        details=list(details) if details else None,
+    )
+
+
+def _response(
+    status: int, content: ErrorContent, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    body = ErrorBody(error=content).model_dump(exclude_none=True)
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _details(error: Exception) -> list[ErrorDetail] | None:
     if isinstance(error, errors.InvalidInputError) and error.field:
         return [ErrorDetail(field=error.field, message=str(error))]
     return None
@@ -127,7 +157,8 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
         raise TypeError("registered for RequestValidationError")
     details = [
         ErrorDetail(
-            field=_field(found["loc"], found["type"])[:MOST_NAME_CHARS], message=found["msg"]
+            field=_field(found["loc"], found["type"])[:MOST_NAME_CHARS],
+            message=_where_broken(found, error.body) or found["msg"],
         )
         for found in error.errors()[:MOST_DETAILS]
     ]
@@ -140,8 +171,16 @@ def _field(location: Sequence[str | int], kind: str) -> str:
     if kind == "json_invalid" or len(location) < 2:
         return "body"
     path = [str(part) for part in location[1:]]
-    depth = {"filters": 2, "pairs": 3}.get(path[0], 1)
+    depth = {"filters": 2, "settings": 2, "pairs": 3, "queries": 3}.get(path[0], 1)
     return ".".join(path[:depth])
+
+
+def _where_broken(found: Mapping[str, Any], body: object) -> str | None:
+    """Of a body that is no JSON, the place and the parser's words, which quote nothing of it."""
+    if found["type"] != "json_invalid" or not isinstance(body, str):
+        return None
+    cause = json.JSONDecodeError(str(found["ctx"]["error"]), body, int(found["loc"][-1]))
+    return f"not valid JSON: {cause}"
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

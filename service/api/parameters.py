@@ -34,7 +34,7 @@ class _Rest(Convertor[str]):
 register_url_convertor("rest", _Rest())
 
 
-def _id_in_path(
+async def _id_in_path(
     request: Request,
     id_: Annotated[
         str,
@@ -63,7 +63,7 @@ IfMatch = Annotated[
 ]
 
 
-def _condition(
+async def _condition(
     if_match: IfMatch = None,
     if_none_match: Annotated[
         str | None,
@@ -76,7 +76,7 @@ def _condition(
     return expectation(if_match, if_none_match)
 
 
-def _patience(
+async def _patience(
     state: StateDep,
     wait: Annotated[
         bool,
@@ -96,7 +96,7 @@ def _patience(
     return Deadline((timeout_ms or state.settings.timeout_ms) / 1000 if wait else 0.0)
 
 
-def _filters(
+async def _filters(
     filters: Annotated[
         str | None,
         Query(description="As for `/search`, in JSON.", examples=['{"topic": "python"}']),
@@ -108,7 +108,7 @@ def _filters(
         return filters_from_text(filters)
 
 
-def _after(
+async def _after(
     cursor: Annotated[
         str | None, Query(max_length=4096, description="From the page before; none for the first.")
     ] = None,

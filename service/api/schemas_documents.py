@@ -52,6 +52,16 @@ class IdentifiedDocumentBody(DocumentBody):
 class DocumentsRequest(RequestBody):
     """Documents, each of which is taken or refused by itself."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _not_bare(cls, value: Any) -> Any:
+        if isinstance(value, list) or (isinstance(value, dict) and "text" in value):
+            raise ValueError(
+                'documents go into {"documents": [...]}; a single one may be sent to '
+                "PUT /documents/{id} instead"
+            )
+        return value
+
     # Validated one by one in the route, so that a bad one spoils no other.
     documents: Annotated[list[SkipValidation[IdentifiedDocumentBody]], Field(strict=True)] = Field(
         min_length=1, max_length=MOST_DOCUMENTS, description="1 to 1,000 documents."

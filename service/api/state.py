@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 
 from service.api.metrics import Metrics
-from service.errors import NotReadyError, SecondpassError
+from service.errors import NotReadyError, SecondpassError, StoreError
 from service.pipeline.collections import Collections
 from service.pipeline.engine import Engine
 from service.pipeline.gate import Gate
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 MOST_CHANGES = 2
 MOST_RESTORES = 2
 MOST_SNAPSHOTS = 4
+MOST_STREAMS = 64
+"""Each looks at its job four times a second."""
 
 
 class ServerState:
@@ -24,7 +27,9 @@ class ServerState:
     def __init__(self, settings: Settings, load: Callable[[], Engine]) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.reads = Gate(settings.max_queue, "reads")
         self.writes = Gate(settings.max_queue, "writes")
+        self.streams = Gate(MOST_STREAMS, "event streams")
         self.changes = Gate(MOST_CHANGES, "changes of collections")
         self.restores = Gate(MOST_RESTORES, "restores")
         self.snapshots = Gate(MOST_SNAPSHOTS, "snapshots")
@@ -74,7 +79,11 @@ class ServerState:
         return float(self.engine.documents) if self.engine else 0.0
 
     def _jobs(self) -> float:
-        return float(self.engine.jobs.waiting) if self.engine and self.engine.jobs else 0.0
+        try:
+            return float(self.engine.jobs.waiting) if self.engine and self.engine.jobs else 0.0
+        except StoreError as error:
+            log.error("the metric of the jobs: %s", error)
+            return math.nan
 
     def _in_flight(self) -> float:
         return float(self.engine.searcher.in_flight) if self.engine else 0.0

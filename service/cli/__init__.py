@@ -16,6 +16,7 @@ from service.cli import (
     training,
 )
 from service.errors import InvalidInputError, SecondpassError
+from service.memory import keep_freed_memory
 
 app = typer.Typer(
     name="secondpass",
@@ -37,6 +38,7 @@ mining.register(app)
 
 def main() -> None:
     """Run the command; foreseen errors end it with one line instead of a traceback."""
+    keep_freed_memory()
     try:
         app()
     except SecondpassError as error:

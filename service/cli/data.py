@@ -88,13 +88,16 @@ def demo(
     _ingest(documents, len(documents), settings)
 
 
-def reindex(settings: Settings) -> None:
-    """Encode all documents anew with the model that the settings name."""
+def reindex(
+    settings: Settings,
+    collection: Annotated[str, typer.Option(help="A collection or an alias.")] = "main",
+) -> None:
+    """Encode all documents anew with the model that the settings, or the collection's own, name."""
     from service.pipeline.reindex import reindex as run  # noqa: PLC0415
 
     with progress("reindex", None) as advance:
-        documents = run(settings, advance)
-    typer.echo(f"{documents} documents encoded anew in {settings.data_dir}")
+        documents = run(settings, advance, collection=collection)
+    typer.echo(f"{documents} documents encoded anew in {settings.data_dir}, {collection}")
 
 
 def search(

@@ -188,7 +188,12 @@ def _run(
         offline()
         return
     with _server(url, api_key) as client:
-        on_server(client)
+        try:
+            on_server(client)
+        except OSError as error:  # of a file here; what the network does is a `SearchError`
+            raise SecondpassError(
+                f"cannot use {error.filename or 'the file'}: {error.strerror or error}"
+            ) from error
 
 
 @contextmanager

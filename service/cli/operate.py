@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command()(key)
     models = typer.Typer(help="List, prepare and show models.", no_args_is_help=True)
     models.command("list")(with_settings("cache_dir")(list_models))
-    models.command("prepare")(with_settings(*_MODEL_SOURCE_SETTINGS)(prepare_models))
+    models.command("prepare")(with_settings(*_MODEL_SOURCE_SETTINGS, "threads")(prepare_models))
     models.command("show")(
         with_settings(*_MODEL_SOURCE_SETTINGS, "embedding_dimensions")(show_model)
     )
@@ -96,6 +96,29 @@ def prepare_models(
             wanted.append((settings.pair_model, "bi-encoder"))
     for name, its_kind in wanted:
         typer.echo(f"{name}: {_prepare(settings, name, its_kind).folder}")
+        if its_kind == "cross-encoder":
+            _measure(settings, name)
+
+
+def _measure(settings: Settings, name: str) -> None:
+    """Find out which backend runs a cross-encoder best on this CPU."""
+    from service.pipeline.build import measure_backends  # noqa: PLC0415
+
+    record = measure_backends(settings, name)
+    typer.echo(
+        f"{record.pairs} pairs on {record.cpu}, {record.threads} threads; close enough: "
+        f"tau at least {record.least_tau}, difference at most {record.most_difference:.0%} of the "
+        "range of the scores"
+    )
+    for backend, row in record.measured.items():
+        verdict = "" if row.close else "  not close enough"
+        typer.echo(
+            f"  {backend:<11}{row.milliseconds:8.1f} ms a pair  tau {row.kendall_tau:.3f}  "
+            f"difference {row.max_difference:.2%}{verdict}"
+        )
+    typer.echo(f"  rerank_backend auto: {record.chosen}")
+    if not any(backend.startswith("onnx") for backend in record.measured):
+        typer.echo("  two more backends: pip install 'secondpass[onnx]'")
 
 
 def show_model(

@@ -9,13 +9,13 @@ Example:
 All that they raise is a `SearchError`.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Self
 
 import httpx
 from pydantic import TypeAdapter
 from tenacity import AsyncRetrying, Retrying
 
+from service.client.batches import AsyncBatchCalls, BatchCalls, SearchFields
 from service.client.collection_requests import Collection, CopyProgress
 from service.client.collections import AsyncCollectionCalls, CollectionCalls
 from service.client.document_requests import (
@@ -50,15 +50,7 @@ from service.client.errors import (
     UnsupportedMediaTypeError,
 )
 from service.client.filters import Filters
-from service.client.http import (
-    http_options,
-    in_collection,
-    network_errors,
-    pairs_body,
-    read,
-    request_body,
-    retry_options,
-)
+from service.client.http import http_options, network_errors, read, retry_options
 from service.client.jobs import AsyncJobCalls, Job, JobCalls, Refusal
 from service.client.records import (
     CachedInfo,
@@ -71,6 +63,7 @@ from service.client.records import (
     SearchResult,
     SimilarityResult,
 )
+from service.client.searches import AsyncSearchCalls, SearchCalls
 
 __all__ = [
     "AsyncSearchClient",
@@ -106,6 +99,7 @@ __all__ = [
     "RerankInfo",
     "SearchClient",
     "SearchError",
+    "SearchFields",
     "SearchResult",
     "SimilarityResult",
     "StoreFailedError",
@@ -117,17 +111,12 @@ __all__ = [
     "WrittenDocument",
 ]
 
-ConfidenceWord = Literal["low", "medium", "high"]
-Mode = Literal["dense", "sparse", "hybrid"]
-
 _NOT_NOW = (NotReadyError, ConnectionFailedError, ClientTimeoutError)
 
-_RESULT = TypeAdapter(SearchResult)
 _HEALTH = TypeAdapter(Health)
-_SIMILARITY = TypeAdapter(SimilarityResult)
 
 
-class SearchClient(DocumentCalls, JobCalls, CollectionCalls):
+class SearchClient(SearchCalls, BatchCalls, DocumentCalls, JobCalls, CollectionCalls):
     """A blocking client; threads may share one.
 
     `timeout` (seconds) bounds each wait for the network in one attempt. A request is tried again up
@@ -150,50 +139,6 @@ class SearchClient(DocumentCalls, JobCalls, CollectionCalls):
         self._http = httpx.Client(**options, transport=transport)
         self._collection = collection
         self._retrying = Retrying(**retry_options(retries))
-
-    def search(  # noqa: PLR0913 (the fields of a request)
-        self,
-        query: str,
-        *,
-        top_k: int = 10,
-        num_candidates: int = 100,
-        mode: Mode | None = None,
-        rerank: bool = True,
-        filters: Filters | None = None,
-        min_confidence: ConfidenceWord | None = None,
-        timeout_ms: int | None = None,
-        return_text: bool = True,
-        collection: str | None = None,
-    ) -> SearchResult:
-        """Search in two stages. The fields are those of `POST /search`.
-
-        Example:
-            client.search("Đạo hàm của hàm hợp", top_k=3, filters={"grade": [11, 12]})
-            client.search("tides", filters={"day": {"gte": "2026-01-01"}, "not": {"draft": True}})
-        """
-        body = request_body(
-            query=query,
-            top_k=top_k,
-            num_candidates=num_candidates,
-            mode=mode,
-            rerank=rerank,
-            filters=filters,
-            min_confidence=min_confidence,
-            timeout_ms=timeout_ms,
-            return_text=return_text,
-        )
-        return self._retrying(self._search_once, body, collection)
-
-    def similarity(
-        self, pairs: Sequence[tuple[str, str]], *, timeout_ms: int | None = None
-    ) -> SimilarityResult:
-        """Do the two queries of each pair mean the same? As `POST /similarity`.
-
-        Example:
-            result = client.similarity([("how do I close a file", "closing an open file")])
-            result.results[0].same
-        """
-        return self._retrying(self._similarity_once, pairs_body(pairs, timeout_ms))
 
     def health(self) -> Health:
         """What the service says of itself, asked once. Raises if it does not answer."""
@@ -218,19 +163,10 @@ class SearchClient(DocumentCalls, JobCalls, CollectionCalls):
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def _search_once(self, body: dict[str, Any], collection: str | None) -> SearchResult:
-        path = in_collection(collection or self._collection, "search")
-        with network_errors():
-            response = self._http.post(path, json=body)
-        return read(response, _RESULT)
 
-    def _similarity_once(self, body: dict[str, Any]) -> SimilarityResult:
-        with network_errors():
-            response = self._http.post("similarity", json=body)
-        return read(response, _SIMILARITY)
-
-
-class AsyncSearchClient(AsyncDocumentCalls, AsyncJobCalls, AsyncCollectionCalls):
+class AsyncSearchClient(
+    AsyncSearchCalls, AsyncBatchCalls, AsyncDocumentCalls, AsyncJobCalls, AsyncCollectionCalls
+):
     """The same for asyncio; tasks of one event loop may share it.
 
     Example:
@@ -252,40 +188,6 @@ class AsyncSearchClient(AsyncDocumentCalls, AsyncJobCalls, AsyncCollectionCalls)
         self._http = httpx.AsyncClient(**options, transport=transport)
         self._collection = collection
         self._retrying = AsyncRetrying(**retry_options(retries))
-
-    async def search(  # noqa: PLR0913 (the fields of a request)
-        self,
-        query: str,
-        *,
-        top_k: int = 10,
-        num_candidates: int = 100,
-        mode: Mode | None = None,
-        rerank: bool = True,
-        filters: Filters | None = None,
-        min_confidence: ConfidenceWord | None = None,
-        timeout_ms: int | None = None,
-        return_text: bool = True,
-        collection: str | None = None,
-    ) -> SearchResult:
-        """As `SearchClient.search`."""
-        body = request_body(
-            query=query,
-            top_k=top_k,
-            num_candidates=num_candidates,
-            mode=mode,
-            rerank=rerank,
-            filters=filters,
-            min_confidence=min_confidence,
-            timeout_ms=timeout_ms,
-            return_text=return_text,
-        )
-        return await self._retrying(self._search_once, body, collection)
-
-    async def similarity(
-        self, pairs: Sequence[tuple[str, str]], *, timeout_ms: int | None = None
-    ) -> SimilarityResult:
-        """As `SearchClient.similarity`."""
-        return await self._retrying(self._similarity_once, pairs_body(pairs, timeout_ms))
 
     async def health(self) -> Health:
         """What the service says of itself, asked once. Raises if it does not answer."""
@@ -309,14 +211,3 @@ class AsyncSearchClient(AsyncDocumentCalls, AsyncJobCalls, AsyncCollectionCalls)
 
     async def __aexit__(self, *_exception: object) -> None:
         await self.aclose()
-
-    async def _search_once(self, body: dict[str, Any], collection: str | None) -> SearchResult:
-        path = in_collection(collection or self._collection, "search")
-        with network_errors():
-            response = await self._http.post(path, json=body)
-        return read(response, _RESULT)
-
-    async def _similarity_once(self, body: dict[str, Any]) -> SimilarityResult:
-        with network_errors():
-            response = await self._http.post("similarity", json=body)
-        return read(response, _SIMILARITY)

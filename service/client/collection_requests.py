@@ -1,8 +1,10 @@
 """Requests about collections, and archives on this side's disk: all that both clients share."""
 
+import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -157,7 +159,21 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         unfinished.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before says more
+            unfinished.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def async_whole_file(path: Path) -> AsyncIterator[BinaryIO]:
+    """The same for asyncio: all that may wait for the disk is done in threads."""
+    whole = whole_file(path)
+    file = await asyncio.to_thread(whole.__enter__)
+    try:
+        yield file
+    except BaseException:
+        await asyncio.to_thread(whole.__exit__, *sys.exc_info())
+        raise
+    await asyncio.to_thread(whole.__exit__, None, None, None)
 
 
 def pieces(file: BinaryIO) -> Iterator[bytes]:
@@ -168,7 +184,7 @@ def pieces(file: BinaryIO) -> Iterator[bytes]:
 
 async def async_pieces(file: BinaryIO) -> AsyncIterator[bytes]:
     """The same for asyncio."""
-    for piece in pieces(file):
+    while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
         yield piece
 
 

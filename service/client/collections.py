@@ -10,7 +10,12 @@ import httpx
 from tenacity import AsyncRetrying, Retrying
 
 from service.client import collection_requests as requests
-from service.client.collection_requests import Collection, CopyProgress, whole_file
+from service.client.collection_requests import (
+    Collection,
+    CopyProgress,
+    async_whole_file,
+    whole_file,
+)
 from service.client.document_requests import Call
 from service.client.errors import error_from_answer
 from service.client.http import in_collection, network_errors, unless_lost
@@ -153,13 +158,14 @@ class AsyncCollectionCalls:
         answer = self._http.stream(
             "GET", in_collection(collection or self._collection or "default", "snapshot")
         )
-        with whole_file(Path(path)) as file, network_errors():
-            async with answer as response:
-                if response.status_code != 200:
-                    content = await response.aread()
-                    raise error_from_answer(response.status_code, response.headers, content)
-                async for piece in response.aiter_bytes():
-                    await asyncio.to_thread(file.write, piece)
+        async with async_whole_file(Path(path)) as file:
+            with network_errors():
+                async with answer as response:
+                    if response.status_code != 200:
+                        content = await response.aread()
+                        raise error_from_answer(response.status_code, response.headers, content)
+                    async for piece in response.aiter_bytes():
+                        await asyncio.to_thread(file.write, piece)
 
     async def restore(self, path: str | Path, name: str, *, re_embed: bool = False) -> Collection:
         """As `SearchClient.restore`."""

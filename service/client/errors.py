@@ -15,7 +15,8 @@ class SearchError(Exception):
 
     `code` is the service's word for it, `status` the HTTP status (None without an answer).
     `details` are the fields at fault, with a message each. `retry_after_s` is what the server asked
-    for, if it did.
+    for, if it did. `from_service` is False where a proxy may have answered in the service's place:
+    what was asked may then have been done.
     """
 
     code = "error"
@@ -30,11 +31,13 @@ class SearchError(Exception):
         request_id: str | None = None,
         details: Sequence[Mapping[str, str]] = (),
         retry_after_s: float | None = None,
+        from_service: bool = False,
     ) -> None:
         super().__init__(message)
         self.message, self.status, self.request_id = message, status, request_id
         self.code = code or type(self).code
         self.details, self.retry_after_s = list(details), retry_after_s
+        self.from_service = from_service
 
     def __str__(self) -> str:
         said = f"{self.code}: {self.message}"
@@ -168,15 +171,33 @@ def error_from_answer(status: int, headers: Mapping[str, str], body: bytes) -> S
     kind = _BY_CODE.get(envelope.get("code", "")) or _BY_STATUS.get(status)
     if kind is None:
         kind = SearchError if envelope else UnexpectedAnswerError
-    details = envelope.get("details")
+    message = f"HTTP {status} with a body that is not this service's"
     return kind(
-        str(envelope.get("message", f"HTTP {status} with a body that is not this service's")),
-        code=envelope.get("code"),
+        **_told(envelope, message),
         status=status,
         request_id=envelope.get("request_id") or headers.get("X-Request-ID"),
-        details=[d for d in details if isinstance(d, dict)] if isinstance(details, list) else (),
         retry_after_s=_retry_after(headers.get("Retry-After", "")),
+        from_service=bool(envelope),
     )
+
+
+def error_from_content(content: Mapping[str, Any]) -> SearchError:
+    """The exception for the content of an envelope that stands for a part of an answer."""
+    kind = _BY_CODE.get(str(content.get("code", "")), SearchError)
+    return kind(
+        **_told(content, "no reason was given"),
+        status=kind.usual_status,
+        request_id=content.get("request_id"),
+    )
+
+
+def _told(content: Mapping[str, Any], otherwise: str) -> dict[str, Any]:
+    details = content.get("details")
+    return {
+        "message": str(content.get("message", otherwise)),
+        "code": content.get("code"),
+        "details": [d for d in details if isinstance(d, dict)] if isinstance(details, list) else (),
+    }
 
 
 def _envelope(body: bytes) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from tenacity import (
     BaseRetrying,
     RetryCallState,
+    retry_if_exception,
     retry_if_exception_type,
     stop_after_attempt,
+    stop_after_delay,
     wait_exponential,
     wait_random,
 )
@@ -20,6 +22,7 @@ from tenacity import (
 from service.client.errors import (
     ClientTimeoutError,
     ConnectionFailedError,
+    InvalidRequestError,
     NotReadyError,
     OverloadedError,
     SearchError,
@@ -39,7 +42,10 @@ R = TypeVar("R", bound=BaseRetrying)
 
 def http_options(base_url: str, api_key: str | None, timeout: float) -> dict[str, Any]:
     """What an httpx client is made with. Raises `ValueError` for an address or key that is none."""
-    url = httpx.URL(base_url)
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"base_url must look like http://host:port: {error}") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"base_url must look like http://host:port, not {base_url!r}")
     headers = {"Accept": "application/json"}
@@ -64,8 +70,26 @@ def retry_options(retries: int) -> dict[str, Any]:
 
 
 def unless_lost(retrying: R) -> R:
-    """For what must not be done twice: no other attempt where the answer may have been lost."""
-    return retrying.copy(retry=retry_if_exception_type((OverloadedError, NotReadyError)))
+    """For what must not be done twice: no other attempt where the answer may have been lost.
+
+    What a proxy says in the service's place tells nothing of what the service did.
+    """
+    return retrying.copy(retry=retry_if_exception(_turned_away))
+
+
+def for_so_long(retrying: R, seconds: float) -> R:
+    """Try again until `seconds` are over, however often: a server that restarts comes back."""
+    return retrying.copy(stop=stop_after_delay(seconds), retry=retry_if_exception(_is_away))
+
+
+def _turned_away(error: BaseException) -> bool:
+    return isinstance(error, OverloadedError | NotReadyError) and error.from_service
+
+
+def _is_away(error: BaseException) -> bool:
+    if isinstance(error, (*_RETRIED, ClientTimeoutError)):
+        return True
+    return isinstance(error, SearchError) and error.status in {502, 504}  # a proxy's
 
 
 def in_collection(collection: str | None, *parts: str) -> str:
@@ -114,6 +138,9 @@ def network_errors() -> Iterator[None]:
         raise ConnectionFailedError(str(error) or type(error).__name__) from error
     except httpx.RequestError as error:
         raise UnexpectedAnswerError(str(error)) from error
+    except (httpx.InvalidURL, UnicodeEncodeError) as error:
+        reason = error.reason if isinstance(error, UnicodeEncodeError) else str(error)
+        raise InvalidRequestError(f"this cannot be sent: {reason}") from error
 
 
 def read(response: httpx.Response, adapter: TypeAdapter[T], accepted: Sequence[int] = (200,)) -> T:

@@ -13,8 +13,11 @@ from pydantic import TypeAdapter
 from tenacity import AsyncRetrying, Retrying
 
 from service.client.document_requests import WireDocument
-from service.client.errors import ConnectionFailedError
-from service.client.http import in_collection, network_errors, read
+from service.client.errors import ClientTimeoutError, ConnectionFailedError
+from service.client.http import for_so_long, in_collection, network_errors, read
+
+PATIENCE_S = 300.0
+"""How long `wait` waits for a server that restarts."""
 
 _PIECE_BYTES = 1 << 16
 _SILENCE_S = 60.0
@@ -127,13 +130,17 @@ class JobCalls:
         """End a job; what it has stored stays. One that has ended stays as it is."""
         return self._retrying(self._ask, "DELETE", job_id)
 
-    def wait(self, job_id: str, on_progress: OnProgress = _ignore) -> Job:
+    def wait(
+        self, job_id: str, on_progress: OnProgress = _ignore, *, patience: float = PATIENCE_S
+    ) -> Job:
         """Follow a job until it has ended, through restarts of the server; returns it as it ended.
 
-        `on_progress` hears of each change.
+        `on_progress` hears of each change. A server that is out of reach or not ready is asked
+        again for `patience` seconds.
         """
+        retrying = for_so_long(self._retrying, patience)
         while True:
-            job: Job = self._retrying(self._follow, job_id, on_progress)
+            job: Job = retrying(self._follow, job_id, on_progress)
             if job.is_finished:
                 return job
 
@@ -158,7 +165,7 @@ class JobCalls:
                     if line.startswith("data:"):
                         job = _JOB.validate_json(line.removeprefix("data:"))
                         on_progress(job)
-        except ConnectionFailedError:
+        except (ConnectionFailedError, ClientTimeoutError):
             if job is None:
                 raise
         return job or _no_events()
@@ -213,10 +220,13 @@ class AsyncJobCalls:
         """As `SearchClient.cancel`."""
         return await self._retrying(self._ask, "DELETE", job_id)
 
-    async def wait(self, job_id: str, on_progress: OnProgress = _ignore) -> Job:
+    async def wait(
+        self, job_id: str, on_progress: OnProgress = _ignore, *, patience: float = PATIENCE_S
+    ) -> Job:
         """As `SearchClient.wait`."""
+        retrying = for_so_long(self._retrying, patience)
         while True:
-            job: Job = await self._retrying(self._follow, job_id, on_progress)
+            job: Job = await retrying(self._follow, job_id, on_progress)
             if job.is_finished:
                 return job
 
@@ -238,7 +248,7 @@ class AsyncJobCalls:
                         if line.startswith("data:"):
                             job = _JOB.validate_json(line.removeprefix("data:"))
                             on_progress(job)
-        except ConnectionFailedError:
+        except (ConnectionFailedError, ClientTimeoutError):
             if job is None:
                 raise
         return job or _no_events()

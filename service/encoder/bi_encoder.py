@@ -1,32 +1,29 @@
-"""A sentence-transformers bi-encoder."""
+"""A bi-encoder out of a sentence-transformers folder."""
 
 import copy
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from service.batching import token_batches
-from service.encoder.loading import load_sentence_transformer
-from service.encoder.sse import SSE
+from service.encoder.loading import load_sentence_transformer, plain_transformer
+from service.encoder.sentence_model import SentenceModel
+from service.encoder.transformer import Transformer
 from service.errors import InferenceError, ModelSourceError
-from service.types import EncoderIdentity, Vectors
-
-_STATIC_BATCH = 256
-"""Texts in one batch of a static embedding."""
+from service.types import EncoderIdentity, TokenStates, Vectors
 
 
 class BiEncoder:
     """Implements `service.protocols.Encoder`, in float32 on every device.
 
     Texts are encoded in batches of at most `batch_tokens` tokens, padding counted, of texts of like
-    length. Calls from several threads wait for each other, as they share one tokenizer.
+    length. A transformer whose states are averaged, or whose first is taken, is run here and
+    called by any number of threads; any other model is run by sentence-transformers, and calls
+    from several threads wait for each other.
     """
 
     def __init__(
@@ -45,24 +42,23 @@ class BiEncoder:
         `device` is `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`. `threads` above 0
         bounds the CPU threads of the whole process.
         """
-        self._identity, self._batch_tokens = identity, batch_tokens
-        self._lock = threading.Lock()
+        self._identity, self._dimensions = identity, dimensions
         if threads:
             torch.set_num_threads(threads)
-        self._model = _load(folder, identity.model, device)
-        self._model.truncate_dim = dimensions
-        dimension = self._model.get_embedding_dimension()
-        if dimension != identity.dimension:
+        model = _load(folder, identity.model, device)
+        dimension = model.get_embedding_dimension()
+        if min(dimension or 0, dimensions or dimension or 0) != identity.dimension:
             raise ModelSourceError(
                 f"the vectors of {identity.model} have {dimension} dimensions, "
                 f"not {identity.dimension}"
             )
-        self._model.max_seq_length = identity.max_length
-        self._special_tokens: int = self._model.tokenizer.num_special_tokens_to_add()
+        self._model: Transformer | SentenceModel = plain_transformer(
+            model, batch_tokens=batch_tokens
+        ) or SentenceModel(model, batch_tokens=batch_tokens)
         bare, query, passage = self.count_tokens(
             ["a", identity.query_prefix + "a", identity.passage_prefix + "a"]
         )
-        room = identity.max_length - self._special_tokens + bare
+        room = identity.max_length - self._model.special_tokens + bare
         self._query_budget: int = room - query
         self._passage_budget: int = room - passage
 
@@ -72,17 +68,15 @@ class BiEncoder:
         return self._identity
 
     @property
-    def transformer(self) -> nn.Module | None:
-        """The loaded transformer, for a reranker that reads its states; None where it has none."""
-        found: nn.Module | None = getattr(self._model[0], "auto_model", None)
-        return found
+    def transformer(self) -> Transformer | None:
+        """What gives the states of a text's tokens; None where the model has no such thing."""
+        return self._model if isinstance(self._model, Transformer) else None
 
     def twin(self) -> Self:
         """Another one with the same weights in memory, whose calls do not wait for this one's."""
         other = copy.copy(self)
-        weights = [*self._model.parameters(), *self._model.buffers()]
-        other._model = copy.deepcopy(self._model, {id(weight): weight for weight in weights})
-        other._lock = threading.Lock()
+        if isinstance(self._model, SentenceModel):
+            other._model = self._model.twin()
         return other
 
     @property
@@ -97,20 +91,7 @@ class BiEncoder:
 
     def count_tokens(self, texts: Sequence[str], /) -> list[int]:
         """Tokens of each text alone: no prefix, no special tokens, nothing cut."""
-        if not texts:
-            return []
-        with self._lock:
-            # Truncation and padding are state of the tokenizer, so every call says them.
-            encoded = self._model.tokenizer(
-                list(texts),
-                add_special_tokens=False,
-                truncation=False,
-                padding=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )
-        return [len(ids) for ids in encoded["input_ids"]]
+        return self._model.count_tokens(texts)
 
     def encode_queries(self, texts: Sequence[str], /) -> Vectors:
         """Cleaned texts without prefix -> float32 (n, dim), rows of unit length, input order.
@@ -124,30 +105,37 @@ class BiEncoder:
         """The same for passages."""
         return self._encode([self._identity.passage_prefix + text for text in texts])
 
-    def _encode(self, texts: list[str]) -> Vectors:
-        vectors = np.empty((len(texts), self._identity.dimension), np.float32)
-        batches = self._batches(texts)
-        with self._lock:
-            for batch in batches:
-                vectors[batch] = self._model.encode(
-                    [texts[i] for i in batch],
-                    prompt="",  # else the model's default prompt would come before our prefix
-                    batch_size=len(batch),
-                    show_progress_bar=False,
-                )
+    def encode_passages_and_states(
+        self, texts: Sequence[str], /, layers: Sequence[int]
+    ) -> tuple[Vectors, list[TokenStates]]:
+        """The same in one pass with the states of these layers. Needs a `transformer`."""
+        return self._encode_with_states([self._identity.passage_prefix + t for t in texts], layers)
+
+    def encode_queries_and_states(
+        self, texts: Sequence[str], /, layers: Sequence[int]
+    ) -> tuple[Vectors, list[TokenStates]]:
+        """The same for queries."""
+        return self._encode_with_states([self._identity.query_prefix + t for t in texts], layers)
+
+    def _encode_with_states(
+        self, prefixed: Sequence[str], layers: Sequence[int]
+    ) -> tuple[Vectors, list[TokenStates]]:
+        if self.transformer is None:
+            raise ModelSourceError(f"{self._identity.model} has no token states")
+        seen = self.transformer.states(prefixed, self._identity.max_length, layers)
+        pooled = np.array([s.pooled for s in seen], np.float32).reshape(len(seen), -1)
+        return self._unit(pooled), seen
+
+    def _encode(self, texts: Sequence[str]) -> Vectors:
+        return self._unit(self._model.encode(texts, self._identity.max_length))
+
+    def _unit(self, vectors: Vectors) -> Vectors:
+        vectors = vectors[:, : self._dimensions]
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not (np.isfinite(norms) & (norms > 0.0)).all():
             raise InferenceError(f"{self._identity.model} gave a vector without a direction")
-        vectors /= norms
-        return vectors
-
-    def _batches(self, texts: list[str]) -> Iterable[Sequence[int]]:
-        if isinstance(self._model[0], SSE):  # pads nothing, and is done before tokens are counted
-            places = range(len(texts))
-            return [places[i : i + _STATIC_BATCH] for i in places[::_STATIC_BATCH]]
-        window, special = self._identity.max_length, self._special_tokens
-        lengths = [min(count + special, window) for count in self.count_tokens(texts)]
-        return token_batches(lengths, self._batch_tokens)
+        unit: Vectors = vectors / norms
+        return unit
 
 
 def _load(folder: Path, name: str, device: str) -> SentenceTransformer:

@@ -3,14 +3,18 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+from sentence_transformers.base.modules import Transformer as TransformerModule
+from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import import_module_class
 from torch import nn
 
 import service.encoder.moe  # noqa: F401 - makes its architectures known to transformers
 from service.encoder.sse import SSE
+from service.encoder.transformer import Transformer
 
 OWN_MODULES: Mapping[str, type[nn.Module]] = {f"{SSE.__module__}.{SSE.__qualname__}": SSE}
 """Modules of this package, as `modules.json` names them.
@@ -36,6 +40,31 @@ def load_sentence_transformer(
     modules = [_module(folder, part) for part in parts]
     stated = _stated(folder / "config_sentence_transformers.json")
     return SentenceTransformer(modules=modules, device=device, **(stated | settings))
+
+
+def plain_transformer(model: SentenceTransformer, *, batch_tokens: int) -> Transformer | None:
+    """The model without the library around it; None where there is more to it than pooling.
+
+    `model` has no use afterwards: its tokenizer is the other's.
+    """
+    parts = list(model)
+    if [type(part) for part in parts[:2]] != [TransformerModule, Pooling]:
+        return None
+    read, pooling, *rest = cast("list[Any]", parts)
+    if any(type(part) is not Normalize for part in rest) or not pooling.include_prompt:
+        return None
+    if read.transformer_task != "feature-extraction" or pooling.pooling_mode not in {"mean", "cls"}:
+        return None
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    if tokenizer is None or model.max_seq_length is None:
+        return None
+    return Transformer(
+        read.model,
+        tokenizer,
+        longest=model.max_seq_length,
+        batch_tokens=batch_tokens,
+        pooling=pooling.pooling_mode,
+    )
 
 
 def _module(folder: Path, part: Mapping[str, Any]) -> nn.Module:

@@ -12,8 +12,9 @@ from service.errors import InvalidInputError
 from service.evaluation.candidates import Observed, ranking
 from service.evaluation.metrics import per_query
 from service.evaluation.significance import paired
+from service.pipeline.build import rerank_slice
 from service.pipeline.recall import Found
-from service.pipeline.rerank import RERANK_SLICE, pairs_of
+from service.pipeline.rerank import pairs_of
 from service.protocols import Reranker
 
 DEPTHS = (0, 5, 10, 20, 30, 50, 75, 100)
@@ -89,13 +90,14 @@ def time_depths(
     `searches` are (normalised query, its candidates); nothing that is kept on the disk may answer.
     """
     spent: dict[int, list[float]] = {depth: [] for depth in depths}
+    size = rerank_slice(reranker)
     for query, found in searches:
         pairs = pairs_of(query, found)
         total, done = 0.0, 0
         for depth in sorted(spent):
             began = clock()
             while done < min(depth, len(pairs)):
-                part = pairs[done : min(done + RERANK_SLICE, depth)]
+                part = pairs[done : min(done + size, depth)]
                 reranker.score(part)
                 done += len(part)
             total += clock() - began

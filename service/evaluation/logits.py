@@ -125,7 +125,18 @@ def cached(reranker: Reranker, settings: Settings) -> CachedReranker:
     """`reranker` with its logits kept under the cache folder, one file a model's weights."""
     name = f"{reranker.weights_sha256[:16]}.db"
     path = settings.cache_dir / "evaluation" / "logits" / name
-    return CachedReranker(reranker, path, variant=f"window {settings.rerank_max_length}")
+    return CachedReranker(reranker, path, variant=_variant(reranker, settings))
+
+
+def _variant(reranker: Reranker, settings: Settings) -> str:
+    """What decides a logit beside the weights; fp32 is the same wherever it runs."""
+    variant = f"window {settings.rerank_max_length}"
+    backend = getattr(reranker, "backend", "torch")
+    if backend in {"torch-bf16", "onnx-int8"}:
+        variant += f", {backend}"
+    if settings.rerank_window and hasattr(reranker, "backend"):
+        variant += f", best {settings.rerank_window}"
+    return variant
 
 
 def open_cached_reranker(settings: Settings) -> CachedReranker | None:

@@ -147,18 +147,26 @@ class Catalog:
 
     def _write(self, **changed: object) -> None:
         content = self._content.model_copy(update=changed)
+        try:
+            self._replace_file(content)
+        except OSError as error:
+            # The new file may be in its place already, and what it names is undone by the caller.
+            with suppress(OSError):
+                self._replace_file(self._content)
+            raise store_error(f"cannot write {self._path}", error) from error
+        self._content = content
+
+    def _replace_file(self, content: _Content) -> None:
+        written = content.model_copy(update={"sha256": content.checksum()})
         unfinished = self._path.with_suffix(".unfinished")
         try:
-            written = content.model_copy(update={"sha256": content.checksum()})
             unfinished.write_text(json.dumps(written.model_dump(mode="json"), indent=2) + "\n")
             flush(unfinished)
             unfinished.replace(self._path)
-            self._content = content
             flush(self._path.parent)
-        except OSError as error:
+        finally:
             with suppress(OSError):
                 unfinished.unlink(missing_ok=True)
-            raise store_error(f"cannot write {self._path}", error) from error
 
 
 def _require_sound(content: _Content, path: Path) -> None:

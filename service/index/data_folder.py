@@ -24,19 +24,34 @@ from service.index.document_store import DocumentStore
 from service.index.durable import flush, store_error
 
 _DROPPED = ".dropped-"
-_OURS = {"store.db", "store.db-wal", "store.db-shm", "store.db-journal", "generations"}
+_OURS = {
+    "states.db",
+    "states.db-wal",
+    "states.db-shm",
+    "states.db-journal",
+    "store.db",
+    "store.db-wal",
+    "store.db-shm",
+    "store.db-journal",
+    "generations",
+    ".lock",
+}
+"""The last one is there once somebody opened a collection's folder as a data folder."""
 
 
 class CollectionFolder:
     """A store and the folder of its generations."""
 
-    def __init__(self, path: Path) -> None:
-        """Make the folder where there is none. Raises `StoreError`."""
+    def __init__(self, path: Path, reindex: str) -> None:
+        """Make the folder where there is none; `reindex` is as for `DocumentStore`.
+
+        Raises `StoreError`.
+        """
         self.path = path
         self.generations = path / "generations"
         try:
             self.generations.mkdir(parents=True, exist_ok=True)
-            self.store = DocumentStore(path / "store.db")
+            self.store = DocumentStore(path / "store.db", reindex)
             flush(path)
         except OSError as error:
             raise store_error(f"cannot use the folder {path}", error) from error
@@ -109,7 +124,7 @@ class DataFolder:
             path = self._path_of(name)
             if name != MAIN and not (path / "store.db").is_file():
                 raise StoreError(f"the collection {name!r} has no store in {path}")
-            self._opened[name] = CollectionFolder(path)
+            self._opened[name] = CollectionFolder(path, self._reindex(name))
         return self._opened[name]
 
     @contextmanager
@@ -128,7 +143,7 @@ class DataFolder:
             # First of all: where there are collections and no catalog, it was lost.
             self.catalog.keep()
             self._remove_files(name)
-            self._opened[name] = CollectionFolder(self._path_of(name))
+            self._opened[name] = CollectionFolder(self._path_of(name), self._reindex(name))
             flush(self.path / "collections")
             flush(self.path)
             yield self._opened[name]
@@ -171,6 +186,10 @@ class DataFolder:
 
     def _path_of(self, name: str) -> Path:
         return self.path if name == MAIN else self.path / "collections" / name
+
+    def _reindex(self, name: str) -> str:
+        command = f"secondpass reindex --data-dir {self.path}"
+        return command if name == MAIN else f"{command} --collection {name}"
 
     def _remove_files(self, name: str) -> None:
         """What there is under a name, if anything: out of the way at once, then for good."""

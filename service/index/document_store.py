@@ -40,8 +40,14 @@ class DocumentStore:
     `StoreLockedError`. A write that raises has changed nothing.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._data_dir = path.parent
+    def __init__(self, path: Path, reindex: str | None = None) -> None:
+        """Open the file.
+
+        `reindex` is the command that encodes its documents anew, for messages; the one for `main`
+        in the file's folder if left out.
+        """
+        self._path = path
+        self._reindex = reindex or f"secondpass reindex --data-dir {path.parent}"
         self._database = Database(path)
 
     def close(self) -> None:
@@ -54,12 +60,14 @@ class DocumentStore:
         with self._database.reading() as connection:
             yield StoreView(connection)
 
-    def put(self, rows: Sequence[EncodedDocument]) -> None:
+    def put(self, rows: Sequence[EncodedDocument], note: tuple[str, str] | None = None) -> None:
         """Store all of `rows` or none; each replaces a document of the same id. Searches see them.
 
-        Passages always get new ids. Raises `InvalidInputError` for text or metadata that cannot be
-        stored unchanged, `InferenceError` for a vector that is not finite, `ValueError` for spans
-        and vectors that do not fit the text or the encoder.
+        `note`, a name and a text, is kept as by `set_note`, in the same transaction: whatever
+        moment the process dies at, both are there or neither is. Passages always get new ids.
+        Raises `InvalidInputError` for text or metadata that cannot be stored unchanged,
+        `InferenceError` for a vector that is not finite, `ValueError` for spans and vectors that do
+        not fit the text or the encoder.
         """
         if not rows:
             return
@@ -69,6 +77,8 @@ class DocumentStore:
                 check_document(row.document)
                 check_passages(row, dimension)
                 put_document(connection, row)
+            if note:
+                _set_note(connection, *note)
 
     def stage(
         self,
@@ -125,8 +135,7 @@ class DocumentStore:
     def delete_matching(self, filters: Filters, limit: int) -> int:
         """Remove at most `limit` documents that satisfy `filters` now; returns how many."""
         with self._database.writing() as connection:
-            found = StoreView(connection).documents(filters, "", limit)
-            return _delete(connection, [stored.document.id for stored in found])
+            return _delete(connection, StoreView(connection).ids(filters, "", limit))
 
     def delete(
         self, ids: Collection[str], expected: Mapping[str, Expectation] | None = None
@@ -176,7 +185,7 @@ class DocumentStore:
         """
         stored = self.identity()
         if stored is not None:
-            encoder_identity.require_same(stored, wanted, self._data_dir)
+            encoder_identity.require_same(stored, wanted, self._path.parent, self._reindex)
             return
         with self._database.writing() as connection:
             encoder_identity.write(connection, wanted)
@@ -204,7 +213,7 @@ class DocumentStore:
     def set_note(self, name: str, text: str) -> None:
         """Keep a text in place of the one that has this name; no search sees any of it."""
         with self._database.writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [f"note:{name}", text])
+            _set_note(connection, name, text)
 
     def generation(self) -> GenerationRecord | None:
         """The index folder that is current, or None before the first."""
@@ -234,6 +243,10 @@ class DocumentStore:
                 [(record.name, file, sha256) for file, sha256 in record.sha256.items()],
             )
             connection.execute("DELETE FROM removed WHERE sequence <= ?", [removed])
+
+
+def _set_note(connection: sqlite3.Connection, name: str, text: str) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [f"note:{name}", text])
 
 
 def _delete(connection: sqlite3.Connection, ids: Collection[str]) -> int:

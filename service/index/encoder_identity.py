@@ -22,8 +22,13 @@ def write(connection: sqlite3.Connection, identity: EncoderIdentity) -> None:
     )
 
 
-def require_same(stored: EncoderIdentity, wanted: EncoderIdentity, data_dir: Path) -> None:
-    """Raise `IndexMismatchError` that names every field in which the two differ."""
+def require_same(
+    stored: EncoderIdentity, wanted: EncoderIdentity, folder: Path, reindex: str
+) -> None:
+    """Raise `IndexMismatchError` that names every field in which the two differ.
+
+    And the `folder` of the vectors, and the command that makes them anew.
+    """
     there, here = asdict(stored), asdict(wanted)
     differences = [
         f"{name} is {there[name]!r} there, {here[name]!r} here"
@@ -32,7 +37,7 @@ def require_same(stored: EncoderIdentity, wanted: EncoderIdentity, data_dir: Pat
     ]
     if differences:
         raise IndexMismatchError(
-            f"the vectors in {data_dir} were made by another encoder: {'; '.join(differences)}. "
-            f"Start with the settings they were made with, or encode all documents again: "
-            f"secondpass reindex --data-dir {data_dir}"
+            f"the vectors in {folder} were made by another encoder: {'; '.join(differences)}. "
+            "Start with the settings they were made with, or encode all documents again: "
+            f"{reindex}"
         )

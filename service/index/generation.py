@@ -147,18 +147,21 @@ def build(
     *,
     hnsw_threshold: int,
     use: Callable[[Generation], None] = lambda _generation: None,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Generation:
     """Write a generation of all that the store holds now, and make it the current one.
 
     `use` gets it just before that: whoever searches in the one before has to let it go then, since
     what it needs to follow the store, the list of removed passages, is cut with the record. The
-    folder of the one before stays: see `remove_others`. Raises `StoreError`.
+    folder of the one before stays: see `remove_others`. `go_on` is called again and again while the
+    index is made and ends that by raising. Raises `StoreError`.
     """
     with store.view() as view:
         counts, revision, last = view.counts, view.revision, view.last_passage
         _, removed = view.removed()
     kind = kind_for(counts.passages, hnsw_threshold)
-    index = FaissIndex.build(_passages(store, last), dimension=identity.dimension, kind=kind)
+    passages = _passages(store, last, go_on)
+    index = FaissIndex.build(passages, dimension=identity.dimension, kind=kind)
     created = datetime.now(UTC)
     name = f"g{revision}-{secrets.token_hex(4)}"
     manifest = _manifest(index, counts, revision, identity, created)
@@ -177,7 +180,9 @@ def build(
     return generation
 
 
-def _passages(store: DocumentStore, last: int) -> Iterator[tuple[Ids, Vectors]]:
+def _passages(
+    store: DocumentStore, last: int, go_on: Callable[[], None]
+) -> Iterator[tuple[Ids, Vectors]]:
     """Those with ids up to `last`, each batch from a view of its own.
 
     A graph takes minutes, and no write-ahead log is cut while a view of it is open. What goes
@@ -185,6 +190,7 @@ def _passages(store: DocumentStore, last: int) -> Iterator[tuple[Ids, Vectors]]:
     """
     after = 0
     while after < last:
+        go_on()
         with store.view() as view:
             ids, vectors = next(view.vectors(_BATCH, after), (np.empty(0, np.int64), None))
         wanted = int(np.searchsorted(ids, last, side="right"))

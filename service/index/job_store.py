@@ -1,7 +1,6 @@
 """Bulk jobs: what is to be done, how far it is, and what was refused, in one small SQLite file.
 
-Kept apart from the documents: a job outlives its collection, and its many small writes wait for no
-other writer.
+Kept apart from the documents: a job outlives its collection and waits for no other writer.
 """
 
 import sqlite3
@@ -216,6 +215,11 @@ class JobStore:
             )
             return [Job(*row) for row in rows]
 
+    def count_unfinished(self) -> int:
+        """How many there are still to be done."""
+        with self._database.reading() as connection:
+            return _count_waiting(connection)
+
     def refusals(self, id_: str) -> list[Refusal]:
         """The first lines that were refused, by line."""
         with self._database.reading() as connection:
@@ -247,12 +251,15 @@ class JobStore:
             return _job(connection, id_)
 
     def finish(self, id_: str, state: State, reason: str | None = None) -> Job:
-        """End a job that has not ended; forget the oldest ones that have, above `KEPT_JOBS`."""
+        """End a job that has not ended; one that failed lets its key go, to be sent again.
+
+        Forgets the oldest ones that have ended, above `KEPT_JOBS`.
+        """
         with self._database.writing() as connection:
             connection.execute(
-                "UPDATE jobs SET state = ?, reason = ?, finished = ? "  # noqa: S608
-                f"WHERE id = ? AND {_UNFINISHED}",
-                [state, reason, _now(), id_],
+                "UPDATE jobs SET state = ?, reason = ?, finished = ?, "  # noqa: S608
+                f"key = iif(?, NULL, key) WHERE id = ? AND {_UNFINISHED}",
+                [state, reason, _now(), state == "failed", id_],
             )
             connection.execute(
                 "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs "  # noqa: S608

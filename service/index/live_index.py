@@ -34,12 +34,6 @@ class IndexView:
     def __len__(self) -> int:
         return len(self.base) + sum(map(len, self.segments))
 
-    @property
-    def changes(self) -> int:
-        """Passages that came and went since the generation was built."""
-        gone = self.base.built_size - len(self.base)
-        return gone + sum(segment.built_size for segment in self.segments)
-
     def search(self, vectors: Vectors, k: int, allowed: Ids | None = None) -> list[list[Candidate]]:
         """As `VectorIndex.search`."""
         parts = [part.search(vectors, k, allowed) for part in (self.base, *self.segments)]

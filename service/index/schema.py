@@ -79,6 +79,25 @@ _TABLES = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
+# How many documents and passages searches see, kept by the transactions that change it: a search
+# asks after each write. A store that was made without the counts gets them when it is opened.
+_COUNTS = (
+    """CREATE TRIGGER IF NOT EXISTS count_document AFTER INSERT ON documents WHEN new.staged = 0
+    BEGIN UPDATE meta SET value = value + 1 WHERE name = 'documents'; END""",
+    """CREATE TRIGGER IF NOT EXISTS uncount_document AFTER DELETE ON documents WHEN old.staged = 0
+    BEGIN UPDATE meta SET value = value - 1 WHERE name = 'documents'; END""",
+    """CREATE TRIGGER IF NOT EXISTS recount_document AFTER UPDATE OF staged ON documents
+    BEGIN UPDATE meta SET value = value + old.staged - new.staged WHERE name = 'documents'; END""",
+    """CREATE TRIGGER IF NOT EXISTS count_passage AFTER INSERT ON passages
+    BEGIN UPDATE meta SET value = value + 1 WHERE name = 'passages'; END""",
+    """CREATE TRIGGER IF NOT EXISTS uncount_passage AFTER DELETE ON passages
+    BEGIN UPDATE meta SET value = value - 1 WHERE name = 'passages'; END""",
+    "INSERT INTO meta SELECT 'documents', (SELECT count(*) FROM documents WHERE staged = 0) "
+    "WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = 'documents')",
+    "INSERT INTO meta SELECT 'passages', (SELECT count(*) FROM passages) "
+    "WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = 'passages')",
+)
+
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables in an empty file, or check that `path` is a store that we can read.
@@ -87,6 +106,8 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     another version of this one made.
     """
     prepare_tables(connection, path, APPLICATION_ID, SCHEMA_VERSION, _TABLES)
+    for statement in _COUNTS:
+        connection.execute(statement)
 
 
 def prepare_tables(

@@ -55,10 +55,10 @@ class StoreView:
     @property
     def counts(self) -> Counts:
         """How many documents and passages searches can see."""
-        # The index by name: left to itself, SQLite walks through all documents once more.
+        # As the triggers keep them: to count would read all of the table after each write.
         row = self.connection.execute(
-            "SELECT (SELECT count(*) FROM documents) - (SELECT count(*) FROM documents "
-            "INDEXED BY staged_documents WHERE staged = 1), (SELECT count(*) FROM passages)"
+            "SELECT (SELECT value FROM meta WHERE name = 'documents'), "
+            "(SELECT value FROM meta WHERE name = 'passages')"
         ).fetchone()
         return Counts(*row)
 
@@ -200,18 +200,26 @@ class StoreView:
     def documents(self, filters: Filters, after: str, limit: int) -> Iterator[StoredDocument]:
         """At most `limit` documents as they were last written, in the order of their ids.
 
-        From the first whose id is greater than `after`; ids are ordered by their UTF-8 bytes.
+        As `ids`; each is read when it is asked for.
+        """
+        for id_ in self.ids(filters, after, limit):
+            if (stored := self.document(id_)) is not None:
+                yield stored
+
+    def ids(self, filters: Filters, after: str, limit: int) -> list[str]:
+        """Ids, ascending, of at most `limit` documents whose last version satisfies `filters`.
+
+        From the first that is greater than `after`; ids are ordered by their UTF-8 bytes.
         """
         # The plus sign keeps SQLite from reading and sorting all that a wide filter keeps: it goes
         # through the ids in their order and stops at the limit.
         where = condition(filters, "+number")
         rows = self.connection.execute(
-            "SELECT id, text, title, metadata, version, staged, problem FROM documents "  # noqa: S608
-            "WHERE number IN (SELECT number FROM documents "
-            f"WHERE id > ? AND {where.sql} AND {_LATEST} ORDER BY id LIMIT ?) ORDER BY id",
+            f"SELECT id FROM documents WHERE id > ? AND {where.sql} AND {_LATEST} "  # noqa: S608
+            "ORDER BY id LIMIT ?",
             [after, *where.parameters, limit],
         )
-        return map(_stored, rows)
+        return [id_ for (id_,) in rows]
 
     def staged(self, limit: int, *, newest: bool = False) -> list[StagedDocument]:
         """At most `limit` documents that wait for their passages, the oldest or newest in front."""

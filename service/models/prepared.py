@@ -81,7 +81,7 @@ def _make(folder: Path, recipe: Recipe) -> ModelFolder:
         if folder.exists():
             shutil.rmtree(folder)
         unfinished.rename(folder)
-        _write_atomically(_record(folder), json.dumps(record, indent=2) + "\n")
+        write_atomically(_record(folder), json.dumps(record, indent=2) + "\n")
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return ModelFolder(folder, checksums)
@@ -91,7 +91,8 @@ def _record(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.sha256.json")
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that is whole, old or new, whenever the machine stops."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         unfinished.write_text(text, encoding="utf-8")

@@ -13,17 +13,20 @@ from service.confidence.calibration import (
 )
 from service.confidence.judge import Judge
 from service.encoder.bi_encoder import BiEncoder
+from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelSourceError
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_threshold
 from service.models.sources import PreparedModel, check_dimensions, prepare, reranker_kind
 from service.pipeline.answer_cache import AnswerCache
 from service.pipeline.gate import Limits
+from service.pipeline.rerank import INTERACTION_SLICE, RERANK_SLICE
 from service.pipeline.retriever import Retriever
 from service.pipeline.similarity import PairModel
 from service.protocols import Encoder, Reranker
-from service.reranker.cross_encoder import CrossEncoderReranker
+from service.reranker.backends import BackendRecord
 from service.reranker.interaction import read_config
 from service.reranker.interaction_reranker import InteractionReranker
+from service.reranker.opening import measure_cross_encoder, open_cross_encoder
 from service.settings import Settings
 from service.text.normalizer import NORMALIZER_VERSION
 from service.types import EncoderIdentity
@@ -108,15 +111,15 @@ def build_reranker(settings: Settings, encoder: BiEncoder | None = None) -> Rera
     )
     if kind == "interaction":
         return _interaction(settings, model, encoder)
-    return CrossEncoderReranker(
-        model.folder,
-        model=model.name,
-        weights_sha256=model.weights_sha256,
-        max_length=min(settings.rerank_max_length, model.max_length),
-        batch_tokens=settings.batch_tokens,
-        device=settings.device,
-        threads=settings.threads,
+    return open_cross_encoder(settings, model)
+
+
+def measure_backends(settings: Settings, name: str) -> BackendRecord:
+    """Time the backends of a cross-encoder here, record which is best, and give the record."""
+    model = prepare(
+        name, "cross-encoder", cache_dir=settings.cache_dir, offline=settings.hub_offline
     )
+    return measure_cross_encoder(settings, model)
 
 
 def _interaction(
@@ -129,15 +132,19 @@ def _interaction(
     if base.weights_sha256 != config.base_weights_sha256:
         raise ModelSourceError(f"{model.name} was trained on another {config.base} than this one")
     shared = encoder is not None and encoder.identity.weights_sha256 == base.weights_sha256
+    states = encoder.transformer if encoder and shared else None
+    if states is None:
+        states = Transformer.load(
+            base.folder, batch_tokens=settings.batch_tokens, device=settings.device
+        )
+    states.require_layers(config.layers)
     return InteractionReranker(
         model.folder,
         base.folder,
+        states,
         model=model.name,
         weights_sha256=model.weights_sha256,
-        batch_tokens=settings.batch_tokens,
         cache_bytes=settings.rerank_cache_mb * 1_000_000,
-        device=settings.device,
-        transformer=encoder.transformer if encoder and shared else None,
     )
 
 
@@ -188,6 +195,11 @@ def build_answer_cache(
 def limits(settings: Settings) -> Limits:
     """What one request, and all together, may take up."""
     return Limits(settings.max_query_chars, settings.max_queue, settings.timeout_ms)
+
+
+def rerank_slice(reranker: Reranker | None) -> int:
+    """How many candidates are scored between two looks at the clock."""
+    return INTERACTION_SLICE if isinstance(reranker, InteractionReranker) else RERANK_SLICE
 
 
 def build_judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> Judge:

@@ -1,20 +1,26 @@
 """The lines of a bulk upload: each a document, or why it is none."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
 
 from service.collection.documents import parse_document
 from service.collection.lines import Place, read_json_lines_after
 from service.collection.rows import MAX_ID_CHARS
 from service.errors import InvalidInputError, ModelError
-from service.index.job_store import Refusal
+from service.index.document_store import DocumentStore
+from service.index.job_store import Refusal, Step
 from service.pipeline.ingest import Ingestor
 from service.types import Document, Refused
 
 BATCH_LINES = 64
 BATCH_BYTES = 1 << 16
-"""Lines that are stored together, at most: what a restart does again."""
+"""Lines that are stored together, at most; one may be longer by itself."""
+
+_NOTE = "job"
 
 _MOST_REASON_CHARS = 500
 _MOST_FIELD_CHARS = 128
@@ -47,31 +53,51 @@ def read_batches(path: Path, start: Place, max_chars: int) -> Iterator[list[Line
         yield batch
 
 
-def store_batch(ingestor: Ingestor, batch: Sequence[Line]) -> list[Refusal]:
-    """Store the documents of a batch; returns the lines that were refused, in their order.
+class _Progress(BaseModel):
+    """The last step of the job that wrote last to a collection, kept in the collection's store."""
 
-    Where the batch fails for one of its documents, the others are stored without that one.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: str
+    step: Step
+
+
+def stored_step(store: DocumentStore, job: str) -> Step | None:
+    """The last step of this job that wrote something to `store`; None where another came later."""
+    note = store.note(_NOTE)
+    progress = _Progress.model_validate_json(note) if note else None
+    return progress.step if progress and progress.job == job else None
+
+
+def store_batch(ingestor: Ingestor, job: str, batch: Sequence[Line]) -> Step:
+    """Store the documents of a batch in one transaction, with the step for `stored_step`.
+
+    A batch that changes nothing leaves no step. Raises `InvalidInputError` or `ModelError` where
+    it fails for one of several documents; a single one is refused for it.
     """
-    refused = [line.content for line in batch if isinstance(line.content, Refusal)]
-    lines = {
+    began = time.monotonic()
+    documents = [line.content for line in batch if isinstance(line.content, Document)]
+    numbers = {
         line.content.id: line.place.line for line in batch if isinstance(line.content, Document)
     }
-    documents = [line.content for line in batch if isinstance(line.content, Document)]
-    refused += [
-        _refusal(lines[row.source], row.source, row.field, row.reason)
-        for row in _ingest(ingestor, documents)
-    ]
-    return sorted(refused, key=lambda refusal: refusal.line)
+    wrong = [line.content for line in batch if isinstance(line.content, Refusal)]
 
+    def step(rows: Sequence[Refused]) -> Step:
+        refused = wrong + [_refusal(numbers[r.source], r.source, r.field, r.reason) for r in rows]
+        refused.sort(key=lambda refusal: refusal.line)
+        offset, line = batch[-1].place
+        return Step(offset, line, len(batch) - len(refused), time.monotonic() - began, refused)
 
-def _ingest(ingestor: Ingestor, documents: Sequence[Document]) -> list[Refused]:
+    def note(rows: Sequence[Refused]) -> tuple[str, str]:
+        return _NOTE, _Progress(job=job, step=step(rows)).model_dump_json()
+
     try:
-        return ingestor.ingest(documents).refused
+        return step(ingestor.ingest_together(documents, note))
     except (InvalidInputError, ModelError) as error:
-        if len(documents) == 1:
-            field = error.field if isinstance(error, InvalidInputError) else "text"
-            return [Refused(documents[0].id, None, field, str(error))]
-    return [row for document in documents for row in _ingest(ingestor, [document])]
+        if len(documents) > 1:
+            raise
+        field = error.field if isinstance(error, InvalidInputError) else "text"
+        return step([Refused(documents[0].id, None, field, str(error))])
 
 
 def _read_lines(path: Path, start: Place, max_chars: int) -> Iterator[Line]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from pydantic import ValidationError
-
 from service.errors import InvalidInputError
 from service.index.catalog import CollectionRecord, SettingValue
 from service.models.registry import REGISTRY, Kind
@@ -43,14 +41,7 @@ def effective_settings(
         )
     if not trusted:
         _require_allowed(own, settings)
-    try:
-        effective = settings_of(record, settings)
-        return Settings.model_validate(effective.model_dump())
-    except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)[0]
-        field = str(found["loc"][0]) if found["loc"] else "passage_overlap"
-        message = found["msg"].removeprefix("Value error, ")
-        raise InvalidInputError(f"{field}: {message}", f"settings.{field}") from error
+    return settings_of(record, settings)
 
 
 def _require_allowed(own: Mapping[str, SettingValue], settings: Settings) -> None:

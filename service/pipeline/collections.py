@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO
 
@@ -33,6 +33,7 @@ from service.types import EncoderIdentity
 
 log = logging.getLogger(__name__)
 
+_UNREADABLE = "its store cannot be read; see the server's log"
 _NO_MODELS = "this server cannot load the models; see its log"
 
 _LOOK_EVERY_S = 0.02
@@ -96,7 +97,11 @@ class Collections:
         found = []
         for name in sorted(self._catalog.collections):
             with suppress(NotFoundError):  # removed meanwhile
-                found.append(self._info(name))
+                try:
+                    found.append(self._info(name))
+                except StoreError as error:
+                    log.error("the collection %r cannot be read: %s", name, error)
+                    found.append(self._without_figures(name, _UNREADABLE))
         return found
 
     def info(self, name: str) -> CollectionInfo:
@@ -256,36 +261,32 @@ class Collections:
             raise NotFoundError(f"the collection {state.source!r} is gone")
         return self._engine.collection(state.source)
 
-    def _info(self, name: str) -> CollectionInfo:
+    def _without_figures(self, name: str, *problems: str) -> CollectionInfo:
         record = self._catalog.collections.get(name)
         if record is None:
             raise NotFoundError(f"there is no collection {name!r}")
         aliases = sorted(a for a, c in self._catalog.aliases.items() if c == name)
+        return CollectionInfo(name, aliases, record.created, record.settings, list(problems))
+
+    def _info(self, name: str) -> CollectionInfo:
         if name in self._engine.unavailable:
-            reason = self._engine.unavailable[name]
-            return CollectionInfo(name, aliases, record.created, record.settings, [reason])
-        live = self._engine.collection(name)
+            return self._without_figures(name, self._engine.unavailable[name])
+        known, live = self._without_figures(name), self._engine.collection(name)
         with live.folder.store.view() as view:
             counts, (staged, failed), revision = view.counts, view.unseen, view.revision
         copy = self._copies.get(name)
         reranker = live.searcher.second_stage.reranker
-        return CollectionInfo(
-            name,
-            aliases,
-            record.created,
-            record.settings,
-            [
-                *live.notes,
-                *live.indexer.problems,
-                *([copy.problem] if copy and copy.problem else []),
-            ],
-            counts.documents,
-            counts.passages,
-            staged,
-            failed,
-            revision,
-            live.searcher.retriever.index.latest.generation,
-            live.searcher.encoder.identity,
-            reranker.model if reranker else "none",
-            copy.state if copy else read_state(live.folder.store),
+        copy_problem = [copy.problem] if copy and copy.problem else []
+        return replace(
+            known,
+            problems=[*live.notes, *live.indexer.problems, *copy_problem],
+            documents=counts.documents,
+            passages=counts.passages,
+            staged=staged,
+            failed=failed,
+            revision=revision,
+            generation=live.searcher.retriever.index.latest.generation,
+            encoder=live.searcher.encoder.identity,
+            reranker=reranker.model if reranker else "none",
+            copy=copy.state if copy else read_state(live.folder.store),
         )

@@ -1,6 +1,7 @@
 """Documents come, change and go while searches run."""
 
 import asyncio
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,9 +15,11 @@ from service.types import Document, Filters
 T = TypeVar("T")
 
 _DELETED_TOGETHER = 1000
-_LOOK_EVERY_S = 0.01
+_LOOK_AFTER_S, _LOOK_EVERY_S = 0.01, 0.16
+"""The longer a writer has waited the more seldom it looks: many may wait."""
 _PAGE_CHARS = 8_000_000
-"""Text of one page, in characters: it has fewer documents than asked for rather than more."""
+"""Of all texts, titles and metadata of a page: it has fewer documents than asked for rather than
+more characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Documents:
     async def page(self, filters: Filters, after: str, limit: int, deadline: Deadline) -> Page:
         """At most `limit` documents whose id is greater than `after`, as they were last written.
 
-        Fewer where their texts are long. Raises `InvalidInputError` for a filter beyond its limits.
+        Fewer where they are long. Raises `InvalidInputError` for a filter beyond its limits.
         """
 
         def read() -> Page:
@@ -88,7 +91,7 @@ class Documents:
             chars = 0
             with self._store.view() as store:
                 for stored in store.documents(filters, after, limit + 1):
-                    chars += len(stored.document.text)
+                    chars += _chars(stored.document)
                     if len(page) == limit or (page and chars > _PAGE_CHARS):
                         return Page(page, page[-1].document.id)
                     page.append(stored)
@@ -98,10 +101,12 @@ class Documents:
 
     async def wait(self, versions: Collection[int], deadline: Deadline) -> bool:
         """Until searches see what was written at `versions`; False when time runs out."""
+        pause = _LOOK_AFTER_S
         while await self._reader.run(Deadline(60), lambda: self._indexer.waits(versions)):
             if deadline.left() == 0.0:
                 return False
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(min(pause, deadline.left()))
+            pause = min(2 * pause, _LOOK_EVERY_S)
         return True
 
     def close(self) -> None:
@@ -113,3 +118,8 @@ class Documents:
         done = await self._writer.run(deadline, work)
         self._indexer.wake()
         return done
+
+
+def _chars(document: Document) -> int:
+    metadata = json.dumps(document.metadata, ensure_ascii=False)
+    return len(document.text) + len(document.title) + len(metadata)

@@ -60,7 +60,9 @@ class Engine:
             raise NotFoundError(f"there is no collection {name!r}")
         collection = self.collection(name)
         made = "" if name == MAIN else record.created.isoformat()  # that one is always there
-        return Target(name, made, collection.ingestor, collection.indexer.wake)
+        return Target(
+            name, made, collection.folder.store, collection.ingestor, collection.indexer.wake
+        )
 
     @property
     def searcher(self) -> Searcher:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,7 +12,7 @@ from service.errors import DeadlineError, NotReadyError, OverloadedError
 
 T = TypeVar("T")
 
-_CLOSED = "what was asked is being closed"
+CLOSED = "what was asked is being closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,28 @@ async def in_thread(work: Callable[[], T]) -> T:
         raise
 
 
+async def outcome(future: Future[T], deadline: Deadline) -> T:
+    """What a thread makes of `future`, which is cancelled where nobody waits for it any more.
+
+    Raises `DeadlineError` when it is not there in time, and `NotReadyError` where the thread's end
+    cancelled it.
+    """
+    try:
+        async with asyncio.timeout(deadline.left()) as limit:
+            return await asyncio.wrap_future(future)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise  # the work's own
+        raise DeadlineError("the time allowed ran out") from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if future.cancelled() and not (task and task.cancelling()):
+            raise NotReadyError(CLOSED) from None  # `close` dropped it, nobody the request
+        raise
+    finally:
+        future.cancel()
+
+
 class OwnerThread:
     """The one thread that may call a model, as tokenizers keep state between calls."""
 
@@ -79,21 +101,8 @@ class OwnerThread:
         try:
             future = self._executor.submit(work)
         except RuntimeError as error:
-            raise NotReadyError(_CLOSED) from error
-        try:
-            async with asyncio.timeout(deadline.left()) as limit:
-                return await asyncio.wrap_future(future)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise  # the work's own
-            raise DeadlineError("the time allowed ran out") from error
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if future.cancelled() and not (task and task.cancelling()):
-                raise NotReadyError(_CLOSED) from None  # `close` dropped it, nobody the request
-            raise
-        finally:
-            future.cancel()
+            raise NotReadyError(CLOSED) from error
+        return await outcome(future, deadline)
 
     def close(self) -> None:
         """Drop what waits, wait for what runs."""

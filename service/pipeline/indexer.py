@@ -4,11 +4,12 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 
-from service.errors import SecondpassError
+from service.errors import NotReadyError, SecondpassError
 from service.index.data_folder import CollectionFolder
 from service.index.generation import Generation, build, remove_others, worth_building
 from service.index.live_index import LiveIndex
 from service.pipeline.ingest import Ingestor
+from service.pipeline.passage_states import PassageStates
 from service.types import EncoderIdentity
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,8 @@ _PAUSE_S = 5.0
 
 
 class Indexer:
-    """Two threads: one encodes documents that wait, the other compacts the index when it is due.
+    """Threads: one encodes documents that wait, one compacts the index when it is due, and where a
+    reranker reads token states one keeps them.
 
     Searches and writers wait for neither. What a thread has not ended when the process dies is
     begun again at the next start; the store knows what there is to do.
@@ -32,6 +34,7 @@ class Indexer:
         identity: EncoderIdentity,
         *,
         hnsw_threshold: int,
+        states: PassageStates | None = None,
     ) -> None:
         self._folder, self._index, self._ingestor = folder, index, ingestor
         self._identity, self._hnsw_threshold = identity, hnsw_threshold
@@ -41,6 +44,9 @@ class Indexer:
             _Worker("indexer", self._encode_some, self._closing),
             _Worker("compactor", self._compact_if_due, self._closing),
         ]
+        self._states = states
+        if states:
+            self._workers.append(_Worker("token states", self._follow, self._closing))
 
     @property
     def problems(self) -> list[str]:
@@ -66,7 +72,8 @@ class Indexer:
     def compact(self) -> Generation:
         """Build a generation of all that is there now and search in it from here on.
 
-        Raises `StoreError`; searches then still find all that is there.
+        Raises `StoreError`, and `NotReadyError` once this is being closed; searches then still find
+        all that is there.
         """
         with self._compacting:
             store = self._folder.store
@@ -76,6 +83,7 @@ class Indexer:
                 self._identity,
                 hnsw_threshold=self._hnsw_threshold,
                 use=self._use,
+                go_on=self._require_open,
             )
             remove_others(self._folder.generations, generation.name)
         return generation
@@ -87,6 +95,15 @@ class Indexer:
         for worker in self._workers:
             if worker.thread.ident is not None:
                 worker.thread.join()
+        if self._states:
+            self._states.close()
+
+    def _follow(self) -> bool:
+        return self._states is not None and self._states.follow()
+
+    def _require_open(self) -> None:
+        if self._closing.is_set():
+            raise NotReadyError("the collection is being closed")
 
     def _use(self, generation: Generation) -> None:
         with self._folder.store.view() as store:
@@ -95,7 +112,8 @@ class Indexer:
     def _encode_some(self) -> bool:
         worked = self._ingestor.index_staged() > 0
         if worked:
-            self._workers[1].awake.set()
+            for worker in self._workers[1:]:
+                worker.awake.set()
         return worked
 
     def _compact_if_due(self) -> bool:
@@ -125,6 +143,8 @@ class _Worker:
                 return
             try:
                 worked = self._step()
+            except NotReadyError:  # it is being closed
+                return
             except Exception as error:  # whatever it is, later documents are to be indexed
                 self._report(error)
                 self._closing.wait(_PAUSE_S)

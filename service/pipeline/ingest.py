@@ -1,5 +1,6 @@
 """From documents to stored vectors: chunk, encode, store, in batches that are each durable."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from service.protocols import Encoder
 from service.text.normalizer import normalize
 from service.text.passage import fit_title, passage_input, split_document
 from service.types import Document, Refused, Span
+
+log = logging.getLogger(__name__)
 
 BATCH_PASSAGES = 64
 """Passages that are encoded and stored together: what a kill can cost, at most."""
@@ -80,6 +83,20 @@ class Ingestor:
         self._flush(batch, report, on_progress)
         return report
 
+    def ingest_together(
+        self, documents: Sequence[Document], note: Callable[[list[Refused]], tuple[str, str]]
+    ) -> list[Refused]:
+        """Store documents in one transaction, and with them what `note` says; returns the refused.
+
+        No id may be there twice. Where no document is new or changed, nothing is written, no note
+        either. Raises `ModelError`, and as `DocumentStore.put`.
+        """
+        report = IngestReport()
+        chunks = [c for document in documents if (c := self._chunk(document, report))]
+        if chunks:
+            self._store.put(self._encode(chunks), note(report.refused))
+        return report.refused
+
     def index_staged(self) -> int:
         """Encode some of the documents that wait, and let searches see them; returns how many.
 
@@ -104,8 +121,11 @@ class Ingestor:
             encoded = self._encode([chunks for _, chunks in batch])
             staged = [staged for staged, _ in batch]
             self._store.publish(list(zip(staged, encoded, strict=True)))
-        except InferenceError as error:
+        except (InferenceError, RuntimeError) as error:  # the latter is what torch raises
             if len(batch) == 1:
+                if isinstance(error, RuntimeError):
+                    log.error("a document cannot be encoded", exc_info=error)
+                    error = InferenceError("the encoder failed on it; the server's log says why")
                 self._store.set_problem(batch[0][0], str(error))
                 return
             for row in batch:  # none waits for another one that cannot be encoded

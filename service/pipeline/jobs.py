@@ -3,28 +3,26 @@
 import asyncio
 import logging
 import threading
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from service.collection.lines import Place
 from service.errors import (
     InvalidInputError,
+    ModelError,
     NotFoundError,
     NotReadyError,
     StoreError,
     StoreFullError,
 )
-from service.index.job_store import Job, JobStore, NewJob, Refusal, State, Step
-from service.pipeline.bulk import Line, read_batches, store_batch
-from service.pipeline.gate import Gate
+from service.index.document_store import DocumentStore
+from service.index.job_store import Job, JobStore, NewJob, Refusal, State
+from service.pipeline.bulk import Line, read_batches, store_batch, stored_step
+from service.pipeline.gate import Gate, in_thread
 from service.pipeline.ingest import Ingestor
 from service.pipeline.spool import Spool, Upload
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +43,7 @@ class Target:
 
     name: str
     made: str
+    store: DocumentStore
     ingestor: Ingestor
     stored: Callable[[], None]
     """Called when documents were stored."""
@@ -53,9 +52,9 @@ class Target:
 class Jobs:
     """The jobs of a data folder, and the one thread that works through them, the oldest first.
 
-    A job reads its upload from the last checkpoint. A batch is stored first and counted after it:
-    whenever the process dies, the batch that was not counted is stored again and counted once.
-    What another request changed of its documents between the two is undone by that.
+    A batch is stored in one transaction with the step that it is, and counted here after it. A
+    job that goes on first counts the step that its collection's store has and `jobs.db` has not:
+    whenever the process dies, no batch is stored twice, so that no later write is undone.
     """
 
     def __init__(self, folder: Path, find: Callable[[str], Target], *, max_chars: int) -> None:
@@ -87,7 +86,7 @@ class Jobs:
     @property
     def waiting(self) -> int:
         """Jobs that have not ended."""
-        return len(self._store.unfinished())
+        return self._store.count_unfinished()
 
     async def receive(
         self, chunks: AsyncIterator[bytes], name: str, asked: str, key: str | None
@@ -137,20 +136,20 @@ class Jobs:
 
     async def _write(self, chunks: AsyncIterator[bytes]) -> Upload:
         now = asyncio.get_running_loop().time
-        with self._spool.new() as partial:
+        with self._spool.new() as upload:
             buffer = bytearray()
             try:
                 async with asyncio.timeout(IDLE_S) as limit:
                     async for chunk in chunks:
                         buffer += chunk
                         if len(buffer) >= _WRITTEN_TOGETHER:
-                            await _in_thread(partial.write, bytes(buffer))
+                            await in_thread(partial(upload.write, bytes(buffer)))
                             buffer = bytearray()
                         limit.reschedule(now() + IDLE_S)
             except TimeoutError as error:
                 raise InvalidInputError(f"nothing came for {IDLE_S:.0f} s", "body") from error
-            await _in_thread(partial.write, bytes(buffer))
-            return await _in_thread(partial.complete)
+            await in_thread(partial(upload.write, bytes(buffer)))
+            return await in_thread(upload.complete)
 
     def _work(self) -> None:
         while True:
@@ -206,26 +205,39 @@ class Jobs:
             self._finish(job.id, "failed", "an unforeseen error; the server's log has it")
 
     def _read(self, job: Job) -> None:
+        job = self._caught_up(job)
         path, start = self._spool.path(job.id), Place(job.offset, job.line)
         for batch in read_batches(path, start, self._max_chars):
             if self._closing.is_set():
                 return
-            job = self._store.checkpoint(job.id, self._take(job, batch))
+            job = self._take(job, batch)
             self._notes.pop(job.id, None)
             if job.is_finished:
                 return
         self._finish(job.id, "done")
 
-    def _take(self, job: Job, batch: list[Line]) -> Step:
+    def _caught_up(self, job: Job) -> Job:
+        """The job with what was stored of it, but not counted."""
+        step = stored_step(self._target(job).store, job.id)
+        return self._store.checkpoint(job.id, step) if step and step.offset > job.offset else job
+
+    def _take(self, job: Job, batch: Sequence[Line]) -> Job:
+        """Store and count a batch; where one of its documents makes it fail, each by itself."""
+        target = self._target(job)
+        try:
+            step = store_batch(target.ingestor, job.id, batch)
+        except (InvalidInputError, ModelError):
+            for line in batch:
+                job = self._take(job, [line])
+            return job
+        target.stored()
+        return self._store.checkpoint(job.id, step)
+
+    def _target(self, job: Job) -> Target:
         target = self._find(job.collection)
         if target.made != job.collection_made:
             raise NotFoundError(f"the collection {job.collection!r} is another one now")
-        began = time.monotonic()
-        refused = store_batch(target.ingestor, batch)
-        target.stored()
-        seconds = time.monotonic() - began
-        offset, line = batch[-1].place
-        return Step(offset, line, len(batch) - len(refused), seconds, refused)
+        return target
 
     def _finish(self, id_: str, state: State, reason: str | None = None) -> Job:
         job = self._store.finish(id_, state, reason)
@@ -240,13 +252,3 @@ class Jobs:
         if self._notes.get(job.id) != note:  # once, not every few seconds
             log.error("job %s: %s", job.id, error)
         self._notes[job.id] = note
-
-
-async def _in_thread(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-    """Run `work` in a thread and wait for its end, cancelled or not: its file is closed next."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *given, **named))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise

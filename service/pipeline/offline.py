@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def snapshot(settings: Settings, name: str, out: Path) -> None:
         except OSError as error:
             raise store_error(f"cannot write {out}", error) from error
         finally:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):  # what went wrong before says more
+                unfinished.unlink(missing_ok=True)
 
 
 def restore(settings: Settings, path: Path, name: str, *, re_embed: bool) -> None:

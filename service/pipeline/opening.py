@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from service.confidence.judge import Judge
 from service.errors import (
     IndexMismatchError,
@@ -22,7 +24,9 @@ from service.pipeline.build import (
     build_encoder,
     build_judge,
     build_pair_model,
+    build_reranker,
     limits,
+    rerank_slice,
 )
 from service.pipeline.documents import Documents
 from service.pipeline.engine import Engine
@@ -32,6 +36,7 @@ from service.pipeline.ingest import Ingestor
 from service.pipeline.jobs import Jobs
 from service.pipeline.live_collection import LiveCollection
 from service.pipeline.model_pool import ModelPool
+from service.pipeline.passage_states import open_states
 from service.pipeline.rerank import SecondStage
 from service.pipeline.retriever import Retriever
 from service.pipeline.search import Searcher
@@ -63,7 +68,7 @@ def open_engine(
         if engine.pair_model:
             engine.pair_model.encoder.encode_queries(["ready"])
         for name, record in folder.catalog.collections.items():
-            _open_into(engine, name, settings_of(record, settings))
+            _open_into(engine, name, record, settings)
         if jobs:
             engine.jobs = Jobs(
                 settings.data_dir,
@@ -77,40 +82,54 @@ def open_engine(
     return engine
 
 
-def _open_into(engine: Engine, name: str, settings: Settings) -> None:
+def _open_into(engine: Engine, name: str, record: CollectionRecord, settings: Settings) -> None:
     folder = engine.folder
     try:
+        own = settings_of(record, settings)
         engine.collections[name] = open_collection(
-            name, folder.collection(name), settings, engine.models, engine.pair_model
+            name, folder.collection(name), own, engine.models, engine.pair_model
         )
-    except (StoreError, ModelError, InvalidInputError) as error:
+    except Exception as error:  # whatever it is, the other collections are to be searched
         if name == folder.catalog.resolve(DEFAULT):
             raise
-        log.error("the collection %r cannot be opened: %s", name, error)
+        unforeseen = None if isinstance(error, SecondpassError) else error
+        log.error("the collection %r cannot be opened: %s", name, error, exc_info=unforeseen)
         engine.unavailable[name] = _reason(error)
 
 
-def _reason(error: SecondpassError) -> str:
+def _reason(error: Exception) -> str:
     """In words that name none of the server's folders: the log has those."""
     if isinstance(error, IndexMismatchError):
         return "its vectors were made by another encoder; see the server's log"
     if isinstance(error, StoreError):
         return "its store cannot be used; see the server's log"
-    return "its models cannot be loaded; see the server's log"
+    if isinstance(error, InvalidInputError):
+        return "its settings do not fit; see the server's log"
+    if isinstance(error, ModelError):
+        return "its models cannot be loaded; see the server's log"
+    return "it cannot be opened; see the server's log"
 
 
 def settings_of(record: CollectionRecord, settings: Settings) -> Settings:
     """The server's settings with what the collection has of its own.
 
     Of another encoder than the server's own, nothing that the server's settings say of theirs
-    holds.
+    holds. Raises `InvalidInputError` where they do not fit.
     """
     own = record.settings
+    if unknown := sorted(own.keys() - Settings.model_fields.keys()):
+        raise InvalidInputError(f"there is no setting {unknown[0]!r}", f"settings.{unknown[0]}")
     if own.get("encoder", settings.encoder) != settings.encoder:
         settings = settings.model_copy(
             update={"query_prefix": None, "passage_prefix": None, "embedding_dimensions": None}
         )
-    return settings.model_copy(update=own)
+    try:
+        return Settings.model_validate(settings.model_copy(update=own).model_dump())
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)[0]
+        field = str(found["loc"][0]) if found["loc"] else "passage_overlap"
+        message = found["msg"].removeprefix("Value error, ")
+        raise InvalidInputError(f"{field}: {message}", f"settings.{field}") from error
 
 
 def open_collection(
@@ -137,28 +156,45 @@ def open_collection(
     retriever.find(encoder.encode_queries(["ready"]), 1, {})  # output that is not finite raises
     if reranker:
         reranker.score([("ready", "ready")])
+    states = open_states(settings, folder, reranker, encoder.identity)
     searcher = Searcher(
-        encoder,
+        states.encoder(encoder) if states else encoder,
         retriever,
-        SecondStage(reranker, judge, settings.max_reranks),
+        SecondStage(
+            states.reranker if states else reranker,
+            judge,
+            settings.max_reranks,
+            rerank_slice(reranker),
+        ),
         limits(settings),
         build_answer_cache(settings, pair_model, retriever),
     )
-    # A twin, so that no search waits for a batch of passages.
-    ingestor = Ingestor(
-        folder.store, pool.twin(encoder, "indexer"), overlap=settings.passage_overlap
+    # Twins, so that no search waits for a batch of passages.
+    twins = (pool.twin(encoder, name) for name in ("indexer", "bulk jobs"))
+    ingestor, jobs_ingestor = (
+        Ingestor(
+            folder.store, states.encoder(twin) if states else twin, overlap=settings.passage_overlap
+        )
+        for twin in twins
     )
+    if states:
+        states.idle = lambda: searcher.in_flight == 0
     indexer = Indexer(
-        folder, index, ingestor, encoder.identity, hnsw_threshold=settings.hnsw_threshold
+        folder,
+        index,
+        ingestor,
+        encoder.identity,
+        hnsw_threshold=settings.hnsw_threshold,
+        states=states,
     )
-    indexer.start()
+    indexer.start()  # the last that can fail: nothing would stop it
     return LiveCollection(
         name,
         folder,
         searcher,
         Documents(folder.store, indexer),
         indexer,
-        Ingestor(folder.store, pool.twin(encoder, "bulk jobs"), overlap=settings.passage_overlap),
+        jobs_ingestor,
         _notes(name, generation, judge),
     )
 
@@ -225,10 +261,20 @@ def open_ingestion(
         opened = folder.collection(name)
         encoder = build_encoder(settings)
         opened.store.set_identity(encoder.identity)
-        ingestor = Ingestor(
-            opened.store, encoder, overlap=settings.passage_overlap, chunked=chunked
-        )
-        yield Ingestion(folder, ingestor)
-        while ingestor.index_staged():
-            pass
-        build_index(settings, opened, encoder, complete=True)
+        states = open_states(settings, opened, build_reranker(settings, encoder), encoder.identity)
+        try:
+            ingestor = Ingestor(
+                opened.store,
+                states.encoder(encoder, eager=True) if states else encoder,
+                overlap=settings.passage_overlap,
+                chunked=chunked,
+            )
+            yield Ingestion(folder, ingestor)
+            while ingestor.index_staged():
+                pass
+            build_index(settings, opened, encoder, complete=True)
+            while states and states.follow():
+                pass
+        finally:
+            if states:
+                states.close()

@@ -9,6 +9,10 @@ from service.index.store_view import StoreView
 from service.pipeline.fusion import Hybrid
 from service.types import Candidate, Ids, StoredPassage, Vectors
 
+COSINE_DECIMALS = 5
+"""Of a cosine. A query of more than some tens of tokens that was encoded beside others may differ
+from itself alone by 1e-7 in a vector's components; rounded, that hardly ever shows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -56,7 +60,9 @@ class Finder:
             if not reachable:
                 return [], True
             (candidates,) = self.index.search(self.vectors, wanted, self.allowed)
-            return candidates, wanted >= reachable
+            rounded = [Candidate(c.passage_id, _rounded(c.score)) for c in candidates]
+            rounded.sort(key=lambda c: (-c.score, c.passage_id))
+            return rounded, wanted >= reachable
 
         rows = self._within_share(nearest, count)
         return _found((passage, score, score, None) for passage, score in rows)
@@ -70,7 +76,9 @@ class Finder:
 
         rows = self._within_share(matching, count)
         cosines = self.store.cosines([passage.id for passage, _ in rows], self.vectors[0])
-        return _found((passage, cosines[passage.id], score, score) for passage, score in rows)
+        return _found(
+            (passage, _rounded(cosines[passage.id]), score, score) for passage, score in rows
+        )
 
     def hybrid(self, text: str, count: int, hybrid: Hybrid) -> list[Found]:
         """The best `count` of both by their fused score; ties by document, then passage id."""
@@ -118,6 +126,10 @@ class _Shares:
         """Take one more of this document, if it may have it."""
         self._taken[document] += 1
         return self._taken[document] <= self._most
+
+
+def _rounded(cosine: float) -> float:
+    return round(cosine, COSINE_DECIMALS)
 
 
 def _found(rows: Iterable[tuple[StoredPassage, float, float, float | None]]) -> list[Found]:

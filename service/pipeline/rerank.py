@@ -16,12 +16,16 @@ from service.protocols import Reranker
 from service.text.language import UNDETERMINED, search_language
 from service.text.normalizer import clean
 from service.text.passage import passage_input
-from service.types import PairScore, RerankStatus
+from service.types import PairScore, RerankStatus, StoredPassage
 
 log = logging.getLogger(__name__)
 
 RERANK_SLICE = 10
-"""Candidates scored between two looks at the clock; the next request's slice may come between."""
+"""Candidates scored between two looks at the clock; the next request's slice may come between. Of
+a cross-encoder they take tenths of a second on a CPU."""
+
+INTERACTION_SLICE = 50
+"""The same of an interaction reranker, which takes some ten milliseconds for so many."""
 
 LANGUAGE_SAMPLE = 5
 """Best candidates whose language is looked at."""
@@ -54,10 +58,19 @@ class SecondStage:
     """Orders candidates: by the reranker's share where it helps, else as stage one did.
 
     It reranks the first `judge.rerank_depth` candidates; the others follow in stage one's order.
+    Candidates of several searches are not scored together: slices of one are as fast, and what a
+    pair's score is cannot depend on who else asks.
     """
 
-    def __init__(self, reranker: Reranker | None, judge: Judge, max_reranks: int) -> None:
-        self.reranker, self.judge = reranker, judge
+    def __init__(
+        self,
+        reranker: Reranker | None,
+        judge: Judge,
+        max_reranks: int,
+        slice_size: int = RERANK_SLICE,
+    ) -> None:
+        """`slice_size`: candidates scored between two looks at the clock."""
+        self.reranker, self.judge, self._slice_size = reranker, judge, slice_size
         self._gate = Gate(max_reranks, "reranks")
         self._thread = OwnerThread("reranker")
 
@@ -124,8 +137,8 @@ class SecondStage:
     ) -> list[PairScore]:
         """Scores of the first pairs: all of them, or as many as the deadline allows."""
         scores: list[PairScore] = []
-        for start in range(0, len(pairs), RERANK_SLICE):
-            part = pairs[start : start + RERANK_SLICE]
+        for start in range(0, len(pairs), self._slice_size):
+            part = pairs[start : start + self._slice_size]
             try:
                 scores += await self._thread.run(deadline, partial(reranker.score, part))
             except DeadlineError:
@@ -170,7 +183,12 @@ def language_of(query: str, found: Sequence[Found]) -> str:
 
 def pairs_of(query: str, found: Sequence[Found]) -> list[tuple[str, str]]:
     """What the reranker reads, in input order."""
-    return [(query, clean(passage_input(c.passage.title, c.passage.text))) for c in found]
+    return [(query, reranked_text(c.passage)) for c in found]
+
+
+def reranked_text(passage: StoredPassage) -> str:
+    """A passage as the reranker reads it."""
+    return clean(passage_input(passage.title, passage.text))
 
 
 def _rows(

@@ -1,10 +1,13 @@
 """The way of one search: normalise, encode, retrieve, rerank, judge."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from service.confidence.words import ORDER
 from service.errors import InvalidInputError
 from service.pipeline.answer_cache import AnswerCache
+from service.pipeline.batcher import Batcher
 from service.pipeline.gate import Deadline, Gate, Limits, OwnerThread
 from service.pipeline.query import Hit, Query, Result
 from service.pipeline.recall import Recall
@@ -14,6 +17,23 @@ from service.pipeline.timings import Timings
 from service.protocols import Encoder
 from service.text.normalizer import normalize
 from service.types import Vectors
+
+ENCODE_CHARS = 4096
+"""Characters of queries in one pass of the encoder, `CHARS_AROUND` each counted: on two cores a
+pass of so many takes a few tenths of a second."""
+
+CHARS_AROUND = 16
+"""What a query's prefix and special tokens count."""
+
+SIDE_BY_SIDE = 2
+"""Searches of one caller behind the encoder at a time: one is retrieved while one is reranked."""
+
+
+class Caller:
+    """On whose behalf searches are made: each caller gets its turn, whatever others bring."""
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(SIDE_BY_SIDE)
 
 
 class Searcher:
@@ -30,7 +50,7 @@ class Searcher:
         self.encoder, self.retriever, self.second_stage = encoder, retriever, second_stage
         self.limits, self.answers = limits, answers
         self._gate = Gate(limits.queue)
-        self._encode_thread = OwnerThread("encoder")
+        self._encoding = Batcher("encoder", self._encode, cost=_cost, budget=ENCODE_CHARS)
         self._retrieve_thread = OwnerThread("retriever")
 
     @property
@@ -40,11 +60,26 @@ class Searcher:
 
     def close(self) -> None:
         """Stop the model threads; waits for the work that runs."""
-        self._encode_thread.close()
+        self._encoding.close()
         self._retrieve_thread.close()
         self.second_stage.close()
 
-    async def search(self, query: Query) -> Result:
+    async def search_many(self, queries: Sequence[Query]) -> list[Result | Exception]:
+        """Answer each query, or say why not, in their order.
+
+        They go through the encoder together, and two at a time through what follows. What one of
+        them raises, see `search`, is that of none other. Each holds a permit.
+        """
+        caller = Caller()
+        found = await asyncio.gather(
+            *(self.search(query, caller) for query in queries), return_exceptions=True
+        )
+        for answer in found:
+            if isinstance(answer, BaseException) and not isinstance(answer, Exception):
+                raise answer
+        return found  # type: ignore[return-value]
+
+    async def search(self, query: Query, caller: Caller | None = None) -> Result:
         """Answer `query`.
 
         Raises `UnprocessableTextError` (empty or too long), `InvalidInputError`,
@@ -57,51 +92,60 @@ class Searcher:
                 field="min_confidence",
             )
         with self._gate.permit():
-            return await self._search(query)
+            return await self._search(query, caller or Caller())
 
-    async def _search(self, query: Query) -> Result:
+    async def _search(self, query: Query, caller: Caller) -> Result:
         timings = Timings()
         deadline = Deadline((query.timeout_ms or self.limits.timeout_ms) / 1000)
         with timings.stage("normalize"):
             text, warnings = self._normalize(query)
         if self.answers is None:
-            return await self._answer(query, text, deadline, timings, warnings)
+            return await self._answer(query, text, deadline, timings, warnings, caller)
         with timings.stage("cache"):
             lookup = await self.answers.look_up(query, text, deadline)
         if lookup.found is not None:
             return replace(
                 lookup.found, query=query.query, timings_ms=timings.finish(), warnings=warnings
             )
-        result = await self._answer(query, text, deadline, timings, warnings)
+        result = await self._answer(query, text, deadline, timings, warnings, caller)
         self.answers.keep(lookup, result)
         return result
 
     async def _answer(
-        self, query: Query, text: str, deadline: Deadline, timings: Timings, warnings: list[str]
+        self,
+        query: Query,
+        text: str,
+        deadline: Deadline,
+        timings: Timings,
+        warnings: list[str],
+        caller: Caller,
     ) -> Result:
         with timings.stage("encode"):
-            vectors, tokens = await self._encode_thread.run(deadline, lambda: self._encode(text))
+            vectors, tokens = await self._encoding.run(text, deadline, caller)
         if tokens > self.encoder.query_budget:
             warnings.append(
                 f"the query has {tokens} tokens; the encoder reads the first "
                 f"{self.encoder.query_budget}"
             )
-        with timings.stage("retrieve"):
-            recall = await self._retrieve_thread.run(
-                deadline,
-                lambda: self.retriever.find(
-                    vectors, query.num_candidates, query.filters, text=text, mode=query.mode
-                ),
-            )
-        with timings.stage("rerank"):
-            if query.rerank:
-                ranking = await self.second_stage.rank(text, recall.found, deadline)
-            else:
-                ranking = self.second_stage.unranked(recall.found)
+        async with caller.turns:
+            with timings.stage("retrieve"):
+                recall = await self._retrieve_thread.run(
+                    deadline,
+                    lambda: self.retriever.find(
+                        vectors, query.num_candidates, query.filters, text=text, mode=query.mode
+                    ),
+                )
+            with timings.stage("rerank"):
+                if query.rerank:
+                    ranking = await self.second_stage.rank(text, recall.found, deadline)
+                else:
+                    ranking = self.second_stage.unranked(recall.found)
         return self._result(query, ranking, recall, timings.finish(), warnings)
 
-    def _encode(self, text: str) -> tuple[Vectors, int]:
-        return self.encoder.encode_queries([text]), self.encoder.count_tokens([text])[0]
+    def _encode(self, texts: Sequence[str]) -> list[tuple[Vectors, int]]:
+        """Of each text its vector, shape (1, dim), and its tokens."""
+        vectors, counts = self.encoder.encode_queries(texts), self.encoder.count_tokens(texts)
+        return [(vectors[i : i + 1], count) for i, count in enumerate(counts)]
 
     def _normalize(self, query: Query) -> tuple[str, list[str]]:
         identity = self.encoder.identity
@@ -176,6 +220,10 @@ class Searcher:
                 sparse_score=row.candidate.sparse_score,
             )
         return list(hits.values())
+
+
+def _cost(text: str) -> int:
+    return len(text) + CHARS_AROUND
 
 
 def _answerable(hits: list[Hit]) -> bool | None:

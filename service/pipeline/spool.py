@@ -36,6 +36,7 @@ class Spool:
         self._folder = folder
         with _explained(folder):
             folder.mkdir(exist_ok=True)
+            flush(folder.parent)
 
     def new(self) -> "PartialUpload":
         """Begin an upload."""

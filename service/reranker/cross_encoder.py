@@ -1,30 +1,51 @@
-"""A sentence-transformers cross-encoder."""
+"""A cross-encoder: one pass through a transformer for every (query, passage) pair."""
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sentence_transformers import CrossEncoder
-from transformers.utils import logging as transformers_logging
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from service.batching import token_batches
 from service.errors import InferenceError, ModelSourceError, UnprocessableTextError
+from service.reranker.backends import Backend
+from service.reranker.forward import Forward, TorchForward, load_classifier
+from service.reranker.onnx_forward import OnnxForward
+from service.reranker.pair_tokens import PairTokenizer, TokenPair
+from service.reranker.score_cache import ScoreCache
 from service.types import PairScore
 
 FEWEST_PASSAGE_TOKENS = 16
 """A query must leave at least this much of the window: a pair without a passage says nothing."""
 
+_DECIMALS = 4
+"""Of a logit: what is below them depends on the device and on a batch's other pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEncoderOptions:
+    """What runs a cross-encoder, and what it remembers.
+
+    `onnx_file` is what `prepare_onnx` wrote, for the backends of that name, which run on the CPU.
+    Texts are tokenised once and their ids kept up to `cache_bytes`; `score_cache` scores are kept.
+    A passage of more tokens than `passage_window` is cut to the part of so many that shares most
+    with the query; 0 for never.
+    """
+
+    backend: Backend = "torch"
+    onnx_file: Path | None = None
+    cache_bytes: int = 0
+    score_cache: int = 0
+    passage_window: int = 0
+
 
 class CrossEncoderReranker:
-    """Implements `service.protocols.Reranker`, in float32 on every device. Scores are raw logits.
+    """Implements `service.protocols.Reranker`. Scores are raw logits, rounded to 0.0001.
 
     A pair is cut to `max_length` tokens, or to the model's own maximum if that is less, at its
-    passage's end and never in its query. Pairs are scored in batches of at most `batch_tokens`
-    tokens, padding counted, of pairs of like length. Calls from several threads wait for each
-    other, as they share one tokenizer.
+    passage's end and never in its query. Calls from several threads wait for each other.
     """
 
     def __init__(
@@ -37,24 +58,37 @@ class CrossEncoderReranker:
         batch_tokens: int,
         device: str = "auto",
         threads: int = 0,
+        options: CrossEncoderOptions = CrossEncoderOptions(),
     ) -> None:
         """Load the model; raises `ModelSourceError` when it cannot be, or gives several scores.
 
         `device` and `threads` are as for `service.encoder.bi_encoder.BiEncoder`.
         """
-        self._name, self._weights_sha256 = model, weights_sha256
-        self._batch_tokens = batch_tokens
+        self._name, self._weights_sha256, self._options = model, weights_sha256, options
         self._lock = threading.Lock()
         if threads:
             torch.set_num_threads(threads)
-        self._model = _load(folder, model, device)
-        if self._model.num_labels != 1:
-            raise ModelSourceError(
-                f"{model} gives {self._model.num_labels} scores to a pair; a reranker gives one"
+        tokenizer: PreTrainedTokenizerBase
+        if options.onnx_file is not None:
+            tokenizer = _tokenizer(folder, model)
+            limit = tokenizer.model_max_length
+            self._forward: Forward = OnnxForward(options.onnx_file, threads=threads)
+        else:
+            loaded = load_classifier(folder, model, device)
+            tokenizer, limit = loaded.tokenizer, loaded.max_length or max_length
+            self._forward = TorchForward(
+                loaded.network,
+                dtype=torch.bfloat16 if options.backend == "torch-bf16" else torch.float32,
+                batch_tokens=batch_tokens,
+                takes_types=loaded.takes_types,
             )
-        self._max_length = min(max_length, self._model.max_seq_length or max_length)
-        special = self._model.tokenizer.num_special_tokens_to_add(pair=True)
-        self._room = self._max_length - special
+        self._tokenizer = PairTokenizer(
+            tokenizer,
+            max_length=min(max_length, limit),
+            cache_bytes=options.cache_bytes,
+            window=options.passage_window,
+        )
+        self._scores = ScoreCache(options.score_cache)
 
     @property
     def model(self) -> str:
@@ -63,8 +97,13 @@ class CrossEncoderReranker:
 
     @property
     def weights_sha256(self) -> str:
-        """The hash of the model's files."""
+        """The hash of the model's files, whatever backend runs them."""
         return self._weights_sha256
+
+    @property
+    def backend(self) -> Backend:
+        """What runs the model."""
+        return self._options.backend
 
     def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
         """Logits of (query, passage) pairs in input order, all finite.
@@ -72,79 +111,48 @@ class CrossEncoderReranker:
         Raises `UnprocessableTextError` for a query that leaves the passage too little room, and
         `InferenceError` for a score that is not finite.
         """
-        if not pairs:
-            return []
         with self._lock:
-            try:
-                lengths = self._lengths(pairs)
-                logits = self._logits(pairs, lengths)
-            except UnprocessableTextError:
-                raise
-            except Exception as error:  # the libraries raise whatever their parts raise
-                raise InferenceError(f"{self._name} failed: {type(error).__name__}") from error
+            known = {pair: score for pair in pairs if (score := self._scores.get(pair))}
+            missing = [pair for pair in dict.fromkeys(pairs) if pair not in known]
+            if missing:
+                fresh = dict(zip(missing, self._score(missing), strict=True))
+                for pair, found in fresh.items():
+                    self._scores.put(pair, found)
+                known |= fresh
+        return [known[pair] for pair in pairs]
+
+    def _score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        try:
+            read = self._read(pairs)
+            logits = self._forward.logits(read)
+        except UnprocessableTextError:
+            raise
+        except Exception as error:  # the libraries raise whatever their parts raise
+            raise InferenceError(f"{self._name} failed: {type(error).__name__}") from error
         if not np.isfinite(logits).all():
             raise InferenceError(f"{self._name} gave a score that is not finite")
         return [
-            PairScore(float(logit), length > self._room)
-            for logit, length in zip(logits, lengths, strict=True)
+            PairScore(round(float(logit), _DECIMALS), pair.truncated)
+            for logit, pair in zip(logits, read, strict=True)
         ]
 
-    def _lengths(self, pairs: Sequence[tuple[str, str]]) -> list[int]:
-        """Tokens of each pair before anything is cut, special ones not counted."""
-        queries = self._count_tokens({query for query, _passage in pairs})
-        passages = self._count_tokens({passage for _query, passage in pairs})
-        limit = self._room - FEWEST_PASSAGE_TOKENS
-        if max(queries.values()) > limit:
+    def _read(self, pairs: Sequence[tuple[str, str]]) -> list[TokenPair]:
+        tokens = self._tokenizer.tokens([text for pair in pairs for text in pair])
+        limit = self._tokenizer.room - FEWEST_PASSAGE_TOKENS
+        longest = max(len(tokens[query]) for query, _passage in pairs)
+        if longest > limit:
             raise UnprocessableTextError(
-                f"the query has {max(queries.values())} tokens; to be reranked it may have at most "
-                f"{limit}",
+                f"the query has {longest} tokens; to be reranked it may have at most {limit}",
                 "query",
             )
-        return [queries[query] + passages[passage] for query, passage in pairs]
-
-    def _count_tokens(self, texts: Collection[str]) -> dict[str, int]:
-        encoded = self._model.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
-        return dict(zip(texts, map(len, encoded["input_ids"]), strict=True))
-
-    def _logits(
-        self, pairs: Sequence[tuple[str, str]], lengths: Sequence[int]
-    ) -> NDArray[np.float32]:
-        logits = np.empty(len(pairs), np.float32)
-        special = self._max_length - self._room
-        costs = [min(length, self._room) + special for length in lengths]
-        cut = {"text": {"truncation": "only_second", "max_length": self._max_length}}
-        for batch in token_batches(costs, self._batch_tokens):
-            logits[batch] = self._model.predict(
-                [pairs[i] for i in batch],
-                prompt="",
-                batch_size=len(batch),
-                show_progress_bar=False,
-                activation_fn=torch.nn.Identity(),
-                processing_kwargs=cut,
-            )
-        return logits
+        return [self._tokenizer.pair(query, passage, tokens) for query, passage in pairs]
 
 
-def _load(folder: Path, name: str, device: str) -> CrossEncoder:
-    # A server's log is no place for it.
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+def _tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
     try:
-        model: CrossEncoder = CrossEncoder(
-            str(folder),
-            device=None if device == "auto" else device,
-            trust_remote_code=False,
-            local_files_only=True,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # the libraries raise whatever their parts raise
+    except Exception as error:  # the library raises whatever its parts raise
         raise ModelSourceError(f"{name} cannot be loaded from {folder}: {error}") from error
-    model.eval()
-    return model
+    return tokenizer

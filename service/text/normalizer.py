@@ -40,7 +40,8 @@ _TABLE: dict[int, str | None] = {
 }
 
 _SURROGATE = regex.compile(r"[\uD800-\uDFFF]")
-_WHITE_SPACE = regex.compile(r"\s+")
+_RARE = regex.compile(r"[\u200C\u200D\U000E0020-\U000E007F]")
+"""Joiners and tags; most texts have none, and are spared the search for their places."""
 _LONG_MARK_RUN = regex.compile(r"\p{M}{32,}+")
 
 # Scripts whose letters change shape or spelling at a joiner: Arabic and its kin, the Indic family
@@ -90,13 +91,16 @@ def clean(text: str, *, field: str | None = None) -> str:
             f"{field or 'text'} is not valid Unicode: it holds a lone surrogate", field
         )
     text = text.translate(_TABLE)
-    text = _EMOJI_TAGS.sub(r"\1", text)
+    if text.isascii():
+        return " ".join(text.split())
+    has_rare = _RARE.search(text) is not None
+    if has_rare:
+        text = _EMOJI_TAGS.sub(r"\1", text)
     # A joiner that goes may let a letter compose with a mark behind it, which changes what the
     # next joiner stands by. No letter composes more than a few times, so this ends soon.
-    while (joined := _nfc(_JOINER.sub(r"\1\2", text))) != text:
+    while (joined := _nfc(_JOINER.sub(r"\1\2", text) if has_rare else text)) != text:
         text = joined
-    folded: str = _WHITE_SPACE.sub(" ", text)
-    return folded.strip()
+    return " ".join(text.split())
 
 
 def normalize(

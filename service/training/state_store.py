@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from service.reranker.token_states import StateEncoder
+from service.protocols import TokenEncoder
 
 _AT_ONCE = 64
 """Texts that are encoded between two writes."""
@@ -46,10 +46,10 @@ class StateStore:
 def store_states(
     folder: Path,
     texts: Sequence[str],
-    encoder: StateEncoder,
+    encoder: TokenEncoder,
     *,
     window: int,
-    layers: int,
+    layers: Sequence[int],
     on_progress: Callable[[int], None] = lambda _texts: None,
 ) -> StateStore:
     """Encode texts (with their prefix) into a folder, unless they are there already.
@@ -60,28 +60,29 @@ def store_states(
         unfinished = folder.with_name(f".{folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        _write(unfinished, texts, encoder, window, on_progress)
+        _write(unfinished, texts, encoder, window, layers, on_progress)
         unfinished.rename(folder)
-    return _read(folder, layers)
+    return _read(folder, len(layers))
 
 
 def _write(
     folder: Path,
     texts: Sequence[str],
-    encoder: StateEncoder,
+    encoder: TokenEncoder,
     window: int,
+    layers: Sequence[int],
     on_progress: Callable[[int], None],
 ) -> None:
     lengths: list[int] = []
     ids, pooled, width = [], [], 0
     with (folder / "states.f16").open("wb") as file:
         for start in range(0, len(texts), _AT_ONCE):
-            for seen in encoder.encode(texts[start : start + _AT_ONCE], window):
-                file.write(seen.states.half().numpy().tobytes())
+            for seen in encoder.states(texts[start : start + _AT_ONCE], window, layers):
+                file.write(seen.states.astype(np.float16).tobytes())
                 width = seen.states.shape[1]
                 lengths.append(len(seen.ids))
-                ids.append(seen.ids.int().numpy())
-                pooled.append(seen.pooled.numpy())
+                ids.append(seen.ids)
+                pooled.append(seen.pooled)
             on_progress(len(lengths))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     np.savez(

@@ -22,12 +22,13 @@ def teacher_logits(
     They are kept in the cache folder, so that a training that is resumed asks only for the rest.
     Raises `ModelError` where it cannot be loaded.
     """
-    changes = {"reranker": teacher, "device": job.device}
+    precision = precision_of(job)
+    backend = "torch-bf16" if precision == "bf16" else "torch"
+    changes = {"reranker": teacher, "device": job.device, "rerank_backend": backend}
     settings = (job.settings or Settings()).model_copy(update=changes)
     reranker = build_reranker(settings)
     if reranker is None:
         raise ValueError("a teacher is a model, not none")
-    precision = precision_of(job)
     path = settings.cache_dir / "training" / f"{reranker.weights_sha256[:16]}.db"
     variant = f"window {settings.rerank_max_length}, {precision}"
     pairs = [(query, passage) for query, passages in lists for passage in passages]

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from service.errors import StoreError
+from service.index.catalog import Catalog
 from service.index.data_folder import DataFolder
+from service.pipeline import opening
 from service.pipeline.collections import Collections
 from service.settings import Settings
 from tests.fixtures.hash_models import HashPool, hash_settings
@@ -135,6 +138,78 @@ def test_one_that_cannot_be_opened_stops_nothing_but_itself(
         assert (listed["documents"], len(listed["problems"])) == (None, 1)
         assert again.delete("/collections/bad").status_code == 204
         assert again.get("/collections/bad").status_code == 404
+
+
+def test_settings_that_no_longer_fit_make_one_collection_unavailable(settings: Settings) -> None:
+    with running(settings) as client:
+        for name in ("odd", "unknown"):
+            client.post("/collections", json={"name": name})
+    catalog = Catalog.read(settings.data_dir / "catalog.json")
+    own = {"odd": {"passage_tokens": -5}, "unknown": {"colour": "red"}}
+    catalog._write(
+        collections={
+            name: record.model_copy(update={"settings": own.get(name, {})})
+            for name, record in catalog.collections.items()
+        }
+    )
+    with running(settings) as again:
+        assert again.post("/search", json={"query": "tides"}).status_code == 200
+        found = {c["name"]: c["problems"] for c in again.get("/collections").json()["collections"]}
+        reason = ["its settings do not fit; see the server's log"]
+        assert (found["odd"], found["unknown"]) == (reason, reason)
+
+
+def test_a_failure_nobody_foresaw_makes_one_collection_unavailable(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(settings) as client:
+        client.post("/collections", json={"name": "odd"})
+    opened = opening.open_collection
+
+    def fails(name: str, *given: object) -> object:
+        if name == "odd":
+            raise RuntimeError("/srv/secret: out of memory")
+        return opened(name, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(opening, "open_collection", fails)
+    with running(settings) as again:
+        assert again.post("/search", json={"query": "tides"}).status_code == 200
+        assert again.get("/collections/odd").json()["problems"] == [
+            "it cannot be opened; see the server's log"
+        ]
+    assert "/srv/secret" in caplog.text
+
+
+def test_one_that_cannot_be_read_is_a_problem_in_the_list(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(settings) as client:
+        client.post("/collections", json={"name": "odd"})
+        store = client.app.state.server.engine.collection("odd").folder.store
+
+        def fails() -> None:
+            raise StoreError("cannot use /srv/store.db: the disk reports an error")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "view", fails)
+            listed = client.get("/collections")
+        assert listed.status_code == 200
+        odd = next(c for c in listed.json()["collections"] if c["name"] == "odd")
+        assert (odd["documents"], odd["problems"]) == (
+            None,
+            ["its store cannot be read; see the server's log"],
+        )
+
+
+def test_an_unknown_setting_is_named(settings: Settings) -> None:
+    with running(settings) as client:
+        wrong = {"name": "a", "settings": {"colour": "red", "passage_tokens": 1}}
+        found = client.post("/collections", json=wrong).json()["error"]
+        assert {d["field"] for d in found["details"]} == {
+            "settings.colour",
+            "settings.passage_tokens",
+        }
+        assert "settings.colour" in found["message"]
 
 
 def test_a_copy_goes_on_after_a_restart(tmp_path: Path) -> None:

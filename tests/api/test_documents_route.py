@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -497,6 +498,18 @@ def test_a_page_of_long_documents_is_short(
     assert [document["id"] for document in rest["documents"]] == ["2"]
 
 
+def test_titles_and_metadata_count_for_the_length_of_a_page(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.pipeline.documents._PAGE_CHARS", 2500)
+    note = {"note": "x" * 600}
+    put_many(
+        client, [{"id": f"{n}", "text": TEXT, "title": "y" * 300, "metadata": note} for n in "0123"]
+    )
+    page = client.get("/documents").json()
+    assert [document["id"] for document in page["documents"]] == ["0", "1"]
+
+
 @pytest.mark.parametrize(
     ("params", "field"),
     [
@@ -630,11 +643,64 @@ def test_more_writes_than_the_server_takes_are_told_to_come_again(
     assert client.get("/documents/a").status_code == 404
 
 
+def test_who_waits_for_the_index_holds_no_permit(client: TestClient, encoder: Gated) -> None:
+    gate = client.app.state.server.writes
+    encoder.open.clear()
+    for ask in (
+        lambda: put(client, "a"),
+        lambda: client.post(
+            "/documents", json={"documents": [{"id": "b", "text": TEXT}]}, params=WAIT
+        ),
+    ):
+        there = client.get("/documents").json()["documents"]
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(ask)
+            while client.get("/documents").json()["documents"] == there:
+                pass
+            while gate.in_flight:
+                assert not answer.done()
+            assert not answer.done()
+            encoder.open.set()
+            assert answer.result().status_code in {200, 201}
+        encoder.open.clear()
+
+
+def test_more_reads_than_the_server_takes_are_told_to_come_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(client, "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(client.app.state.server.reads, "_limit", 0)
+        for path in ("/documents", "/documents/a"):
+            problem(client.get(path), 429, "overloaded")
+    assert client.get("/documents/a").status_code == 200
+    assert client.app.state.server.reads.in_flight == 0
+
+
 def test_a_permit_is_given_back_whatever_happens(client: TestClient) -> None:
     put(client, "a")
     client.put("/documents/a", json={"text": ""})
     client.put("/documents/a", json={"text": "x"}, headers={"If-Match": '"0"'})
     assert client.app.state.server.writes.in_flight == 0
+
+
+def test_a_body_that_is_no_json_is_told_where(client: TestClient) -> None:
+    answer = client.post(
+        "/documents",
+        content=b'{"documents": [\n  {"id": "a", "text": "s3cret" "title": 3}]}',
+        headers={"content-type": "application/json"},
+    )
+    problem(answer, 422, "invalid_request", "body")
+    message = answer.json()["error"]["details"][0]["message"]
+    assert message == "not valid JSON: Expecting ',' delimiter: line 2 column 32 (char 47)"
+    assert "s3cret" not in answer.text
+
+
+@pytest.mark.parametrize("body", [{"id": "a", "text": TEXT}, [{"id": "a", "text": TEXT}]])
+def test_bare_documents_are_told_where_they_go(client: TestClient, body: object) -> None:
+    answer = client.post("/documents", json=body)
+    problem(answer, 422, "invalid_request", "body")
+    assert '{"documents": [...]}' in answer.json()["error"]["details"][0]["message"]
 
 
 def test_texts_and_ids_are_never_logged(

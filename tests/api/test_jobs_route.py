@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from service.api.app import create_app
 from service.api.keys import hash_key
 from service.client import AsyncSearchClient, Job, NotFoundError, SearchClient
+from service.errors import StoreError
 from service.pipeline import jobs as jobs_module
 from service.pipeline.engine import Engine
 from service.settings import Settings
@@ -263,6 +264,26 @@ def test_events_of_a_job_that_has_ended_are_one(client: httpx.Client) -> None:
     assert "event: end" in text
 
 
+def test_more_streams_than_the_server_takes_are_told_to_come_again(
+    client: httpx.Client, engine: Engine, encoder: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.state.MOST_STREAMS", 1)
+    encoder.open.clear()
+    events = f"/jobs/{send(client, line(0, 'followed twice'))}/events"
+    with (
+        serving(engine, Settings()) as address,
+        httpx.Client(base_url=address, timeout=60) as other,
+    ):
+        with other.stream("GET", events) as answer:
+            events_so_far = answer.iter_lines()
+            next(events_so_far)
+            problem(other.get(events), 429, "overloaded")
+        encoder.open.set()
+        while (answer := other.get(events)).status_code == 429:  # until it is seen to be gone
+            time.sleep(0.01)
+        assert "event: end" in answer.text
+
+
 def test_a_full_disk_is_507(client: httpx.Client, engine: Engine, monkeypatch) -> None:
     opened = Path.open
 
@@ -290,6 +311,19 @@ def test_metrics_count_the_jobs_that_wait(client: httpx.Client, encoder: Gated) 
     encoder.open.clear()
     send(client, line(0, "one that waits"))
     assert "secondpass_jobs_unfinished 1.0" in client.get("/metrics").text
+
+
+def test_a_metric_that_cannot_be_read_is_no_number_and_no_failure(
+    client: httpx.Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> int:
+        raise StoreError("cannot use /srv/jobs.db: it is damaged")
+
+    monkeypatch.setattr(engine.jobs._store, "count_unfinished", fails)
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert "secondpass_jobs_unfinished NaN" in answer.text
+    assert "secondpass_documents " in answer.text
 
 
 def test_a_server_without_jobs_says_so(engine: Engine) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from service.api.app import create_app
 from service.index.data_folder import DataFolder
-from service.pipeline import offline
+from service.pipeline import offline, reindex
 from service.pipeline.ingest import Ingestor
 from tests.cli.test_commands import Done, secondpass
 from tests.fixtures.hash_models import HashPool, NamedEncoder, hash_settings, open_hash_engine
@@ -45,6 +45,38 @@ def run(*arguments: object) -> Done:
     done = secondpass(*arguments)
     assert done.returncode == 0, done.stderr
     return done
+
+
+def test_an_archive_that_cannot_be_written_is_told_in_a_line(
+    where: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "none" / "a.tar", tmp_path / "file" / "a.tar", tmp_path / "data"):
+        done = secondpass("snapshot", "create", path, *where)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert str(path.name) in done.stderr
+
+
+def test_one_collection_is_encoded_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reindex, "build_encoder", HashPool().encoder)
+    run("collections", "create", "next", "--set", "passage_overlap=3", "--data-dir", folder)
+    with DataFolder.open(folder) as opened:
+        store, main = opened.collection("next").store, opened.store.identity()
+        encoder = NamedEncoder(HashPool().identity(hash_settings(folder)))
+        Ingestor(store, encoder, overlap=0).ingest(DOCUMENTS[:3])
+    window = ("--passage-tokens", "40", "--data-dir", folder)
+    done = run("reindex", "--collection", "next", *window)
+    assert "3 documents encoded anew" in done.stdout
+    assert "0 documents encoded anew" in run("reindex", "--collection", "next", *window).stdout
+    with DataFolder.open(folder) as opened:
+        identity = opened.collection("next").store.identity()
+        assert identity is not None
+        assert identity.max_length == 40
+        assert opened.store.identity() == main
+    gone = secondpass("reindex", "--collection", "gone", *window)
+    assert gone.returncode != 0
+    assert "gone" in gone.stderr
 
 
 def test_collections_come_are_switched_and_go(where: list[str]) -> None:

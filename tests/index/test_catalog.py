@@ -221,3 +221,23 @@ def test_no_flipped_bit_is_believed(tmp_path: Path) -> None:
             believed += 1  # white space became other white space
             assert (found.collections, found.aliases) == (catalog.collections, catalog.aliases)
     assert believed < len(sound) / 10
+
+
+def test_a_switch_that_is_not_on_the_disk_for_sure_is_taken_back(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.add("a", {})
+    calls: list[Path] = []
+
+    def fail_once(path: Path) -> None:
+        calls.append(path)
+        if len(calls) == 2:  # the first one is of the new file, this one of its name
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("service.index.catalog.flush", fail_once)
+        with pytest.raises(StoreError):
+            catalog.set_alias("default", "a")
+    assert catalog.resolve("default") == "main"
+    assert Catalog.read(tmp_path / "catalog.json").resolve("default") == "main"
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog.json"]

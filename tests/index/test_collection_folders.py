@@ -3,11 +3,18 @@
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from service.errors import ConflictError, NotFoundError, StoreError, StoreLockedError
+from service.errors import (
+    ConflictError,
+    IndexMismatchError,
+    NotFoundError,
+    StoreError,
+    StoreLockedError,
+)
 from service.index.catalog import Catalog
 from service.index.data_folder import DataFolder
 from service.types import Document
@@ -153,3 +160,24 @@ def test_a_lost_catalog_costs_no_collection(tmp_path: Path) -> None:
     catalog.write_bytes(kept)
     with DataFolder.open(tmp_path) as folder:
         assert "notes" in folder.catalog.collections
+
+
+def test_another_encoder_is_told_which_command_to_run(tmp_path: Path) -> None:
+    identity = HashEncoder.identity
+    with DataFolder.open(tmp_path) as folder:
+        make(folder, "next")
+        for name, more in (("main", ""), ("next", " --collection next")):
+            store = folder.collection(name).store
+            store.set_identity(identity)
+            with pytest.raises(IndexMismatchError) as raised:
+                store.set_identity(replace(identity, max_length=32))
+            assert str(raised.value).endswith(f": secondpass reindex --data-dir {tmp_path}{more}")
+
+
+def test_a_collection_that_was_opened_as_a_data_folder_can_be_removed(tmp_path: Path) -> None:
+    with DataFolder.open(tmp_path) as folder:
+        make(folder, "next")
+    DataFolder.open(tmp_path / "collections" / "next").close()
+    with DataFolder.open(tmp_path) as folder:
+        folder.drop("next")
+        assert folders(tmp_path) == []

@@ -35,7 +35,8 @@ def put(opened: Database, name: str, value: object = 1) -> None:
 
 def names(opened: Database) -> set[str]:
     with opened.reading() as connection:
-        return {name for (name,) in connection.execute("SELECT name FROM meta")} - {"revision"}
+        found = {name for (name,) in connection.execute("SELECT name FROM meta")}
+    return found - {"revision", "documents", "passages"}
 
 
 def test_writes_are_flushed_before_they_are_acknowledged(opened: Database) -> None:
@@ -169,10 +170,8 @@ def test_a_damaged_page_is_named(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = os.urandom(len(content) - 4096)
     path.write_bytes(content)
-    damaged = Database(path)
     with pytest.raises(StoreError, match="damaged"):
-        names(damaged)
-    damaged.close()
+        Database(path)
 
 
 def test_another_schema_version_is_refused(path: Path) -> None:

@@ -328,3 +328,48 @@ def test_readers_in_threads_see_whole_documents_while_another_writes(
         thread.join()
     assert failures == []
     assert len(set(seen)) > 1
+
+
+def test_a_store_from_before_the_counts_gets_them(
+    store: DocumentStore, encoded: Encoded, tmp_path: Path
+) -> None:
+    store.put([encoded(f"d{i}", passages=3) for i in range(4)])
+    store.stage([Document("d0", "It changes."), Document("new", "It waits.")])
+    store.close()
+    connection = sqlite3.connect(tmp_path / "store.db")
+    for (name,) in connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%count%'"
+    ).fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+    connection.execute("DELETE FROM meta WHERE name IN ('documents', 'passages')")
+    connection.commit()
+    connection.close()
+    older = DocumentStore(tmp_path / "store.db")
+    assert older.counts() == Counts(4, 12)
+    older.delete(["d1", "new"])
+    assert older.counts() == Counts(3, 9)
+    older.close()
+
+
+def test_a_note_is_kept_with_the_documents_or_not_at_all(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    store.put([encoded("a")], ("job", "first"))
+    assert store.note("job") == "first"
+    with pytest.raises(InvalidInputError):
+        store.put([encoded("b"), encoded("c", metadata={"n": object()})], ("job", "second"))
+    assert store.note("job") == "first"
+    assert store.counts().documents == 1
+
+
+def test_documents_are_read_one_by_one_as_they_are_asked_for(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    store.put([encoded(f"d{i}") for i in range(5)])
+    store.stage([Document("d1", "It changes.")])
+    with store.view() as view:
+        assert view.ids({}, "d0", 3) == ["d1", "d2", "d3"]
+        found = view.documents({}, "", 10)
+        assert next(found).document.id == "d0"
+        assert next(found).document.text == "It changes."
+        assert [stored.document.id for stored in found] == ["d2", "d3", "d4"]

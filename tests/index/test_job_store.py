@@ -54,7 +54,7 @@ def test_checkpoints_add_up(store: JobStore) -> None:
 def test_a_key_gives_the_job_of_its_upload_and_none_of_another(store: JobStore) -> None:
     first = store.add(new("a", key="k"))
     assert store.add(new("b", key="k")) == first
-    store.finish("a", "failed", "why")
+    store.finish("a", "cancelled", "why")
     assert store.add(new("c", key="k")).reason == "why"
     for other in (new("d", key="k", sha256="cd"), new("d", key="k", asked="others")):
         with pytest.raises(ConflictError, match="another upload"):
@@ -63,6 +63,13 @@ def test_a_key_gives_the_job_of_its_upload_and_none_of_another(store: JobStore) 
     store.add(new("f"))
     store.add(new("g"))
     assert [job.id for job in store.newest(10)] == ["g", "f", "e", "a"]
+
+
+def test_a_job_that_failed_lets_its_key_go(store: JobStore) -> None:
+    store.add(new("a", key="k"))
+    store.finish("a", "failed", "why")
+    assert store.add(new("b", key="k", sha256="cd")).id == "b"
+    assert store.get("a").reason == "why"
 
 
 def test_jobs_are_in_the_order_of_arrival_whatever_the_clock_says(

@@ -1,35 +1,40 @@
 """The threads behind a collection: what one bad document or one failure does to the others."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.errors import InferenceError, StoreFullError
+from service.errors import InferenceError, NotReadyError, StoreFullError
 from service.index.data_folder import DataFolder
 from service.index.document_store import DocumentStore
 from service.index.generation import build, open_or_build
 from service.index.live_index import LiveIndex
 from service.index.records import StoredDocument
+from service.index.store_view import StoreView
 from service.pipeline import indexer as module
 from service.pipeline.indexer import Indexer
 from service.pipeline.ingest import Ingestor
-from service.types import Document, Vectors
+from service.types import Document, Ids, Vectors
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.live import index_of
 
 
 class Moody(HashEncoder):
-    """Gives no finite vector for texts with `poison`, and none at all for `broken` ones."""
+    """Gives no finite vector for texts with `poison`, and none at all for some others."""
 
     def encode_passages(self, texts: Sequence[str], /) -> Vectors:
         if any("raised" in text for text in texts):
             raise InferenceError("a vector is not finite")
+        if any("too much" in text for text in texts):
+            raise RuntimeError("CUDA out of memory")
         if any("broken" in text for text in texts):
-            raise RuntimeError("out of memory")
+            raise OSError("out of memory")
         vectors = super().encode_passages(texts)
         vectors[["poison" in text for text in texts]] = np.nan
         return vectors
@@ -90,6 +95,56 @@ def test_a_document_without_finite_vectors_holds_up_no_other(
         assert ("not finite" in str(found.problem)) == (bad in text)
     assert folder.store.counts() == (38, 38)
     assert indexer.problems == []
+
+
+def test_a_document_that_the_encoder_fails_on_holds_up_no_other(
+    folder: DataFolder, indexer: Indexer, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = {f"d{i}": f"text {i} {'too much' if i == 3 else ''}" for i in range(12)}
+    folder.store.stage([Document(id_, text) for id_, text in texts.items()])
+    indexer.start()
+    until(lambda: not waiting(folder))
+    found = document(folder, "d3")
+    assert found.problem == "the encoder failed on it; the server's log says why"
+    assert "CUDA out of memory" in caplog.text
+    assert folder.store.counts() == (11, 11)
+    assert indexer.problems == []
+
+
+def test_closing_does_not_wait_for_the_end_of_a_build(
+    folder: DataFolder, index: LiveIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Ingestor(folder.store, Moody(), overlap=0).ingest(
+        [Document(f"d{i}", f"text {i}") for i in range(40)]
+    )
+    monkeypatch.setattr("service.index.generation._BATCH", 10)
+    building, go_on, batches = threading.Event(), threading.Event(), []
+    vectors = StoreView.vectors
+
+    def slow(view: StoreView, batch: int, after: int = 0) -> Iterator[tuple[Ids, Vectors]]:
+        if threading.current_thread().name == "compactor":
+            batches.append(after)
+            building.set()
+            go_on.wait(20)
+        return vectors(view, batch, after)
+
+    ingestor = Ingestor(folder.store, Moody(), overlap=0)
+    indexer = Indexer(folder.main, index, ingestor, Moody.identity, hnsw_threshold=1000)
+    monkeypatch.setattr(module, "worth_building", lambda *_: True)
+    monkeypatch.setattr(StoreView, "vectors", slow)
+    before = folder.store.generation()
+    indexer.start()
+    assert building.wait(20)
+    with ThreadPoolExecutor() as pool:
+        closed = pool.submit(indexer.close)
+        until(indexer._closing.is_set)
+        go_on.set()
+        closed.result(20)
+    assert len(batches) == 1
+    assert indexer.problems == []
+    assert folder.store.generation() == before
+    with pytest.raises(NotReadyError):
+        indexer.compact()
 
 
 def test_after_a_failure_nobody_foresaw_the_work_goes_on(

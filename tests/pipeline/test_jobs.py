@@ -25,7 +25,7 @@ from service.pipeline import jobs as jobs_module
 from service.pipeline.bulk import BATCH_LINES, read_batches
 from service.pipeline.jobs import Jobs, Target
 from service.pipeline.spool import PartialUpload, Spool
-from service.types import Vectors
+from service.types import Document, Vectors
 from tests.fixtures.bulk import Finder, line, lines, open_jobs, receive, wait_for
 from tests.fixtures.doubles import HashEncoder
 
@@ -227,6 +227,18 @@ def test_an_upload_that_is_repeated_with_its_key_is_the_same_job(
     assert receive(jobs, lines(3)).id != first.id
 
 
+def test_a_job_that_failed_lets_its_key_go(jobs: Jobs, find: Finder) -> None:
+    first = receive(jobs, lines(3), key="k")
+    find.there = False
+    jobs.start()
+    assert wait_for(jobs, first.id).state == "failed"
+    find.there = True
+    again = receive(jobs, lines(3), key="k")
+    assert again.id != first.id
+    assert wait_for(jobs, again.id).done == 3
+    assert receive(jobs, lines(3), key="k").id == again.id
+
+
 # Lines
 
 
@@ -373,6 +385,57 @@ def test_after_a_restart_between_any_two_steps_each_line_counts_once(
     assert moment > 8
 
 
+def test_what_came_after_a_batch_is_not_undone_by_a_restart(
+    tmp_path: Path, find: Finder, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs(tmp_path, find)
+    id_ = receive(jobs, lines(3) + b"{\n" + lines(BATCH_LINES * 2)).id
+    jobs.close()
+    # The first three lines come twice, so they are a batch. It dies once that is stored.
+    assert not work_until(Steps(2, after=True), tmp_path, find, monkeypatch)
+    assert ids_in(folder) == ["r0", "r1", "r2"]
+    folder.store.delete(["r2"])
+    jobs = open_jobs(tmp_path, find)
+    assert jobs.get(id_).offset == 0
+    jobs._caught_up(jobs.get(id_))
+    caught_up = jobs.get(id_)
+    assert (caught_up.done, caught_up.refused, caught_up.line) == (3, 1, 4)
+    assert [refusal.line for refusal in jobs.refusals(id_)] == [4]
+    assert ids_in(folder) == ["r0", "r1"]
+    jobs.close()
+
+
+def test_a_killed_job_undoes_no_write_that_came_after_its_last_batch(
+    tmp_path: Path, find: Finder, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs(tmp_path, find)
+    id_ = receive(jobs, lines(3)).id
+    jobs.close()
+    assert not work_until(Steps(2, after=True), tmp_path, find, monkeypatch)
+    folder.store.delete(["r0"])
+    folder.store.stage([Document("r1", "The ferry is cancelled.")])
+    assert work_until(Steps(0, after=True), tmp_path, find, monkeypatch)
+    with folder.store.view() as view:
+        assert view.document("r0") is None
+        assert view.document("r1").document.text == "The ferry is cancelled."  # type: ignore[union-attr]
+    jobs = open_jobs(tmp_path, find)
+    assert (jobs.get(id_).state, jobs.get(id_).done) == ("done", 3)
+    jobs.close()
+
+
+def test_the_step_of_one_job_is_none_of_the_next(
+    tmp_path: Path, find: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs(tmp_path, find)
+    first = receive(jobs, lines(3)).id
+    second = receive(jobs, lines(BATCH_LINES + 3)).id
+    jobs.close()
+    assert work_until(Steps(0, after=True), tmp_path, find, monkeypatch)
+    jobs = open_jobs(tmp_path, find)
+    assert (jobs.get(first).done, jobs.get(second).done) == (3, BATCH_LINES + 3)
+    jobs.close()
+
+
 def test_what_a_process_left_that_died_while_it_received_is_removed(
     tmp_path: Path, find: Finder
 ) -> None:
@@ -402,12 +465,14 @@ def test_a_running_job_stops_after_the_batch_under_way(
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def hold() -> None:
-        begun.set()
-        go_on.wait(10)
+    class Holds(HashEncoder):
+        def encode_passages(self, texts: object, /) -> Vectors:
+            begun.set()
+            go_on.wait(10)
+            return super().encode_passages(texts)  # type: ignore[arg-type]
 
     job = receive(jobs, lines(BATCH_LINES * 3))
-    find.before = hold
+    find.encoder = Holds()
     jobs.start()
     assert begun.wait(10)
     assert jobs.get(job.id).state == "running"

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -333,3 +334,73 @@ def test_one_long_document_cannot_fill_the_candidates(tmp_path: Path) -> None:
     assert len(result.hits) == 7
     hit = next(hit for hit in result.hits if hit.id == "long")
     assert hit.text == long.text[hit.start : hit.end]
+
+
+def test_many_searches_are_encoded_in_one_pass_and_answered_in_their_order(
+    folder: DataFolder,
+) -> None:
+    passes: list[int] = []
+
+    class Counting(HashEncoder):
+        def encode_queries(self, texts):
+            passes.append(len(texts))
+            return super().encode_queries(texts)
+
+    searching = searcher(folder, ScriptedReranker(last_number), artifact(), queue=30)
+    searching.encoder = Counting()
+    queries = [Query(f"{ENGLISH} {i}", top_k=i + 1) for i in range(20)]
+    found = asyncio.run(searching.search_many(queries))
+    searching.close()
+    assert passes == [20]
+    assert [len(answer.hits) for answer in found] == [i + 1 for i in range(20)]
+    for query, answer in zip(queries, found, strict=True):
+        alone = ask(searcher(folder, ScriptedReranker(last_number), artifact()), query)
+        assert replace(answer, timings_ms={}) == replace(alone, timings_ms={})
+
+
+def test_what_is_wrong_with_one_of_many_is_wrong_with_that_one(folder: DataFolder) -> None:
+    class Poisoned(HashEncoder):
+        def encode_queries(self, texts):
+            if any("arsenic" in text for text in texts):
+                raise InferenceError("not finite")
+            return super().encode_queries(texts)
+
+    searching = searcher(folder, ScriptedReranker(last_number), artifact(), queue=4)
+    searching.encoder = Poisoned()
+    queries = [Query(QUERY), Query(""), Query("arsenic"), Query(QUERY, top_k=3), Query(QUERY)]
+    found = asyncio.run(searching.search_many([*queries, Query(QUERY)]))
+    searching.close()
+    # The empty query has let its permit go by the time that the fifth wants one.
+    kinds = [Result, UnprocessableTextError, InferenceError, Result, Result, OverloadedError]
+    assert [type(answer) for answer in found] == kinds
+    assert searching.in_flight == 0
+
+
+def test_many_searches_of_one_caller_take_only_their_share_of_the_reranks(
+    folder: DataFolder,
+) -> None:
+    searching = searcher(folder, ScriptedReranker(last_number), artifact(), queue=20, reranks=2)
+
+    async def run() -> list[Result | Exception]:
+        return await searching.search_many([Query(QUERY)] * 12)
+
+    found = asyncio.run(run())
+    searching.close()
+    assert {answer.rerank.status for answer in found} == {"complete"}
+
+
+def test_a_single_search_does_not_wait_for_all_of_a_large_batch(folder: DataFolder) -> None:
+    slow = ScriptedReranker(last_number, lambda: time.sleep(0.01))
+    searching = searcher(folder, slow, artifact(), queue=40)
+
+    async def run() -> int:
+        batch = asyncio.create_task(searching.search_many([Query(QUERY)] * 20))
+        await asyncio.sleep(0.05)
+        await searching.search(Query(QUERY))
+        answered = len(slow.calls)
+        await batch
+        return answered
+
+    answered = asyncio.run(run())
+    searching.close()
+    assert answered < len(slow.calls) / 2

@@ -33,10 +33,12 @@ from service.index.faiss_index import FaissIndex
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
 from service.index.records import EncodedDocument, StagedDocument
+from service.index.store_view import StoreView
 from service.pipeline.documents import Documents
 from service.pipeline.gate import Deadline
 from service.pipeline.indexer import Indexer
 from service.pipeline.ingest import Ingestor
+from service.pipeline.recall import COSINE_DECIMALS
 from service.pipeline.retriever import Retriever
 from service.text.passage import passage_input, split_document
 from service.types import Document, Filters, Metadata, Span, Vectors
@@ -184,7 +186,8 @@ class Oracle:
         if not passages:
             return []
         vectors = np.stack([vector_of(text) for _, _, text, _ in passages]).astype(np.float64)
-        scores = (vectors * query[0].astype(np.float64)).sum(axis=1).clip(-1.0, 1.0).tolist()
+        products = (vectors * query[0].astype(np.float64)).sum(axis=1).clip(-1.0, 1.0)
+        scores = [round(score, COSINE_DECIMALS) for score in products.tolist()]
         ranked = sorted(
             zip(scores, passages, strict=True), key=lambda row: (-row[0], row[1][3], row[1][1])
         )
@@ -330,6 +333,7 @@ class LiveCollectionMachine(RuleBasedStateMachine):
         with self.index.view(self.folder.store) as (view, index):
             stored = list(view.documents({}, "", 100))
             assert len(index) == view.counts.passages
+            assert view.counts == _counted(view)
             assert index.documents == view.counts.documents == len(self.oracle.seen)
         by_id = sorted(self.oracle.written.items(), key=lambda item: item[0].encode())
         assert [found.document for found in stored] == [document for _, document in by_id]
@@ -338,6 +342,12 @@ class LiveCollectionMachine(RuleBasedStateMachine):
             has_problem = found.document.id in self.oracle.problems
             assert found.indexed == (not waits and not has_problem)
             assert (found.problem is not None) == has_problem
+
+
+def _counted(view: StoreView) -> tuple[int, int]:
+    return view.connection.execute(  # type: ignore[no-any-return]
+        "SELECT (SELECT count(*) FROM documents WHERE staged = 0), (SELECT count(*) FROM passages)"
+    ).fetchone()
 
 
 def _full(*_: object) -> None:

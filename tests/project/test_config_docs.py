@@ -46,12 +46,13 @@ def another_value(name: str, value: object) -> str:
         "confidence_high": "0.9",
         "embedding_dimensions": "256",
         "search_mode": "hybrid",
+        "rerank_backend": "torch",
         "hybrid_fusion": "rrf",
     }
     if name in named:
         return named[name]
     if isinstance(value, bool):
-        return "true"
+        return "false" if value else "true"
     if isinstance(value, int):
         return str(value + 1)
     return "0.25"

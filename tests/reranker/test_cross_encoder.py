@@ -116,7 +116,7 @@ def test_the_models_own_maximum_bounds_the_window(reranker: PreparedModel) -> No
 def test_a_score_that_is_not_finite_is_an_error(reranker: PreparedModel, value: float) -> None:
     broken = load(reranker)
     with torch.no_grad():
-        next(iter(broken._model.parameters())).fill_(value)
+        next(iter(broken._forward._model.parameters())).fill_(value)
     with pytest.raises(InferenceError, match="minilm-l6-v0"):
         broken.score([("tide", "moon")])
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from service.encoder.transformer import Transformer
 from service.errors import InferenceError, ModelSourceError
 from service.models.sources import PreparedModel
 from service.reranker.interaction import InteractionConfig, InteractionHead, read_config
 from service.reranker.interaction_reranker import InteractionReranker
-from service.reranker.token_states import StateEncoder, piece_information
+from service.reranker.piece_information import piece_information
 from tests.fixtures.multilingual import LONG, SENTENCES
 from tests.fixtures.small_models import write_small_encoder
 
@@ -49,11 +50,10 @@ def load(folder: Path, e5: PreparedModel, cache_bytes: int = 10_000_000) -> Inte
     return InteractionReranker(
         folder,
         e5.folder,
+        Transformer.load(e5.folder, batch_tokens=1024, device="cpu"),
         model="interaction",
         weights_sha256="0" * 64,
-        batch_tokens=4096,
         cache_bytes=cache_bytes,
-        device="cpu",
     )
 
 
@@ -139,8 +139,8 @@ def test_weights_that_are_not_finite_raise(e5: PreparedModel, tmp_path: Path) ->
 
 def test_rare_pieces_tell_more_than_common_ones(e5: PreparedModel) -> None:
     told = piece_information(e5.folder)
-    states = StateEncoder(e5.folder, layers=(12,), batch_tokens=512, device="cpu")
-    common, rare = (states.encode([text], 64)[0].ids[1:-1] for text in ("the", "sprockets"))
+    states = Transformer.load(e5.folder, batch_tokens=512, device="cpu")
+    common, rare = (states.states([text], 64, (12,))[0].ids[1:-1] for text in ("the", "sprockets"))
     assert told[common].max() + 3 < told[rare].max()
     assert told[:4].tolist() == [0.0] * 4  # <s>, <pad>, </s>, <unk>
 
@@ -154,9 +154,11 @@ def test_weights_of_a_querys_tokens(e5: PreparedModel) -> None:
 
 
 def test_the_prefix_is_told_from_the_text(e5: PreparedModel) -> None:
-    states = StateEncoder(e5.folder, layers=(12,), batch_tokens=512, device="cpu")
+    states = Transformer.load(e5.folder, batch_tokens=512, device="cpu")
     for text in ("tides", "Đạo hàm của hàm số"):
-        bare, asked = (states.encode([t], 64)[0].ids.tolist() for t in (text, f"query: {text}"))
+        bare, asked = (
+            states.states([t], 64, (12,))[0].ids.tolist() for t in (text, f"query: {text}")
+        )
         assert asked[states.prefix_tokens("query: ") :] == bare[1:]
     assert states.prefix_tokens("") == 1
 
@@ -164,6 +166,6 @@ def test_the_prefix_is_told_from_the_text(e5: PreparedModel) -> None:
 def test_without_information_all_pieces_but_special_ones_tell_alike(tmp_path: Path) -> None:
     small = write_small_encoder(tmp_path)
     told = piece_information(small)
-    states = StateEncoder(small, layers=(0,), batch_tokens=512, device="cpu")
-    ids = states.encode(["tides"], 64)[0].ids
+    states = Transformer.load(small, batch_tokens=512, device="cpu")
+    ids = states.states(["tides"], 64, (0,))[0].ids
     assert told[ids].tolist() == [0.0, *[10.0] * (len(ids) - 2), 0.0]

@@ -65,7 +65,7 @@ async def upload(
         str | None,
         Header(
             description="1 to 255 printable ASCII characters. The same key with the same bytes for "
-            "the same name is the same job, whatever became of it; with other bytes it is 409."
+            "the same name is the same job, unless it failed; with other bytes it is 409."
         ),
     ] = None,
 ) -> AcceptedBody:

@@ -7,14 +7,9 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import SkipValidation
 
 from service.api.conditions import etag, expectation, is_known
-from service.api.dependencies import (
-    CollectionDep,
-    StateDep,
-    require_json,
-    require_key,
-    writing,
-)
+from service.api.dependencies import CollectionDep, StateDep, require_key
 from service.api.document_batch import read_batch, sentence
+from service.api.guard import GuardedRoute, PermitDep
 from service.api.parameters import (
     AfterDep,
     ConditionDep,
@@ -43,10 +38,13 @@ from service.errors import NotFoundError
 from service.index.records import StoredDocument
 from service.pipeline.gate import Deadline
 
-router = APIRouter(prefix="/documents", tags=["documents"], dependencies=[Depends(require_key)])
+router = APIRouter(
+    prefix="/documents",
+    tags=["documents"],
+    dependencies=[Depends(require_key)],
+    route_class=GuardedRoute,
+)
 
-_WRITES = [Depends(writing)]
-_WRITES_JSON = [Depends(require_json), *_WRITES]
 _CHANGED: dict[int | str, dict[str, Any]] = {
     412: {"model": ErrorBody, "description": "`If-Match` or `If-None-Match` is not met."}
 }
@@ -61,7 +59,6 @@ _ETAG = {"ETag": {"description": "The version in quotes.", "schema": {"type": "s
 
 @router.put(
     "/{id:rest}",
-    dependencies=_WRITES_JSON,
     summary="Store a document",
     response_model=WrittenBody,
     responses={
@@ -79,6 +76,7 @@ async def put_document(
     state: StateDep,
     condition: ConditionDep,
     patience: PatienceDep,
+    permit: PermitDep,
 ) -> WrittenBody:
     """Put the document in place of the one with its id, or beside the others.
 
@@ -90,6 +88,7 @@ async def put_document(
     (written,) = await collection.documents.put(
         [document], _deadline(state), {id_: condition} if condition else None
     )
+    permit.close()  # whoever waits writes no longer
     await collection.documents.wait([written.version], patience)
     stored = await collection.documents.get(id_, _deadline(state))
     if stored is None or stored.version != written.version:  # another request was here meanwhile
@@ -105,12 +104,13 @@ async def put_document(
     )
 
 
-@router.post("", dependencies=_WRITES_JSON, summary="Store up to 1,000 documents", responses=_FULL)
+@router.post("", summary="Store up to 1,000 documents", responses=_FULL)
 async def put_documents(
     body: DocumentsRequest,
     collection: CollectionDep,
     state: StateDep,
     patience: PatienceDep,
+    permit: PermitDep,
 ) -> DocumentsResponse:
     """Store all the documents that are fit, in one transaction; each other one is told by itself.
 
@@ -122,6 +122,7 @@ async def put_documents(
     if batch.documents:
         written = await collection.documents.put(batch.documents, _deadline(state))
         versions = {one.version for one in written}
+        permit.close()  # whoever waits writes no longer
         indexed = await collection.documents.wait(versions, patience)
         state.metrics.observe_documents(stored=len(written))
     return DocumentsResponse(
@@ -132,7 +133,7 @@ async def put_documents(
     )
 
 
-@router.post("/delete", dependencies=_WRITES_JSON, summary="Delete many documents", responses=_FULL)
+@router.post("/delete", summary="Delete many documents", responses=_FULL)
 async def delete_documents(
     body: DeleteDocumentsRequest, collection: CollectionDep, state: StateDep
 ) -> DeletedBody:
@@ -207,7 +208,6 @@ async def get_document(
 
 @router.delete(
     "/{id:rest}",
-    dependencies=_WRITES,
     status_code=204,
     summary="Delete a document",
     responses={**_CHANGED, **_FULL},

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from service.api.dependencies import JobsDep, StateDep, require_key
+from service.api.dependencies import JobsDep, StateDep, require_key, streaming
 from service.api.schemas import ErrorBody
 from service.api.schemas_jobs import JobBody, JobsBody, JobSummaryBody, RefusalBody
 from service.index.job_store import KEPT_JOBS, Job
@@ -60,6 +60,7 @@ async def cancel_job(jobs: JobsDep, job: JobDep) -> JobBody:
 
 @router.get(
     "/{id}/events",
+    dependencies=[Depends(streaming)],
     response_class=EventSourceResponse,
     summary="Follow a job",
     responses={

@@ -1,5 +1,7 @@
 """Probes and metrics."""
 
+import asyncio
+
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -24,7 +26,7 @@ async def readyz(response: Response, state: StateDep) -> ReadyBody:
         response.headers["Retry-After"] = "2"
         waiting = "failed; see the server's log" if state.failed else "loading"
         return ReadyBody(status="not_ready", checks={"models": waiting, "index": waiting})
-    checks = state.engine.checks()
+    checks = await asyncio.to_thread(state.engine.checks)  # it reads the store
     ready = all(check == "ok" for check in checks.values())
     response.status_code = 200 if ready else 503
     return ReadyBody(
@@ -38,5 +40,9 @@ async def readyz(response: Response, state: StateDep) -> ReadyBody:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(state: StateDep) -> Response:
-    """Counters, histograms and gauges in Prometheus' text format."""
-    return Response(state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    """Counters, histograms and gauges in Prometheus' text format.
+
+    A gauge that cannot be read now is `NaN`.
+    """
+    rendered = await asyncio.to_thread(state.metrics.render)  # it reads the jobs' store
+    return Response(rendered, media_type=CONTENT_TYPE_LATEST)

@@ -1,75 +1,125 @@
-"""`POST /search`."""
+"""`POST /search` and `POST /search/batch`."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel
 
 from service.api.dependencies import CollectionDep, StateDep, require_json, require_key
-from service.api.errors import request_id
-from service.api.schemas import (
+from service.api.errors import envelope, request_id
+from service.api.schemas import ErrorBody
+from service.api.schemas_search import (
     CachedBody,
     HitBody,
     IndexBody,
     ModelsBody,
     RerankBody,
+    SearchBatchRequest,
+    SearchBatchResponse,
     SearchRequest,
     SearchResponse,
 )
+from service.api.state import ServerState
 from service.api.timing import server_timing
+from service.errors import InvalidInputError
 from service.pipeline.query import Query, Result
+from service.pipeline.timings import Timings
 
 router = APIRouter(tags=["search"], dependencies=[Depends(require_key)])
 
 
-@router.post("/search", dependencies=[Depends(require_json)], summary="Search in two stages")
+@router.post(
+    "/search",
+    dependencies=[Depends(require_json)],
+    response_model=SearchResponse,
+    summary="Search in two stages",
+)
 async def search(
-    body: SearchRequest,
-    request: Request,
-    response: Response,
-    collection: CollectionDep,
-    state: StateDep,
-) -> SearchResponse:
+    body: SearchRequest, request: Request, collection: CollectionDep, state: StateDep
+) -> Response:
     """Recall passages with the bi-encoder, rerank them, and say how sure each hit is.
 
     Hits come in the order (score, id). The same request gives the same answer as long as the
     index does not change. `cached` says so where the answer is an earlier search's.
     """
-    result = await collection.searcher.search(
-        Query(
-            query=body.query,
-            top_k=body.top_k,
-            num_candidates=body.num_candidates,
-            rerank=body.rerank,
-            filters=body.filters,
-            min_confidence=body.min_confidence,
-            timeout_ms=body.timeout_ms,
-            mode=body.mode,
-        )
-    )
+    result = await collection.searcher.search(_query(body))
     state.metrics.observe_search(result)
-    response.headers["Server-Timing"] = server_timing(result.timings_ms)
-    return _response(result, body.return_text, request_id(request))
+    return _answer(_response(result, body, request_id(request)), result.timings_ms)
 
 
-def _response(result: Result, return_text: bool, request_id: str) -> SearchResponse:
+@router.post(
+    "/search/batch",
+    dependencies=[Depends(require_json)],
+    response_model=SearchBatchResponse,
+    summary="Several searches at once",
+)
+async def search_batch(
+    body: SearchBatchRequest, request: Request, collection: CollectionDep, state: StateDep
+) -> Response:
+    """Answer several searches, which the bi-encoder encodes together.
+
+    Each result is what `POST /search` would have answered, and an error in one is none in another.
+    A request that is not well formed is refused as a whole: 422 names the entry.
+    """
+    most = state.settings.max_batch_queries
+    if len(body.queries) > most:
+        raise InvalidInputError(f"a request may have at most {most} queries", "queries")
+    timings = Timings()
+    found = await collection.searcher.search_many([_query(query) for query in body.queries])
+    results: list[SearchResponse | ErrorBody] = []
+    for query, result in zip(body.queries, found, strict=True):
+        results.append(_entry(result, query, request_id(request), state))
+    total = timings.finish()
+    batch = SearchBatchResponse(results=results, timings_ms=total, request_id=request_id(request))
+    return _answer(batch, total)
+
+
+def _entry(
+    found: Result | Exception, query: SearchRequest, request_id: str, state: ServerState
+) -> SearchResponse | ErrorBody:
+    if isinstance(found, Exception):
+        return envelope(found, request_id)
+    state.metrics.observe_search(found)
+    return _response(found, query, request_id)
+
+
+def _query(body: SearchRequest) -> Query:
+    return Query(
+        query=body.query,
+        top_k=body.top_k,
+        num_candidates=body.num_candidates,
+        rerank=body.rerank,
+        filters=body.filters,
+        min_confidence=body.min_confidence,
+        timeout_ms=body.timeout_ms,
+        mode=body.mode,
+    )
+
+
+def _answer(body: BaseModel, timings_ms: Mapping[str, float]) -> Response:
+    # Written here: FastAPI would check all of it once more.
+    headers = {"Server-Timing": server_timing(timings_ms)}
+    return Response(body.model_dump_json(), headers=headers, media_type="application/json")
+
+
+def _response(result: Result, body: SearchRequest, request_id: str) -> SearchResponse:
+    hits = [HitBody.model_validate(hit, from_attributes=True) for hit in result.hits]
+    if not body.return_text:
+        for hit in hits:
+            hit.text = None
     return SearchResponse(
         query=result.query,
-        hits=[_hit(asdict(hit), return_text) for hit in result.hits],
+        hits=hits,
         answerable=result.answerable,
-        rerank=RerankBody.model_validate(asdict(result.rerank)),
+        rerank=RerankBody.model_validate(result.rerank, from_attributes=True),
         timings_ms=result.timings_ms,
         models=ModelsBody.model_validate(result.models),
         index=IndexBody(
             generation=result.generation, revision=result.revision, documents=result.documents
         ),
         warnings=result.warnings,
-        cached=CachedBody.model_validate(asdict(result.cached)) if result.cached else None,
+        cached=CachedBody.model_validate(result.cached, from_attributes=True)
+        if result.cached
+        else None,
         request_id=request_id,
     )
-
-
-def _hit(fields: dict[str, object], return_text: bool) -> HitBody:
-    del fields["score"]
-    if not return_text:
-        fields["text"] = None
-    return HitBody.model_validate(fields)

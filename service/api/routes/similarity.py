@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from service.api.dependencies import EngineDep, require_json, require_key
 from service.api.errors import request_id
-from service.api.schemas import SimilarityRequest, SimilarityResponse, VerdictBody
+from service.api.schemas_similarity import SimilarityRequest, SimilarityResponse, VerdictBody
 from service.api.timing import server_timing
 from service.errors import NotAvailableError
 

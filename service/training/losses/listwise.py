@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from service.reranker.interaction import InteractionHead
-from service.reranker.token_states import query_information
+from service.reranker.piece_information import query_information
 from service.training.state_store import StateStore
 
 

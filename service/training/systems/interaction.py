@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -16,15 +15,16 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from sentence_transformers import SentenceTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from service.collection import open_collection
+from service.encoder.transformer import Transformer
 from service.errors import ModelSourceError
 from service.evaluation.metrics import means, per_query
 from service.models.folder import open_folder
 from service.reranker.interaction import InteractionConfig, InteractionHead
-from service.reranker.token_states import StateEncoder, piece_information
-from service.training.bases import base_prefixes, encode, load_bi_encoder, transformer_of
+from service.reranker.piece_information import piece_information
+from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.labels import describe, read_options, split
 from service.training.losses.listwise import Collator, ListwiseInteraction
 from service.training.mining.examples import from_collection
@@ -115,18 +115,12 @@ def prepare(job: Job) -> Prepared:
     )
 
 
-def _untrained(job: Job, options: Options) -> tuple[InteractionHead, StateEncoder]:
+def _untrained(job: Job, options: Options) -> tuple[InteractionHead, Transformer]:
     torch.manual_seed(job.recipe.training.seed)
-    base = load_bi_encoder(job)
-    encoder = StateEncoder(
-        job.base,
-        layers=options.layers,
-        batch_tokens=4096,
-        device=job.device,
-        transformer=cast("nn.Module", transformer_of(base, job)),
-    )
+    encoder = Transformer.load(job.base, batch_tokens=4096, device=job.device)
+    encoder.require_layers(options.layers)
     query, passage = base_prefixes(job)
-    _check_pooling(job, base, encoder)
+    _check_pooling(job, load_bi_encoder(job), encoder)
     config = InteractionConfig(
         base=job.recipe.base,
         base_weights_sha256=open_folder(job.base, "bi-encoder").sha256,
@@ -141,10 +135,10 @@ def _untrained(job: Job, options: Options) -> tuple[InteractionHead, StateEncode
     return head, encoder
 
 
-def _check_pooling(job: Job, base: SentenceTransformer, encoder: StateEncoder) -> None:
+def _check_pooling(job: Job, base: SentenceTransformer, encoder: Transformer) -> None:
     text = "Is the mean of these states the vector of this text?"
-    (seen,) = encoder.encode([text], 512)
-    if float(encode(base, [text])[0] @ seen.pooled.numpy()) < 0.999:
+    (vector,) = encoder.encode([text], 512)
+    if float(encode(base, [text])[0] @ vector) < 0.999 * float(np.linalg.norm(vector)):
         raise ModelSourceError(
             f"{job.recipe.base} does not pool by the mean of its last states, which is what an "
             "interaction head stands on"
@@ -167,13 +161,13 @@ def _sample(path: Path, options: Options, seed: int) -> _Sample:
 
 
 def _states(
-    job: Job, samples: Sequence[_Sample], encoder: StateEncoder, options: Options
+    job: Job, samples: Sequence[_Sample], encoder: Transformer, options: Options
 ) -> tuple[StateStore, StateStore]:
     """Of all queries and of all passages, in the samples' order."""
     query_prefix, passage_prefix = base_prefixes(job)
     queries = [prefixed(text, query_prefix) for sample in samples for text in sample.queries]
     passages = [prefixed(text, passage_prefix) for sample in samples for text in sample.passages]
-    window, layers = job.recipe.training.max_length, len(options.layers)
+    window, layers = job.recipe.training.max_length, options.layers
     key = repr((queries, passages, options, window, open_folder(job.base, "bi-encoder").sha256))
     # Beside the model, not in it: another training on the same texts finds them there.
     folder = job.out.with_name(f"{job.out.name}.states")

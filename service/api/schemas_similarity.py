@@ -1,0 +1,68 @@
+"""Comparisons of queries on the wire."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.schemas import RequestBody
+
+
+class PairBody(RequestBody):
+    """Two queries."""
+
+    a: str = Field(
+        description="1 to 4,000 characters after cleaning (the server's `max_query_chars`).",
+        examples=["how do I close a file"],
+    )
+    b: str = Field(description="The same.", examples=["closing an open file"])
+
+
+class SimilarityRequest(RequestBody):
+    """Pairs of queries. Only `pairs` is required; unknown fields are refused."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "pairs": [
+                        {"a": "how do I close a file", "b": "closing an open file"},
+                        {"a": "Đạo hàm của hàm hợp", "b": "Tổng của cấp số nhân"},
+                    ]
+                }
+            ]
+        },
+    )
+
+    pairs: list[PairBody] = Field(
+        min_length=1, max_length=100, description="What to compare, at most 100 pairs."
+    )
+    timeout_ms: int | None = Field(
+        None,
+        ge=1,
+        le=600_000,
+        description="Time for the request in milliseconds; the server's `timeout_ms` if left out.",
+    )
+
+
+class VerdictBody(BaseModel):
+    """What the pair model says of one pair."""
+
+    index: int = Field(description="Place of the pair in the request, from 0.", examples=[0])
+    similarity: float = Field(
+        description="Cosine of the two queries, -1 to 1; 1 for equal ones.", examples=[0.972341]
+    )
+    same: bool = Field(description="Do they mean the same: `similarity >= threshold`.")
+    truncated: bool = Field(
+        description="One was longer than the model reads; its end was not compared."
+    )
+
+
+class SimilarityResponse(BaseModel):
+    """A verdict for each pair."""
+
+    results: list[VerdictBody] = Field(description="In the order of the request.")
+    threshold: float = Field(description="Cosine from which `same` is true.", examples=[0.93])
+    model: str = Field(description="The pair model.", examples=["pair-model"])
+    timings_ms: dict[str, float] = Field(
+        description="Milliseconds per stage and in all.",
+        examples=[{"normalize": 0.1, "encode": 24.0, "total": 24.3}],
+    )
+    request_id: str = Field(description="That of the header `X-Request-ID`.")

@@ -1,0 +1,80 @@
+"""A sentence-transformers model of any make, run by that library."""
+
+import copy
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from service.batching import token_batches
+from service.encoder.sse import SSE
+from service.types import Vectors
+
+_STATIC_BATCH = 256
+"""Texts in one batch of a static embedding."""
+
+
+class SentenceModel:
+    """Texts to vectors. Calls from several threads wait for each other: they share a tokenizer."""
+
+    def __init__(self, model: SentenceTransformer, *, batch_tokens: int) -> None:
+        """Take a loaded model; at most `batch_tokens` tokens, padding counted, are one batch."""
+        self._model, self._batch_tokens = model, batch_tokens
+        self._lock = threading.Lock()
+
+    @property
+    def special_tokens(self) -> int:
+        """Special tokens that each text gets."""
+        found: int = self._model.tokenizer.num_special_tokens_to_add()
+        return found
+
+    def twin(self) -> Self:
+        """Another one with the same weights in memory, whose calls do not wait for this one's."""
+        other = copy.copy(self)
+        weights = [*self._model.parameters(), *self._model.buffers()]
+        other._model = copy.deepcopy(self._model, {id(weight): weight for weight in weights})
+        other._lock = threading.Lock()
+        return other
+
+    def count_tokens(self, texts: Sequence[str], /) -> list[int]:
+        """Tokens of each text alone: no special tokens, nothing cut."""
+        if not texts:
+            return []
+        with self._lock:
+            # Truncation and padding are state of the tokenizer, so every call says them.
+            encoded = self._model.tokenizer(
+                list(texts),
+                add_special_tokens=False,
+                truncation=False,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )
+        return [len(ids) for ids in encoded["input_ids"]]
+
+    def encode(self, texts: Sequence[str], /, window: int) -> Vectors:
+        """Vectors of texts that have their prefix, cut to `window` tokens: float32 (n, dim)."""
+        dimension = self._model.get_embedding_dimension()
+        vectors = np.empty((len(texts), dimension or 0), np.float32)
+        batches = self._batches(texts, window)
+        with self._lock:
+            self._model.max_seq_length = window
+            for batch in batches:
+                vectors[batch] = self._model.encode(
+                    [texts[i] for i in batch],
+                    prompt="",  # else the model's default prompt would come before our prefix
+                    batch_size=len(batch),
+                    show_progress_bar=False,
+                )
+        return vectors
+
+    def _batches(self, texts: Sequence[str], window: int) -> Iterable[Sequence[int]]:
+        if isinstance(self._model[0], SSE):  # pads nothing, and is done before tokens are counted
+            places = range(len(texts))
+            return [places[i : i + _STATIC_BATCH] for i in places[::_STATIC_BATCH]]
+        special = self.special_tokens
+        lengths = [min(count + special, window) for count in self.count_tokens(texts)]
+        return token_batches(lengths, self._batch_tokens)

@@ -1,0 +1,240 @@
+"""Token states of a collection's passages: made with their vectors, read by the reranker."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from service.errors import ModelError, StoreError
+from service.index.data_folder import CollectionFolder
+from service.index.document_store import DocumentStore
+from service.index.state_store import StateStore
+from service.index.store_view import StoreView
+from service.pipeline.rerank import reranked_text
+from service.protocols import Encoder, Reranker, StateEncoder, StateReranker
+from service.settings import Settings
+from service.types import EncoderIdentity, Ids, PairScore, Vectors
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 16
+"""Passages whose states are in memory together: of each, a million numbers."""
+
+_OFFERED = 2048
+"""States that wait for their passages to be stored, at most; 13 KB each."""
+
+_PAUSE_S = 0.05
+"""Between two looks whether searches have ended."""
+
+
+def open_states(
+    settings: Settings,
+    folder: CollectionFolder,
+    reranker: Reranker | None,
+    encoder: EncoderIdentity,
+) -> "PassageStates | None":
+    """Those of a collection that `encoder` encodes; None where no reranker reads any.
+
+    Without a place for them on the disk there are none either: searches are slower, not wrong.
+    """
+    if not settings.passage_states or not isinstance(reranker, StateReranker):
+        return None
+    try:
+        states = StateStore(folder.path / "states.db", reranker.weights_sha256)
+    except StoreError as error:
+        log.warning("token states cannot be kept: %s", error)
+        return None
+    return PassageStates(folder.store, states, reranker, encoder)
+
+
+class PassageStates:
+    """Follows a store: each of its passages gets states, those of removed ones go.
+
+    What `encoder` encodes for the store has its states from the same pass. What has none (it is
+    older than the file, or came from a snapshot) gets them while `idle`.
+    """
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        states: StateStore,
+        reranker: StateReranker,
+        encoder: EncoderIdentity,
+    ) -> None:
+        self.idle: Callable[[], bool] = lambda: True
+        """Whether no search would wait; where it is not set, none does."""
+        self._store, self._states, self._reranker = store, states, reranker
+        self._shared = reranker.reads(encoder)
+        self._offered: OrderedDict[str, bytes] = OrderedDict()
+        self._offer_lock, self._follow_lock = threading.Lock(), threading.Lock()
+        self._backlog: list[int] = []
+        self._last_passage = self._last_removed = 0
+        self._generation: str | None = None
+        self._compared = False
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._states.close()
+
+    @property
+    def reranker(self) -> "RememberingReranker":
+        """The reranker with these states at hand."""
+        return RememberingReranker(self._reranker, self._states)
+
+    def encoder(self, encoder: StateEncoder, *, eager: bool = False) -> Encoder:
+        """The encoder, which leaves states here where they are what the reranker reads.
+
+        `eager`: it also stores those that it left before, for want of another thread.
+        """
+        if not self._shared:
+            return encoder
+        return KeepingEncoder(encoder, self._reranker, self, eager=eager)
+
+    def offer(self, states: Mapping[str, bytes]) -> None:
+        """States by text, for passages that will be in the store soon."""
+        with self._offer_lock:
+            self._offered.update(states)
+            while len(self._offered) > _OFFERED:
+                self._offered.popitem(last=False)
+
+    def follow(self) -> bool:
+        """Do some of what there is to do; False when that was all. Raises `StoreError`."""
+        with self._follow_lock:
+            with self._store.view() as view:
+                self._note_changes(view)
+                chosen = self._backlog[:_AT_ONCE]
+                texts = {id_: reranked_text(p) for id_, p in view.passages(chosen).items()}
+            made = self._taken(texts.values())
+            missing = {id_: text for id_, text in texts.items() if text not in made}
+            wait = bool(missing) and not self.idle()
+            if missing and not wait:
+                made |= self._from_texts(list(missing.values()))
+            self._states.put((id_, text, made[text]) for id_, text in texts.items() if text in made)
+            self._backlog = self._backlog[_AT_ONCE:] + (list(missing) if wait else [])
+        if wait:
+            time.sleep(_PAUSE_S)
+        return bool(chosen)
+
+    def _note_changes(self, view: StoreView) -> None:
+        """List new passages, the newest in front, and drop the states of removed ones."""
+        record = self._store.generation()
+        generation = record.name if record else None
+        if not self._compared or generation != self._generation:
+            # The list of removed passages was cut: nothing but a comparison tells.
+            live, known = view.allowed({}), self._states.passages()
+            self._backlog = np.setdiff1d(live, known)[::-1].tolist()
+            self._drop(np.setdiff1d(known, live))
+            self._last_passage = int(live[-1]) if len(live) else 0
+            _, self._last_removed = view.removed()
+            self._generation, self._compared = generation, True
+            return
+        removed, self._last_removed = view.removed(after=self._last_removed)
+        self._drop(removed)
+        for ids, _vectors in view.vectors(4096, after=self._last_passage):
+            self._backlog[:0] = ids.tolist()
+            self._last_passage = int(ids[-1])
+
+    def _drop(self, passages: Ids) -> None:
+        if len(passages):
+            self._states.remove(passages)
+
+    def _taken(self, texts: Iterable[str]) -> dict[str, bytes]:
+        with self._offer_lock:
+            found = {text: self._offered.pop(text, None) for text in texts}
+        return {text: data for text, data in found.items() if data is not None}
+
+    def _from_texts(self, texts: list[str]) -> dict[str, bytes]:
+        try:
+            return dict(zip(texts, self._reranker.pack_texts(texts), strict=True))
+        except ModelError as error:  # searches will make them, or say what is wrong
+            log.error("%d passages get no token states: %s", len(texts), error)
+            return {}
+
+
+class RememberingReranker:
+    """Implements `service.protocols.Reranker`: a reranker with states at hand."""
+
+    def __init__(self, reranker: StateReranker, states: StateStore) -> None:
+        self._reranker, self._states = reranker, states
+
+    @property
+    def model(self) -> str:
+        """The reranker's name."""
+        return self._reranker.model
+
+    @property
+    def weights_sha256(self) -> str:
+        """The hash of the reranker's files."""
+        return self._reranker.weights_sha256
+
+    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
+        """As the reranker's own."""
+        return self._reranker.score(pairs, self._states.get)
+
+
+class KeepingEncoder:
+    """Implements `service.protocols.Encoder`: leaves the states of all that it encodes."""
+
+    def __init__(
+        self,
+        encoder: StateEncoder,
+        reranker: StateReranker,
+        states: PassageStates,
+        *,
+        eager: bool = False,
+    ) -> None:
+        self._encoder, self._reranker, self._states = encoder, reranker, states
+        self._eager = eager
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """The encoder's."""
+        return self._encoder.identity
+
+    @property
+    def query_budget(self) -> int:
+        """The encoder's."""
+        return self._encoder.query_budget
+
+    @property
+    def passage_budget(self) -> int:
+        """The encoder's."""
+        return self._encoder.passage_budget
+
+    def count_tokens(self, texts: Sequence[str], /) -> list[int]:
+        """As the encoder's own."""
+        return self._encoder.count_tokens(texts)
+
+    def encode_queries(self, texts: Sequence[str], /) -> Vectors:
+        """As the encoder's own; the reranker has the states of each before it asks for them."""
+        vectors, seen = self._encoder.encode_queries_and_states(texts, self._reranker.layers)
+        self._reranker.see_queries(dict(zip(texts, seen, strict=True)))
+        return vectors
+
+    def encode_passages(self, texts: Sequence[str], /) -> Vectors:
+        """As the encoder's own."""
+        if self._eager:
+            while self._states.follow():
+                pass
+        vectors = np.empty((len(texts), self.identity.dimension), np.float32)
+        by_length = sorted(range(len(texts)), key=lambda place: (-len(texts[place]), place))
+        for start in range(0, len(texts), _AT_ONCE):
+            places = by_length[start : start + _AT_ONCE]
+            own = [texts[place] for place in places]
+            vectors[places], seen = self._encoder.encode_passages_and_states(
+                own, self._reranker.layers
+            )
+            # What the encoder read as the reranker will: neither cut it, or both at one place.
+            window = self._reranker.passage_tokens
+            alike = [
+                i
+                for i, states in enumerate(seen)
+                if len(states.ids) <= window
+                and (not states.truncated or self.identity.max_length == window)
+            ]
+            packed = self._reranker.pack([seen[i] for i in alike])
+            self._states.offer(dict(zip([own[i] for i in alike], packed, strict=True)))
+        return vectors

@@ -1,0 +1,197 @@
+"""A cross-encoder's pass from token ids to logits in ONNX Runtime, and the files that it needs.
+
+onnx, onnxruntime and onnxscript are the extra `secondpass[onnx]`.
+"""
+
+import logging
+import platform
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from service.errors import ModelSourceError
+from service.models.prepared import Recipe, prepared_folder
+from service.reranker.forward import Logits, load_classifier
+from service.reranker.pair_tokens import TokenPair
+
+Precision = Literal["fp32", "int8"]
+
+_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+_VERSION = 1
+"""Rises when the files would become others than before."""
+_FILE = "model.onnx"
+
+
+class OnnxForward:
+    """An exported model, one pair at a time, so that a pair's score depends on the pair alone.
+
+    In int8 the scale of the activations is that of the whole input: in a batch it would be the
+    batch's.
+    """
+
+    def __init__(self, file: Path, *, threads: int) -> None:
+        """Open a file that `prepare_onnx` wrote; `threads` 0 for all cores."""
+        import onnxruntime  # noqa: PLC0415
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Waiting threads that spin take the core from the encoder's.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            file, options, providers=["CPUExecutionProvider"]
+        )
+        names = {given.name for given in self._session.get_inputs()}
+        self._takes_types = "token_type_ids" in names
+
+    def logits(self, pairs: Sequence[TokenPair], /) -> Logits:
+        """float32, shape (n,), in input order."""
+        logits = np.empty(len(pairs), np.float32)
+        for place, pair in enumerate(pairs):
+            inputs = {"input_ids": pair.ids[None]}
+            if self._takes_types:
+                inputs["token_type_ids"] = pair.types[None]
+            logits[place] = self._session.run(None, inputs)[0][0]
+        return logits
+
+
+def onnx_is_installed() -> bool:
+    """Whether the extra's packages are there; nothing is imported."""
+    return all(find_spec(package) for package in _PACKAGES)
+
+
+def require_onnx() -> None:
+    """Raise `ModelSourceError`, which says what to install, where a package is missing."""
+    missing = [package for package in _PACKAGES if find_spec(package) is None]
+    if missing:
+        raise ModelSourceError(
+            f"this rerank_backend needs {', '.join(missing)}: pip install 'secondpass[onnx]'"
+        )
+
+
+def prepare_onnx(
+    folder: Path, name: str, weights_sha256: str, *, cache_dir: Path, precision: Precision
+) -> Path:
+    """The exported file of the cross-encoder in `folder`, made unless it is there and undamaged.
+
+    It lies in `cache_dir/models`, with its SHA-256 beside it, and goes with the weights' hash.
+    Raises `ModelSourceError` where it cannot be made.
+    """
+    require_onnx()
+    narrow = precision == "int8" and _saturates()
+    kind = f"{precision}-narrow" if narrow else precision
+    place = cache_dir / "models" / f"onnx-{weights_sha256[:16]}-{kind}"
+
+    def write(unfinished: Path) -> None:
+        if precision == "fp32":
+            _export(folder, name, unfinished / _FILE)
+        else:
+            whole = prepare_onnx(
+                folder, name, weights_sha256, cache_dir=cache_dir, precision="fp32"
+            )
+            _quantise(whole, unfinished / _FILE, narrow=narrow)
+
+    recipe = Recipe(
+        f"version {_VERSION}, weights {weights_sha256}, {kind}", _with_errors(name, write)
+    )
+    return prepared_folder(cache_dir / "models", place.name, recipe).path / _FILE
+
+
+def _with_errors(name: str, write: Callable[[Path], None]) -> Callable[[Path], None]:
+    def guarded(folder: Path) -> None:
+        try:
+            with _quiet():
+                write(folder)
+        except (OSError, ModelSourceError):
+            raise
+        except Exception as error:  # the exporter raises whatever its parts raise
+            raise ModelSourceError(
+                f"{name} cannot be exported to ONNX: {type(error).__name__}; use another "
+                "rerank_backend"
+            ) from error
+
+    return guarded
+
+
+class _Scores(nn.Module):
+    """Ids (and types), int64 (n, m) without padding -> logits, float32 (n,)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        logits: Tensor = self.model(input_ids=input_ids, **types).logits[:, 0]
+        return logits
+
+
+def _export(folder: Path, name: str, file: Path) -> None:
+    import onnx  # noqa: PLC0415
+
+    model = load_classifier(folder, name, "cpu")
+    ids = torch.arange(2 * 48).reshape(2, 48) + 1000
+    types = (torch.arange(48) > 9).long().expand(2, 48)
+    inputs = {"input_ids": ids} | ({"token_type_ids": types} if model.takes_types else {})
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    program: Any = torch.onnx.export(
+        _Scores(model.network).eval(),
+        tuple(inputs.values()),
+        input_names=list(inputs),
+        output_names=["logits"],
+        dynamic_shapes=dict.fromkeys(inputs, free),
+        dynamo=True,
+        verbose=False,
+    )
+    graph = program.model_proto
+    # Shapes that the exporter wrote down and the quantiser infers differently.
+    del graph.graph.value_info[:]
+    onnx.save(graph, file)
+
+
+def _quantise(whole: Path, file: Path, *, narrow: bool) -> None:
+    """Weights in int8, a scale to each output; activations in uint8, scaled as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415
+
+    quantize_dynamic(
+        whole,
+        file,
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        reduce_range=narrow,
+        weight_type=QuantType.QInt8,
+    )
+
+
+def _saturates() -> bool:
+    """Whether int8 products overflow 16 bits on this CPU, so that weights get 7 bits.
+
+    They do on x86 without VNNI.
+    """
+    if platform.machine() not in {"x86_64", "AMD64"}:
+        return False
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return "avx512_vnni" not in flags and "avx_vnni" not in flags
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter and the quantiser tell of themselves what is of no use to who prepares."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

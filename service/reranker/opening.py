@@ -1,0 +1,79 @@
+"""Cross-encoders as the settings want them: which backend, and its files."""
+
+from sentence_transformers.util import get_device_name
+
+from service.models.sources import PreparedModel
+from service.reranker.backends import (
+    BACKENDS,
+    REFERENCE,
+    Backend,
+    BackendRecord,
+    measure,
+    recorded_backend,
+    write_record,
+)
+from service.reranker.cross_encoder import CrossEncoderOptions, CrossEncoderReranker
+from service.reranker.onnx_forward import onnx_is_installed, prepare_onnx
+from service.settings import Settings
+
+
+def open_cross_encoder(settings: Settings, model: PreparedModel) -> CrossEncoderReranker:
+    """Load a prepared cross-encoder with the backend that the settings name, or the recorded one.
+
+    Raises `ModelSourceError` when it cannot be loaded, and when the backend's packages are missing.
+    """
+    return _open(settings, model, _backend(settings, model))
+
+
+def measure_cross_encoder(settings: Settings, model: PreparedModel) -> BackendRecord:
+    """Time the backends on this CPU and record which is best.
+
+    That is what `rerank_backend: auto` takes from then on. Without the packages of the `onnx`
+    backends only the others are compared.
+    """
+    plain = settings.model_copy(
+        update={"device": "cpu", "rerank_score_cache": 0, "rerank_window": 0}
+    )
+    usable = [b for b in BACKENDS if onnx_is_installed() or not b.startswith("onnx")]
+    record = measure({backend: _open(plain, model, backend) for backend in usable})
+    write_record(settings.cache_dir, record)
+    return record
+
+
+def _backend(settings: Settings, model: PreparedModel) -> Backend:
+    if settings.rerank_backend != "auto":
+        return settings.rerank_backend
+    device = get_device_name() if settings.device == "auto" else settings.device
+    # The record is of the CPU. Elsewhere float32 has no other that was measured.
+    if device != "cpu":
+        return REFERENCE
+    chosen = recorded_backend(settings.cache_dir, model.weights_sha256)
+    return REFERENCE if chosen.startswith("onnx") and not onnx_is_installed() else chosen
+
+
+def _open(settings: Settings, model: PreparedModel, backend: Backend) -> CrossEncoderReranker:
+    onnx_file = None
+    if backend in {"onnx", "onnx-int8"}:
+        onnx_file = prepare_onnx(
+            model.folder,
+            model.name,
+            model.weights_sha256,
+            cache_dir=settings.cache_dir,
+            precision="int8" if backend == "onnx-int8" else "fp32",
+        )
+    return CrossEncoderReranker(
+        model.folder,
+        model=model.name,
+        weights_sha256=model.weights_sha256,
+        max_length=min(settings.rerank_max_length, model.max_length),
+        batch_tokens=settings.batch_tokens,
+        device=settings.device,
+        threads=settings.threads,
+        options=CrossEncoderOptions(
+            backend=backend,
+            onnx_file=onnx_file,
+            cache_bytes=settings.rerank_cache_mb * 1_000_000,
+            score_cache=settings.rerank_score_cache,
+            passage_window=settings.rerank_window,
+        ),
+    )

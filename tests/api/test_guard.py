@@ -1,0 +1,90 @@
+"""What is looked at before a body of `/documents` is read."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from service.api import guard
+from service.api.app import create_app
+from service.api.keys import hash_key
+from service.settings import Settings
+from tests.fixtures.doubles import HashEncoder
+from tests.fixtures.serving import Borrowed, bulk_engine
+
+JSON = (b"content-type", b"application/json")
+KEY = (b"authorization", b"Bearer right")
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    settings = Settings(api_key_hashes=frozenset({hash_key("right")}))
+    path: Path = tmp_path_factory.mktemp("data")
+    with bulk_engine(path, HashEncoder(), 1000) as engine:
+        app = create_app(settings, lambda: Borrowed(engine))  # type: ignore[arg-type, return-value]
+        with TestClient(app) as client:
+            while client.get("/readyz").status_code != 200:
+                pass
+            yield app
+
+
+def ask(
+    app: FastAPI, *headers: tuple[bytes, bytes], method: str = "POST", path: str = "/documents"
+) -> tuple[int, str, int]:
+    """Send a body that never comes; the status, the code, and how often it was asked for."""
+    asked = 0
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(30)
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": list(headers),
+        "state": {},
+    }
+    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    body = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], json.loads(body)["error"]["code"], asked
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/documents"), ("PUT", "/documents/a")])
+def test_without_a_key_no_body_is_read(app: FastAPI, method: str, path: str) -> None:
+    wrong = (b"authorization", b"Bearer wrong")
+    for headers in ((JSON,), (JSON, wrong)):
+        assert ask(app, *headers, method=method, path=path) == (401, "unauthorized", 0)
+
+
+def test_a_body_of_another_kind_is_not_read(app: FastAPI) -> None:
+    plain = (b"content-type", b"text/plain")
+    assert ask(app, KEY, plain) == (415, "unsupported_media_type", 0)
+
+
+def test_without_a_permit_no_body_is_read(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.state.server.writes, "_limit", 0)
+    assert ask(app, KEY, JSON) == (429, "overloaded", 0)
+    assert ask(app, KEY, JSON, path="/collections/default/documents") == (429, "overloaded", 0)
+
+
+def test_a_body_that_stops_coming_gives_its_permit_back(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "IDLE_S", 0.05)
+    assert ask(app, KEY, JSON) == (422, "invalid_request", 1)
+    assert app.state.server.writes.in_flight == 0

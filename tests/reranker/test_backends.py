@@ -1,0 +1,215 @@
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from sentence_transformers import CrossEncoder
+
+from service.errors import ModelSourceError
+from service.models.sources import PreparedModel, prepare
+from service.reranker import backends, onnx_forward
+from service.reranker.backends import (
+    Backend,
+    BackendRecord,
+    measure,
+    recorded_backend,
+    write_record,
+)
+from service.reranker.cross_encoder import CrossEncoderReranker
+from service.reranker.onnx_forward import prepare_onnx
+from service.reranker.opening import measure_cross_encoder, open_cross_encoder
+from service.settings import Settings
+from service.types import PairScore
+from tests.fixtures.library import DOCUMENTS
+from tests.fixtures.multilingual import SENTENCES
+from tests.fixtures.small_models import write_small_reranker
+
+QUERY = "why are there two high tides a day"
+TEXTS = [text for texts in SENTENCES.values() for text in texts[:2]]
+PAIRS = [(QUERY, text) for text in [*TEXTS, *(d.text for d in DOCUMENTS)]]
+PAIRS += [("a harbour", " ".join(TEXTS[:count])) for count in (0, 1, 3, 9)]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> PreparedModel:
+    folder = write_small_reranker(tmp_path_factory.mktemp("small"))
+    # As they are drawn, all pairs get nearly the same score.
+    tensors = load_file(folder / "model.safetensors")
+    spread = {name: t * 8 if t.ndim == 2 else t for name, t in tensors.items()}
+    spread["classifier.weight"] *= 8
+    save_file(spread, folder / "model.safetensors", metadata={"format": "pt"})
+    return prepare(str(folder), "cross-encoder", cache_dir=folder.parent / "cache", offline=True)
+
+
+@pytest.fixture(scope="module")
+def settings(small: PreparedModel) -> Settings:
+    return Settings(
+        reranker=str(small.folder), cache_dir=small.folder.parent / "cache", device="cpu"
+    )
+
+
+def logits(reranker: CrossEncoderReranker, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    return [score.logit for score in reranker.score(pairs)]
+
+
+def opened(settings: Settings, small: PreparedModel, **changes: Any) -> CrossEncoderReranker:
+    return open_cross_encoder(settings.model_copy(update=changes), small)
+
+
+@pytest.mark.parametrize(
+    ("backend", "tolerance"),
+    [("torch", 1e-4), ("onnx", 1e-4), ("torch-bf16", 0.1), ("onnx-int8", 0.25)],
+)
+def test_every_backend_gives_the_plain_models_logits(
+    settings: Settings, small: PreparedModel, backend: Backend, tolerance: float
+) -> None:
+    plain = CrossEncoder(str(small.folder), device="cpu", local_files_only=True)
+    expected = plain.predict(PAIRS, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+    reranker = opened(settings, small, rerank_backend=backend)
+    assert reranker.backend == backend
+    found = logits(reranker, PAIRS)
+    assert np.ptp(expected) > 1
+    assert np.abs(np.array(found) - expected).max() < tolerance
+    # The very same number alone, in any company and in any order.
+    assert [logits(reranker, [pair])[0] for pair in PAIRS] == found
+    assert logits(reranker, PAIRS[::-1])[::-1] == found
+
+
+def test_every_pair_counts(settings: Settings, small: PreparedModel) -> None:
+    reranker = opened(settings, small)
+    twice = [PAIRS[0], PAIRS[1], PAIRS[0]]
+    assert logits(reranker, twice) == [logits(reranker, [pair])[0] for pair in twice]
+
+
+def test_kept_scores_are_the_same_scores(
+    settings: Settings, small: PreparedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, keeping = opened(settings, small), opened(settings, small, rerank_score_cache=10)
+    for pairs in (PAIRS[:6], PAIRS[3:20], PAIRS[:6], PAIRS):
+        assert keeping.score(pairs) == plain.score(pairs)
+        assert 6 <= len(keeping._scores) <= 10
+    scored: list[int] = []
+    forward = keeping._forward.logits
+    monkeypatch.setattr(
+        keeping._forward, "logits", lambda read: scored.append(len(read)) or forward(read)
+    )
+    keeping.score([*PAIRS[-10:], PAIRS[0]])
+    assert scored == [1]
+
+
+def test_an_autocast_around_it_changes_nothing(settings: Settings, small: PreparedModel) -> None:
+    reranker = opened(settings, small)
+    alone = logits(reranker, PAIRS[:5])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert logits(reranker, PAIRS[:5]) == alone
+
+
+def test_a_model_that_cannot_be_packed_runs_as_it_is(
+    small: PreparedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = logits(opened(settings, small), PAIRS)
+
+    def refuse(*arguments: object) -> object:
+        raise RuntimeError("no such operator in this build")
+
+    monkeypatch.setattr("service.packed_linear._PackedLinear.forward", refuse)
+    assert np.abs(np.array(logits(opened(settings, small), PAIRS)) - packed).max() < 1e-4
+
+
+def test_damaged_export_is_made_again(small: PreparedModel, tmp_path: Path) -> None:
+    given = {"cache_dir": tmp_path, "precision": "fp32"}
+    file = prepare_onnx(small.folder, small.name, small.weights_sha256, **given)
+    sound = file.read_bytes()
+    record = json.loads((file.parent.with_name(f"{file.parent.name}.sha256.json")).read_text())
+    assert set(record["sha256"]) == {"model.onnx"}
+    damaged = bytearray(sound)
+    damaged[len(sound) // 2] ^= 1
+    file.write_bytes(damaged)
+    again = prepare_onnx(small.folder, small.name, small.weights_sha256, **given)
+    assert again == file
+    assert file.read_bytes() != bytes(damaged)
+
+
+def test_without_the_extra_the_error_says_what_to_install(
+    settings: Settings, small: PreparedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_forward, "find_spec", lambda package: None)
+    with pytest.raises(ModelSourceError, match=r"pip install 'secondpass\[onnx\]'"):
+        opened(settings, small, rerank_backend="onnx-int8")
+
+
+class Fixed:
+    """Gives stated scores after a stated time."""
+
+    model, weights_sha256 = "fixed", "0" * 64
+
+    def __init__(self, change: float, work: int) -> None:
+        self._change, self._work = change, work
+
+    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
+        sum(range(self._work))
+        signs = [1 if number % 2 else -1 for number in range(len(pairs))]
+        return [PairScore(number + sign * self._change, False) for number, sign in enumerate(signs)]
+
+
+@pytest.mark.parametrize(("change", "chosen"), [(0.1, "onnx-int8"), (3.0, "onnx")])
+def test_the_fastest_that_is_close_enough_is_chosen(change: float, chosen: Backend) -> None:
+    probes = [("q", [str(number) for number in range(20)])]
+    rerankers: dict[Backend, Any] = {
+        "torch": Fixed(0, 400_000),
+        "onnx": Fixed(0, 200_000),
+        "onnx-int8": Fixed(change, 10),
+    }
+    record = measure(rerankers, probes)
+    assert record.chosen == chosen
+    assert record.measured["onnx-int8"].close is (chosen == "onnx-int8")
+    assert record.measured["torch"].kendall_tau == 1.0
+
+
+@pytest.fixture(scope="module")
+def measured(settings: Settings, small: PreparedModel) -> BackendRecord:
+    """What is measured here."""
+    return measure_cross_encoder(settings, small)
+
+
+@pytest.fixture
+def record(settings: Settings, measured: BackendRecord) -> Iterator[BackendRecord]:
+    """The same, recorded until the test is over."""
+    file = write_record(settings.cache_dir, measured)
+    yield measured
+    file.unlink()
+
+
+def test_auto_takes_what_was_recorded_for_this_cpu_and_these_weights(
+    settings: Settings,
+    small: PreparedModel,
+    record: BackendRecord,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert set(record.measured) == set(backends.BACKENDS)
+    assert record.measured["onnx"].close
+    assert opened(settings, small).backend == record.chosen
+    write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx-int8"}))
+    assert opened(settings, small).backend == "onnx-int8"
+    assert opened(settings, small, rerank_backend="torch").backend == "torch"
+    assert recorded_backend(settings.cache_dir, "f" * 64) == "torch"
+    monkeypatch.setattr(backends, "this_cpu", lambda: "another")
+    assert opened(settings, small).backend == "torch"
+    backends.record_file(settings.cache_dir, small.weights_sha256).write_text("{}")
+    monkeypatch.undo()
+    assert opened(settings, small).backend == "torch"
+
+
+def test_a_recorded_choice_whose_packages_went_is_not_taken(
+    settings: Settings,
+    small: PreparedModel,
+    record: BackendRecord,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx-int8"}))
+    monkeypatch.setattr(onnx_forward, "find_spec", lambda package: None)
+    assert opened(settings, small).backend == "torch"
