@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import summary
 from benchmarks.growth import tables as growth
 from benchmarks.markdown import filled
 from benchmarks.speed import tables as speed
@@ -21,10 +22,12 @@ PAGES = (ROOT / "docs" / "performance.md", ROOT / "README.md")
 def all_tables(results: Path = RESULTS) -> dict[str, str]:
     """Of `latest.json` and `growth.json`, as far as they are there."""
     found: dict[str, str] = {}
-    for name, module in (("latest", speed), ("growth", growth)):
+    for name, modules in (("latest", (speed, summary)), ("growth", (growth,))):
         path = results / f"{name}.json"
         if path.exists():
-            found |= module.tables(json.loads(path.read_text(encoding="utf-8")))
+            measured = json.loads(path.read_text(encoding="utf-8"))
+            for module in modules:
+                found |= module.tables(measured)
     return found
 
 

@@ -79,6 +79,10 @@ class StoreError(SecondpassError):
         return "the store cannot be read or written; see the server's log"
 
 
+class StoreDamagedError(StoreError):
+    """A file of the data folder is not what was written."""
+
+
 class StoreLockedError(StoreError):
     """Another process owns the data folder."""
 

@@ -1,14 +1,16 @@
 """A transformer's linear layers, laid out as a CPU multiplies them fastest."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.activations import GELUActivation
 
-_SAME = 0.05
-"""Of a probe's value, by how much two ways to the same bfloat16 product may differ."""
+_SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05}
+"""Of a probe's greatest number, by how much two ways to the same products may differ."""
 
 
 class _PackedLinear(nn.Module):
@@ -31,29 +33,44 @@ class _PackedLinear(nn.Module):
         return packed
 
 
-def pack_linear_layers(model: nn.Module, probe: Callable[[], float]) -> None:
+Probe = Callable[[], NDArray[np.float32]]
+"""Something that a model computes, to compare before and after a change of its parts."""
+
+Part = tuple[nn.Module, str, nn.Module]
+"""A module, the name of one of its parts, and what is to take the part's place."""
+
+
+def pack_linear_layers(model: nn.Module, probe: Probe) -> None:
     """Put the model's linear layers into the layout that oneDNN multiplies fastest, in place.
 
-    The model computes the same but for the last bits; `probe`, a logit of the model, is asked
-    before and after. Where this build of torch has no such layout, or the model reads its layers in
-    a way of its own, nothing changes.
+    As `replace_parts`: where this build of torch has no such layout, or the model reads its layers
+    in a way of its own, nothing changes.
+    """
+    replace_parts(model, _packed(model), probe)
+
+
+def replace_parts(model: nn.Module, parts: Iterable[Part], probe: Probe) -> None:
+    """Replace parts of a model by others that compute the same but for the last bits.
+
+    Where one cannot be made, or `probe` gives anything else afterwards, nothing changes.
     """
     before = probe()
-    changed: list[tuple[nn.Module, str, nn.Module]] = []
+    same = _SAME.get(next(model.parameters()).dtype, 0.0) * max(1.0, float(np.abs(before).max()))
+    changed: list[Part] = []
     try:
-        for module, name, layer in _packed(model):
+        for module, name, new in parts:
             changed.append((module, name, getattr(module, name)))
-            setattr(module, name, layer)
-        if abs(probe() - before) <= _SAME * max(1.0, abs(before)):
+            setattr(module, name, new)
+        if np.abs(probe() - before).max() <= same:
             return
-    # The operators are torch's way to compiled models and no promise of any build.
-    except (RuntimeError, AttributeError, TypeError):
+    # What a model lacks, or takes otherwise; and operators of torch that no build promises.
+    except (RuntimeError, AttributeError, TypeError, ValueError):
         pass
-    for module, name, layer in reversed(changed):
-        setattr(module, name, layer)
+    for module, name, old in reversed(changed):
+        setattr(module, name, old)
 
 
-def _packed(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+def _packed(model: nn.Module) -> Iterator[Part]:
     """What takes the place of which part: (its parent, its name there, the new part)."""
     for module in list(model.modules()):
         dense, after = (getattr(module, name, None) for name in ("dense", "intermediate_act_fn"))

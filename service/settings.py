@@ -68,7 +68,10 @@ class Settings(BaseSettings):
         4, ge=1, le=1000, description="Candidates that one document may take up."
     )
     batch_tokens: int = Field(
-        4096, ge=512, le=1_000_000, description="Tokens, padding counted, in one batch of a model."
+        1024,
+        ge=512,
+        le=1_000_000,
+        description="Tokens, padding counted, in one batch of a model; a GPU gains from more.",
     )
     rerank_max_length: int = Field(
         512, ge=32, le=8192, description="Tokens of a (query, passage) pair; the passage is cut."

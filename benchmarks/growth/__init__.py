@@ -2,6 +2,6 @@
 
     python -m benchmarks.growth [PART ...] [--short]
 
-Parts: `depth`, `length`, `size`, `ingest`, `memory`; each keeps its own figures in
+Parts: `size`, `depth`, `length`, `ingest`, `memory`; each keeps its own figures in
 `benchmarks/results/growth.json`, so that the long ones can be run alone.
 """

@@ -1,87 +1,153 @@
 """Passages a second on the way in, and the memory of a server that has many."""
 
+import sqlite3
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from sentence_transformers import SentenceTransformer
+import torch
 
 from benchmarks.growth.texts import every_sentence, passages
 from benchmarks.speed.http import Connection
 from benchmarks.speed.preparation import ENCODER
 from benchmarks.speed.processes import ROOT, BenchError, Process, free_port
+from service.encoder.bi_encoder import BiEncoder
 from service.index.data_folder import DataFolder
 from service.index.records import EncodedDocument
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
 from service.pipeline.build import build_encoder
-from service.pipeline.opening import open_ingestion
+from service.pipeline.ingestion import open_ingestion
 from service.settings import Settings
 from service.types import Document, Span, Vectors
 
-LOG = ROOT / ".bench" / "logs" / "memory.log"
+LOGS = ROOT / ".bench" / "logs"
 INGEST_BAR, SSE_SECONDS_BAR, MEMORY_BAR_MB = 1.5, 60.0, 1500.0
+
+STOCK = "sentence_transformers"
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What an ingest into an empty folder came to; `states` of its passages are on the disk.
+
+    `stored_seconds` until the last passage was stored, `seconds` until the index was, too.
+    """
+
+    documents: int
+    passages: int
+    states: int
+    stored_seconds: float
+    seconds: float
 
 
 def ingest(rounds: int, few: int, many: int) -> dict[str, Any]:
     """Of the default encoder against `SentenceTransformer.encode`; of the static one with all."""
     texts = list(passages(every_sentence(), many))
-    return {
-        "encode": _against_sentence_transformers(texts[:few], rounds),
-        "sse": _sse(texts),
-    }
+    return {"encode": _against_sentence_transformers(texts, few, rounds), "sse": _sse(texts)}
 
 
-def _against_sentence_transformers(texts: list[str], rounds: int) -> dict[str, Any]:
-    """The same weights, in turn: ours as an ingest calls it, theirs by its own defaults."""
+def _against_sentence_transformers(pool: Sequence[str], few: int, rounds: int) -> dict[str, Any]:
+    """The same weights and texts, in turn: our encoder alone, and whole ingests.
+
+    Texts that are one passage each, so that all encode the same. An ingest chunks, encodes, stores
+    and builds the index; by default it also keeps token states for the reranker.
+    """
     settings = Settings(encoder=ENCODER, hub_offline=True, device="cpu")
-    ours = build_encoder(settings)
+    encoder = build_encoder(settings)
+    tokens = encoder.count_tokens(pool[: 2 * few])
+    fit = [i for i, count in enumerate(tokens) if count <= encoder.passage_budget][:few]
+    texts = [pool[i] for i in fit]
     kind = REGISTRY[ENCODER].kind
     folder = prepare(ENCODER, kind, cache_dir=settings.cache_dir, offline=True).folder
-    theirs = SentenceTransformer(str(folder), device="cpu")
-    rates: list[tuple[float, float]] = []
-    for number in range(rounds + 1):
-        began = perf_counter()
-        ours.encode_passages(texts)
-        between = perf_counter()
-        theirs.encode(texts, prompt="passage: ", normalize_embeddings=True)
-        ended = perf_counter()
-        if number:
-            rates.append((len(texts) / (between - began), len(texts) / (ended - between)))
+    module = [sys.executable, "-m", "benchmarks.growth.stock_encoder", str(folder)]
+    with Process(module, LOGS / "stock-encoder.log", pipes=True) as stock:
+        seconds: dict[str, Callable[[], float]] = {
+            STOCK: lambda: _of_stock(stock, texts),
+            "encoder": lambda: _of_encoder(encoder, texts),
+            "ingest": lambda: _of_ingest(settings, texts),
+            "ingest_without_states": lambda: _of_ingest(
+                settings.model_copy(update={"passage_states": False}), texts
+            ),
+        }
+        turns = [{name: take() for name, take in seconds.items()} for _ in range(rounds + 1)][1:]
     return {
         "passages": len(texts),
-        "mean_tokens": round(statistics.mean(ours.count_tokens(texts)), 1),
-        "ours_per_second": round(statistics.median(rate for rate, _ in rates), 1),
-        "sentence_transformers_per_second": round(statistics.median(r for _, r in rates), 1),
-        "ratio": round(statistics.median(a / b for a, b in rates), 3),
+        "mean_tokens": round(statistics.mean(tokens[i] for i in fit), 1),
+        "per_second": {
+            name: round(statistics.median(len(texts) / turn[name] for turn in turns), 1)
+            for name in seconds
+        },
+        "times_faster": {
+            name: round(statistics.median(turn[STOCK] / turn[name] for turn in turns), 3)
+            for name in seconds
+            if name != STOCK
+        },
         "bar": INGEST_BAR,
     }
 
 
-def _sse(texts: list[str]) -> dict[str, Any]:
-    """From the first document to an index on the disk, in an empty folder."""
+def _of_stock(stock: Process, texts: Sequence[str]) -> float:
+    answer = stock.ask({"texts": texts})
+    if answer["threads"] != torch.get_num_threads():
+        raise BenchError("unset OMP_NUM_THREADS: the other process has another number of threads")
+    return float(answer["seconds"])
+
+
+def _of_encoder(encoder: BiEncoder, texts: Sequence[str]) -> float:
+    began = perf_counter()
+    encoder.encode_passages(texts)
+    return perf_counter() - began
+
+
+def _of_ingest(settings: Settings, texts: Sequence[str]) -> float:
+    done = ingested(settings, texts)
+    states = done.passages if settings.passage_states else 0
+    if (done.passages, done.states) != (len(texts), states):
+        raise BenchError(f"of {len(texts)} texts: {done.passages} passages, {done.states} states")
+    return done.seconds
+
+
+def ingested(settings: Settings, texts: Sequence[str]) -> Ingested:
+    """As `secondpass ingest` does it, in an empty folder; models are loaded before the clock."""
     with tempfile.TemporaryDirectory() as parent:
-        settings = Settings(
-            data_dir=Path(parent) / "data",
-            encoder="sse-512",
-            reranker="none",
-            hub_offline=True,
-            device="cpu",
-        )
+        own = settings.model_copy(update={"data_dir": Path(parent) / "data"})
         rows = (Document(f"d{number}", text) for number, text in enumerate(texts))
-        with open_ingestion(settings) as ingestion:
+        with open_ingestion(own) as ingestion:
             began = perf_counter()
             report = ingestion.ingestor.ingest(rows)
             stored = perf_counter() - began
         seconds = perf_counter() - began
+        return Ingested(report.added, report.passages, _states_in(own.data_dir), stored, seconds)
+
+
+def _states_in(data_dir: Path) -> int:
+    file = data_dir / "states.db"
+    if not file.exists():
+        return 0
+    with closing(sqlite3.connect(file)) as connection:
+        count: int = connection.execute("SELECT count(*) FROM states").fetchone()[0]
+    return count
+
+
+def _sse(texts: Sequence[str]) -> dict[str, Any]:
+    """From the first document to an index on the disk, with the settings that a user has.
+
+    The default reranker reads another encoder's states: a server makes them while it is idle.
+    """
+    done = ingested(Settings(encoder="sse-512", hub_offline=True, device="cpu"), texts)
     return {
-        "documents": report.added,
-        "passages": report.passages,
-        "store_seconds": round(stored, 1),
-        "seconds": round(seconds, 1),
+        "documents": done.documents,
+        "passages": done.passages,
+        "store_seconds": round(done.stored_seconds, 1),
+        "seconds": round(done.seconds, 1),
+        "states_left_to_the_server": done.passages - done.states,
         "bar_seconds": SSE_SECONDS_BAR * len(texts) / 100_000,
     }
 
@@ -89,7 +155,9 @@ def _sse(texts: list[str]) -> dict[str, Any]:
 def memory(number: int, searches: int) -> dict[str, Any]:
     """A server with the default models over `number` passages whose vectors are made up.
 
-    What a passage's text and vector are changes nothing of what they take up.
+    What a passage's text and vector are changes nothing of what they take up. None has token
+    states: the server makes them in between, which takes up more than reading them. Raises
+    `BenchError` where a search fails.
     """
     from benchmarks.growth.index import clustered  # noqa: PLC0415 - faiss, for this part alone
 
@@ -100,11 +168,11 @@ def memory(number: int, searches: int) -> dict[str, Any]:
         port = free_port()
         command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
         flags = ["--data-dir", str(data_dir), "--hub-offline", "--log-level", "warning"]
-        with Process([*command, *flags], LOG) as server:
-            server.wait_until(lambda: _answers(port, "Is it there?"))
+        with Process([*command, *flags], LOGS / "memory.log") as server:
+            server.wait_until(lambda: answers(port, "Is it there?"))
             first = server.peak_mb()
             for text in texts[:searches]:
-                _answers(port, text[:200])
+                search(port, text[:200])
             return {
                 "passages": number,
                 "start_mb": first,
@@ -131,12 +199,21 @@ def _fill(data_dir: Path, texts: list[str], vectors: Vectors) -> None:
             )
 
 
-def _answers(port: int, query: str) -> bool:
-    connection = Connection(port)
+def answers(port: int, query: str) -> bool:
+    """Whether somebody answers there by now."""
     try:
-        connection.post("/search", {"query": query, "num_candidates": 100})
+        search(port, query)
     except (OSError, BenchError):
         return False
+    return True
+
+
+def search(port: int, query: str) -> None:
+    """Raises `OSError` or `BenchError` where there is no answer, or one without hits."""
+    connection = Connection(port)
+    try:
+        answer, _ = connection.post("/search", {"query": query, "num_candidates": 100})
     finally:
         connection.close()
-    return True
+    if not answer["hits"]:
+        raise BenchError("a search found nothing")

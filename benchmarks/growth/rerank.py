@@ -1,33 +1,70 @@
 """Time of a rerank against its depth and the length of its passages."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from benchmarks.growth.curves import Curve, in_turn
 from benchmarks.growth.texts import every_sentence, of_length
 from benchmarks.speed.preparation import ENCODER, RERANKER, counter
+from benchmarks.speed.processes import BenchError
+from service.encoder.bi_encoder import BiEncoder
+from service.index.data_folder import DataFolder
+from service.index.state_store import StateStore
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
-from service.pipeline.build import build_encoder, build_reranker
-from service.protocols import Reranker
+from service.pipeline.build import build_encoder, build_reranker, rerank_slice
+from service.pipeline.ingest import Ingestor
+from service.pipeline.passage_states import PassageStates
+from service.protocols import Encoder, Reranker, StateReranker
 from service.settings import Settings
+from service.text.normalizer import clean
+from service.types import Document
 
 DEPTHS = (10, 20, 40, 60, 80, 100)
 LENGTHS = (32, 64, 128, 256, 384, 512)
 INTERACTION_LENGTHS = (32, 64, 128, 240)
 """It reads no more of a passage than the encoder's window."""
 
-QUERY = "How are documents found that share no word with the query?"
+INTERACTION = "interaction-v1"
 PASSAGE_TOKENS = 150
+QUERY_WORDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A reranker as a search calls it: slice by slice, its query seen by the encoder before."""
+
+    name: str
+    reranker: Reranker
+    encoder: Encoder
+    slice_size: int
+
+    def works(
+        self, lists: Sequence[Sequence[str]], queries: Sequence[str]
+    ) -> list[Callable[[], None]]:
+        """What scores one of these lists of candidates, each time for the next query."""
+        self.encoder.encode_queries(queries)
+        return [partial(self._score, iter(queries), texts) for texts in lists]
+
+    def _score(self, queries: Iterator[str], texts: Sequence[str]) -> None:
+        query = next(queries)
+        for start in range(0, len(texts), self.slice_size):
+            self.reranker.score([(query, t) for t in texts[start : start + self.slice_size]])
 
 
 def depth(rounds: int) -> dict[str, Any]:
     """10 to 100 candidates; expected: as many times the work as candidates."""
     texts = _texts(max(DEPTHS), PASSAGE_TOKENS)
     curves = []
-    for name, reranker in _rerankers():
-        works = [_work(reranker, texts[:number]) for number in DEPTHS]
-        times = in_turn(works, rounds)
+    for name in (RERANKER, INTERACTION):
+        with _served(name, texts) as served:
+            works = served.works([texts[:number] for number in DEPTHS], _queries(rounds + 1))
+            times = in_turn(works, rounds)
         curves.append(Curve(name, "candidates", DEPTHS, tuple(times), 1.0).figures())
     return {"curves": curves, "passage_tokens": PASSAGE_TOKENS}
 
@@ -40,40 +77,68 @@ def length(rounds: int, candidates: int = 20) -> dict[str, Any]:
     reranker reads stored states: 1 too, of a smaller time.
     """
     curves = []
-    for name, reranker in _rerankers():
-        lengths = LENGTHS if name == RERANKER else INTERACTION_LENGTHS
-        works = [_work(reranker, _texts(candidates, tokens)) for tokens in lengths]
-        times = in_turn(works, rounds)
+    for name, lengths in ((RERANKER, LENGTHS), (INTERACTION, INTERACTION_LENGTHS)):
+        lists = [_texts(candidates, tokens) for tokens in lengths]
+        with _served(name, [text for texts in lists for text in texts]) as served:
+            times = in_turn(served.works(lists, _queries(rounds + 1)), rounds)
         curves.append(Curve(name, "tokens of a passage", lengths, tuple(times), 1.0).figures())
     return {"curves": curves, "candidates": candidates}
 
 
-def _rerankers() -> list[tuple[str, Reranker]]:
-    encoder = build_encoder(Settings(encoder=ENCODER, hub_offline=True))
-    found = []
-    for name in (RERANKER, "interaction-v1"):
-        reranker = build_reranker(Settings(reranker=name, hub_offline=True), encoder)
-        if reranker is not None:
-            found.append((name, reranker))
-    return found
+@contextmanager
+def _served(name: str, texts: Sequence[str]) -> Iterator[Served]:
+    """A reranker beside the default encoder; an interaction one reads states from a file."""
+    with tempfile.TemporaryDirectory() as parent:
+        settings = Settings(
+            data_dir=Path(parent) / "data", encoder=ENCODER, reranker=name, hub_offline=True
+        )
+        encoder = build_encoder(settings)
+        reranker = build_reranker(settings, encoder)
+        if reranker is None:
+            raise BenchError(f"there is no reranker {name}")
+        size = rerank_slice(reranker)
+        if not isinstance(reranker, StateReranker):
+            yield Served(name, reranker, encoder, size)
+            return
+        with _stored(settings.data_dir, texts, encoder, reranker) as states:
+            yield Served(name, states.reranker, states.encoder(encoder), size)
 
 
-def _work(reranker: Reranker, texts: Sequence[str]) -> Any:
-    pairs = [(QUERY, text) for text in texts]
-    return lambda: reranker.score(pairs)
+@contextmanager
+def _stored(
+    data_dir: Path, texts: Sequence[str], encoder: BiEncoder, reranker: StateReranker
+) -> Iterator[PassageStates]:
+    """States of these texts, ingested as passages; raises `BenchError` where one has none."""
+    with DataFolder.open(data_dir) as folder:
+        folder.store.set_identity(encoder.identity)
+        kept = StateStore(data_dir / "states.db", reranker.weights_sha256)
+        states = PassageStates(folder.store, kept, reranker, encoder.identity)
+        try:
+            ingestor = Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False)
+            ingestor.ingest(Document(f"d{number}", text) for number, text in enumerate(texts))
+            while states.follow():
+                pass
+            if kept.get(texts).keys() != set(texts):
+                raise BenchError("the reranker would not find all states in the file")
+            yield states
+        finally:
+            states.close()
 
 
 def _texts(number: int, tokens: int) -> list[str]:
+    """As the reranker is given them."""
     folder = prepare(
         RERANKER, REGISTRY[RERANKER].kind, cache_dir=Settings().cache_dir, offline=True
     ).folder
-    return of_length(_pool(), number, tokens, counter(folder))
+    return [clean(text) for text in of_length(_pool(), number, tokens, counter(folder))]
 
 
-_POOL: list[str] = []
+def _queries(number: int) -> list[str]:
+    """Different ones of the same number of words, spread over the pool."""
+    fit = [text for text in _pool() if len(text.split()) == QUERY_WORDS]
+    return [clean(text) for text in fit[:: len(fit) // number][:number]]
 
 
+@cache
 def _pool() -> list[str]:
-    if not _POOL:
-        _POOL.extend(every_sentence())
-    return _POOL
+    return every_sentence()

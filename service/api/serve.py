@@ -1,17 +1,18 @@
 """Runs the application under uvicorn."""
 
 import errno
-import gc
 import logging
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.api.app import create_app
 from service.errors import InvalidInputError
+from service.pipeline import garbage
 from service.pipeline.engine import Engine
 from service.settings import Settings
 
@@ -38,10 +39,7 @@ def serve(settings: Settings, load: Callable[[], Engine]) -> bool:
 
     def load_to_stay() -> Engine:
         engine = load()
-        # Else the garbage collector walks through the models' objects, half a million, again and
-        # again, and stops every thread for some tenths of a second.
-        gc.collect()
-        gc.freeze()
+        garbage.freeze()
         return engine
 
     app = create_app(settings, load_to_stay, stop)
@@ -75,14 +73,17 @@ class _Server(uvicorn.Server):
 def _listen(host: str, port: int) -> socket.socket:
     """Bind before anything is loaded, so that a taken port is told at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named: only then does asyncio turn off Nagle's algorithm, which would hold
-    # back the end of an answer until its beginning is acknowledged (40 ms where that is delayed).
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        with ExitStack() as undo:
+            # With the protocol named: only then does asyncio turn off Nagle's algorithm, which
+            # would hold back the end of an answer until its beginning is acknowledged (40 ms where
+            # that is delayed).
+            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            undo.enter_context(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            undo.pop_all()
     except OSError as error:
-        listener.close()
         if error.errno == errno.EADDRINUSE:
             reason = "another program listens there; choose another --port or stop it"
         else:

@@ -195,7 +195,7 @@ def _show(answer: dict[str, object]) -> None:
 
 
 def _ingest(rows: Iterable[Document | Refused], total: int | None, settings: Settings) -> None:
-    from service.pipeline.opening import open_ingestion  # noqa: PLC0415
+    from service.pipeline.ingestion import open_ingestion  # noqa: PLC0415
 
     with open_ingestion(settings) as ingestion:
         with progress("ingest", total) as advance:

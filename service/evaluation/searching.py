@@ -15,7 +15,8 @@ from service.evaluation.run import Answer, ScoredHit
 from service.index.schema import SCHEMA_VERSION
 from service.pipeline.build import encoder_digest
 from service.pipeline.engine import Engine
-from service.pipeline.opening import open_engine, open_ingestion
+from service.pipeline.ingestion import open_ingestion
+from service.pipeline.opening import open_engine
 from service.pipeline.query import Query
 from service.pipeline.search import Searcher
 from service.settings import Settings

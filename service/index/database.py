@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from service.errors import StoreError, StoreFullError, StoreLockedError
+from service.errors import StoreDamagedError, StoreError, StoreFullError, StoreLockedError
 from service.index import schema
 
 _BUSY_TIMEOUT_S = 5.0
@@ -31,6 +31,11 @@ _REASONS = {
         "it is not a database, or it is damaged; "
         "restore it from a backup or ingest into a new folder"
     ),
+}
+_KINDS = {
+    sqlite3.SQLITE_FULL: StoreFullError,
+    sqlite3.SQLITE_CORRUPT: StoreDamagedError,
+    sqlite3.SQLITE_NOTADB: StoreDamagedError,
 }
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -170,5 +175,4 @@ class Database:
             if code in _LOCKED:
                 raise StoreLockedError(f"another process holds {self._path}") from error
             reason = _REASONS.get(code, str(error))
-            kind = StoreFullError if code == sqlite3.SQLITE_FULL else StoreError
-            raise kind(f"cannot use {self._path}: {reason}") from error
+            raise _KINDS.get(code, StoreError)(f"cannot use {self._path}: {reason}") from error

@@ -7,15 +7,18 @@ of states but has no wrong ones; and each has a checksum, so damage is no worse 
 import hashlib
 import logging
 import sqlite3
+import threading
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from service.errors import StoreError
+from service.errors import StoreDamagedError, StoreError, StoreFullError, StoreLockedError
 from service.index.database import Database
+from service.index.durable import store_error
 from service.index.schema import prepare_tables
 from service.types import Ids
 
@@ -39,22 +42,28 @@ _log = logging.getLogger(__name__)
 
 
 class StateStore:
-    """States by passage id and by text. Safe to use from several threads."""
+    """States by passage id and by text. Safe to use from several threads.
+
+    A file that turns out to be damaged is made again, empty, and damaged states go; `losses`
+    counts both, for whoever keeps the file complete.
+    """
 
     def __init__(self, path: Path, maker: str) -> None:
         """Open the file; what another `maker` left in it goes, and so does a damaged file.
 
-        `maker` stands for all that decides a text's states. Raises `StoreError` where a file
-        cannot be made.
+        `maker` stands for all that decides a text's states. Raises `StoreError` where there can be
+        no such file.
         """
-        self._path = path
-        prepare = partial(_prepare, maker=maker)
+        self._path, self._prepare = path, partial(_prepare, maker=maker)
+        self.losses = 0
+        self._making = threading.Lock()
         try:
-            self._database = Database(path, prepare)
+            self._database = Database(path, self._prepare)
         except StoreError as error:
-            _log.warning("the token states in %s are made again: %s", path, error)
-            self._remove()
-            self._database = Database(path, prepare)
+            # SQLite has no one code for a file that it cannot read at all.
+            if isinstance(error, StoreLockedError | StoreFullError) or not path.is_file():
+                raise
+            self._make_again(error)
 
     def close(self) -> None:
         """Let the file go."""
@@ -65,31 +74,38 @@ class StateStore:
         by_digest = {_digest(text): text for text in texts}
         places = ",".join("?" * len(by_digest))
         try:
-            with self._database.reading() as connection:
+            with self._connection() as connection:
                 rows = connection.execute(
-                    f"SELECT digest, checksum, data FROM states WHERE digest IN ({places})",  # noqa: S608
+                    "SELECT passage, digest, checksum, data FROM states "  # noqa: S608
+                    f"WHERE digest IN ({places})",
                     list(by_digest),
                 ).fetchall()
         except StoreError as error:
             _log.warning("token states cannot be read: %s", error)
             return {}
+        damaged = [
+            id_ for id_, digest, checksum, data in rows if _checksum(digest, data) != checksum
+        ]
+        if damaged:
+            self._lose(damaged)
         return {
             by_digest[digest]: data
-            for digest, checksum, data in rows
-            if zlib.crc32(data) == checksum
+            for id_, digest, _sum, data in rows
+            if id_ not in damaged and digest in by_digest
         }
 
     def put(self, rows: Iterable[tuple[int, str, bytes]]) -> None:
         """Keep (passage id, text, states). Raises `StoreError`."""
-        with self._database.writing() as connection:
+        digested = [(id_, _digest(text), data) for id_, text, data in rows]
+        with self._connection(write=True) as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)",
-                [(passage, _digest(text), zlib.crc32(data), data) for passage, text, data in rows],
+                [(id_, digest, _checksum(digest, data), data) for id_, digest, data in digested],
             )
 
     def passages(self) -> Ids:
         """Ids of the passages that have states here, ascending. Raises `StoreError`."""
-        with self._database.reading() as connection:
+        with self._connection() as connection:
             # Through the index: the table's own pages hold the states.
             rows = connection.execute(
                 "SELECT passage FROM states INDEXED BY states_of_digest WHERE digest >= x''"
@@ -98,17 +114,48 @@ class StateStore:
 
     def remove(self, passages: Ids) -> None:
         """Forget these. Raises `StoreError`."""
-        with self._database.writing() as connection:
+        with self._connection(write=True) as connection:
             connection.executemany(
                 "DELETE FROM states WHERE passage = ?", [(int(id_),) for id_ in passages]
             )
 
-    def _remove(self) -> None:
-        for end in ("", "-wal", "-shm", "-journal"):
-            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+    @contextmanager
+    def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+        database = self._database
+        try:
+            with database.writing() if write else database.reading() as connection:
+                yield connection
+        except StoreDamagedError as error:
+            with self._making:
+                if self._database is database:  # else another thread has just done it
+                    database.close()
+                    self._make_again(error)
+            raise
+
+    def _lose(self, passages: Sequence[int]) -> None:
+        _log.warning("token states of %d passages are damaged and go", len(passages))
+        with suppress(StoreError):  # they are not given, and that is what counts
+            self.remove(np.array(passages, np.int64))
+        self.losses += 1
+
+    def _make_again(self, error: StoreError) -> None:
+        _log.warning("the token states in %s are made again: %s", self._path, error)
+        try:
+            for end in ("", "-wal", "-shm", "-journal"):
+                self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+        except OSError as problem:
+            raise store_error(f"cannot remove {self._path}", problem) from problem
+        self._database = Database(self._path, self._prepare)
+        self.losses += 1
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, maker: str) -> None:
+    application, version = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("application_id", "user_version")
+    )
+    if (application, version) not in {(0, 0), (_APPLICATION_ID, _SCHEMA_VERSION)}:
+        raise StoreDamagedError(f"{path} is another version's, or damaged")
     prepare_tables(connection, path, _APPLICATION_ID, _SCHEMA_VERSION, _TABLES)
     if connection.execute("SELECT maker FROM made_by").fetchall() != [(maker,)]:
         connection.execute("DELETE FROM states")
@@ -118,3 +165,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, maker: str) -> None:
 
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _checksum(digest: bytes, data: object) -> int:
+    """Of both, so that no damage can give a text another one's states."""
+    return zlib.crc32(data, zlib.crc32(digest)) if isinstance(data, bytes) else -1

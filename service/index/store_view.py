@@ -117,6 +117,12 @@ class StoreView:
         ids = np.unique(np.array([passage for _, passage in rows], np.int64))
         return ids, rows[-1][0] if rows else after
 
+    @property
+    def generation_name(self) -> str | None:
+        """Of the index that is current; the list of removed passages begins with it."""
+        row = self.connection.execute("SELECT name FROM generations").fetchone()
+        return row[0] if row else None
+
     def changes_since(self, passage: int) -> int:
         """At most so many passages came since `passage`, the greatest id then, or were removed.
 

@@ -36,17 +36,18 @@ def prepared_folder(cache_dir: Path, name: str, recipe: Recipe) -> ModelFolder:
     read-only. Raises `ModelSourceError` when the folder cannot be written.
     """
     folder = cache_dir / name
-    sound = _sound(folder, recipe.key)
+    sound = sound_folder(folder, recipe.key)
     if sound:
         return sound
     with _cache_errors(cache_dir):
         cache_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(cache_dir / f"{name}.lock"):
             # Another process may have made it while this one waited.
-            return _sound(folder, recipe.key) or _make(folder, recipe)
+            return sound_folder(folder, recipe.key) or _make(folder, recipe)
 
 
-def _sound(folder: Path, key: str) -> ModelFolder | None:
+def sound_folder(folder: Path, key: str) -> ModelFolder | None:
+    """What a recipe of this key made, where it is there and undamaged; writes nothing."""
     try:
         record = json.loads(_record(folder).read_text(encoding="utf-8"))
         if record["recipe"] != key or not _sizes_match(folder, record["sizes"]):

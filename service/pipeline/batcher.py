@@ -30,9 +30,9 @@ class Batcher(Generic[In, Out]):
 
     Nothing waits for company: the first of an idle thread starts at once, and what arrives while it
     works is the next pass, up to `budget` of `cost` (one item may be above it). Callers come into a
-    pass in the order in which they came, each with one item before any has a second one, so that a
-    caller with many cannot hold up one with few. From one event loop; what arrives in the same turn
-    of it is handed over together.
+    pass in the order in which they came, and each time that one has had an item done it stands
+    behind all others, so that a caller with many cannot hold up one with few. From one event loop;
+    what arrives in the same turn of it is handed over together.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Batcher(Generic[In, Out]):
         """`work` gives the outcomes in the order of its items; it runs in the thread."""
         self._work, self._cost, self._budget = work, cost, budget
         self._lines: OrderedDict[Hashable, deque[_Item[In, Out]]] = OrderedDict()
-        """What waits, by caller."""
+        """What waits, by caller; whose turn is next stands first."""
         self._lock = threading.Lock()
         self._closed = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -92,15 +92,16 @@ class Batcher(Generic[In, Out]):
         taken: list[_Item[In, Out]] = []
         left = self._budget
         while self._lines:
-            for caller, line in list(self._lines.items()):
-                if taken and line[0].cost > left and not line[0].future.cancelled():
-                    return taken
-                item = line.popleft()
-                if not line:
-                    del self._lines[caller]
-                if item.future.set_running_or_notify_cancel():
-                    taken.append(item)
-                    left -= item.cost
+            caller, line = next(iter(self._lines.items()))
+            if taken and line[0].cost > left and not line[0].future.cancelled():
+                break
+            item = line.popleft()
+            if item.future.set_running_or_notify_cancel():
+                taken.append(item)
+                left -= item.cost
+                self._lines.move_to_end(caller)
+            if not line:
+                del self._lines[caller]
         return taken
 
     def _do(self, items: Sequence[_Item[In, Out]]) -> None:

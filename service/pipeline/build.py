@@ -14,7 +14,7 @@ from service.confidence.calibration import (
 from service.confidence.judge import Judge
 from service.encoder.bi_encoder import BiEncoder
 from service.encoder.transformer import Transformer
-from service.errors import InvalidInputError, ModelSourceError
+from service.errors import InvalidInputError, ModelError, ModelSourceError
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_threshold
 from service.models.sources import PreparedModel, check_dimensions, prepare, reranker_kind
 from service.pipeline.answer_cache import AnswerCache
@@ -22,7 +22,7 @@ from service.pipeline.gate import Limits
 from service.pipeline.rerank import INTERACTION_SLICE, RERANK_SLICE
 from service.pipeline.retriever import Retriever
 from service.pipeline.similarity import PairModel
-from service.protocols import Encoder, Reranker
+from service.protocols import Encoder, Reranker, StateEncoder, StateReranker
 from service.reranker.backends import BackendRecord
 from service.reranker.interaction import read_config
 from service.reranker.interaction_reranker import InteractionReranker
@@ -120,6 +120,31 @@ def measure_backends(settings: Settings, name: str) -> BackendRecord:
         name, "cross-encoder", cache_dir=settings.cache_dir, offline=settings.hub_offline
     )
     return measure_cross_encoder(settings, model)
+
+
+def build_state_reranker(settings: Settings, encoder: StateEncoder) -> StateReranker | None:
+    """The reranker, where the token states that it reads are this encoder's.
+
+    None otherwise, where the settings want no states, and where it cannot be loaded.
+    """
+    if not settings.passage_states or settings.reranker == NO_MODEL:
+        return None
+    if reranker_kind(settings.reranker) != "interaction" or not isinstance(encoder, BiEncoder):
+        return None
+    try:
+        model = prepare(
+            settings.reranker,
+            "interaction",
+            cache_dir=settings.cache_dir,
+            offline=settings.hub_offline,
+        )
+        if read_config(model.folder).base_weights_sha256 != encoder.identity.weights_sha256:
+            return None
+        reranker = _interaction(settings, model, encoder)
+    except ModelError as error:
+        log.warning("token states are left to the server: %s", error)
+        return None
+    return reranker if reranker.reads(encoder.identity) else None
 
 
 def _interaction(

@@ -22,6 +22,7 @@ from service.index.data_folder import CollectionFolder
 from service.index.generation import open_or_build
 from service.index.snapshot import write
 from service.index.snapshot_reader import Snapshot
+from service.pipeline import garbage
 from service.pipeline.collection_settings import effective_settings
 from service.pipeline.copying import Copy, CopyState, read_state
 from service.pipeline.engine import Engine
@@ -138,6 +139,7 @@ class Collections:
         Raises `NotFoundError`, and `ConflictError` for `main` and where an alias leads to it.
         """
         self._engine.folder.drop(name, lambda: self._let_go(name))
+        garbage.collect_frozen()
 
     def copy(self, name: str, source: str, *, mirror: bool = False) -> CopyState:
         """Begin to copy all documents of `source` (or of what this alias leads to) into `name`.

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,16 +31,24 @@ class Gate:
         self._limit, self._of = limit, of
         self.in_flight = 0
 
-    @contextmanager
-    def permit(self) -> Iterator[None]:
+    def permit(self) -> AbstractContextManager[int]:
         """Hold one permit; raises `OverloadedError` when none is left."""
-        if self.in_flight >= self._limit:
+        return self.permits(1)
+
+    @contextmanager
+    def permits(self, most: int) -> Iterator[int]:
+        """Hold as many permits as are free, `most` at most; gives their number, 1 or more.
+
+        Raises `OverloadedError` when none is left.
+        """
+        held = min(most, self._limit - self.in_flight)
+        if held < 1:
             raise OverloadedError(f"{self._limit} {self._of} are under way or waiting; try again")
-        self.in_flight += 1
+        self.in_flight += held
         try:
-            yield
+            yield held
         finally:
-            self.in_flight -= 1
+            self.in_flight -= held
 
 
 class Deadline:

@@ -95,6 +95,8 @@ class Indexer:
         for worker in self._workers:
             if worker.thread.ident is not None:
                 worker.thread.join()
+        # Each leads back here, and what goes round in circles is only let go of by a collection.
+        self._workers = []
         if self._states:
             self._states.close()
 

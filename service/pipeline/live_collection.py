@@ -34,5 +34,5 @@ class LiveCollection:
     def close(self) -> None:
         """Stop the threads; the folder stays open."""
         self.documents.close()
-        self.indexer.close()
         self.searcher.close()
+        self.indexer.close()

@@ -1,9 +1,7 @@
 """The composition root: data folder, models and collections become an engine."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 
 from pydantic import ValidationError
 
@@ -15,16 +13,14 @@ from service.errors import (
     SecondpassError,
     StoreError,
 )
-from service.index.catalog import DEFAULT, MAIN, CollectionRecord
+from service.index.catalog import DEFAULT, CollectionRecord
 from service.index.data_folder import CollectionFolder, DataFolder
 from service.index.generation import Generation, open_or_build
 from service.index.live_index import LiveIndex
 from service.pipeline.build import (
     build_answer_cache,
-    build_encoder,
     build_judge,
     build_pair_model,
-    build_reranker,
     limits,
     rerank_slice,
 )
@@ -156,47 +152,46 @@ def open_collection(
     retriever.find(encoder.encode_queries(["ready"]), 1, {})  # output that is not finite raises
     if reranker:
         reranker.score([("ready", "ready")])
-    states = open_states(settings, folder, reranker, encoder.identity)
-    searcher = Searcher(
-        states.encoder(encoder) if states else encoder,
-        retriever,
-        SecondStage(
-            states.reranker if states else reranker,
-            judge,
-            settings.max_reranks,
-            rerank_slice(reranker),
-        ),
-        limits(settings),
-        build_answer_cache(settings, pair_model, retriever),
-    )
-    # Twins, so that no search waits for a batch of passages.
-    twins = (pool.twin(encoder, name) for name in ("indexer", "bulk jobs"))
-    ingestor, jobs_ingestor = (
-        Ingestor(
-            folder.store, states.encoder(twin) if states else twin, overlap=settings.passage_overlap
+    with ExitStack() as opened:  # closes what a later step leaves behind by raising
+        states = open_states(settings, folder, reranker, encoder.identity)
+        if states:
+            opened.callback(states.close)
+        searcher = Searcher(
+            states.encoder(encoder) if states else encoder,
+            retriever,
+            SecondStage(
+                states.reranker if states else reranker,
+                judge,
+                settings.max_reranks,
+                rerank_slice(reranker),
+            ),
+            limits(settings),
+            build_answer_cache(settings, pair_model, retriever),
         )
-        for twin in twins
-    )
-    if states:
-        states.idle = lambda: searcher.in_flight == 0
-    indexer = Indexer(
-        folder,
-        index,
-        ingestor,
-        encoder.identity,
-        hnsw_threshold=settings.hnsw_threshold,
-        states=states,
-    )
-    indexer.start()  # the last that can fail: nothing would stop it
-    return LiveCollection(
-        name,
-        folder,
-        searcher,
-        Documents(folder.store, indexer),
-        indexer,
-        jobs_ingestor,
-        _notes(name, generation, judge),
-    )
+        opened.callback(searcher.close)
+        # Twins, so that no search waits for a batch of passages.
+        ingestor, jobs_ingestor = (
+            Ingestor(
+                folder.store,
+                states.encoder(twin) if states else twin,
+                overlap=settings.passage_overlap,
+            )
+            for twin in (pool.twin(encoder, of) for of in ("indexer", "bulk jobs"))
+        )
+        if states:
+            states.idle = lambda: searcher.in_flight == 0
+        indexer = Indexer(
+            folder,
+            index,
+            ingestor,
+            encoder.identity,
+            hnsw_threshold=settings.hnsw_threshold,
+            states=states,
+        )
+        documents, notes = Documents(folder.store, indexer), _notes(name, generation, judge)
+        indexer.start()  # the last that can fail: nothing would stop it
+        opened.pop_all()
+    return LiveCollection(name, folder, searcher, documents, indexer, jobs_ingestor, notes)
 
 
 def build_index(
@@ -235,46 +230,3 @@ def _notes(name: str, generation: Generation, judge: Judge) -> list[str]:
     for note in notes:
         log.warning("collection %s: %s", name, note)
     return notes
-
-
-@dataclass(frozen=True, slots=True)
-class Ingestion:
-    """An open data folder with what ingest needs."""
-
-    folder: DataFolder
-    ingestor: Ingestor
-
-
-@contextmanager
-def open_ingestion(
-    settings: Settings, *, chunked: bool = True, collection: str = MAIN
-) -> Iterator[Ingestion]:
-    """Open a collection for writing; builds its index at the end.
-
-    `chunked` is as for `Ingestor`.
-
-    Raises `IndexMismatchError` where the folder's vectors are another model's.
-    """
-    with DataFolder.open(settings.data_dir) as folder:
-        name = folder.catalog.resolve(collection)
-        settings = settings_of(folder.catalog.collections[name], settings)
-        opened = folder.collection(name)
-        encoder = build_encoder(settings)
-        opened.store.set_identity(encoder.identity)
-        states = open_states(settings, opened, build_reranker(settings, encoder), encoder.identity)
-        try:
-            ingestor = Ingestor(
-                opened.store,
-                states.encoder(encoder, eager=True) if states else encoder,
-                overlap=settings.passage_overlap,
-                chunked=chunked,
-            )
-            yield Ingestion(folder, ingestor)
-            while ingestor.index_staged():
-                pass
-            build_index(settings, opened, encoder, complete=True)
-            while states and states.follow():
-                pass
-        finally:
-            if states:
-                states.close()

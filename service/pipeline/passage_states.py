@@ -3,8 +3,8 @@
 import logging
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -54,7 +54,8 @@ class PassageStates:
     """Follows a store: each of its passages gets states, those of removed ones go.
 
     What `encoder` encodes for the store has its states from the same pass. What has none (it is
-    older than the file, or came from a snapshot) gets them while `idle`.
+    older than the file, came from a snapshot, or has a title that the encoder reads a part of)
+    gets them while `idle`.
     """
 
     def __init__(
@@ -70,10 +71,9 @@ class PassageStates:
         self._shared = reranker.reads(encoder)
         self._offered: OrderedDict[str, bytes] = OrderedDict()
         self._offer_lock, self._follow_lock = threading.Lock(), threading.Lock()
-        self._backlog: list[int] = []
+        self._backlog: deque[int] = deque()
         self._last_passage = self._last_removed = 0
-        self._generation: str | None = None
-        self._compared = False
+        self._compared_at: tuple[str | None, int] | None = None
 
     def close(self) -> None:
         """Let the file go."""
@@ -84,14 +84,9 @@ class PassageStates:
         """The reranker with these states at hand."""
         return RememberingReranker(self._reranker, self._states)
 
-    def encoder(self, encoder: StateEncoder, *, eager: bool = False) -> Encoder:
-        """The encoder, which leaves states here where they are what the reranker reads.
-
-        `eager`: it also stores those that it left before, for want of another thread.
-        """
-        if not self._shared:
-            return encoder
-        return KeepingEncoder(encoder, self._reranker, self, eager=eager)
+    def encoder(self, encoder: StateEncoder) -> Encoder:
+        """The encoder, which leaves states here where they are what the reranker reads."""
+        return KeepingEncoder(encoder, self._reranker, self) if self._shared else encoder
 
     def offer(self, states: Mapping[str, bytes]) -> None:
         """States by text, for passages that will be in the store soon."""
@@ -103,55 +98,86 @@ class PassageStates:
     def follow(self) -> bool:
         """Do some of what there is to do; False when that was all. Raises `StoreError`."""
         with self._follow_lock:
-            with self._store.view() as view:
-                self._note_changes(view)
-                chosen = self._backlog[:_AT_ONCE]
-                texts = {id_: reranked_text(p) for id_, p in view.passages(chosen).items()}
-            made = self._taken(texts.values())
+            texts = self._next(_AT_ONCE)
+            made = self._taken(texts)
             missing = {id_: text for id_, text in texts.items() if text not in made}
             wait = bool(missing) and not self.idle()
             if missing and not wait:
-                made |= self._from_texts(list(missing.values()))
-            self._states.put((id_, text, made[text]) for id_, text in texts.items() if text in made)
-            self._backlog = self._backlog[_AT_ONCE:] + (list(missing) if wait else [])
+                made |= self._from_texts(list(dict.fromkeys(missing.values())))
+            self._put(texts, made)
+            if wait:
+                self._backlog.extend(missing)
         if wait:
             time.sleep(_PAUSE_S)
-        return bool(chosen)
+        return bool(texts)
+
+    def keep_offered(self) -> None:
+        """Store what was offered and whose passages are there by now; makes nothing.
+
+        For a process without a thread that follows. Raises `StoreError`.
+        """
+        with self._follow_lock:
+            # The newest passages stand in front, and those are what was offered.
+            texts = self._next(len(self._offered))
+            made = self._taken(texts)
+            self._put(texts, made)
+            self._backlog.extend(id_ for id_, text in texts.items() if text not in made)
+
+    def _next(self, count: int) -> dict[int, str]:
+        """Texts of the next passages on the list, off which they come."""
+        with self._store.view() as view:
+            self._note_changes(view)
+            chosen = [self._backlog.popleft() for _ in range(min(count, len(self._backlog)))]
+            return {id_: reranked_text(p) for id_, p in view.passages(chosen).items()}
+
+    def _put(self, texts: Mapping[int, str], made: Mapping[str, bytes]) -> None:
+        try:
+            self._states.put((id_, text, made[text]) for id_, text in texts.items() if text in made)
+        except BaseException:
+            self._compared_at = None  # the next comparison finds what is not there
+            raise
 
     def _note_changes(self, view: StoreView) -> None:
         """List new passages, the newest in front, and drop the states of removed ones."""
-        record = self._store.generation()
-        generation = record.name if record else None
-        if not self._compared or generation != self._generation:
-            # The list of removed passages was cut: nothing but a comparison tells.
+        now = (view.generation_name, self._states.losses)
+        if now != self._compared_at:
+            # Another generation cuts the list of removed passages, and a file that was made again
+            # is empty: nothing but a comparison tells.
             live, known = view.allowed({}), self._states.passages()
-            self._backlog = np.setdiff1d(live, known)[::-1].tolist()
             self._drop(np.setdiff1d(known, live))
+            self._backlog = deque(np.setdiff1d(live, known)[::-1].tolist())
             self._last_passage = int(live[-1]) if len(live) else 0
             _, self._last_removed = view.removed()
-            self._generation, self._compared = generation, True
+            self._compared_at = now
             return
-        removed, self._last_removed = view.removed(after=self._last_removed)
+        removed, last_removed = view.removed(after=self._last_removed)
         self._drop(removed)
+        self._last_removed = last_removed
         for ids, _vectors in view.vectors(4096, after=self._last_passage):
-            self._backlog[:0] = ids.tolist()
+            self._backlog.extendleft(ids.tolist())
             self._last_passage = int(ids[-1])
 
     def _drop(self, passages: Ids) -> None:
         if len(passages):
             self._states.remove(passages)
 
-    def _taken(self, texts: Iterable[str]) -> dict[str, bytes]:
+    def _taken(self, texts: Mapping[int, str]) -> dict[str, bytes]:
+        """What was offered for these."""
         with self._offer_lock:
-            found = {text: self._offered.pop(text, None) for text in texts}
-        return {text: data for text, data in found.items() if data is not None}
+            return {
+                text: self._offered.pop(text)
+                for text in set(texts.values())
+                if text in self._offered
+            }
 
-    def _from_texts(self, texts: list[str]) -> dict[str, bytes]:
+    def _from_texts(self, texts: Sequence[str]) -> dict[str, bytes]:
         try:
             return dict(zip(texts, self._reranker.pack_texts(texts), strict=True))
-        except ModelError as error:  # searches will make them, or say what is wrong
-            log.error("%d passages get no token states: %s", len(texts), error)
-            return {}
+        except ModelError as error:
+            if len(texts) == 1:  # searches will make them, or say what is wrong
+                log.error("a passage gets no token states: %s", error)
+                return {}
+        return {text: data for one in texts for text, data in self._from_texts([one]).items()}
 
 
 class RememberingReranker:
@@ -179,15 +205,9 @@ class KeepingEncoder:
     """Implements `service.protocols.Encoder`: leaves the states of all that it encodes."""
 
     def __init__(
-        self,
-        encoder: StateEncoder,
-        reranker: StateReranker,
-        states: PassageStates,
-        *,
-        eager: bool = False,
+        self, encoder: StateEncoder, reranker: StateReranker, states: PassageStates
     ) -> None:
         self._encoder, self._reranker, self._states = encoder, reranker, states
-        self._eager = eager
 
     @property
     def identity(self) -> EncoderIdentity:
@@ -216,9 +236,6 @@ class KeepingEncoder:
 
     def encode_passages(self, texts: Sequence[str], /) -> Vectors:
         """As the encoder's own."""
-        if self._eager:
-            while self._states.follow():
-                pass
         vectors = np.empty((len(texts), self.identity.dimension), np.float32)
         by_length = sorted(range(len(texts)), key=lambda place: (-len(texts[place]), place))
         for start in range(0, len(texts), _AT_ONCE):

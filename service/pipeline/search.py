@@ -1,11 +1,12 @@
 """The way of one search: normalise, encode, retrieve, rerank, judge."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from service.confidence.words import ORDER
-from service.errors import InvalidInputError
+from service.errors import DeadlineError, InvalidInputError
 from service.pipeline.answer_cache import AnswerCache
 from service.pipeline.batcher import Batcher
 from service.pipeline.gate import Deadline, Gate, Limits, OwnerThread
@@ -25,6 +26,9 @@ pass of so many takes a few tenths of a second."""
 CHARS_AROUND = 16
 """What a query's prefix and special tokens count."""
 
+SHARE = 0.25
+"""Of all permits, what one request may hold: it leaves room for others."""
+
 SIDE_BY_SIDE = 2
 """Searches of one caller behind the encoder at a time: one is retrieved while one is reranked."""
 
@@ -33,7 +37,20 @@ class Caller:
     """On whose behalf searches are made: each caller gets its turn, whatever others bring."""
 
     def __init__(self) -> None:
-        self.turns = asyncio.Semaphore(SIDE_BY_SIDE)
+        self._turns = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    @asynccontextmanager
+    async def turn(self, deadline: Deadline) -> AsyncIterator[None]:
+        """Be one of the `SIDE_BY_SIDE`; raises `DeadlineError` when it is not in time."""
+        try:
+            async with asyncio.timeout(deadline.left()):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise DeadlineError("the time allowed ran out") from error
+        try:
+            yield
+        finally:
+            self._turns.release()
 
 
 class Searcher:
@@ -49,7 +66,7 @@ class Searcher:
     ) -> None:
         self.encoder, self.retriever, self.second_stage = encoder, retriever, second_stage
         self.limits, self.answers = limits, answers
-        self._gate = Gate(limits.queue)
+        self._gate, self._share = Gate(limits.queue), max(1, int(SHARE * limits.queue))
         self._encoding = Batcher("encoder", self._encode, cost=_cost, budget=ENCODE_CHARS)
         self._retrieve_thread = OwnerThread("retriever")
 
@@ -67,36 +84,43 @@ class Searcher:
     async def search_many(self, queries: Sequence[Query]) -> list[Result | Exception]:
         """Answer each query, or say why not, in their order.
 
-        They go through the encoder together, and two at a time through what follows. What one of
-        them raises, see `search`, is that of none other. Each holds a permit.
+        They hold as many permits as are free, up to a share of all, and go through the encoder so
+        many at a time, and two at a time through what follows. What one of them raises, see
+        `search`, is that of none other. Raises `OverloadedError` where no permit is left.
         """
         caller = Caller()
-        found = await asyncio.gather(
-            *(self.search(query, caller) for query in queries), return_exceptions=True
-        )
-        for answer in found:
-            if isinstance(answer, BaseException) and not isinstance(answer, Exception):
-                raise answer
-        return found  # type: ignore[return-value]
+        # All of them begin now, whichever has to wait for the others.
+        asked = [(query, self._deadline(query)) for query in queries]
+        found: list[Result | Exception] = []
+        with self._gate.permits(min(self._share, len(asked) or 1)) as held:
+            for start in range(0, len(asked), held):
+                together = (self._search(*one, caller) for one in asked[start : start + held])
+                for answer in await asyncio.gather(*together, return_exceptions=True):
+                    if not isinstance(answer, Result | Exception):
+                        raise answer
+                    found.append(answer)
+        return found
 
-    async def search(self, query: Query, caller: Caller | None = None) -> Result:
+    async def search(self, query: Query) -> Result:
         """Answer `query`.
 
         Raises `UnprocessableTextError` (empty or too long), `InvalidInputError`,
         `OverloadedError` (queue full) and `DeadlineError` (no stage-one answer in time). A
         reranker that fails or runs out of time is no error: `rerank.status` says so.
         """
+        with self._gate.permit():
+            return await self._search(query, self._deadline(query), Caller())
+
+    def _deadline(self, query: Query) -> Deadline:
+        return Deadline((query.timeout_ms or self.limits.timeout_ms) / 1000)
+
+    async def _search(self, query: Query, deadline: Deadline, caller: Caller) -> Result:
         if query.min_confidence is not None and not query.rerank:
             raise InvalidInputError(
                 "min_confidence needs rerank: true; hits that are not reranked are uncalibrated",
                 field="min_confidence",
             )
-        with self._gate.permit():
-            return await self._search(query, caller or Caller())
-
-    async def _search(self, query: Query, caller: Caller) -> Result:
         timings = Timings()
-        deadline = Deadline((query.timeout_ms or self.limits.timeout_ms) / 1000)
         with timings.stage("normalize"):
             text, warnings = self._normalize(query)
         if self.answers is None:
@@ -127,7 +151,7 @@ class Searcher:
                 f"the query has {tokens} tokens; the encoder reads the first "
                 f"{self.encoder.query_budget}"
             )
-        async with caller.turns:
+        async with caller.turn(deadline):
             with timings.stage("retrieve"):
                 recall = await self._retrieve_thread.run(
                     deadline,

@@ -1,5 +1,6 @@
 """Which backend runs a cross-encoder here: what was measured when the model was prepared."""
 
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,8 @@ MOST_DIFFERENCE = 0.05
 
 _ROUNDS = 3
 """Each backend is timed so often, in turn."""
+
+_log = logging.getLogger(__name__)
 
 
 class Measured(BaseModel):
@@ -98,15 +101,36 @@ def measure(
     )
 
 
-def recorded_backend(cache_dir: Path, weights_sha256: str) -> Backend:
-    """The choice recorded for these weights on this CPU; `torch` where there is none."""
+def recorded_backend(cache_dir: Path, weights_sha256: str, threads: int = 0) -> Backend:
+    """The choice recorded for these weights; `torch` where there is none that holds here.
+
+    It holds on the CPU, with the threads (0: as many as torch has now) and with the versions that
+    it was measured with; the log says which of them are others.
+    """
     try:
         text = record_file(cache_dir, weights_sha256).read_text(encoding="utf-8")
         record = BackendRecord.model_validate_json(text)
     except (OSError, ValidationError):
         return REFERENCE
-    known = record.weights_sha256 == weights_sha256 and record.cpu == this_cpu()
-    return record.chosen if known else REFERENCE
+    if record.weights_sha256 != weights_sha256:
+        return REFERENCE
+    here = {"cpu": this_cpu(), "threads": threads or torch.get_num_threads(), **_versions()}
+    then = {"cpu": record.cpu, "threads": record.threads, **record.versions}
+    others = [
+        f"{name} {then.get(name, 'none')} then, {here.get(name, 'none')} now"
+        for name in {**then, **here}
+        if then.get(name) != here.get(name)
+    ]
+    if others:
+        _log.warning(
+            "the backends of %s were measured with something else (%s), so torch runs it; measure "
+            "them again: secondpass models prepare %s",
+            record.model,
+            "; ".join(others),
+            record.model,
+        )
+        return REFERENCE
+    return record.chosen
 
 
 def write_record(cache_dir: Path, record: BackendRecord) -> Path:

@@ -15,7 +15,8 @@ from transformers.utils import logging as transformers_logging
 
 from service.batching import token_batches
 from service.errors import ModelSourceError
-from service.packed_linear import pack_linear_layers
+from service.packed_linear import pack_linear_layers, replace_parts
+from service.reranker.last_layer import first_token_only
 from service.reranker.pair_tokens import TokenPair
 
 Logits = NDArray[np.float32]
@@ -47,7 +48,8 @@ class TorchForward:
         self._batch_tokens, self._takes_types = batch_tokens, takes_types
         self._device = next(model.parameters()).device
         if self._device.type == "cpu":
-            pack_linear_layers(model, lambda: float(self.logits([_PROBE])[0]))
+            pack_linear_layers(model, self._probe)
+            replace_parts(model, first_token_only(model), self._probe)
 
     def logits(self, pairs: Sequence[TokenPair], /) -> Logits:
         """float32, shape (n,), in input order."""
@@ -62,6 +64,9 @@ class TorchForward:
                 for batch in token_batches(lengths, self._batch_tokens):
                     logits[batch] = self._batch([pairs[place] for place in batch])
         return logits
+
+    def _probe(self) -> Logits:
+        return self.logits([_PROBE])
 
     def _alone(self, pair: TokenPair) -> float:
         inputs = {"input_ids": torch.from_numpy(pair.ids)[None]}

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,8 +180,9 @@ class InteractionReranker:
         missing = [text for text in texts if text not in found]
         if missing and memory is not None:
             # The memory has its own cache, the operating system's.
-            kept = memory(missing)
-            found |= {text: PackedStates.from_bytes(data) for text, data in kept.items()}
+            for text, data in memory(missing).items():
+                with suppress(ValueError):  # of no use, and so as good as missing
+                    found[text] = PackedStates.from_bytes(data)
             missing = [text for text in missing if text not in found]
         if missing:
             for text, seen in zip(missing, self._encode_passages(missing), strict=True):

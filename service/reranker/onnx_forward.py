@@ -5,6 +5,7 @@ onnx, onnxruntime and onnxscript are the extra `secondpass[onnx]`.
 
 import logging
 import platform
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from service.errors import ModelSourceError
-from service.models.prepared import Recipe, prepared_folder
+from service.models.prepared import Recipe, prepared_folder, sound_folder
 from service.reranker.forward import Logits, load_classifier
 from service.reranker.pair_tokens import TokenPair
 
@@ -28,6 +29,9 @@ _VERSION = 1
 """Rises when the files would become others than before."""
 _FILE = "model.onnx"
 
+_EXPORTERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+"""Their loggers, and the modules that their warnings are of."""
+
 
 class OnnxForward:
     """An exported model, one pair at a time, so that a pair's score depends on the pair alone.
@@ -37,17 +41,16 @@ class OnnxForward:
     """
 
     def __init__(self, file: Path, *, threads: int) -> None:
-        """Open a file that `prepare_onnx` wrote; `threads` 0 for all cores."""
-        import onnxruntime  # noqa: PLC0415
+        """Open a file that `prepare_onnx` wrote; `threads` 0 for all cores.
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Waiting threads that spin take the core from the encoder's.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            file, options, providers=["CPUExecutionProvider"]
-        )
+        Raises `ModelSourceError` where onnxruntime cannot.
+        """
+        try:
+            self._session = _session(file, threads)
+        except Exception as error:  # the library raises whatever its parts raise
+            raise ModelSourceError(
+                f"onnxruntime cannot open {file}: {type(error).__name__}: {error}"
+            ) from error
         names = {given.name for given in self._session.get_inputs()}
         self._takes_types = "token_type_ids" in names
 
@@ -60,6 +63,17 @@ class OnnxForward:
                 inputs["token_type_ids"] = pair.types[None]
             logits[place] = self._session.run(None, inputs)[0][0]
         return logits
+
+
+def _session(file: Path, threads: int) -> Any:
+    import onnxruntime  # noqa: PLC0415
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Waiting threads that spin take the core from the encoder's.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
 def onnx_is_installed() -> bool:
@@ -77,17 +91,29 @@ def require_onnx() -> None:
 
 
 def prepare_onnx(
-    folder: Path, name: str, weights_sha256: str, *, cache_dir: Path, precision: Precision
+    folder: Path,
+    name: str,
+    weights_sha256: str,
+    *,
+    cache_dir: Path,
+    precision: Precision,
+    export: bool = True,
 ) -> Path:
     """The exported file of the cross-encoder in `folder`, made unless it is there and undamaged.
 
     It lies in `cache_dir/models`, with its SHA-256 beside it, and goes with the weights' hash.
-    Raises `ModelSourceError` where it cannot be made.
+    Raises `ModelSourceError` where it cannot be made, or may not be: without `export` nothing is
+    written.
     """
     require_onnx()
     narrow = precision == "int8" and _saturates()
     kind = f"{precision}-narrow" if narrow else precision
     place = cache_dir / "models" / f"onnx-{weights_sha256[:16]}-{kind}"
+    key = f"version {_VERSION}, weights {weights_sha256}, {kind}"
+    if not export:
+        if sound_folder(place, key) is None:
+            raise ModelSourceError(f"{place} is missing or damaged")
+        return place / _FILE
 
     def write(unfinished: Path) -> None:
         if precision == "fp32":
@@ -98,10 +124,8 @@ def prepare_onnx(
             )
             _quantise(whole, unfinished / _FILE, narrow=narrow)
 
-    recipe = Recipe(
-        f"version {_VERSION}, weights {weights_sha256}, {kind}", _with_errors(name, write)
-    )
-    return prepared_folder(cache_dir / "models", place.name, recipe).path / _FILE
+    recipe = Recipe(key, _with_errors(name, write))
+    return prepared_folder(place.parent, place.name, recipe).path / _FILE
 
 
 def _with_errors(name: str, write: Callable[[Path], None]) -> Callable[[Path], None]:
@@ -186,12 +210,29 @@ def _saturates() -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter and the quantiser tell of themselves what is of no use to who prepares."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    """The exporter and the quantiser tell of themselves what is of no use to who prepares.
+
+    Nobody else is muted: other threads may serve meanwhile.
+    """
+    loggers = [logging.getLogger(name) for name in _EXPORTERS]
+    levels = [logger.level for logger in loggers]
+    root = logging.getLogger()
+
+    def others(record: logging.LogRecord) -> bool:
+        # The quantiser has no logger of its own and speaks as the root.
+        return record.levelno >= logging.ERROR or "onnxruntime" not in Path(record.pathname).parts
+
+    root.addFilter(others)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            for name in _EXPORTERS:
+                warnings.filterwarnings("ignore", module=rf"{re.escape(name)}(\.|$)")
+            # torch's, though the line that it names is Python's own.
+            warnings.filterwarnings("ignore", r".*\btreespec\b", FutureWarning)
             yield
     finally:
-        logging.disable(before)
+        root.removeFilter(others)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

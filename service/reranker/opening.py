@@ -1,7 +1,10 @@
 """Cross-encoders as the settings want them: which backend, and its files."""
 
+import logging
+
 from sentence_transformers.util import get_device_name
 
+from service.errors import ModelError
 from service.models.sources import PreparedModel
 from service.reranker.backends import (
     BACKENDS,
@@ -16,13 +19,34 @@ from service.reranker.cross_encoder import CrossEncoderOptions, CrossEncoderRera
 from service.reranker.onnx_forward import onnx_is_installed, prepare_onnx
 from service.settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 def open_cross_encoder(settings: Settings, model: PreparedModel) -> CrossEncoderReranker:
     """Load a prepared cross-encoder with the backend that the settings name, or the recorded one.
 
-    Raises `ModelSourceError` when it cannot be loaded, and when the backend's packages are missing.
+    Raises `ModelSourceError` when it cannot be loaded, and when a backend that the settings name
+    cannot run it; a recorded one that cannot leaves it to torch. What `models prepare` exported
+    is read, and made here only for a backend that is named.
     """
-    return _open(settings, model, _backend(settings, model))
+    if settings.rerank_backend != "auto":
+        return _open(settings, model, settings.rerank_backend)
+    backend = _recorded(settings, model)
+    if backend != REFERENCE:
+        try:
+            reranker = _open(settings, model, backend, export=False)
+            reranker.score([("ready", "ready")])  # a session may open and yet not run
+        except ModelError as error:
+            log.warning(
+                "%s cannot run %s, so torch does: %s; make it anew: secondpass models prepare %s",
+                backend,
+                model.name,
+                error,
+                model.name,
+            )
+        else:
+            return reranker
+    return _open(settings, model, REFERENCE)
 
 
 def measure_cross_encoder(settings: Settings, model: PreparedModel) -> BackendRecord:
@@ -40,18 +64,17 @@ def measure_cross_encoder(settings: Settings, model: PreparedModel) -> BackendRe
     return record
 
 
-def _backend(settings: Settings, model: PreparedModel) -> Backend:
-    if settings.rerank_backend != "auto":
-        return settings.rerank_backend
+def _recorded(settings: Settings, model: PreparedModel) -> Backend:
     device = get_device_name() if settings.device == "auto" else settings.device
     # The record is of the CPU. Elsewhere float32 has no other that was measured.
     if device != "cpu":
         return REFERENCE
-    chosen = recorded_backend(settings.cache_dir, model.weights_sha256)
-    return REFERENCE if chosen.startswith("onnx") and not onnx_is_installed() else chosen
+    return recorded_backend(settings.cache_dir, model.weights_sha256, settings.threads)
 
 
-def _open(settings: Settings, model: PreparedModel, backend: Backend) -> CrossEncoderReranker:
+def _open(
+    settings: Settings, model: PreparedModel, backend: Backend, *, export: bool = True
+) -> CrossEncoderReranker:
     onnx_file = None
     if backend in {"onnx", "onnx-int8"}:
         onnx_file = prepare_onnx(
@@ -60,6 +83,7 @@ def _open(settings: Settings, model: PreparedModel, backend: Backend) -> CrossEn
             model.weights_sha256,
             cache_dir=settings.cache_dir,
             precision="int8" if backend == "onnx-int8" else "fp32",
+            export=export,
         )
     return CrossEncoderReranker(
         model.folder,

@@ -5,7 +5,8 @@ from fastapi.testclient import TestClient
 
 from service.api.app import create_app
 from service.pipeline.engine import Engine
-from service.pipeline.opening import open_engine, open_ingestion
+from service.pipeline.ingestion import open_ingestion
+from service.pipeline.opening import open_engine
 from service.settings import Settings
 from tests.fixtures.library import DOCUMENTS
 

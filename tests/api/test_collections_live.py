@@ -1,8 +1,10 @@
 """Collections change while requests are under way: copied, switched, removed, found broken."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from fastapi.testclient import TestClient
 from service.errors import StoreError
 from service.index.catalog import Catalog
 from service.index.data_folder import DataFolder
-from service.pipeline import opening
+from service.pipeline import garbage, opening
 from service.pipeline.collections import Collections
 from service.settings import Settings
 from tests.fixtures.hash_models import HashPool, hash_settings
@@ -112,6 +114,24 @@ def test_removal_waits_for_searches_under_way(
     search.join()
     drop.join()
     assert answers == {"POST": 200, "DELETE": 204}
+
+
+def test_what_was_removed_is_let_go_of_where_the_collector_leaves_it_alone(
+    client: TestClient,
+) -> None:
+    client.post("/collections", json={"name": "a"})
+    fill(client, "/collections/a")
+    assert client.post("/collections/a/search", json={"query": "tides"}).json()["hits"]
+    live = client.app.state.server.engine.collection("a")
+    parts = [weakref.ref(part) for part in (live.searcher, live.indexer, live.ingestor)]
+    del live
+    garbage.freeze()
+    try:
+        assert client.delete("/collections/a").status_code == 204
+        assert [part() for part in parts] == [None] * 3
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
 
 
 def test_one_that_cannot_be_opened_stops_nothing_but_itself(

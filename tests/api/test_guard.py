@@ -1,4 +1,4 @@
-"""What is looked at before a body of `/documents` is read."""
+"""What is looked at before a body is read."""
 
 import asyncio
 import json
@@ -33,17 +33,21 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
 
 
 def ask(
-    app: FastAPI, *headers: tuple[bytes, bytes], method: str = "POST", path: str = "/documents"
+    app: FastAPI,
+    *headers: tuple[bytes, bytes],
+    method: str = "POST",
+    path: str = "/documents",
+    every_s: float = 1,
 ) -> tuple[int, str, int]:
-    """Send a body that never comes; the status, the code, and how often it was asked for."""
+    """Send a body of a byte now and then; the status, the code, and how often it was asked for."""
     asked = 0
     sent: list[dict] = []
 
     async def receive() -> dict:
         nonlocal asked
         asked += 1
-        await asyncio.sleep(30)
-        return {"type": "http.disconnect"}
+        await asyncio.sleep(every_s)
+        return {"type": "http.request", "body": b" ", "more_body": every_s < 1 and asked < 100}
 
     async def send(message: dict) -> None:
         sent.append(message)
@@ -64,16 +68,30 @@ def ask(
     return sent[0]["status"], json.loads(body)["error"]["code"], asked
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/documents"), ("PUT", "/documents/a")])
+ROUTES = [
+    ("POST", "/documents"),
+    ("PUT", "/documents/a"),
+    ("POST", "/search"),
+    ("POST", "/search/batch"),
+    ("POST", "/collections/default/search"),
+    ("POST", "/similarity"),
+    ("POST", "/collections"),
+    ("PUT", "/aliases/a"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_without_a_key_no_body_is_read(app: FastAPI, method: str, path: str) -> None:
     wrong = (b"authorization", b"Bearer wrong")
     for headers in ((JSON,), (JSON, wrong)):
         assert ask(app, *headers, method=method, path=path) == (401, "unauthorized", 0)
 
 
-def test_a_body_of_another_kind_is_not_read(app: FastAPI) -> None:
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_a_body_of_another_kind_is_not_read(app: FastAPI, method: str, path: str) -> None:
     plain = (b"content-type", b"text/plain")
-    assert ask(app, KEY, plain) == (415, "unsupported_media_type", 0)
+    refused = (415, "unsupported_media_type", 0)
+    assert ask(app, KEY, plain, method=method, path=path) == refused
 
 
 def test_without_a_permit_no_body_is_read(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,4 +105,15 @@ def test_a_body_that_stops_coming_gives_its_permit_back(
 ) -> None:
     monkeypatch.setattr(guard, "IDLE_S", 0.05)
     assert ask(app, KEY, JSON) == (422, "invalid_request", 1)
+    assert app.state.server.writes.in_flight == 0
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_a_body_that_comes_byte_by_byte_is_given_up_at_last(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    monkeypatch.setattr(guard, "WHOLE_S", 0.1)
+    status, code, asked = ask(app, KEY, JSON, method=method, path=path, every_s=0.01)
+    assert (status, code) == (422, "invalid_request")
+    assert 1 < asked < 50
     assert app.state.server.writes.in_flight == 0

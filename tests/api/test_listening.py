@@ -1,13 +1,16 @@
 """What keeps an answer from being late: the socket, and routes that need no other thread."""
 
 import asyncio
+import errno
 import inspect
 import socket
 
+import pytest
 from fastapi.dependencies.models import Dependant
 
 from service.api.routes import search
 from service.api.serve import _listen
+from service.errors import InvalidInputError
 
 
 def test_the_end_of_an_answer_is_not_held_back_until_its_beginning_is_acknowledged() -> None:
@@ -27,6 +30,18 @@ def test_the_end_of_an_answer_is_not_held_back_until_its_beginning_is_acknowledg
             return no_delay
 
     assert asyncio.run(run())
+
+
+def test_an_address_of_a_kind_that_this_host_lacks_is_an_error_of_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_of_these(*_: object) -> socket.socket:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", none_of_these)
+    with pytest.raises(InvalidInputError, match="cannot listen on ::1:0: Address family") as caught:
+        _listen("::1", 0)
+    assert caught.value.field == "port"
 
 
 def test_a_search_goes_through_no_thread_but_those_of_the_models() -> None:

@@ -1,9 +1,13 @@
 """`POST /search/batch` on the real models: what single searches answer, in one request."""
 
+import asyncio
+
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from service.pipeline.engine import Engine
+from service.pipeline.query import Query, Result
 from tests.fixtures.library import QUESTIONS
 
 
@@ -95,12 +99,56 @@ def test_a_malformed_request_is_refused_as_a_whole_and_names_the_place(
     assert answer.json()["error"]["details"][0]["field"] == field
 
 
-def test_what_is_beyond_the_permits_is_told_so_entry_by_entry(
+def test_a_batch_without_a_permit_is_turned_away_as_a_whole(
     client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.searcher._gate, "_limit", 2)
-    found = batch(client, *[{"query": "why are there tides", "rerank": False}] * 3)
-    assert [body.get("error", {}).get("code") for body in found] == [None, None, "overloaded"]
+    queries = [{"query": "why are there tides", "rerank": False}] * 3
+    monkeypatch.setattr(engine.searcher._gate, "_limit", 1)
+    assert all("hits" in body for body in batch(client, *queries))
+    monkeypatch.setattr(engine.searcher._gate, "_limit", 0)
+    answer = client.post("/search/batch", json={"queries": queries})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "overloaded")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_an_error_has_the_shape_that_it_has_alone(client: TestClient) -> None:
+    queries = [{"query": "tides", "timeout_ms": 1}, {"query": "query: "}]
+    for query, found in zip(queries, batch(client, *queries), strict=True):
+        alone = client.post("/search", json=query).json()
+        assert alone["error"].pop("request_id") != found["error"].pop("request_id")
+        assert found == alone
+
+
+def test_other_requests_get_their_turn_while_a_large_answer_is_written(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = found_at = 0
+    search_many = engine.searcher.search_many
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def counted(queries: list[Query]) -> list[Result | Exception]:
+        nonlocal found_at
+        found = await search_many(queries)
+        found_at = turns
+        return found
+
+    async def run() -> int:
+        monkeypatch.setattr(engine.searcher, "search_many", counted)
+        beside = asyncio.create_task(others())
+        transport = httpx.ASGITransport(client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as caller:
+            queries = [{"query": "tides", "rerank": False}] * 40
+            answer = await caller.post("/search/batch", json={"queries": queries})
+        beside.cancel()
+        assert len(answer.json()["results"]) == 40
+        return turns - found_at
+
+    assert asyncio.run(run()) >= 40
 
 
 def test_a_named_collection_is_searched_as_well(client: TestClient) -> None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from service.client import Hit, OverloadedError, SearchClient
-from service.pipeline.opening import open_ingestion
+from service.pipeline.ingestion import open_ingestion
 from service.settings import Settings
 from tests.fixtures.library import DOCUMENTS, QUESTIONS
 

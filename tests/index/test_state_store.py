@@ -2,10 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from service.errors import StoreDamagedError, StoreError
 from service.index.state_store import StateStore
 
 TEXTS = ["Hàm số đồng biến trên khoảng (0; 2).", "The tide turns at noon.", "満ち潮は夕方に来る。"]
@@ -56,11 +58,22 @@ def test_they_stay_for_the_same_maker_and_go_for_another(states: StateStore, pat
     other.close()
 
 
-def test_damaged_states_are_not_given(states: StateStore, path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "data = x'00'",
+        "data = 'text'",
+        "checksum = checksum + 1",
+        "digest = (SELECT digest FROM states WHERE passage = 3)",
+    ],
+)
+def test_damaged_states_are_not_given(states: StateStore, path: Path, change: str) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE states SET data = x'00' WHERE passage = 7")
+        connection.execute(f"UPDATE states SET {change} WHERE passage = 7")
     connection.close()
     assert sorted(states.get(TEXTS)) == sorted([TEXTS[0], TEXTS[2]])
+    assert states.losses == 1
+    assert states.passages().tolist() == [3, 9]
 
 
 @pytest.mark.parametrize("at", [0, 30, 5000])
@@ -74,4 +87,25 @@ def test_a_file_that_is_no_database_any_more_is_made_again(path: Path, at: int) 
     again = StateStore(path, "head 1")
     for text, found in again.get(TEXTS).items():
         assert found == STATES[TEXTS.index(text)]
+    for _try in range(2):  # the first may be what finds the damage
+        with suppress(StoreDamagedError):
+            again.put(ROWS)
+    assert again.get(TEXTS) == dict(zip(TEXTS, STATES, strict=True))
+    assert again.passages().tolist() == [3, 7, 9]
+    again.close()
+
+
+def test_a_folder_in_the_way_is_told(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreError):
+        StateStore(path, "head 1")
+
+
+def test_an_older_versions_file_is_made_again(states: StateStore, path: Path) -> None:
+    states.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    again = StateStore(path, "head 1")
+    assert (again.losses, again.get(TEXTS)) == (1, {})
     again.close()

@@ -106,6 +106,47 @@ def test_a_caller_with_many_does_not_hold_up_one_with_few() -> None:
     assert work.passes == [[0], [1, -1, -1, 1], [1] * 4, [1] * 4, [1] * 2]
 
 
+def test_a_caller_with_large_items_stands_behind_the_others_after_each() -> None:
+    work = Doubler()
+    batcher = work.batcher(budget=8)
+
+    async def run() -> None:
+        await behind(work, batcher)
+        many = [asyncio.create_task(batcher.run(5, Deadline(10), "many")) for _ in range(4)]
+        await asyncio.sleep(0)
+        few = [asyncio.create_task(batcher.run(-5, Deadline(10), who)) for who in "ab"]
+        await asyncio.sleep(0)
+        work.may_go.set()
+        await asyncio.gather(*few, *many)
+
+    asyncio.run(run())
+    batcher.close()
+    assert work.passes == [[0], [5], [-5], [-5], [5], [5], [5]]
+
+
+def test_a_query_that_was_given_up_costs_its_caller_no_turn() -> None:
+    work = Doubler()
+    batcher = work.batcher(budget=8)
+
+    async def run() -> None:
+        await behind(work, batcher)
+        gone = asyncio.create_task(batcher.run(7, Deadline(10), "a"))
+        await asyncio.sleep(0)
+        others = [
+            asyncio.create_task(batcher.run(cost, Deadline(10), who))
+            for cost, who in ((5, "a"), (6, "b"))
+        ]
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait([gone])
+        work.may_go.set()
+        await asyncio.gather(*others)
+
+    asyncio.run(run())
+    batcher.close()
+    assert work.passes == [[0], [5], [6]]
+
+
 def test_an_error_is_that_of_its_own_caller() -> None:
     work = Doubler()
     batcher = work.batcher(budget=100)

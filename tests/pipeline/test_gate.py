@@ -17,6 +17,15 @@ def test_gate_turns_away_what_is_above_its_limit_and_forgets_who_left() -> None:
         assert gate.in_flight == 1
 
 
+def test_several_permits_are_as_many_as_are_free() -> None:
+    gate = Gate(5)
+    with gate.permits(3) as three, gate.permits(4) as two:
+        assert (three, two, gate.in_flight) == (3, 2, 5)
+        with pytest.raises(OverloadedError), gate.permits(1):
+            pass
+    assert gate.in_flight == 0
+
+
 def test_gate_counts_down_after_an_error() -> None:
     gate = Gate(1)
     with pytest.raises(KeyError), gate.permit():

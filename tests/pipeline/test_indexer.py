@@ -1,8 +1,10 @@
 """The threads behind a collection: what one bad document or one failure does to the others."""
 
+import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -219,3 +221,19 @@ def test_a_compaction_that_cannot_be_recorded_leaves_no_folder_behind(
         assert len(view) == store.counts.passages == 1
     compacted = indexer.compact()
     assert [path.name for path in folder.generations.iterdir()] == [compacted.name]
+
+
+def test_a_closed_one_goes_without_the_garbage_collector(
+    folder: DataFolder, index: LiveIndex
+) -> None:
+    ingestor = Ingestor(folder.store, Moody(), overlap=0)
+    indexer = Indexer(folder.main, index, ingestor, Moody.identity, hnsw_threshold=1000)
+    indexer.start()
+    indexer.close()
+    gone = weakref.ref(indexer)
+    gc.disable()
+    try:
+        del indexer
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from service.encoder.bi_encoder import BiEncoder
-from service.errors import InferenceError
+from service.errors import InferenceError, StoreDamagedError
 from service.index.data_folder import DataFolder
 from service.index.state_store import StateStore
 from service.models.folder import open_folder
@@ -199,7 +199,7 @@ def test_removed_and_changed_documents_lose_their_states(
     make: Callable[..., InteractionReranker],
 ) -> None:
     states = opened(folder, make(counting), encoder)
-    ingestor = Ingestor(folder.store, states.encoder(encoder, eager=True), overlap=0, chunked=False)
+    ingestor = Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False)
     ingestor.ingest(DOCUMENTS)
     followed(states)
     folder.store.delete([DOCUMENTS[0].id])
@@ -251,22 +251,54 @@ def test_passages_that_cannot_be_encoded_hold_up_no_other(
     make: Callable[..., InteractionReranker],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    Ingestor(folder.store, encoder, overlap=0, chunked=False).ingest(DOCUMENTS)
+    many = [Document(f"m{n}", f"{text} {n}") for n in range(3) for text in TEXTS]
+    many = [Document(f"{d.id}-{i}", d.text) for i, d in enumerate(many)]
+    Ingestor(folder.store, encoder, overlap=0, chunked=False).ingest(many)
     reranker = make(counting)
     whole = reranker.pack_texts
 
     def broken(texts: Sequence[str]) -> list[bytes]:
-        if len(counting_calls) == 0:
-            counting_calls.append(1)
+        if many[5].text in texts:
             raise InferenceError("not finite")
         return whole(texts)
 
-    counting_calls: list[int] = []
     reranker.pack_texts = broken  # type: ignore[method-assign]
     states = opened(folder, reranker, encoder)
     followed(states)
-    assert "no token states" in caplog.text
+    assert caplog.text.count("no token states") == 1
     states.close()
+    assert len(kept(folder)) == len(many) - 1
+
+
+def test_an_ingest_without_a_server_makes_no_second_pass(
+    folder: DataFolder,
+    encoder: BiEncoder,
+    counting: Counting,
+    make: Callable[..., InteractionReranker],
+) -> None:
+    Ingestor(folder.store, encoder, overlap=0, chunked=False).ingest(DOCUMENTS[:3])
+    states = opened(folder, make(counting), encoder)
+    ingestor = Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False)
+    ingestor.ingest(DOCUMENTS[3:])
+    states.keep_offered()
+    assert counting.made == 0
+    states.close()
+    assert kept(folder) == live(folder)[3:]
+
+
+def test_states_that_are_lost_while_in_use_are_made_again(
+    folder: DataFolder,
+    encoder: BiEncoder,
+    counting: Counting,
+    make: Callable[..., InteractionReranker],
+) -> None:
+    states = opened(folder, make(counting), encoder)
+    Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False).ingest(DOCUMENTS)
+    followed(states)
+    states._states._make_again(StoreDamagedError("a page is damaged"))
+    followed(states)
+    states.close()
+    assert kept(folder) == live(folder)
 
 
 def live(folder: DataFolder) -> list[int]:

@@ -20,10 +20,11 @@ from service.errors import (
     UnprocessableTextError,
 )
 from service.index.data_folder import DataFolder
+from service.pipeline.gate import Deadline
 from service.pipeline.ingest import Ingestor
 from service.pipeline.query import Query, Result
 from service.pipeline.rerank import RERANK_SLICE, SecondStage
-from service.pipeline.search import Limits, Searcher
+from service.pipeline.search import SIDE_BY_SIDE, Caller, Limits, Searcher
 from service.types import Document
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
 from tests.fixtures.live import retriever_of
@@ -346,7 +347,7 @@ def test_many_searches_are_encoded_in_one_pass_and_answered_in_their_order(
             passes.append(len(texts))
             return super().encode_queries(texts)
 
-    searching = searcher(folder, ScriptedReranker(last_number), artifact(), queue=30)
+    searching = searcher(folder, ScriptedReranker(last_number), artifact(), queue=80)
     searching.encoder = Counting()
     queries = [Query(f"{ENGLISH} {i}", top_k=i + 1) for i in range(20)]
     found = asyncio.run(searching.search_many(queries))
@@ -365,13 +366,12 @@ def test_what_is_wrong_with_one_of_many_is_wrong_with_that_one(folder: DataFolde
                 raise InferenceError("not finite")
             return super().encode_queries(texts)
 
-    searching = searcher(folder, ScriptedReranker(last_number), artifact(), queue=4)
+    searching = searcher(folder, ScriptedReranker(last_number), artifact(), queue=16)
     searching.encoder = Poisoned()
     queries = [Query(QUERY), Query(""), Query("arsenic"), Query(QUERY, top_k=3), Query(QUERY)]
-    found = asyncio.run(searching.search_many([*queries, Query(QUERY)]))
+    found = asyncio.run(searching.search_many(queries))
     searching.close()
-    # The empty query has let its permit go by the time that the fifth wants one.
-    kinds = [Result, UnprocessableTextError, InferenceError, Result, Result, OverloadedError]
+    kinds = [Result, UnprocessableTextError, InferenceError, Result, Result]
     assert [type(answer) for answer in found] == kinds
     assert searching.in_flight == 0
 
@@ -404,3 +404,70 @@ def test_a_single_search_does_not_wait_for_all_of_a_large_batch(folder: DataFold
     answered = asyncio.run(run())
     searching.close()
     assert answered < len(slow.calls) / 2
+
+
+def test_a_batch_takes_a_quarter_of_the_permits_and_all_its_entries_are_answered(
+    folder: DataFolder,
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        go.wait(10)
+
+    searching = searcher(folder, ScriptedReranker(last_number, wait), artifact(), queue=8)
+
+    async def run() -> tuple[list[object], list[Result | Exception]]:
+        batch = asyncio.create_task(searching.search_many([Query(QUERY)] * 20))
+        assert await asyncio.to_thread(begun.wait, 10)
+        assert searching.in_flight == 2
+        others = [asyncio.create_task(searching.search(Query(QUERY))) for _ in range(6)]
+        await asyncio.sleep(0)
+        go.set()
+        return await asyncio.gather(*others, return_exceptions=True), await batch
+
+    others, found = asyncio.run(run())
+    searching.close()
+    assert [type(answer) for answer in others] == [Result] * 6
+    assert [type(answer) for answer in found] == [Result] * 20
+    assert searching.in_flight == 0
+
+
+def test_a_batch_makes_do_with_the_permits_that_are_left_and_is_turned_away_without_any(
+    folder: DataFolder,
+) -> None:
+    searching = searcher(folder, None, queue=8)
+
+    async def run() -> None:
+        with searching._gate.permits(7):
+            found = await searching.search_many([Query(QUERY)] * 5)
+            assert [type(answer) for answer in found] == [Result] * 5
+        with searching._gate.permits(8), pytest.raises(OverloadedError):
+            await searching.search_many([Query(QUERY)])
+        assert await searching.search_many([]) == []
+
+    asyncio.run(run())
+    searching.close()
+
+
+def test_the_time_of_a_batch_s_entries_counts_from_its_beginning(folder: DataFolder) -> None:
+    slow = ScriptedReranker(last_number, lambda: time.sleep(0.05))
+    searching = searcher(folder, slow, artifact(), queue=4)  # one entry at a time
+    asked = [Query(QUERY, timeout_ms=None), Query(QUERY, timeout_ms=40)]
+    first, second = asyncio.run(searching.search_many(asked))
+    searching.close()
+    assert isinstance(first, Result)
+    assert isinstance(second, DeadlineError)
+
+
+def test_waiting_for_a_turn_ends_with_the_time_and_costs_nobody_a_turn() -> None:
+    async def run() -> None:
+        caller = Caller()
+        for _ in range(3):
+            async with caller.turn(Deadline(10)), caller.turn(Deadline(10)):
+                with pytest.raises(DeadlineError):
+                    async with asyncio.timeout(5), caller.turn(Deadline(0.02)):
+                        pytest.fail("there is no third turn")
+
+    assert SIDE_BY_SIDE == 2
+    asyncio.run(run())

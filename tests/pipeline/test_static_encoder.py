@@ -8,7 +8,8 @@ import pytest
 
 from service.errors import IndexMismatchError, InvalidInputError
 from service.pipeline.build import encoder_digest
-from service.pipeline.opening import open_engine, open_ingestion
+from service.pipeline.ingestion import open_ingestion
+from service.pipeline.opening import open_engine
 from service.pipeline.query import Query
 from service.settings import Settings
 from tests.cli.test_commands import secondpass

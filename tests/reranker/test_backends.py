@@ -1,4 +1,6 @@
 import json
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from sentence_transformers import CrossEncoder
 
 from service.errors import ModelSourceError
 from service.models.sources import PreparedModel, prepare
+from service.packed_linear import replace_parts
 from service.reranker import backends, onnx_forward
 from service.reranker.backends import (
     Backend,
@@ -20,6 +23,8 @@ from service.reranker.backends import (
     write_record,
 )
 from service.reranker.cross_encoder import CrossEncoderReranker
+from service.reranker.forward import TorchForward
+from service.reranker.last_layer import FirstTokenLayer, first_token_only
 from service.reranker.onnx_forward import prepare_onnx
 from service.reranker.opening import measure_cross_encoder, open_cross_encoder
 from service.settings import Settings
@@ -54,6 +59,36 @@ def settings(small: PreparedModel) -> Settings:
 
 def logits(reranker: CrossEncoderReranker, pairs: Sequence[tuple[str, str]]) -> list[float]:
     return [score.logit for score in reranker.score(pairs)]
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_the_last_layer_makes_the_first_tokens_state_alone(
+    settings: Settings, small: PreparedModel
+) -> None:
+    reranker = opened(settings, small, rerank_backend="torch")
+    assert isinstance(reranker._forward, TorchForward)
+    base: Any = reranker._forward._model.base_model
+    (layer,) = base.encoder.layer
+    assert isinstance(layer, FirstTokenLayer)
+    assert layer(torch.randn(1, 7, 32)).shape == (1, 1, 32)
+
+
+def test_a_layer_that_computes_anything_else_is_not_replaced(small: PreparedModel) -> None:
+    model = CrossEncoder(str(small.folder), device="cpu").transformers_model
+    before = model.base_model.encoder.layer[0]
+    ids = torch.arange(5, 25)[None]
+
+    def mean_of_states() -> Any:
+        with torch.inference_mode():
+            return model.base_model(input_ids=ids).last_hidden_state.mean(1).numpy()
+
+    replace_parts(model, first_token_only(model), mean_of_states)
+    assert model.base_model.encoder.layer[0] is before
+    replace_parts(model, iter([(model, "no_such_part", before)]), mean_of_states)
+    assert not hasattr(model, "no_such_part")
 
 
 def opened(settings: Settings, small: PreparedModel, **changes: Any) -> CrossEncoderReranker:
@@ -120,7 +155,9 @@ def test_a_model_that_cannot_be_packed_runs_as_it_is(
     assert np.abs(np.array(logits(opened(settings, small), PAIRS)) - packed).max() < 1e-4
 
 
-def test_damaged_export_is_made_again(small: PreparedModel, tmp_path: Path) -> None:
+def test_damaged_export_is_made_again(
+    small: PreparedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     given = {"cache_dir": tmp_path, "precision": "fp32"}
     file = prepare_onnx(small.folder, small.name, small.weights_sha256, **given)
     sound = file.read_bytes()
@@ -132,6 +169,18 @@ def test_damaged_export_is_made_again(small: PreparedModel, tmp_path: Path) -> N
     again = prepare_onnx(small.folder, small.name, small.weights_sha256, **given)
     assert again == file
     assert file.read_bytes() != bytes(damaged)
+    assert not warned(caplog)
+
+
+def test_only_the_exporter_is_muted(caplog: pytest.LogCaptureFixture) -> None:
+    with onnx_forward._quiet():
+        logging.getLogger("torch.onnx").warning("of the exporter")
+        logging.getLogger("service").warning("of a search")
+        logging.getLogger().warning("of the program")
+        with pytest.warns(UserWarning, match="of a search"):
+            warnings.warn("of a search", stacklevel=1)
+    logging.getLogger("torch.onnx").warning("afterwards")
+    assert warned(caplog) == ["of a search", "of the program", "afterwards"]
 
 
 def test_without_the_extra_the_error_says_what_to_install(
@@ -213,3 +262,73 @@ def test_a_recorded_choice_whose_packages_went_is_not_taken(
     write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx-int8"}))
     monkeypatch.setattr(onnx_forward, "find_spec", lambda package: None)
     assert opened(settings, small).backend == "torch"
+
+
+def test_a_recorded_choice_whose_file_is_missing_leaves_it_to_torch(
+    settings: Settings,
+    small: PreparedModel,
+    measured: BackendRecord,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    record = measured.model_copy(update={"chosen": "onnx"})
+    file = write_record(tmp_path, record)
+    assert opened(settings, small, cache_dir=tmp_path).backend == "torch"
+    (message,) = warned(caplog)
+    assert "is missing or damaged" in message
+    assert f"secondpass models prepare {small.name}" in message
+    assert list(tmp_path.rglob("*")) == [file.parent, file]  # a start exports nothing
+
+
+@pytest.mark.parametrize("what", ["_session", "OnnxForward.logits"])
+def test_a_recorded_choice_that_does_not_run_leaves_it_to_torch(
+    settings: Settings,
+    small: PreparedModel,
+    record: BackendRecord,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    what: str,
+) -> None:
+    def fail(*arguments: object, **named: object) -> object:
+        raise RuntimeError("no such operator in this build")
+
+    write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx"}))
+    monkeypatch.setattr(f"service.reranker.onnx_forward.{what}", fail)
+    assert opened(settings, small).backend == "torch"
+    assert len(warned(caplog)) == 1
+    if what == "_session":
+        with pytest.raises(ModelSourceError, match="no such operator"):
+            opened(settings, small, rerank_backend="onnx")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"threads": 77}, "threads 77 then"),
+        ({"versions": {"torch": "2.0"}}, "torch 2.0 then"),
+        ({"cpu": "another"}, "cpu another then"),
+    ],
+)
+def test_a_record_of_something_else_is_not_taken(
+    settings: Settings,
+    small: PreparedModel,
+    record: BackendRecord,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    told: str,
+) -> None:
+    write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx", **changes}))
+    assert opened(settings, small).backend == "torch"
+    (message,) = warned(caplog)
+    assert told in message
+    assert f"secondpass models prepare {small.name}" in message
+
+
+def test_a_record_holds_for_the_threads_that_are_asked_for(
+    settings: Settings, small: PreparedModel, record: BackendRecord
+) -> None:
+    write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx"}))
+    given = (settings.cache_dir, small.weights_sha256)
+    assert recorded_backend(*given) == "onnx"
+    assert recorded_backend(*given, record.threads) == "onnx"
+    assert recorded_backend(*given, record.threads + 1) == "torch"

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from service.api.dependencies import CollectionsDep, changing, require_json, require_key
+from service.api.dependencies import CollectionsDep, changing, require_key
+from service.api.guard import GuardedRoute
 from service.api.schemas import ErrorBody
 from service.api.schemas_collections import (
     AliasesBody,
@@ -19,7 +20,9 @@ from service.api.schemas_collections import (
 )
 from service.pipeline.collections import CollectionInfo
 
-router = APIRouter(tags=["collections"], dependencies=[Depends(require_key)])
+router = APIRouter(
+    tags=["collections"], dependencies=[Depends(require_key)], route_class=GuardedRoute
+)
 
 NameDep = Annotated[str, Path(description="A collection or an alias.", examples=["articles-2"])]
 OwnNameDep = Annotated[str, Path(description="A collection; no alias.", examples=["articles-2"])]
@@ -46,7 +49,7 @@ async def list_collections(collections: CollectionsDep) -> CollectionsBody:
 @router.post(
     "/collections",
     status_code=201,
-    dependencies=[Depends(require_json), Depends(changing)],
+    dependencies=[Depends(changing)],
     summary="Make a collection",
     responses={**CONFLICT, **FULL},
 )
@@ -84,7 +87,6 @@ async def delete_collection(name: OwnNameDep, collections: CollectionsDep) -> No
 @router.post(
     "/collections/{name}/copy",
     status_code=202,
-    dependencies=[Depends(require_json)],
     summary="Copy all documents of another collection",
     responses={**NOT_FOUND, **CONFLICT, **FULL},
 )
@@ -109,7 +111,6 @@ async def list_aliases(collections: CollectionsDep) -> AliasesBody:
 
 @router.put(
     "/aliases/{alias}",
-    dependencies=[Depends(require_json)],
     summary="Set or switch an alias",
     responses={**NOT_FOUND, **CONFLICT, **FULL},
 )

@@ -9,7 +9,7 @@ from pydantic import SkipValidation
 from service.api.conditions import etag, expectation, is_known
 from service.api.dependencies import CollectionDep, StateDep, require_key
 from service.api.document_batch import read_batch, sentence
-from service.api.guard import GuardedRoute, PermitDep
+from service.api.guard import PermitDep, PermitRoute
 from service.api.parameters import (
     AfterDep,
     ConditionDep,
@@ -42,7 +42,7 @@ router = APIRouter(
     prefix="/documents",
     tags=["documents"],
     dependencies=[Depends(require_key)],
-    route_class=GuardedRoute,
+    route_class=PermitRoute,
 )
 
 _CHANGED: dict[int | str, dict[str, Any]] = {

@@ -4,18 +4,19 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from service.api.dependencies import EngineDep, require_json, require_key
+from service.api.dependencies import EngineDep, require_key
 from service.api.errors import request_id
+from service.api.guard import GuardedRoute
 from service.api.schemas_similarity import SimilarityRequest, SimilarityResponse, VerdictBody
 from service.api.timing import server_timing
 from service.errors import NotAvailableError
 
-router = APIRouter(tags=["similarity"], dependencies=[Depends(require_key)])
-
-
-@router.post(
-    "/similarity", dependencies=[Depends(require_json)], summary="Do queries mean the same?"
+router = APIRouter(
+    tags=["similarity"], dependencies=[Depends(require_key)], route_class=GuardedRoute
 )
+
+
+@router.post("/similarity", summary="Do queries mean the same?")
 async def similarity(
     body: SimilarityRequest, request: Request, response: Response, engine: EngineDep
 ) -> SimilarityResponse:

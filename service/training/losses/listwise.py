@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from service.reranker.interaction import InteractionHead
 from service.reranker.piece_information import query_information
-from service.training.state_store import StateStore
+from service.training.training_states import TrainingStates
 
 
 class ListwiseInteraction(nn.Module):
@@ -58,7 +58,11 @@ class Collator:
     """Rows `{"query": place, "passages": [places, the positive's first]}` to padded tensors."""
 
     def __init__(
-        self, queries: StateStore, passages: StateStore, information: Tensor, prefix_tokens: int
+        self,
+        queries: TrainingStates,
+        passages: TrainingStates,
+        information: Tensor,
+        prefix_tokens: int,
     ) -> None:
         """`information` (pieces,) as from `piece_information`; queries start with their prefix."""
         self._queries, self._passages = queries, passages

@@ -29,9 +29,9 @@ from service.training.labels import describe, read_options, split
 from service.training.losses.listwise import Collator, ListwiseInteraction
 from service.training.mining.examples import from_collection
 from service.training.mining.sample import BLOCK, sample_examples
-from service.training.state_store import StateStore, store_states
 from service.training.system import Job, Prepared
 from service.training.texts import prefixed
+from service.training.training_states import TrainingStates, store_states
 
 _TOKENS_FOR_AXES = 20_000
 
@@ -162,7 +162,7 @@ def _sample(path: Path, options: Options, seed: int) -> _Sample:
 
 def _states(
     job: Job, samples: Sequence[_Sample], encoder: Transformer, options: Options
-) -> tuple[StateStore, StateStore]:
+) -> tuple[TrainingStates, TrainingStates]:
     """Of all queries and of all passages, in the samples' order."""
     query_prefix, passage_prefix = base_prefixes(job)
     queries = [prefixed(text, query_prefix) for sample in samples for text in sample.queries]
@@ -187,7 +187,7 @@ def _states(
 
 
 def _nearest(
-    samples: Sequence[_Sample], queries: StateStore, passages: StateStore
+    samples: Sequence[_Sample], queries: TrainingStates, passages: TrainingStates
 ) -> list[_Listed]:
     """Each query with the passages of its own sample, in stage one's order."""
     listed: list[_Listed] = []
@@ -207,8 +207,8 @@ def _nearest(
 
 def _rows(
     listed: Sequence[_Listed],
-    queries: StateStore,
-    passages: StateStore,
+    queries: TrainingStates,
+    passages: TrainingStates,
     options: Options,
     seed: int,
 ) -> Dataset:
@@ -227,7 +227,7 @@ def _rows(
     return Dataset.from_dict(columns)
 
 
-def _start_from_axes(head: InteractionHead, passages: StateStore, seed: int) -> None:
+def _start_from_axes(head: InteractionHead, passages: TrainingStates, seed: int) -> None:
     """Project onto the principal axes of the passages' states: so few numbers keep no more."""
     generator = np.random.default_rng(seed)
     tokens = len(passages.states)

@@ -18,10 +18,10 @@ from service.settings import Settings
 from service.training.losses.listwise import Collator, ListwiseInteraction
 from service.training.recipe import load_recipe
 from service.training.run import run
-from service.training.state_store import store_states
 from service.training.system import Job, Prepared
 from service.training.systems import interaction
 from service.training.trainer import Outcome
+from service.training.training_states import store_states
 from tests.fixtures.multilingual import SENTENCES
 from tests.fixtures.small_models import write_small_encoder
 from tests.fixtures.training_labels import write_articles

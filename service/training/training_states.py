@@ -19,7 +19,7 @@ _AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class StateStore:
+class TrainingStates:
     """States of some texts, memory-mapped.
 
     `states` float16 (tokens, layers x hidden), each layer's of unit length; text i has the rows
@@ -51,7 +51,7 @@ def store_states(
     window: int,
     layers: Sequence[int],
     on_progress: Callable[[int], None] = lambda _texts: None,
-) -> StateStore:
+) -> TrainingStates:
     """Encode texts (with their prefix) into a folder, unless they are there already.
 
     The folder takes its name when it is whole; what a kill left is made anew.
@@ -91,8 +91,8 @@ def _write(
     (folder / "shape.json").write_text(json.dumps([int(offsets[-1]), width]), encoding="utf-8")
 
 
-def _read(folder: Path, layers: int) -> StateStore:
+def _read(folder: Path, layers: int) -> TrainingStates:
     tokens, width = json.loads((folder / "shape.json").read_text(encoding="utf-8"))
     states = np.memmap(folder / "states.f16", np.float16, mode="r", shape=(tokens, width))
     with np.load(folder / "index.npz") as index:
-        return StateStore(states, index["ids"], index["offsets"], index["pooled"], layers)
+        return TrainingStates(states, index["ids"], index["offsets"], index["pooled"], layers)

@@ -1,0 +1,121 @@
+"""What the growth figures are of: the paths that a server and an ingest take."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from benchmarks.growth import ingest, rerank, tables
+from benchmarks.growth.rerank import Served
+from benchmarks.speed.processes import BenchError
+from service.models.sources import PreparedModel
+from service.settings import Settings
+from service.types import PairScore
+from tests.fixtures.doubles import HashEncoder
+from tests.fixtures.multilingual import SENTENCES
+
+TEXTS = [text for texts in SENTENCES.values() for text in texts[:2]][:20]
+
+
+class Noting:
+    model, weights_sha256 = "noting", "0" * 64
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
+    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
+        (query,) = {query for query, _ in pairs}
+        self.calls.append((query, len(pairs)))
+        return [PairScore(0.0, False)] * len(pairs)
+
+
+def test_a_rerank_is_timed_in_slices_and_with_another_query_each_time() -> None:
+    reranker = Noting()
+    served = Served("noting", reranker, HashEncoder(), 8)
+    short, long = served.works([TEXTS[:4], TEXTS], ["first", "second"])
+    for work in (short, long, short, long):
+        work()
+    assert reranker.calls == [
+        *(("first", count) for count in (4, 8, 8, 4)),
+        *(("second", count) for count in (4, 8, 8, 4)),
+    ]
+
+
+def test_interaction_is_timed_with_states_from_the_file(
+    e5: PreparedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with rerank._served("interaction-v1", TEXTS[:4]) as served:
+        (work,) = served.works([TEXTS[:4]], ["when do the tides come"])
+
+        def refuse(*arguments: object) -> object:
+            raise AssertionError("nothing is encoded during a rerank")
+
+        monkeypatch.setattr("service.encoder.transformer.Transformer.states", refuse)
+        work()
+
+
+@pytest.mark.parametrize("states", [True, False])
+def test_an_ingest_is_whole(e5: PreparedModel, states: bool) -> None:
+    settings = Settings(hub_offline=True, device="cpu", passage_states=states)
+    done = ingest.ingested(settings, TEXTS[:3])
+    assert (done.documents, done.passages, done.states) == (3, 3, 3 if states else 0)
+    assert 0 < done.stored_seconds < done.seconds
+
+
+@pytest.fixture
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Of a server that gives this status and body to whatever it is asked."""
+    status, body = request.param
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("port", [(503, b"{}"), (200, b'{"hits": []}')], indirect=True)
+def test_a_server_that_finds_nothing_has_no_peak(port: int) -> None:
+    with pytest.raises(BenchError):
+        ingest.search(port, "anything")
+    assert not ingest.answers(port, "anything")
+
+
+@pytest.mark.parametrize("port", [(200, b'{"hits": [1]}')], indirect=True)
+def test_a_server_that_answers_does(port: int) -> None:
+    assert ingest.answers(port, "anything")
+
+
+def test_the_table_tells_what_was_timed() -> None:
+    found = {
+        "encode": {
+            "passages": 400,
+            "mean_tokens": 150.0,
+            "per_second": dict.fromkeys(tables._WAYS, 20.0),
+            "times_faster": {name: 1.6 for name in tables._WAYS if name != ingest.STOCK},
+            "bar": 1.5,
+        },
+        "sse": {
+            "documents": 100_000,
+            "seconds": 50.0,
+            "bar_seconds": 60.0,
+            "states_left_to_the_server": 100_000,
+        },
+    }
+    made = tables.tables({"ingest": found})["ingest"]
+    assert "| an ingest, token states with it | 20 | 1.6 | at least 1.5 |" in made
+    assert "| `SentenceTransformer.encode` | 20 | - | - |" in made
+    assert "| 100,000 documents through sse-512 | 50 | at most 60 | 100000 |" in made
