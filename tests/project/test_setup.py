@@ -278,5 +278,11 @@ def test_make_test_runs_every_check() -> None:
     done = subprocess.run(
         ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for command in ["ruff format --check", "ruff check", "mypy", "lint-imports", "pytest -n 2 --dist loadfile --cov"]:
+    for command in [
+        "ruff format --check",
+        "ruff check",
+        "mypy",
+        "lint-imports",
+        "pytest -n 2 --dist loadfile --cov",
+    ]:
         assert command in done.stdout
