@@ -21,7 +21,7 @@ from service.types import EncoderIdentity, Ids, PairScore, Vectors
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 16
-"""Passages whose states are in memory together: of each, a million numbers."""
+"""Passages whose states are in memory together: of each, up to 200,000 numbers."""
 
 _OFFERED = 2048
 """States that wait for their passages to be stored, at most; 13 KB each."""
@@ -109,7 +109,7 @@ class PassageStates:
                 self._backlog.extend(missing)
         if wait:
             time.sleep(_PAUSE_S)
-        return bool(texts)
+        return bool(texts or self._backlog)
 
     def keep_offered(self) -> None:
         """Store what was offered and whose passages are there by now; makes nothing.
@@ -122,6 +122,8 @@ class PassageStates:
             made = self._taken(texts)
             self._put(texts, made)
             self._backlog.extend(id_ for id_, text in texts.items() if text not in made)
+            # What is left has passages of another text: it would be looked for again and again.
+            self._offered.clear()
 
     def _next(self, count: int) -> dict[int, str]:
         """Texts of the next passages on the list, off which they come."""

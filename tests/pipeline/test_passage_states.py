@@ -280,10 +280,29 @@ def test_an_ingest_without_a_server_makes_no_second_pass(
     states = opened(folder, make(counting), encoder)
     ingestor = Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False)
     ingestor.ingest(DOCUMENTS[3:])
+    states.offer({"of no passage": b"states"})
     states.keep_offered()
     assert counting.made == 0
+    assert not states._offered
     states.close()
     assert kept(folder) == live(folder)[3:]
+
+
+def test_passages_that_went_hold_up_no_other(
+    folder: DataFolder,
+    encoder: BiEncoder,
+    counting: Counting,
+    make: Callable[..., InteractionReranker],
+) -> None:
+    many = [Document(f"m{n:02}", f"{TEXTS[n % 8]} {n}") for n in range(40)]
+    Ingestor(folder.store, encoder, overlap=0, chunked=False).ingest(many)
+    states = opened(folder, make(counting), encoder)
+    assert states.follow()
+    folder.store.delete([d.id for d in many[8:24]])  # the next on the list
+    followed(states)
+    states.close()
+    assert kept(folder) == live(folder)
+    assert len(live(folder)) == 24
 
 
 def test_states_that_are_lost_while_in_use_are_made_again(
