@@ -22,15 +22,13 @@ from service.index.job_store import Job, JobStore, NewJob, Refusal, State
 from service.pipeline.bulk import Line, read_batches, store_batch, stored_step
 from service.pipeline.gate import Gate, in_thread
 from service.pipeline.ingest import Ingestor
+from service.pipeline.pace import paced
 from service.pipeline.spool import Spool, Upload
 
 log = logging.getLogger(__name__)
 
 MOST_UPLOADS = 8
-IDLE_S = 60.0
-"""An upload of which nothing came for so long is given up."""
 
-_WRITTEN_TOGETHER = 1 << 20
 _PAUSE_S = 5.0
 _FULL_NOTE = "the server's disk is full; the job goes on when there is room"
 _CLOSED_NOTE = "the collection could not be opened; the server's log says why"
@@ -135,20 +133,9 @@ class Jobs:
         return self._finish(id_, "cancelled")
 
     async def _write(self, chunks: AsyncIterator[bytes]) -> Upload:
-        now = asyncio.get_running_loop().time
         with self._spool.new() as upload:
-            buffer = bytearray()
-            try:
-                async with asyncio.timeout(IDLE_S) as limit:
-                    async for chunk in chunks:
-                        buffer += chunk
-                        if len(buffer) >= _WRITTEN_TOGETHER:
-                            await in_thread(partial(upload.write, bytes(buffer)))
-                            buffer = bytearray()
-                        limit.reschedule(now() + IDLE_S)
-            except TimeoutError as error:
-                raise InvalidInputError(f"nothing came for {IDLE_S:.0f} s", "body") from error
-            await in_thread(partial(upload.write, bytes(buffer)))
+            async for piece in paced(chunks):
+                await in_thread(partial(upload.write, piece))
             return await in_thread(upload.complete)
 
     def _work(self) -> None:

@@ -1,6 +1,7 @@
 """What is looked at before a body is read."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,3 +118,29 @@ def test_a_body_that_comes_byte_by_byte_is_given_up_at_last(
     assert (status, code) == (422, "invalid_request")
     assert 1 < asked < 50
     assert app.state.server.writes.in_flight == 0
+
+
+def test_the_event_loop_has_its_turns_while_a_large_body_is_parsed() -> None:
+    documents = [{"id": str(n), "text": "t", "metadata": {"tags": ["a"]}} for n in range(60_000)]
+    body = json.dumps({"documents": documents}).encode()
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def longest_wait() -> tuple[float, float]:
+        now = asyncio.get_running_loop().time
+        begun = before = now()
+        longest = 0.0
+        parsing = asyncio.create_task(guard._Parsed({"type": "http"}, receive).json())
+        while not parsing.done():
+            await asyncio.sleep(0)
+            longest, before = max(longest, now() - before), now()
+        assert await parsing == {"documents": documents}
+        return longest, now() - begun
+
+    gc.disable()  # it would stop all threads for as long as it looks through what was parsed
+    try:
+        longest, whole = asyncio.run(longest_wait())
+    finally:
+        gc.enable()
+    assert longest < whole / 2

@@ -22,6 +22,7 @@ from service.errors import (
 from service.index.data_folder import DataFolder
 from service.index.job_store import Refusal
 from service.pipeline import jobs as jobs_module
+from service.pipeline import pace
 from service.pipeline.bulk import BATCH_LINES, read_batches
 from service.pipeline.jobs import Jobs, Target
 from service.pipeline.spool import PartialUpload, Spool
@@ -157,7 +158,7 @@ def test_a_cancelled_upload_waits_for_its_write_and_leaves_nothing(
 def test_an_upload_that_stops_coming_is_given_up(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "IDLE_S", 0.05)
+    monkeypatch.setattr(pace, "WINDOW_S", 0.05)
 
     async def stalled() -> None:
         async def chunks() -> AsyncIterator[bytes]:
@@ -166,7 +167,7 @@ def test_an_upload_that_stops_coming_is_given_up(
 
         await jobs.receive(chunks(), "main", "default", None)
 
-    with pytest.raises(InvalidInputError, match="nothing came"):
+    with pytest.raises(InvalidInputError, match="fewer than 60,000 bytes came"):
         asyncio.run(stalled())
     assert spooled(tmp_path) == []
 

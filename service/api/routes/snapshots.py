@@ -28,13 +28,13 @@ from service.errors import InvalidInputError, NotReadyError
 from service.index.durable import store_error
 from service.index.snapshot import MEDIA_TYPE
 from service.pipeline.gate import in_thread
+from service.pipeline.pace import paced
 
 router = APIRouter(tags=["snapshots"], dependencies=[Depends(require_key)])
 
 IDLE_S = 60.0
 """A connection over which nothing went for so long is given up: it would hold the store's log."""
 
-_WRITTEN_TOGETHER = 1 << 20
 _TYPES = (MEDIA_TYPE, "application/octet-stream")
 _ARCHIVE = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 _BODY = {"requestBody": {"required": True, "description": "The archive.", **_ARCHIVE}}
@@ -171,19 +171,9 @@ def _spool(state: ServerState) -> Iterator[BinaryIO]:
 
 
 async def _receive(request: Request, spool: BinaryIO) -> None:
-    now = asyncio.get_running_loop().time
-    buffer = bytearray()
     try:
-        async with asyncio.timeout(IDLE_S) as limit:
-            async for chunk in request.stream():
-                buffer += chunk
-                if len(buffer) >= _WRITTEN_TOGETHER:
-                    await in_thread(partial(spool.write, bytes(buffer)))
-                    buffer.clear()
-                limit.reschedule(now() + IDLE_S)
-    except TimeoutError as error:
-        raise InvalidInputError(f"nothing came for {IDLE_S:.0f} s", "body") from error
+        async for piece in paced(request.stream()):
+            await in_thread(partial(spool.write, piece))
     except ClientDisconnect as error:
         raise InvalidInputError("the upload ended before it was whole", "body") from error
-    await in_thread(partial(spool.write, bytes(buffer)))
     await in_thread(spool.flush)
