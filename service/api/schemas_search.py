@@ -130,7 +130,9 @@ class ModelsBody(BaseModel):
 
     encoder: str = Field(description="The bi-encoder.", examples=["e5-small"])
     reranker: str = Field(description="The reranker, or `none`.", examples=["interaction-v1"])
-    calibration: str = Field(description="The calibration artifact's name, or `none`.")
+    calibration: str = Field(
+        description="The calibration artifact's name; `none` where all hits are uncalibrated."
+    )
     order: str = Field(
         description="The score that ordered the hits.", examples=["fused (rerank_score 0.35)"]
     )

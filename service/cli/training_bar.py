@@ -40,7 +40,10 @@ def training_bar(title: str) -> Iterator["OnProgress"]:
     with Bar(*columns, console=console) as bar:
         task = bar.add_task(title, total=None, said="")
 
-        def show(now: "Progress") -> None:
+        def show(now: "Progress | str") -> None:
+            if isinstance(now, str):
+                bar.update(task, said=now)
+                return
             bar.update(task, completed=now.step, total=now.steps, said=_said(now))
 
         yield show
@@ -49,8 +52,11 @@ def training_bar(title: str) -> Iterator["OnProgress"]:
 def _lines(title: str) -> "OnProgress":
     said = time.monotonic()
 
-    def show(now: "Progress") -> None:
+    def show(now: "Progress | str") -> None:
         nonlocal said
+        if isinstance(now, str):
+            typer.echo(f"{title}: {now}", err=True)
+            return
         if time.monotonic() - said >= LINE_SECONDS or now.step == now.steps:
             said = time.monotonic()
             typer.echo(f"{title}: step {now.step} of {now.steps}, {_said(now)}", err=True)

@@ -193,7 +193,7 @@ class Searcher:
         timings: dict[str, float],
         warnings: list[str],
     ) -> Result:
-        hits = self._hits(ranking)
+        hits = found = self._hits(ranking)
         answerable = _answerable(hits)
         if query.min_confidence is not None and answerable is not None:
             hits = [h for h in hits if ORDER[h.confidence] >= ORDER[query.min_confidence]]
@@ -210,7 +210,7 @@ class Searcher:
             models={
                 "encoder": self.encoder.identity.model,
                 "reranker": stage.reranker.model if stage.reranker else "none",
-                "calibration": stage.judge.name or "none",
+                "calibration": "none" if _uncalibrated(found) else stage.judge.name or "none",
                 "order": ranking.order or recall.order,
             },
             generation=recall.index.generation,
@@ -257,4 +257,8 @@ def _answerable(hits: list[Hit]) -> bool | None:
     """
     if any(ORDER[hit.confidence] >= ORDER["medium"] for hit in hits):
         return True
-    return None if hits and all(hit.probability is None for hit in hits) else False
+    return None if _uncalibrated(hits) else False
+
+
+def _uncalibrated(hits: list[Hit]) -> bool:
+    return bool(hits) and all(hit.probability is None for hit in hits)

@@ -23,7 +23,8 @@ class Progress:
     examples_per_second: float
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[Progress | str], None]
+"""Hears of each step, and in words of what takes its time before the first and after the last."""
 
 
 class Watch(TrainerCallback):

@@ -43,7 +43,8 @@ def run(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     base = _base(recipe.base, settings)
-    job = Job(recipe, tuple(collections), base.folder, out, _device(settings.device), settings)
+    device = _device(settings.device)
+    job = Job(recipe, tuple(collections), base.folder, out, device, settings, on_progress)
     return train(
         job,
         system.prepare(job),

@@ -29,6 +29,8 @@ class Job:
     out: Path
     device: str = "cpu"
     settings: Settings | None = None
+    say: Callable[[str], None] = lambda _stage: None
+    """Told what takes its time before the first step, in a few words."""
 
 
 @dataclass(slots=True)

@@ -80,9 +80,11 @@ def train(
         return Outcome(job.out, figures.get("before", {}), figures.get("after", {}), trained=False)
     before = read_json(folder.unfinished / _BEFORE)
     if before is None:
+        job.say("measuring the model as it is")
         before = dict(prepared.figures())
         write_json(folder.unfinished / _BEFORE, before)
     record = _fit(job, prepared, folder, on_progress)
+    job.say("measuring the best checkpoint")
     after = dict(prepared.figures())
     _save(prepared, folder)
     record = record.with_results(identity, before, after, prepared, licences or {})

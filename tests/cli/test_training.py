@@ -66,6 +66,7 @@ def test_a_trained_encoder_is_served(train: Command, base: Path, tmp_path: Path)
     assert code == 0, complaint
     assert "accuracy@1: " in said
     assert " -> " in said
+    assert "measuring the model as it is\n" in complaint
     assert "step 2 of 2" in complaint
     encoder = build_encoder(settings(encoder=str(out)))
     assert encoder.identity.query_prefix == "query: "

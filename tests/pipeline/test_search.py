@@ -124,6 +124,7 @@ def test_rerank_false_keeps_stage_ones_order_and_is_uncalibrated(folder: DataFol
     assert (result.rerank.status, result.rerank.scored) == ("skipped", 0)
     assert reranker.calls == []
     assert {(h.confidence, h.probability) for h in result.hits} == {("uncalibrated", None)}
+    assert result.models["calibration"] == "none"
 
 
 def test_a_fused_order_is_calibrated_and_its_probabilities_fall_with_the_rank(

@@ -193,6 +193,7 @@ def _start_folder(job: Job) -> Path:
 def _new(job: Job, options: Options, found: Sequence[Examples]) -> SentenceTransformer:
     """Vocabulary, and rows from the base, which is needed for its pieces alone."""
     texts = _vocabulary_texts(found, options, job.recipe.training.seed)
+    job.say(f"making {options.vocabulary:,} pieces from {len(texts):,} texts")
     tokenizer = train_vocabulary(
         texts,
         options.vocabulary,
@@ -200,6 +201,7 @@ def _new(job: Job, options: Options, found: Sequence[Examples]) -> SentenceTrans
         base_share=options.base_share,
         word_marks=options.word_marks,
     )
+    job.say("encoding the pieces with the base")
     vectors = encode_pieces(tokenizer, _base_encode(job), base_prefixes(job)[0])
     rows = start_rows(
         vectors,
