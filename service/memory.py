@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import sys
+from contextlib import suppress
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _ARENAS = 2
@@ -12,6 +13,16 @@ _MOST_BEFORE = 32 << 20
 """What older versions of glibc take at most."""
 
 _log = logging.getLogger(__name__)
+
+
+def give_back_freed_memory() -> None:
+    """Let the system have what is free by now, after something that takes much and keeps little.
+
+    What is allocated in one piece later may find no gap between what is in use.
+    """
+    if sys.platform.startswith("linux"):
+        with suppress(AttributeError, OSError):  # musl has none
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_freed_memory() -> None:

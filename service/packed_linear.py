@@ -23,7 +23,8 @@ class _PackedLinear(nn.Module):
         super().__init__()
         weight = layer.weight.detach()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-        self._bias = None if layer.bias is None else layer.bias.detach()
+        # A copy: one that is still mapped would keep its file's other weights in memory.
+        self._bias = None if layer.bias is None else layer.bias.detach().clone()
         self._after: tuple[str, list[Any], str] = ("gelu", [], "none") if gelu else ("none", [], "")
 
     def forward(self, states: Tensor) -> Tensor:

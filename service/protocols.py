@@ -1,6 +1,6 @@
 """What the stages are to each other: the fewest methods that work."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from service.types import Candidate, EncoderIdentity, Ids, PairScore, TokenStates, Vectors
@@ -11,6 +11,11 @@ class Encoder(Protocol):
 
     @property
     def identity(self) -> EncoderIdentity: ...
+
+    @property
+    def static(self) -> bool:
+        """Whether a token costs it no more than to look up its row."""
+        ...
 
     def encode_queries(self, texts: Sequence[str], /) -> Vectors:
         """Cleaned texts without prefix -> float32 (n, dim), rows of unit length, input order."""
@@ -86,6 +91,19 @@ class Reranker(Protocol):
 
     def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
         """Logits in input order, all finite. Raises `InferenceError` otherwise."""
+        ...
+
+
+@runtime_checkable
+class WholeReranker(Reranker, Protocol):
+    """A reranker whose score of a passage depends on the query's other ones: it wants them all."""
+
+    def steps(self, pairs: Sequence[tuple[str, str]], /) -> Iterator[tuple[list[PairScore], bool]]:
+        """What `score` gives, by and by: after each part of the work, what is known by then.
+
+        That is scores of the first so many pairs, and whether they are the last ones, those of
+        `score`. A part takes tenths of a second at most. Raises as `score`.
+        """
         ...
 
 

@@ -28,6 +28,14 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address that the server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port that the server listens on.")
 
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that answer searches; each has the models in memory, and limits "
+        "such as `max_queue` hold in each.",
+    )
+
     encoder: str = Field(
         "e5-small", description="Bi-encoder: a registry name, a folder or a hub name."
     )
@@ -56,7 +64,12 @@ class Settings(BaseSettings):
         description="Dimensions of a vector: a Matryoshka size of the encoder; all by default.",
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
-    threads: int = Field(0, ge=0, le=256, description="CPU threads of a model; 0 for all cores.")
+    threads: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="CPU threads of a model; 0 for all cores, of several `workers` each its share.",
+    )
 
     passage_tokens: int = Field(
         256, ge=16, le=8192, description="Longest passage in tokens; longer documents are chunked."
@@ -106,6 +119,13 @@ class Settings(BaseSettings):
         le=8192,
         description="Tokens to which a cross-encoder cuts a longer passage, where it shares most "
         "with the query; 0: it reads the passage from its beginning.",
+    )
+    rerank_keep: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Candidates that go through all layers of a cross-encoder with an early head, "
+        "the best by its first layers; 0: all of them.",
     )
     passage_states: bool = Field(
         True,

@@ -31,6 +31,9 @@ def tokenize(text: str) -> list[str]:
     """
     words: list[str] = []
     plain = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
+    if not _IS_UNSPACED.search(plain):
+        found: list[str] = _RUN.findall(plain)
+        return found
     for run in _RUN.findall(plain):
         if not _IS_UNSPACED.match(run):
             words.append(run)

@@ -49,12 +49,15 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    settings: Settings, load: Callable[[], Engine], on_failure: Callable[[], None] | None = None
+    settings: Settings,
+    load: Callable[[], Engine],
+    on_failure: Callable[[], None] | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> FastAPI:
     """Build the application.
 
     `load` runs in a thread once the server is up: `/livez` answers at once, `/readyz` when it is
-    done. `on_failure` is called when it fails, so that the process can end.
+    done. `on_ready` is called then, or `on_failure` when it fails, so that the process can end.
     """
     state = ServerState(settings, load)
 
@@ -62,12 +65,17 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async def start() -> None:
             await state.load()
-            if state.failed and on_failure:
-                on_failure()
+            done = on_failure if state.failed else on_ready
+            if done:
+                done()
+            if state.crew and not state.failed:
+                state.crew.go_on()
 
         loading = asyncio.create_task(start())
         yield
         await loading
+        if state.crew:
+            await state.crew.ended()
         state.close()
 
     app = FastAPI(

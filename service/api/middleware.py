@@ -20,6 +20,12 @@ BULK_PATH = re.compile(r"(/collections/[^/]+)?/documents/bulk")
 DOCUMENTS_PATH = re.compile(r"(/collections/[^/]+)?/documents(/|$)")
 
 
+def request_id_for(scope: Scope) -> str:
+    """The caller's id where it is well formed, a new one otherwise."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
 class RequestContext:
     """Gives each request an id (the caller's, where it is well formed) and measures it."""
 
@@ -30,8 +36,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = request_id_for(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
         began = time.perf_counter()

@@ -1,16 +1,13 @@
-"""Runs the application under uvicorn."""
+"""Runs the application, in as many processes as the settings say."""
 
 import errno
 import logging
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
-import uvicorn
-from fastapi import FastAPI
-
 from service.api.app import create_app
+from service.api.server import DealingServer, Server
 from service.errors import InvalidInputError
 from service.pipeline import garbage
 from service.pipeline.engine import Engine
@@ -18,18 +15,15 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SWITCH_S = 0.0005
-"""How long a thread that works in Python may keep the event loop waiting: a tenth of the usual
-time, as an answer waits so long several times over (each time that the loop wakes up)."""
-
 
 def serve(settings: Settings, load: Callable[[], Engine]) -> bool:
     """Serve until interrupted; False when the engine could not be loaded.
 
     Raises `InvalidInputError` where the address cannot be listened on.
     """
+    if settings.workers > 1 and not hasattr(socket, "send_fds"):
+        raise InvalidInputError("several workers need a Unix system", "workers")
     listener = _listen(settings.host, settings.port)
-    sys.setswitchinterval(SWITCH_S)
     failed = False
 
     def stop() -> None:
@@ -43,31 +37,13 @@ def serve(settings: Settings, load: Callable[[], Engine]) -> bool:
         return engine
 
     app = create_app(settings, load_to_stay, stop)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
-    server = _Server(config, app)
+    several = settings.workers > 1
+    server = DealingServer(app, listener) if several else Server(app)
     host, port = listener.getsockname()[:2]
     log.info("listening on http://%s:%d (docs at /docs)", host, port)
     with listener:
-        server.run(sockets=[listener])
+        server.run(sockets=[] if several else [listener])
     return not failed
-
-
-class _Server(uvicorn.Server):
-    """Lets the application know that it ends, before it waits for the requests under way."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        super().__init__(config)
-        self._state = app.state.server
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._state.stopping = True
-        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

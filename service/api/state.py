@@ -5,7 +5,8 @@ import logging
 import math
 from collections.abc import Callable
 
-from service.api.metrics import Metrics
+from service.api.crew import OWNER, Crew
+from service.api.metrics import Metrics, of_workers
 from service.errors import NotReadyError, SecondpassError, StoreError
 from service.pipeline.collections import Collections
 from service.pipeline.engine import Engine
@@ -35,6 +36,8 @@ class ServerState:
         self.snapshots = Gate(MOST_SNAPSHOTS, "snapshots")
         self.engine: Engine | None = None
         self.collections: Collections | None = None
+        self.crew: Crew | None = None
+        """The processes that answer searches beside this one."""
         self.failed = False
         self.stopping = False
         """The server is about to end: what streams for long has to."""
@@ -45,7 +48,8 @@ class ServerState:
         try:
             engine = await asyncio.to_thread(self._load)
             self.collections = Collections(engine, self.settings)
-            await asyncio.to_thread(self.collections.resume)
+            if not engine.folder.read_only:
+                await asyncio.to_thread(self.collections.resume)
             self.engine = engine
         except SecondpassError as error:
             self.failed = True
@@ -67,6 +71,19 @@ class ServerState:
         if self.engine is None:
             raise NotReadyError("models and index are still loading")
         return self.engine
+
+    @property
+    def notes(self) -> list[str]:
+        """What an operator should know."""
+        return (self.engine.notes if self.engine else []) + (self.crew.notes if self.crew else [])
+
+    async def figures(self) -> bytes:
+        """The metrics in Prometheus' text format, of all workers where there are several."""
+        own = await asyncio.to_thread(self.metrics.render)  # it reads the jobs' store
+        if self.crew is None:
+            return own
+        texts = {OWNER: own, **await self.crew.figures()}
+        return await asyncio.to_thread(of_workers, texts, OWNER)
 
     def close(self) -> None:
         """Let go of models, index and data folder."""

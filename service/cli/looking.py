@@ -21,6 +21,7 @@ _DECIDING = (
     "rerank_max_length",
     "rerank_weight",
     "rerank_depth",
+    "rerank_keep",
 )
 
 

@@ -33,6 +33,7 @@ MODEL_SETTINGS = (
     "rerank_backend",
     "rerank_score_cache",
     "rerank_window",
+    "rerank_keep",
     "rerank_weight",
     "rerank_depth",
     "hnsw_threshold",

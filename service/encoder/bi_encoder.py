@@ -3,18 +3,19 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
-from transformers.utils import logging as transformers_logging
 
-from service.encoder.loading import load_sentence_transformer, plain_transformer
-from service.encoder.sentence_model import SentenceModel
+from service.encoder.plain_folder import plain_pooling
 from service.encoder.transformer import Transformer
 from service.errors import InferenceError, ModelSourceError
 from service.types import EncoderIdentity, TokenStates, Vectors
+
+if TYPE_CHECKING:
+    from service.encoder.sentence_model import SentenceModel
+    from service.encoder.static_model import StaticModel
 
 
 class BiEncoder:
@@ -45,16 +46,14 @@ class BiEncoder:
         self._identity, self._dimensions = identity, dimensions
         if threads:
             torch.set_num_threads(threads)
-        model = _load(folder, identity.model, device)
-        dimension = model.get_embedding_dimension()
-        if min(dimension or 0, dimensions or dimension or 0) != identity.dimension:
+        self._model = _load(folder, identity.model, batch_tokens, device)
+        self._static = not isinstance(self._model, Transformer) and self._model.static
+        dimension = self._model.dimension
+        if min(dimension, dimensions or dimension) != identity.dimension:
             raise ModelSourceError(
                 f"the vectors of {identity.model} have {dimension} dimensions, "
                 f"not {identity.dimension}"
             )
-        self._model: Transformer | SentenceModel = plain_transformer(
-            model, batch_tokens=batch_tokens
-        ) or SentenceModel(model, batch_tokens=batch_tokens)
         bare, query, passage = self.count_tokens(
             ["a", identity.query_prefix + "a", identity.passage_prefix + "a"]
         )
@@ -72,10 +71,15 @@ class BiEncoder:
         """What gives the states of a text's tokens; None where the model has no such thing."""
         return self._model if isinstance(self._model, Transformer) else None
 
+    @property
+    def static(self) -> bool:
+        """Whether a token costs it no more than to look up its row."""
+        return self._static
+
     def twin(self) -> Self:
         """Another one with the same weights in memory, whose calls do not wait for this one's."""
         other = copy.copy(self)
-        if isinstance(self._model, SentenceModel):
+        if not isinstance(self._model, Transformer):
             other._model = self._model.twin()
         return other
 
@@ -138,16 +142,18 @@ class BiEncoder:
         return unit
 
 
-def _load(folder: Path, name: str, device: str) -> SentenceTransformer:
-    # A server's log is no place for it.
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+def _load(
+    folder: Path, name: str, batch_tokens: int, device: str
+) -> "Transformer | StaticModel | SentenceModel":
+    pooling = plain_pooling(folder)
     try:
-        model = load_sentence_transformer(
-            folder,
-            device=None if device == "auto" else device,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
+        if pooling:
+            return Transformer.load(
+                folder, batch_tokens=batch_tokens, device=device, pooling=pooling
+            )
+        # Not before it is needed: to import its library takes seconds and a hundred megabytes.
+        from service.encoder.loading import load_by_library  # noqa: PLC0415
+
+        return load_by_library(folder, batch_tokens=batch_tokens, device=device)
     except Exception as error:  # the libraries raise whatever their parts raise
         raise ModelSourceError(f"{name} cannot be loaded from {folder}: {error}") from error
-    model.eval()
-    return model

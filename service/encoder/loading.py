@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 from sentence_transformers.base.modules import Transformer as TransformerModule
 from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import import_module_class
 from torch import nn
+from transformers.utils import logging as transformers_logging
 
 import service.encoder.moe  # noqa: F401 - makes its architectures known to transformers
+from service.encoder.sentence_model import SentenceModel
 from service.encoder.sse import SSE
+from service.encoder.static_model import StaticModel
 from service.encoder.transformer import Transformer
 
 OWN_MODULES: Mapping[str, type[nn.Module]] = {f"{SSE.__module__}.{SSE.__qualname__}": SSE}
@@ -40,6 +44,28 @@ def load_sentence_transformer(
     modules = [_module(folder, part) for part in parts]
     stated = _stated(folder / "config_sentence_transformers.json")
     return SentenceTransformer(modules=modules, device=device, **(stated | settings))
+
+
+def load_by_library(
+    folder: Path, *, batch_tokens: int, device: str
+) -> Transformer | StaticModel | SentenceModel:
+    """A model of any make, in float32; the library is let go of where there is no more to it.
+
+    `device` as for `BiEncoder`. Raises whatever the library raises.
+    """
+    # A server's log is no place for it.
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    model = load_sentence_transformer(
+        folder,
+        device=None if device == "auto" else device,
+        model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+    )
+    model.eval()
+    if len(model) == 1 and isinstance(model[0], SSE):
+        return StaticModel(model[0])
+    return plain_transformer(model, batch_tokens=batch_tokens) or SentenceModel(
+        model, batch_tokens=batch_tokens
+    )
 
 
 def plain_transformer(model: SentenceTransformer, *, batch_tokens: int) -> Transformer | None:

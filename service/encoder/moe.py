@@ -18,10 +18,9 @@ other, without code from the folder.
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -33,6 +32,9 @@ from transformers import (
 )
 
 from service.errors import ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 GATE_SCALE = 0.02
 """Standard deviation of a fresh gate's weights, as of the transformer's own dense layers."""
@@ -114,7 +116,7 @@ _FAMILIES: Mapping[str, tuple[Any, Any]] = {
 
 
 def add_experts(
-    model: SentenceTransformer, experts: int = 2, *, top_k: int = 1, seed: int = 0
+    model: "SentenceTransformer", experts: int = 2, *, top_k: int = 1, seed: int = 0
 ) -> None:
     """Turn a bi-encoder's transformer into its mixture of experts, in place.
 
@@ -137,7 +139,7 @@ def add_experts(
     transformer.model = new.to(device=old.device, dtype=old.dtype).train(old.training)
 
 
-def intermediate_layers(model: SentenceTransformer) -> Iterator[nn.Module]:
+def intermediate_layers(model: "SentenceTransformer") -> Iterator[nn.Module]:
     """The intermediate dense layer of each transformer layer, or its experts with their gate."""
     transformer: Any = model[0]
     for layer in transformer.auto_model.encoder.layer:

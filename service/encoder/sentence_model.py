@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -10,11 +10,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
 from service.batching import token_batches
-from service.encoder.sse import SSE
 from service.types import Vectors
-
-_STATIC_BATCH = 256
-"""Texts in one batch of a static embedding."""
 
 
 class SentenceModel:
@@ -25,6 +21,13 @@ class SentenceModel:
         self._model, self._batch_tokens = model, batch_tokens
         self._lock = threading.Lock()
         self._counter = _counter(model)
+
+    static = False
+
+    @property
+    def dimension(self) -> int:
+        """Of a vector; 0 where the model does not say."""
+        return self._model.get_embedding_dimension() or 0
 
     @property
     def special_tokens(self) -> int:
@@ -46,7 +49,7 @@ class SentenceModel:
             return []
         if self._counter is not None:
             found = self._counter.encode_batch_fast(list(texts), add_special_tokens=False)
-            return [len(encoding.ids) for encoding in found]
+            return [len(encoding) for encoding in found]
         with self._lock:
             # Truncation and padding are state of the tokenizer, so every call says them.
             encoded = self._model.tokenizer(
@@ -62,8 +65,7 @@ class SentenceModel:
 
     def encode(self, texts: Sequence[str], /, window: int) -> Vectors:
         """Vectors of texts that have their prefix, cut to `window` tokens: float32 (n, dim)."""
-        dimension = self._model.get_embedding_dimension()
-        vectors = np.empty((len(texts), dimension or 0), np.float32)
+        vectors = np.empty((len(texts), self.dimension), np.float32)
         batches = self._batches(texts, window)
         with self._lock:
             self._model.max_seq_length = window
@@ -76,10 +78,7 @@ class SentenceModel:
                 )
         return vectors
 
-    def _batches(self, texts: Sequence[str], window: int) -> Iterable[Sequence[int]]:
-        if isinstance(self._model[0], SSE):  # pads nothing, and is done before tokens are counted
-            places = range(len(texts))
-            return [places[i : i + _STATIC_BATCH] for i in places[::_STATIC_BATCH]]
+    def _batches(self, texts: Sequence[str], window: int) -> Iterator[list[int]]:
         special = self.special_tokens
         lengths = [min(count + special, window) for count in self.count_tokens(texts)]
         return token_batches(lengths, self._batch_tokens)

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from sentence_transformers.base.modules import InputModule
 from tokenizers import Tokenizer
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from service.encoder.four_bits import pack, unpack
+from service.encoder.word_tokens import WordTokens
 
 Precision = Literal["float32", "4-bit"]
 
@@ -80,7 +83,7 @@ class SSE(InputModule):
             raise ValueError(f"matryoshka_dims {matryoshka_dims} are not within 1 to {dimension}")
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        self._pieces = tokenizer
+        self._pieces, self._words = tokenizer, WordTokens(tokenizer)
         self.tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
             tokenizer_object=tokenizer, unk_token=UNKNOWN, model_max_length=MAX_LENGTH
         )
@@ -106,11 +109,19 @@ class SSE(InputModule):
     ) -> dict[str, Tensor]:
         """Texts -> all their token ids in a row, int64, and where each text starts, int64 (n,)."""
         texts = [(prompt or "") + str(text) for text in inputs]
-        encoded = self._pieces.encode_batch_fast(texts, add_special_tokens=False)
-        bags = [text.ids[: self.max_seq_length] or [self._unknown] for text in encoded]
-        lengths = torch.tensor([0, *map(len, bags)], dtype=torch.long)
-        ids = torch.tensor([token for bag in bags for token in bag], dtype=torch.long)
-        return {"input_ids": ids, "offsets": lengths.cumsum(0)[:-1]}
+        return self.bags([tokens[: self.max_seq_length] for tokens in self.tokens(texts)])
+
+    def tokens(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Token ids of each text, int64 (tokens,), nothing cut. Any thread may call it."""
+        return [np.array(ids, np.int64) for ids in self._words(texts)]
+
+    def bags(self, tokens: Sequence[NDArray[np.int64]]) -> dict[str, Tensor]:
+        """Token ids of each text -> what `preprocess` gives."""
+        unknown = np.array([self._unknown])
+        rows = [own if len(own) else unknown for own in tokens]
+        lengths = np.cumsum([0, *map(len, rows)])
+        ids = np.concatenate(rows) if rows else np.empty(0, np.int64)
+        return {"input_ids": torch.from_numpy(ids), "offsets": torch.from_numpy(lengths[:-1])}
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Adds `sentence_embedding`, float (n, dimension)."""

@@ -3,25 +3,25 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModel
+from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+import service.encoder.moe  # noqa: F401 - makes its architectures known to transformers
 from service.batching import token_batches
+from service.encoder.packed_rows import pack_embedding
+from service.encoder.plain_folder import Pooling, stated_window
 from service.errors import ModelSourceError
-from service.models.folder import max_length
 from service.packed_linear import pack_linear_layers
 from service.types import TokenStates, Vectors
-
-Pooling = Literal["mean", "cls"]
 
 _STEP = 8
 """Texts are padded to a multiple of so many tokens: a matrix product gives a row the same bits
@@ -65,14 +65,32 @@ class Transformer:
             pack_linear_layers(model, lambda: self.encode(["a"], longest))
 
     @classmethod
-    def load(cls, folder: Path, *, batch_tokens: int, device: str = "auto") -> Self:
-        """Load what is in a folder, to pool by the mean. Raises `ModelSourceError`."""
-        return cls(
-            _load_model(folder, device),
-            _load_tokenizer(folder),
-            longest=max_length(folder) or 512,
-            batch_tokens=batch_tokens,
+    def load(
+        cls, folder: Path, *, batch_tokens: int, device: str = "auto", pooling: Pooling = "mean"
+    ) -> Self:
+        """Load what is in a folder. Raises `ModelSourceError`."""
+        # The tokenizer first: to make it takes memory that the model can have afterwards.
+        tokenizer = _load_tokenizer(folder)
+        model: Any = _load_model(folder, device)
+        longest = stated_window(folder) or min(
+            tokenizer.model_max_length, model.config.max_position_embeddings
         )
+        words = getattr(getattr(model, "embeddings", None), "word_embeddings", None)
+        packed = (
+            words is not None
+            and words.weight.device.type == "cpu"
+            and pack_embedding(model.embeddings, "word_embeddings", folder)
+        )
+        loaded = cls(
+            model,
+            tokenizer.backend_tokenizer,
+            longest=longest,
+            batch_tokens=batch_tokens,
+            pooling=pooling,
+        )
+        if packed:
+            _leave_file(model)
+        return loaded
 
     @property
     def special_tokens(self) -> int:
@@ -84,6 +102,11 @@ class Transformer:
         """Size of a layer's states."""
         return self._config("hidden_size")
 
+    @property
+    def dimension(self) -> int:
+        """Of a vector: its states' own."""
+        return self.hidden
+
     def require_layers(self, layers: Sequence[int]) -> None:
         """Raise `ModelSourceError` for a layer that it lacks; 0 is its embeddings."""
         deepest = self._config("num_hidden_layers")
@@ -92,7 +115,7 @@ class Transformer:
 
     def count_tokens(self, texts: Sequence[str], /) -> list[int]:
         """Tokens of each text alone: no special tokens, nothing cut."""
-        return [len(ids) for ids in self._ids(texts)]
+        return [len(encoding) for encoding in self._encoded(texts)]
 
     def prefix_tokens(self, prefix: str) -> int:
         """Tokens before the text in `prefix + text`: special ones, and the prefix's own."""
@@ -152,8 +175,10 @@ class Transformer:
         return ids, [len(pieces) > room for pieces in found]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in encoded]
+        return [encoding.ids for encoding in self._encoded(texts)]
+
+    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
 
     def _batches(self, ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Places, pieces and mask of each batch, the two on the model's device."""
@@ -189,11 +214,22 @@ def _special_pieces(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     return seen.ids[:text], seen.ids[after:]
 
 
-def _load_tokenizer(folder: Path) -> Tokenizer:
+def _leave_file(model: nn.Module) -> None:
+    """Copy the weights that are left: one that is still mapped keeps all of the file in memory."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    # With the special pieces that the folder's other files name.
     try:
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # the library raises a bare Exception
-        raise ModelSourceError(f"{folder} has no readable tokenizer.json: {error}") from error
+        found = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+        found.backend_tokenizer.get_vocab_size()
+    except Exception as error:  # the libraries raise whatever their parts raise
+        raise ModelSourceError(f"{folder} has no readable tokenizer: {error}") from error
+    return found
 
 
 def _load_model(folder: Path, device: str) -> nn.Module:

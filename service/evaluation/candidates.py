@@ -14,6 +14,7 @@ from service.evaluation.metrics import Qrels
 from service.pipeline.engine import Engine
 from service.pipeline.recall import Found
 from service.pipeline.rerank import language_of, pairs_of
+from service.protocols import WholeReranker
 from service.text.normalizer import normalize
 
 Floats = NDArray[np.float64]
@@ -86,8 +87,10 @@ class Observer:
         return text, lambda count: searcher.retriever.find(vectors, count, {}, mode="dense").found
 
     def _logits(self, text: str, *lists: Sequence[Found]) -> list[list[float]]:
-        """Logits of each list; a passage that several have is scored once."""
+        """Logits of each list; a passage that several have is scored once, where it may be."""
         reranker = self._searcher.second_stage.reranker
+        if isinstance(reranker, WholeReranker) and len({_ids(listed) for listed in lists}) > 1:
+            return [logits for listed in lists for logits in self._logits(text, listed)]
         found = {c.passage.id: c for listed in lists for c in listed}
         if reranker is None or not found:
             return [[] for _ in lists]
@@ -149,6 +152,10 @@ def _sorted(
 
     rows = sorted(range(len(scores)), key=order)
     return [(candidates.documents[start + i], float(scores[i]), reranked) for i in rows]
+
+
+def _ids(found: Sequence[Found]) -> tuple[int, ...]:
+    return tuple(c.passage.id for c in found)
 
 
 def _without(find: Callable[[int], list[Found]], relevant: Set[str]) -> list[Found]:

@@ -3,14 +3,14 @@
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from service.errors import StoreError
 from service.pipeline.build import build_reranker
-from service.protocols import Reranker
+from service.protocols import Reranker, StateReranker, WholeReranker
 from service.settings import Settings
 from service.types import PairScore
 
@@ -67,7 +67,7 @@ class CachedReranker:
 
         Raises as the reranker does, and `StoreError` where the file cannot be read or written.
         """
-        keys = [self._key(query, passage) for query, passage in pairs]
+        keys = self._keys(pairs)
         with self._lock:
             known = self._read(keys)
             self.reused += sum(key in known for key in keys)
@@ -93,6 +93,9 @@ class CachedReranker:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _keys(self, pairs: Sequence[tuple[str, str]]) -> list[bytes]:
+        return [self._key(query, passage) for query, passage in pairs]
 
     def _key(self, query: str, passage: str) -> bytes:
         # The query's length parts it from the passage, whatever either holds.
@@ -121,11 +124,28 @@ class CachedReranker:
             raise StoreError(f"{self._path}: cannot be written: {error}") from error
 
 
+class CachedWholeReranker(CachedReranker):
+    """The same for a reranker whose scores are those of all a call's pairs together.
+
+    Implements `protocols.WholeReranker`. A pair's key holds the others too.
+    """
+
+    def steps(self, pairs: Sequence[tuple[str, str]], /) -> Iterator[tuple[list[PairScore], bool]]:
+        """What `score` gives, in one step."""
+        yield self.score(pairs), True
+
+    def _keys(self, pairs: Sequence[tuple[str, str]]) -> list[bytes]:
+        alone = super()._keys(pairs)
+        together = hashlib.sha256(b"".join(sorted(alone))).digest()
+        return [hashlib.sha256(together + key).digest() for key in alone]
+
+
 def cached(reranker: Reranker, settings: Settings) -> CachedReranker:
     """`reranker` with its logits kept under the cache folder, one file a model's weights."""
     name = f"{reranker.weights_sha256[:16]}.db"
     path = settings.cache_dir / "evaluation" / "logits" / name
-    return CachedReranker(reranker, path, variant=_variant(reranker, settings))
+    kind = CachedWholeReranker if isinstance(reranker, WholeReranker) else CachedReranker
+    return kind(reranker, path, variant=_variant(reranker, settings))
 
 
 def _variant(reranker: Reranker, settings: Settings) -> str:
@@ -136,6 +156,10 @@ def _variant(reranker: Reranker, settings: Settings) -> str:
         variant += f", {backend}"
     if settings.rerank_window and hasattr(reranker, "backend"):
         variant += f", best {settings.rerank_window}"
+    if isinstance(reranker, WholeReranker):
+        variant += f", keep {settings.rerank_keep}"
+    if isinstance(reranker, StateReranker):
+        variant += ", eight bits"  # logits of states with more are other ones, of the same weights
     return variant
 
 

@@ -98,7 +98,8 @@ def evaluate_cross_encoder(
 
     Logits are kept under the cache folder. Raises `InvalidInputError` where there is no reranker.
     """
-    reranker = open_cached_reranker(settings)
+    # A pair's logit is not to depend on which others are in the file.
+    reranker = open_cached_reranker(settings.model_copy(update={"rerank_keep": 0}))
     if reranker is None:
         raise InvalidInputError("--reranker: there is no cross-encoder to measure", "reranker")
     scores: list[PairScore] = []

@@ -1,4 +1,4 @@
-"""The data folder: one process at a time, its collections, and which name leads to which.
+"""The data folder: one process writes it, its collections, and which name leads to which.
 
 ```
 .lock           held by the process that has the folder open
@@ -42,13 +42,16 @@ _OURS = {
 class CollectionFolder:
     """A store and the folder of its generations."""
 
-    def __init__(self, path: Path, reindex: str) -> None:
-        """Make the folder where there is none; `reindex` is as for `DocumentStore`.
+    def __init__(self, path: Path, reindex: str, *, read_only: bool = False) -> None:
+        """Make the folder where there is none; `reindex` and `read_only` as for `DocumentStore`.
 
         Raises `StoreError`.
         """
-        self.path = path
+        self.path, self.read_only = path, read_only
         self.generations = path / "generations"
+        if read_only:
+            self.store = DocumentStore(path / "store.db", reindex, read_only=True)
+            return
         try:
             self.generations.mkdir(parents=True, exist_ok=True)
             self.store = DocumentStore(path / "store.db", reindex)
@@ -62,9 +65,9 @@ class CollectionFolder:
 
 
 class DataFolder:
-    """Owns the folder and knows its collections. Make one with `open`."""
+    """Owns the folder and knows its collections. Make one with `open`, or `follow` the owner."""
 
-    def __init__(self, path: Path, lock: FileLock, catalog: Catalog) -> None:
+    def __init__(self, path: Path, lock: FileLock | None, catalog: Catalog) -> None:
         self.path, self.catalog = path, catalog
         self._lock = lock
         self._opened: dict[str, CollectionFolder] = {}
@@ -100,6 +103,16 @@ class DataFolder:
         folder._remove_dropped()
         return folder
 
+    @classmethod
+    def follow(cls, path: Path) -> "DataFolder":
+        """To read what the process that owns the folder writes. Raises `StoreError`."""
+        return cls(path, None, Catalog.read(path / "catalog.json"))
+
+    @property
+    def read_only(self) -> bool:
+        """Whether another process owns the folder."""
+        return self._lock is None
+
     @property
     def main(self) -> CollectionFolder:
         """The collection that is always there."""
@@ -124,7 +137,9 @@ class DataFolder:
             path = self._path_of(name)
             if name != MAIN and not (path / "store.db").is_file():
                 raise StoreError(f"the collection {name!r} has no store in {path}")
-            self._opened[name] = CollectionFolder(path, self._reindex(name))
+            self._opened[name] = CollectionFolder(
+                path, self._reindex(name), read_only=self.read_only
+            )
         return self._opened[name]
 
     @contextmanager
@@ -182,7 +197,9 @@ class DataFolder:
             for name in list(self._opened):
                 self.close_collection(name)
         finally:
-            self._lock.release()
+            self.catalog.close()
+            if self._lock is not None:
+                self._lock.release()
 
     def _path_of(self, name: str) -> Path:
         return self.path if name == MAIN else self.path / "collections" / name

@@ -51,9 +51,14 @@ class Database:
         self,
         path: Path,
         prepare: Callable[[sqlite3.Connection, Path], None] = schema.prepare,
+        *,
+        read_only: bool = False,
     ) -> None:
-        """Open the file; `prepare` makes its tables, or checks those that are there."""
-        self._path = path
+        """Open the file; `prepare` makes its tables, or checks those that are there.
+
+        `read_only` is for a process beside the one that writes, which has prepared the file.
+        """
+        self._path, self._read_only = path, read_only
         self._write_lock = threading.Lock()
         self._pool_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -62,6 +67,8 @@ class Database:
         self._closed = False
         with self._explained():
             self._writer = self._connect()
+        if read_only:
+            return
         try:
             with self.writing() as connection:
                 prepare(connection, path)
@@ -88,6 +95,8 @@ class Database:
         with self._write_lock, self._explained():
             if self._closed:
                 raise StoreError(f"{self._path} is closed")
+            if self._read_only:
+                raise StoreError(f"{self._path} is open for reading only")
             connection = self._writer
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -111,8 +120,13 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         # One thread uses a connection at a time, but not always the same one.
+        mode = "ro" if self._read_only else "rwc"
         connection = sqlite3.connect(
-            self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            f"{self._path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]

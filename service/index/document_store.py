@@ -40,15 +40,15 @@ class DocumentStore:
     `StoreLockedError`. A write that raises has changed nothing.
     """
 
-    def __init__(self, path: Path, reindex: str | None = None) -> None:
+    def __init__(self, path: Path, reindex: str | None = None, *, read_only: bool = False) -> None:
         """Open the file.
 
         `reindex` is the command that encodes its documents anew, for messages; the one for `main`
-        in the file's folder if left out.
+        in the file's folder if left out. `read_only` is as for `Database`: every write raises.
         """
         self._path = path
         self._reindex = reindex or f"secondpass reindex --data-dir {path.parent}"
-        self._database = Database(path)
+        self._database = Database(path, read_only=read_only)
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and let it go."""

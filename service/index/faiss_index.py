@@ -70,10 +70,18 @@ class FaissIndex:
 
     @classmethod
     def build(
-        cls, batches: Iterable[tuple[Ids, Vectors]], *, dimension: int, kind: Kind
+        cls,
+        batches: Iterable[tuple[Ids, Vectors]],
+        *,
+        dimension: int,
+        kind: Kind,
+        expected: int = 0,
     ) -> "FaissIndex":
-        """Index float32 (n, dimension) unit vectors; passage ids ascend within and over batches."""
-        index = _empty(dimension, kind)
+        """Index float32 (n, dimension) unit vectors; passage ids ascend within and over batches.
+
+        `expected` is about how many there will be, so that room is made for them at once.
+        """
+        index = _empty(dimension, kind, expected)
         row_of_digest: dict[bytes, int] = {}
         ids: list[Ids] = [np.empty(0, np.int64)]
         rows: list[Rows] = [np.empty(0, np.int64)]
@@ -86,6 +94,8 @@ class FaissIndex:
             rows.append(np.array(batch_rows, np.int64))
             distinct, first_seen = np.unique(rows[-1], return_index=True)
             index.add(vectors[first_seen[distinct >= known]])
+        if 2 * index.ntotal < expected:  # many copies of few: without the room for the others
+            index = faiss.clone_index(index)
         return cls(index, np.concatenate(ids), np.concatenate(rows))
 
     def without(self, removed: Ids) -> Self:
@@ -156,13 +166,15 @@ class FaissIndex:
         np.save(folder / PASSAGES_FILE, np.stack([self._passage_ids, self._row_of_passage]))
 
     @classmethod
-    def load(cls, folder: Path) -> "FaissIndex":
+    def load(cls, folder: Path, *, mapped: bool = False) -> "FaissIndex":
         """Read what `save` wrote. The caller must have verified the files' checksums before.
 
-        FAISS trusts what it reads: a forged file could run code. Raises `IndexDamagedError`.
+        FAISS trusts what it reads: a forged file could run code. `mapped`: processes that do so
+        share the vectors, which change if the file does. Raises `IndexDamagedError`.
         """
+        flags = faiss.IO_FLAG_MMAP_IFC if mapped else 0
         try:
-            index = faiss.read_index(str(folder / INDEX_FILE))
+            index = faiss.read_index(str(folder / INDEX_FILE), flags)
             passage_ids, row_of_passage = np.load(folder / PASSAGES_FILE, allow_pickle=False)
         except (RuntimeError, ValueError, OSError, EOFError) as error:
             raise IndexDamagedError(f"the index in {folder} cannot be read: {error}") from error
@@ -276,11 +288,16 @@ class FaissIndex:
         ]
 
 
-def _empty(dimension: int, kind: Kind) -> Any:
+def _empty(dimension: int, kind: Kind, expected: int) -> Any:
     if kind == "flat":
-        return faiss.IndexFlatIP(dimension)
-    index = faiss.IndexHNSWFlat(dimension, _LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = _BUILD_WIDTH
+        index = rows = faiss.IndexFlatIP(dimension)
+    else:
+        index = faiss.IndexHNSWFlat(dimension, _LINKS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = _BUILD_WIDTH
+        rows = faiss.downcast_index(index.storage)
+    # A vector that grows by doubling is in memory two or three times while it does.
+    rows.codes.resize(expected * rows.code_size)
+    rows.codes.resize(0)
     return index
 
 

@@ -110,12 +110,30 @@ class StoreView:
         return lexical.search(self.connection, text, count, allowed)
 
     def removed(self, after: int = 0) -> tuple[Ids, int]:
-        """Passages that went, in entries above `after` of the list, and the list's last entry."""
+        """Passages that went, in entries above `after` of the list, and the last entry's number.
+
+        That one may have been cut off with all the others.
+        """
         rows = self.connection.execute(
             "SELECT sequence, passage FROM removed WHERE sequence > ? ORDER BY sequence", [after]
         ).fetchall()
         ids = np.unique(np.array([passage for _, passage in rows], np.int64))
-        return ids, rows[-1][0] if rows else after
+        return ids, rows[-1][0] if rows else max(after, self._last_removed)
+
+    def lists_removed(self, after: int) -> bool:
+        """Whether the list still has every entry above `after`: a new generation cuts it."""
+        row = self.connection.execute(
+            "SELECT count(*) FROM removed WHERE sequence > ?", [after]
+        ).fetchone()
+        return bool(after + row[0] >= self._last_removed)
+
+    @property
+    def _last_removed(self) -> int:
+        """The greatest number that an entry in the list ever had; there is none without one."""
+        row = self.connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'removed'"
+        ).fetchone()
+        return row[0] if row else 0
 
     @property
     def generation_name(self) -> str | None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from service.confidence.calibration import (
     Calibration,
@@ -23,13 +24,14 @@ from service.pipeline.rerank import INTERACTION_SLICE, RERANK_SLICE
 from service.pipeline.retriever import Retriever
 from service.pipeline.similarity import PairModel
 from service.protocols import Encoder, Reranker, StateEncoder, StateReranker
-from service.reranker.backends import BackendRecord
 from service.reranker.interaction import read_config
 from service.reranker.interaction_reranker import InteractionReranker
-from service.reranker.opening import measure_cross_encoder, open_cross_encoder
 from service.settings import Settings
 from service.text.normalizer import NORMALIZER_VERSION
 from service.types import EncoderIdentity
+
+if TYPE_CHECKING:
+    from service.reranker.backends import BackendRecord
 
 log = logging.getLogger(__name__)
 
@@ -110,15 +112,26 @@ def build_reranker(settings: Settings, encoder: BiEncoder | None = None) -> Rera
         settings.reranker, kind, cache_dir=settings.cache_dir, offline=settings.hub_offline
     )
     if kind == "interaction":
+        if settings.rerank_keep:
+            raise InvalidInputError(
+                f"{settings.reranker} has no layers to leave out; rerank_keep is for a "
+                "cross-encoder with an early head",
+                "rerank_keep",
+            )
         return _interaction(settings, model, encoder)
+    # Not before it is needed, as below: to import its library takes a hundred megabytes.
+    from service.reranker.opening import open_cross_encoder  # noqa: PLC0415
+
     return open_cross_encoder(settings, model)
 
 
-def measure_backends(settings: Settings, name: str) -> BackendRecord:
+def measure_backends(settings: Settings, name: str) -> "BackendRecord":
     """Time the backends of a cross-encoder here, record which is best, and give the record."""
     model = prepare(
         name, "cross-encoder", cache_dir=settings.cache_dir, offline=settings.hub_offline
     )
+    from service.reranker.opening import measure_cross_encoder  # noqa: PLC0415
+
     return measure_cross_encoder(settings, model)
 
 
@@ -241,6 +254,7 @@ def build_judge(settings: Settings, encoder: Encoder, reranker: Reranker | None)
         thresholds=thresholds(artifact, settings.confidence_high, settings.confidence_medium),
         weight_override=settings.rerank_weight,
         rerank_depth=settings.rerank_depth,
+        rerank_keep=settings.rerank_keep,
     )
 
 

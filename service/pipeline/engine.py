@@ -1,5 +1,6 @@
 """What a running search service holds."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,7 @@ class Engine:
     """Models, collections and data folder, loaded.
 
     `pair_model` is None where the settings name none, `jobs` where no bulk jobs are to run.
-    `unavailable` says why a collection could not be opened.
+    `unavailable` says why a collection could not be opened. What `closing` holds ends first.
     """
 
     folder: DataFolder
@@ -28,6 +29,7 @@ class Engine:
     jobs: Jobs | None = None
     models: ModelPool = field(default_factory=ModelPool)
     unavailable: dict[str, str] = field(default_factory=dict)
+    closing: ExitStack = field(default_factory=ExitStack)
 
     def collection(self, name: str = DEFAULT) -> LiveCollection:
         """The collection that a name or alias leads to.
@@ -94,6 +96,7 @@ class Engine:
 
     def close(self) -> None:
         """Stop the threads, then let the data folder go."""
+        self.closing.close()
         if self.jobs is not None:
             self.jobs.close()
         for collection in self.collections.values():

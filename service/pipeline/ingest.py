@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from service.errors import InferenceError, UnprocessableTextError
 from service.index.document_store import DocumentStore
+from service.index.metadata_values import is_unicode
 from service.index.records import EncodedDocument, StagedDocument, content_hash
+from service.pipeline.storing import Chunked, IngestReport, Storing
 from service.protocols import Encoder
+from service.text.chunker import TokenCounter
 from service.text.normalizer import normalize
 from service.text.passage import fit_title, passage_input, split_document
 from service.types import Document, Refused, Span
@@ -15,7 +17,12 @@ from service.types import Document, Refused, Span
 log = logging.getLogger(__name__)
 
 BATCH_PASSAGES = 64
-"""Passages that are encoded and stored together: what a kill can cost, at most."""
+STATIC_BATCH_PASSAGES = 2048
+"""Passages that are encoded and stored together, by a static encoder in about a second. Of its
+batches one is encoded while another is stored: a kill can cost two of them, at most."""
+
+_LOT_CHARS = 1 << 22
+"""Characters of documents that are read before the first is encoded, about."""
 
 STAGED_DOCUMENTS = 32
 STAGED_PASSAGES = 8
@@ -23,29 +30,6 @@ STAGED_PASSAGES = 8
 
 NEWEST_FIRST = 8
 """Of these, so many are the newest, lest one that is sent alone waits behind a thousand others."""
-
-
-@dataclass(slots=True)
-class IngestReport:
-    """What became of the rows so far."""
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    passages: int = 0
-    refused: list[Refused] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        """Rows dealt with."""
-        return self.added + self.updated + self.unchanged + len(self.refused)
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunked:
-    document: Document
-    spans: Sequence[Span]
-    inputs: Sequence[str]
 
 
 class Ingestor:
@@ -61,6 +45,7 @@ class Ingestor:
         """
         self._store, self._encoder = store, encoder
         self._overlap, self._chunked = overlap, chunked
+        self._most = STATIC_BATCH_PASSAGES if encoder.static else BATCH_PASSAGES
 
     def ingest(
         self,
@@ -68,20 +53,19 @@ class Ingestor:
         on_progress: Callable[[IngestReport], None] = lambda _report: None,
     ) -> IngestReport:
         """Store all rows; `on_progress` hears of each batch once it is durable."""
-        report = IngestReport()
-        batch: dict[str, _Chunked] = {}
-        for row in rows:
-            if isinstance(row, Document) and row.id in batch:
-                # Its last version counts, as with two uploads: also one that is stored now already.
-                self._flush(batch, report, on_progress)
-            chunked = self._chunk(row, report)
-            if chunked is None:
-                continue
-            batch[chunked.document.id] = chunked
-            if sum(len(c.spans) for c in batch.values()) >= BATCH_PASSAGES:
-                self._flush(batch, report, on_progress)
-        self._flush(batch, report, on_progress)
-        return report
+        storing = Storing(
+            self._store, self._encode, on_progress, most=self._most, overlapped=self._encoder.static
+        )
+        with storing:
+            for lot in _lots(rows, self._most, storing.has):
+                # An id's last version counts, as with two uploads: also one that is stored by then.
+                if any(isinstance(row, Document) and storing.has(row.id) for row in lot):
+                    storing.finish()
+                for chunked in self._chunk(lot, storing.report):
+                    storing.add(chunked)
+            storing.finish()
+        on_progress(storing.report)
+        return storing.report
 
     def ingest_together(
         self, documents: Sequence[Document], note: Callable[[list[Refused]], tuple[str, str]]
@@ -92,7 +76,7 @@ class Ingestor:
         either. Raises `ModelError`, and as `DocumentStore.put`.
         """
         report = IngestReport()
-        chunks = [c for document in documents if (c := self._chunk(document, report))]
+        chunks = list(self._chunk(documents, report))
         if chunks:
             self._store.put(self._encode(chunks), note(report.refused))
         return report.refused
@@ -106,17 +90,18 @@ class Ingestor:
             newest = view.staged(NEWEST_FIRST, newest=True)
             oldest = view.staged(STAGED_DOCUMENTS - NEWEST_FIRST)
         waiting = list({row.version: row for row in [*newest, *oldest]}.values())
-        chunked: list[tuple[StagedDocument, _Chunked]] = []
+        chunked: list[tuple[StagedDocument, Chunked]] = []
+        count_tokens = self._counter([staged.document for staged in waiting])
         for staged in waiting:
             try:
-                chunked.append((staged, self._split(staged.document)))
+                chunked.append((staged, self._split(staged.document, count_tokens)))
             except UnprocessableTextError as error:
                 self._store.set_problem(staged, str(error))
         for batch in _batches(chunked):
             self._publish(batch)
         return len(waiting)
 
-    def _publish(self, batch: Sequence[tuple[StagedDocument, _Chunked]]) -> None:
+    def _publish(self, batch: Sequence[tuple[StagedDocument, Chunked]]) -> None:
         try:
             encoded = self._encode([chunks for _, chunks in batch])
             staged = [staged for staged, _ in batch]
@@ -131,23 +116,42 @@ class Ingestor:
             for row in batch:  # none waits for another one that cannot be encoded
                 self._publish([row])
 
-    def _chunk(self, row: Document | Refused, report: IngestReport) -> _Chunked | None:
-        if isinstance(row, Refused):
-            report.refused.append(row)
-            return None
-        known = self._store.content_hashes([row.id])
-        if known.get(row.id) == content_hash(row):
-            report.unchanged += 1
-            return None
-        try:
-            return self._split(row)
-        except UnprocessableTextError as error:
-            report.refused.append(Refused(row.id, None, error.field, str(error)))
-            return None
+    def _chunk(self, rows: Sequence[Document | Refused], report: IngestReport) -> Iterator[Chunked]:
+        """Those of `rows`, no id twice, that are to be stored; of the others `report` hears."""
+        documents = [row for row in rows if isinstance(row, Document)]
+        known = self._store.content_hashes([document.id for document in documents])
+        same = {d.id for d in documents if known.get(d.id) == content_hash(d)}
+        count_tokens = self._counter([d for d in documents if d.id not in same])
+        for row in rows:
+            if isinstance(row, Refused):
+                report.refused.append(row)
+            elif row.id in same:
+                report.unchanged += 1
+            else:
+                try:
+                    yield self._split(row, count_tokens)
+                except UnprocessableTextError as error:
+                    report.refused.append(Refused(row.id, None, error.field, str(error)))
 
-    def _split(self, document: Document) -> _Chunked:
+    def _counter(self, documents: Iterable[Document]) -> TokenCounter:
+        """Knows the tokens of whole texts and titles, counted together: faster than one by one."""
+        count_tokens = self._encoder.count_tokens
+        whole = [document.text.strip() for document in documents if self._chunked]
+        titles = {document.title.strip() for document in documents} - {""}
+        asked = {*whole, *titles, *(passage_input(title, "") for title in titles)}
+        texts = [text for text in asked if is_unicode(text)]
+        known = dict(zip(texts, count_tokens(texts), strict=True)) if texts else {}
+
+        def count(texts: Sequence[str]) -> list[int]:
+            missing = [text for text in texts if text not in known]
+            fresh = iter(count_tokens(missing) if missing else [])
+            return [known[text] if text in known else next(fresh) for text in texts]
+
+        return count
+
+    def _split(self, document: Document, count_tokens: TokenCounter) -> Chunked:
         encoder = self._encoder
-        budget, count_tokens = encoder.passage_budget, encoder.count_tokens
+        budget = encoder.passage_budget
         if self._chunked:
             spans = split_document(
                 document, budget=budget, overlap=self._overlap, count_tokens=count_tokens
@@ -168,9 +172,9 @@ class Ingestor:
             inputs.append(cleaned.text)
         if not kept:
             raise UnprocessableTextError("nothing is left of the text once it is cleaned", "text")
-        return _Chunked(document, kept, inputs)
+        return Chunked(document, kept, inputs)
 
-    def _encode(self, chunks: Sequence[_Chunked]) -> list[EncodedDocument]:
+    def _encode(self, chunks: Sequence[Chunked]) -> list[EncodedDocument]:
         vectors = self._encoder.encode_passages([text for c in chunks for text in c.inputs])
         encoded, start = [], 0
         for chunk in chunks:
@@ -179,28 +183,31 @@ class Ingestor:
             start = end
         return encoded
 
-    def _flush(
-        self,
-        batch: dict[str, _Chunked],
-        report: IngestReport,
-        on_progress: Callable[[IngestReport], None],
-    ) -> None:
-        if batch:
-            chunks = list(batch.values())
-            encoded = self._encode(chunks)
-            before = self._store.content_hashes([c.document.id for c in chunks])
-            self._store.put(encoded)
-            report.updated += len(before)
-            report.added += len(chunks) - len(before)
-            report.passages += sum(len(row.spans) for row in encoded)
-            batch.clear()
-        on_progress(report)
+
+def _lots(
+    rows: Iterable[Document | Refused], most: int, stored_later: Callable[[str], bool]
+) -> Iterator[list[Document | Refused]]:
+    """The rows, at most `most` at a time; a document that is to take another's place begins one."""
+    lot: list[Document | Refused] = []
+    ids: set[str] = set()
+    chars = 0
+    for row in rows:
+        again = isinstance(row, Document) and (row.id in ids or stored_later(row.id))
+        if lot and (again or len(lot) >= most or chars >= _LOT_CHARS):
+            yield lot
+            lot, ids, chars = [], set(), 0
+        lot.append(row)
+        if isinstance(row, Document):
+            ids.add(row.id)
+            chars += len(row.text)
+    if lot:
+        yield lot
 
 
 def _batches(
-    rows: Sequence[tuple[StagedDocument, _Chunked]],
-) -> Iterator[list[tuple[StagedDocument, _Chunked]]]:
-    batch: list[tuple[StagedDocument, _Chunked]] = []
+    rows: Sequence[tuple[StagedDocument, Chunked]],
+) -> Iterator[list[tuple[StagedDocument, Chunked]]]:
+    batch: list[tuple[StagedDocument, Chunked]] = []
     passages = 0
     for row in rows:
         batch.append(row)

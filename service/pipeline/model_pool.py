@@ -4,6 +4,7 @@ import threading
 from weakref import WeakValueDictionary
 
 from service.encoder.bi_encoder import BiEncoder
+from service.memory import give_back_freed_memory
 from service.pipeline.build import NO_MODEL, build_encoder, build_reranker, encoder_identity
 from service.protocols import Reranker
 from service.settings import Settings
@@ -35,6 +36,7 @@ class ModelPool:
             encoder = self._encoders.get(identity)
             if encoder is None:
                 encoder = self._encoders[identity] = build_encoder(settings)
+                give_back_freed_memory()
             return encoder
 
     def twin(self, encoder: BiEncoder, of: str) -> BiEncoder:
@@ -61,6 +63,7 @@ class ModelPool:
             reranker = self._rerankers.get(key)
             if reranker is None:
                 reranker = build_reranker(settings, encoder)
+                give_back_freed_memory()
                 if reranker is not None:
                     self._rerankers[key] = reranker
             return reranker

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -15,7 +16,8 @@ from service.errors import (
 )
 from service.index.catalog import DEFAULT, CollectionRecord
 from service.index.data_folder import CollectionFolder, DataFolder
-from service.index.generation import Generation, open_or_build
+from service.index.followed_index import FollowedIndex
+from service.index.generation import Generation, load_current, open_or_build
 from service.index.live_index import LiveIndex
 from service.pipeline.build import (
     build_answer_cache,
@@ -45,17 +47,22 @@ log = logging.getLogger(__name__)
 
 
 def open_engine(
-    settings: Settings, *, pairs: bool = True, jobs: bool = True, models: ModelPool | None = None
+    settings: Settings,
+    *,
+    pairs: bool = True,
+    jobs: bool = True,
+    models: ModelPool | None = None,
+    folder: DataFolder | None = None,
 ) -> Engine:
     """Load models and collections and prove that they work.
 
     `pairs` False leaves out the pair model, and the answer cache with it; `jobs` False
-    leaves bulk jobs as they are. A collection that cannot be opened is left out, and
-    `Engine.unavailable` says why, unless it is the default one.
+    leaves bulk jobs as they are. `folder` is one that is open already. A collection that cannot be
+    opened is left out, and `Engine.unavailable` says why, unless it is the default one.
 
     Raises `StoreLockedError`, `IndexMismatchError`, `StoreError` or `ModelError`.
     """
-    folder = DataFolder.open(settings.data_dir)
+    folder = folder or DataFolder.open(settings.data_dir)
     engine = Engine(folder, models=models or ModelPool())
     try:
         language.load()
@@ -64,7 +71,7 @@ def open_engine(
         if engine.pair_model:
             engine.pair_model.encoder.encode_queries(["ready"])
         for name, record in folder.catalog.collections.items():
-            _open_into(engine, name, record, settings)
+            open_into(engine, name, record, settings)
         if jobs:
             engine.jobs = Jobs(
                 settings.data_dir,
@@ -78,12 +85,13 @@ def open_engine(
     return engine
 
 
-def _open_into(engine: Engine, name: str, record: CollectionRecord, settings: Settings) -> None:
+def open_into(engine: Engine, name: str, record: CollectionRecord, settings: Settings) -> None:
+    """Let the engine have a collection of its folder; raises only where it is the default one."""
     folder = engine.folder
     try:
         own = settings_of(record, settings)
-        engine.collections[name] = open_collection(
-            name, folder.collection(name), own, engine.models, engine.pair_model
+        engine.put(
+            open_collection(name, folder.collection(name), own, engine.models, engine.pair_model)
         )
     except Exception as error:  # whatever it is, the other collections are to be searched
         if name == folder.catalog.resolve(DEFAULT):
@@ -109,8 +117,8 @@ def _reason(error: Exception) -> str:
 def settings_of(record: CollectionRecord, settings: Settings) -> Settings:
     """The server's settings with what the collection has of its own.
 
-    Of another encoder than the server's own, nothing that the server's settings say of theirs
-    holds. Raises `InvalidInputError` where they do not fit.
+    Of another encoder or reranker than the server's own, nothing that the server's settings say of
+    theirs holds. Raises `InvalidInputError` where they do not fit.
     """
     own = record.settings
     if unknown := sorted(own.keys() - Settings.model_fields.keys()):
@@ -119,6 +127,8 @@ def settings_of(record: CollectionRecord, settings: Settings) -> Settings:
         settings = settings.model_copy(
             update={"query_prefix": None, "passage_prefix": None, "embedding_dimensions": None}
         )
+    if own.get("reranker", settings.reranker) != settings.reranker:
+        settings = settings.model_copy(update={"rerank_keep": 0})
     try:
         return Settings.model_validate(settings.model_copy(update=own).model_dump())
     except ValidationError as error:
@@ -135,13 +145,14 @@ def open_collection(
     pool: ModelPool,
     pair_model: PairModel | None = None,
 ) -> LiveCollection:
-    """Load what one collection needs, prove it, and start its threads."""
+    """Load what one collection needs, prove it, and start its threads.
+
+    Of a folder that is only read no thread starts, and its store refuses every write.
+    """
     encoder = pool.encoder(settings)
     reranker = pool.reranker(settings, encoder)
     judge = build_judge(settings, encoder, reranker)
-    generation = build_index(settings, folder, encoder)
-    with folder.store.view() as store:
-        index = LiveIndex(generation, store)
+    index, generation = _open_index(settings, folder, encoder)
     retriever = Retriever(
         folder.store,
         index,
@@ -176,7 +187,11 @@ def open_collection(
                 states.encoder(twin) if states else twin,
                 overlap=settings.passage_overlap,
             )
-            for twin in (pool.twin(encoder, of) for of in ("indexer", "bulk jobs"))
+            for twin in (
+                # Where nothing is indexed no search would wait.
+                encoder if folder.read_only else pool.twin(encoder, of)
+                for of in ("indexer", "bulk jobs")
+            )
         )
         if states:
             states.idle = lambda: searcher.in_flight == 0
@@ -189,9 +204,22 @@ def open_collection(
             states=states,
         )
         documents, notes = Documents(folder.store, indexer), _notes(name, generation, judge)
-        indexer.start()  # the last that can fail: nothing would stop it
+        if not folder.read_only:
+            indexer.start()  # the last that can fail: nothing would stop it
         opened.pop_all()
     return LiveCollection(name, folder, searcher, documents, indexer, jobs_ingestor, notes)
+
+
+def _open_index(
+    settings: Settings, folder: CollectionFolder, encoder: Encoder
+) -> tuple[LiveIndex, Generation | None]:
+    """The index, and the generation where it is this process that builds them."""
+    if folder.read_only:
+        load = partial(load_current, folder.store, folder.generations, encoder.identity)
+        return FollowedIndex(folder.store, load), None
+    generation = build_index(settings, folder, encoder)
+    with folder.store.view() as store:
+        return LiveIndex(generation, store), generation
 
 
 def build_index(
@@ -210,9 +238,9 @@ def build_index(
     )
 
 
-def _notes(name: str, generation: Generation, judge: Judge) -> list[str]:
+def _notes(name: str, generation: Generation | None, judge: Judge) -> list[str]:
     notes = []
-    if generation.rebuilt_because:
+    if generation and generation.rebuilt_because:
         # The log says which file: a note is for anybody who asks `/readyz`.
         reason = "it was damaged" if generation.damaged else generation.rebuilt_because
         notes.append(f"the index was rebuilt from the store: {reason}")
@@ -221,6 +249,11 @@ def _notes(name: str, generation: Generation, judge: Judge) -> list[str]:
     elif judge.reranker_weights_sha256 is not None and not judge.knows_reranker:
         notes.append(
             "no calibration fits this reranker or its share: reranked hits are uncalibrated"
+        )
+    elif judge.knows_reranker and not judge.fits_keep:
+        notes.append(
+            "the calibration was fitted at another rerank_keep or rerank_depth: reranked hits are "
+            "uncalibrated"
         )
     elif judge.knows_reranker and not judge.fits_depth:
         notes.append(

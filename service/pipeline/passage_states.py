@@ -43,7 +43,9 @@ def open_states(
     if not settings.passage_states or not isinstance(reranker, StateReranker):
         return None
     try:
-        states = StateStore(folder.path / "states.db", reranker.weights_sha256)
+        states = StateStore(
+            folder.path / "states.db", reranker.weights_sha256, read_only=folder.read_only
+        )
     except StoreError as error:
         log.warning("token states cannot be kept: %s", error)
         return None
@@ -215,6 +217,11 @@ class KeepingEncoder:
     def identity(self) -> EncoderIdentity:
         """The encoder's."""
         return self._encoder.identity
+
+    @property
+    def static(self) -> bool:
+        """The encoder's."""
+        return self._encoder.static
 
     @property
     def query_budget(self) -> int:

@@ -12,7 +12,7 @@ from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.pipeline.gate import Deadline, Gate, OwnerThread
 from service.pipeline.query import QUERY_FILLS_WINDOW, RerankReport
 from service.pipeline.recall import Found
-from service.protocols import Reranker
+from service.protocols import Reranker, WholeReranker
 from service.text.language import UNDETERMINED, search_language
 from service.text.normalizer import clean
 from service.text.passage import passage_input
@@ -59,7 +59,8 @@ class SecondStage:
 
     It reranks the first `judge.rerank_depth` candidates; the others follow in stage one's order.
     Candidates of several searches are not scored together: slices of one are as fast, and what a
-    pair's score is cannot depend on who else asks.
+    pair's score is cannot depend on who else asks. Between two parts of one search's work the next
+    search's may come.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class SecondStage:
     ) -> Ranking:
         try:
             with self._gate.permit():
-                scores = await self._score(reranker, pairs, deadline)
+                scores, complete = await self._score(reranker, pairs, deadline)
         except UnprocessableTextError:
             return self._by_stage_one(found, "skipped", QUERY_FILLS_WINDOW, language)
         except ModelError:
@@ -130,20 +131,26 @@ class SecondStage:
         if not scores:
             reason = "the time ran out before any candidate was scored"
             return self._by_stage_one(found, "partial", reason, language)
-        return self._by_both(found, scores, weight, language)
+        return self._by_both(found, scores, weight, language, complete=complete)
 
     async def _score(
         self, reranker: Reranker, pairs: Sequence[tuple[str, str]], deadline: Deadline
-    ) -> list[PairScore]:
-        """Scores of the first pairs: all of them, or as many as the deadline allows."""
+    ) -> tuple[list[PairScore], bool]:
+        """Scores of the first pairs, as many as the deadline allows; and whether that is all."""
         scores: list[PairScore] = []
-        for start in range(0, len(pairs), self._slice_size):
-            part = pairs[start : start + self._slice_size]
-            try:
-                scores += await self._thread.run(deadline, partial(reranker.score, part))
-            except DeadlineError:
-                break
-        return scores
+        try:
+            if isinstance(reranker, WholeReranker):
+                steps, last = reranker.steps(pairs), False
+                # Whoever asked for one more to see that there is none would queue for it.
+                while not last:
+                    scores, last = await self._thread.run(deadline, partial(next, steps))
+            else:
+                for start in range(0, len(pairs), self._slice_size):
+                    part = pairs[start : start + self._slice_size]
+                    scores += await self._thread.run(deadline, partial(reranker.score, part))
+        except DeadlineError:
+            return scores, False
+        return scores, True
 
     def _by_stage_one(
         self, found: Sequence[Found], status: RerankStatus, reason: str, language: str
@@ -154,7 +161,13 @@ class SecondStage:
         return Ranking(rows, report, language=language)
 
     def _by_both(
-        self, found: Sequence[Found], scores: Sequence[PairScore], weight: float, language: str
+        self,
+        found: Sequence[Found],
+        scores: Sequence[PairScore],
+        weight: float,
+        language: str,
+        *,
+        complete: bool,
     ) -> Ranking:
         """Scored candidates by their fused score, then the others in stage one's order.
 
@@ -163,14 +176,17 @@ class SecondStage:
         scored, rest = found[: len(scores)], found[len(scores) :]
         fused = fuse([c.score for c in scored], [s.logit for s in scores], weight).tolist()
         ordering: Ordering = "rerank" if weight >= 1.0 else "fused"
-        cut_short = len(scored) < self._depth(found)
-        # Scores of a part of the candidates are not what the curve was fitted on.
-        probabilities = None if cut_short else self.judge.probabilities(fused, ordering, language)
+        # Scores that the time ran out on are not what the curve was fitted on.
+        probabilities = self.judge.probabilities(fused, ordering, language) if complete else None
         rows = _rows(scored, fused, scores, probabilities)
         rows += _rows(rest, [c.order for c in rest], [None] * len(rest), None)
         order = "rerank_score" if weight >= 1.0 else f"fused (rerank_score {weight:g})"
-        reason = "the time ran out; the rest follows in stage one's order" if cut_short else None
-        status: RerankStatus = "partial" if cut_short else "complete"
+        reason = None
+        if len(scored) < self._depth(found):
+            reason = "the time ran out; the rest follows in stage one's order"
+        elif not complete:
+            reason = "the time ran out before the best candidates had gone through all layers"
+        status: RerankStatus = "complete" if complete else "partial"
         report = RerankReport(status, self._depth(found), len(scores), reason)
         return Ranking(rows, report, order, language)
 

@@ -1,7 +1,8 @@
 """A cross-encoder: one pass through a transformer for every (query, passage) pair."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,20 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from service.errors import InferenceError, ModelSourceError, UnprocessableTextError
 from service.reranker.backends import Backend
-from service.reranker.forward import Forward, TorchForward, load_classifier
+from service.reranker.forward import (
+    Classifier,
+    Forward,
+    Logits,
+    TorchForward,
+    load_classifier,
+)
 from service.reranker.onnx_forward import OnnxForward
 from service.reranker.pair_tokens import PairTokenizer, TokenPair
 from service.reranker.score_cache import ScoreCache
 from service.types import PairScore
+
+Pair = tuple[str, str]
+"""Query and passage."""
 
 FEWEST_PASSAGE_TOKENS = 16
 """A query must leave at least this much of the window: a pair without a passage says nothing."""
@@ -76,12 +86,8 @@ class CrossEncoderReranker:
         else:
             loaded = load_classifier(folder, model, device)
             tokenizer, limit = loaded.tokenizer, loaded.max_length or max_length
-            self._forward = TorchForward(
-                loaded.network,
-                dtype=torch.bfloat16 if options.backend == "torch-bf16" else torch.float32,
-                batch_tokens=batch_tokens,
-                takes_types=loaded.takes_types,
-            )
+            dtype = torch.bfloat16 if options.backend == "torch-bf16" else torch.float32
+            self._forward = self._torch_forward(loaded, folder, dtype, batch_tokens)
         self._tokenizer = PairTokenizer(
             tokenizer,
             max_length=min(max_length, limit),
@@ -105,7 +111,7 @@ class CrossEncoderReranker:
         """What runs the model."""
         return self._options.backend
 
-    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
+    def score(self, pairs: Sequence[Pair], /) -> list[PairScore]:
         """Logits of (query, passage) pairs in input order, all finite.
 
         Raises `UnprocessableTextError` for a query that leaves the passage too little room, and
@@ -121,14 +127,34 @@ class CrossEncoderReranker:
                 known |= fresh
         return [known[pair] for pair in pairs]
 
-    def _score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
-        try:
+    def _score(self, pairs: Sequence[Pair]) -> list[PairScore]:
+        with self._errors():
             read = self._read(pairs)
             logits = self._forward.logits(read)
+        return self._rounded(logits, read)
+
+    def _torch_forward(
+        self,
+        loaded: Classifier,
+        folder: Path,  # noqa: ARG002 - a subclass reads more of it
+        dtype: torch.dtype,
+        batch_tokens: int,
+    ) -> TorchForward:
+        return TorchForward(
+            loaded.network, dtype=dtype, batch_tokens=batch_tokens, takes_types=loaded.takes_types
+        )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Whatever fails within is an `InferenceError`, or the text's own fault."""
+        try:
+            yield
         except UnprocessableTextError:
             raise
         except Exception as error:  # the libraries raise whatever their parts raise
             raise InferenceError(f"{self._name} failed: {type(error).__name__}") from error
+
+    def _rounded(self, logits: Logits, read: Sequence[TokenPair]) -> list[PairScore]:
         if not np.isfinite(logits).all():
             raise InferenceError(f"{self._name} gave a score that is not finite")
         return [
@@ -136,7 +162,7 @@ class CrossEncoderReranker:
             for logit, pair in zip(logits, read, strict=True)
         ]
 
-    def _read(self, pairs: Sequence[tuple[str, str]]) -> list[TokenPair]:
+    def _read(self, pairs: Sequence[Pair]) -> list[TokenPair]:
         tokens = self._tokenizer.tokens([text for pair in pairs for text in pair])
         limit = self._tokenizer.room - FEWEST_PASSAGE_TOKENS
         longest = max(len(tokens[query]) for query, _passage in pairs)

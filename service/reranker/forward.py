@@ -1,7 +1,8 @@
 """A cross-encoder's pass from token ids to logits, in torch."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
-from torch import nn
+from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from service.batching import token_batches
@@ -20,8 +21,6 @@ from service.reranker.last_layer import first_token_only
 from service.reranker.pair_tokens import TokenPair
 
 Logits = NDArray[np.float32]
-
-_PROBE = TokenPair(np.arange(5, 41), np.zeros(36, np.int64), truncated=False)
 
 
 class Forward(Protocol):
@@ -40,6 +39,8 @@ class TorchForward:
     pairs of like length hold at most `batch_tokens` tokens, padding counted.
     """
 
+    _PROBE = TokenPair(np.arange(5, 41), np.zeros(36, np.int64), truncated=False)
+
     def __init__(
         self, model: nn.Module, *, dtype: torch.dtype, batch_tokens: int, takes_types: bool
     ) -> None:
@@ -54,8 +55,7 @@ class TorchForward:
     def logits(self, pairs: Sequence[TokenPair], /) -> Logits:
         """float32, shape (n,), in input order."""
         logits = np.empty(len(pairs), np.float32)
-        # A caller's autocast must not decide what the weights' own type decides.
-        with torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
+        with self.exact():
             if self._device.type == "cpu":
                 for place, pair in enumerate(pairs):
                     logits[place] = self._alone(pair)
@@ -65,16 +65,29 @@ class TorchForward:
                     logits[batch] = self._batch([pairs[place] for place in batch])
         return logits
 
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """No gradients, and the weights' own type, whatever a caller's autocast says."""
+        with torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
+            yield
+
     def _probe(self) -> Logits:
-        return self.logits([_PROBE])
+        return self.logits([self._PROBE])
 
     def _alone(self, pair: TokenPair) -> float:
-        inputs = {"input_ids": torch.from_numpy(pair.ids)[None]}
-        if self._takes_types:
-            inputs["token_type_ids"] = torch.from_numpy(pair.types)[None]
-        return float(self._model(**inputs).logits[0, 0])
+        return float(self._model(**self._inputs([pair])).logits[0, 0])
 
     def _batch(self, pairs: Sequence[TokenPair]) -> Logits:
+        scores: Logits = self._model(**self._inputs(pairs)).logits[:, 0].float().cpu().numpy()
+        return scores
+
+    def _inputs(self, pairs: Sequence[TokenPair]) -> dict[str, Tensor]:
+        """What the model takes; a pair alone on a CPU has no padding, and so no mask."""
+        if self._device.type == "cpu" and len(pairs) == 1:
+            alone = {"input_ids": torch.from_numpy(pairs[0].ids)[None]}
+            if self._takes_types:
+                alone["token_type_ids"] = torch.from_numpy(pairs[0].types)[None]
+            return alone
         longest = max(len(pair.ids) for pair in pairs)
         ids, types, mask = np.zeros((3, len(pairs), longest), np.int64)
         for row, pair in enumerate(pairs):
@@ -85,9 +98,7 @@ class TorchForward:
         arrays = {"input_ids": ids, "attention_mask": mask}
         if self._takes_types:
             arrays["token_type_ids"] = types
-        inputs = {name: torch.from_numpy(a).to(self._device) for name, a in arrays.items()}
-        scores: Logits = self._model(**inputs).logits[:, 0].float().cpu().numpy()
-        return scores
+        return {name: torch.from_numpy(a).to(self._device) for name, a in arrays.items()}
 
 
 @dataclass(frozen=True, slots=True)

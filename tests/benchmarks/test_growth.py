@@ -108,14 +108,21 @@ def test_the_table_tells_what_was_timed() -> None:
             "times_faster": {name: 1.6 for name in tables._WAYS if name != ingest.STOCK},
             "bar": 1.5,
         },
-        "sse": {
-            "documents": 100_000,
-            "seconds": 50.0,
-            "bar_seconds": 60.0,
-            "states_left_to_the_server": 100_000,
-        },
+        "sse": [
+            {
+                "documents": 100,
+                "passages": passages,
+                "index": index,
+                "store_seconds": 7.5,
+                "seconds": 8.5,
+                "states_left_to_the_server": passages,
+                "bar_seconds": bar,
+            }
+            for passages, index, bar in ((100, "flat", 60.0), (120, "hnsw", None))
+        ],
     }
     made = tables.tables({"ingest": found})["ingest"]
     assert "| an ingest, token states with it | 20 | 1.6 | at least 1.5 |" in made
     assert "| `SentenceTransformer.encode` | 20 | - | - |" in made
-    assert "| 100,000 documents through sse-512 | 50 | at most 60 | 100000 |" in made
+    assert "| 100 documents, 100 passages | flat | 7.5 | 8.5 | at most 60 |" in made
+    assert "| 100 documents, 120 passages | hnsw | 7.5 | 8.5 | - |" in made

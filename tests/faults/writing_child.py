@@ -37,6 +37,7 @@ class TextEncoder:
     """A direction for each text, that of its hash; six words fill the window."""
 
     query_budget = passage_budget = 6
+    static = False
 
     def __init__(self, dimension: int) -> None:
         self.identity = EncoderIdentity("hash", "0" * 64, dimension, "", "", 64, 1)

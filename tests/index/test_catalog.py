@@ -241,3 +241,40 @@ def test_a_switch_that_is_not_on_the_disk_for_sure_is_taken_back(
     assert catalog.resolve("default") == "main"
     assert Catalog.read(tmp_path / "catalog.json").resolve("default") == "main"
     assert [path.name for path in tmp_path.iterdir()] == ["catalog.json"]
+
+
+def test_what_another_process_writes_is_there_after_a_refresh(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    beside = Catalog.read(tmp_path / "catalog.json")
+    beside.refresh()
+    assert beside.resolve("default") == "main", "no file yet is no change"
+    catalog.add("other", {"rerank_depth": 7})
+    for name in ("other", "main", "other"):
+        catalog.set_alias("default", name)
+        beside.refresh()
+        assert beside.resolve("default") == name
+    assert beside.collections == catalog.collections
+    beside.close()
+
+
+def test_a_refresh_without_a_change_reads_nothing(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.add("other", {})
+    catalog.refresh()
+    monkeypatch.setattr(Catalog, "read", lambda _path: pytest.fail("read again"))
+    catalog.refresh()
+    catalog.close()
+
+
+def test_no_switch_is_missed_however_quickly_they_come(catalog: Catalog, tmp_path: Path) -> None:
+    """A file's date has a resolution, and its number in the file system may be given again."""
+    catalog.add("aaaa", {})
+    beside = Catalog.read(tmp_path / "catalog.json")
+    for name in ["aaaa", "main"] * 60:
+        catalog.set_alias("default", "main" if name == "aaaa" else "aaaa")
+        catalog.set_alias("default", name)
+        beside.refresh()
+        assert beside.resolve("default") == name
+    beside.close()

@@ -1,10 +1,12 @@
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from service.errors import IndexDamagedError
+from service.index import faiss_index
 from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, Kind, kind_for
 from service.types import Candidate, Ids, Vectors
 
@@ -103,16 +105,28 @@ def test_the_graph_begins_above_the_threshold() -> None:
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw"])
-def test_a_saved_index_answers_the_same(tmp_path: Path, kind: Kind) -> None:
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_saved_index_answers_the_same(tmp_path: Path, kind: Kind, mapped: bool) -> None:
     vectors = clustered(np.random.default_rng(3), 500, 16)
     vectors[100:150] = vectors[0]
     index = index_of(vectors, kind)
     index.save(tmp_path)
-    loaded = FaissIndex.load(tmp_path)
+    loaded = FaissIndex.load(tmp_path, mapped=mapped)
     assert (loaded.kind, loaded.dimension, len(loaded)) == (kind, 16, 500)
     some = np.arange(1, 400)
     assert loaded.search(vectors, 30) == index.search(vectors, 30)
     assert loaded.search(vectors, 30, some) == index.search(vectors, 30, some)
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_what_becomes_of_its_file_changes_no_loaded_index(tmp_path: Path, kind: Kind) -> None:
+    vectors = clustered(np.random.default_rng(8), 500, 16)
+    index_of(vectors, kind).save(tmp_path)
+    loaded = FaissIndex.load(tmp_path)
+    before = loaded.search(vectors, 30)
+    with (tmp_path / INDEX_FILE).open("r+b") as file:
+        file.write(bytes(tmp_path.joinpath(INDEX_FILE).stat().st_size))
+    assert loaded.search(vectors, 30) == before
 
 
 def test_an_index_that_cannot_be_read_says_so(tmp_path: Path) -> None:
@@ -144,3 +158,28 @@ def test_a_full_disk_is_an_error_while_saving(tmp_path: Path) -> None:
     (tmp_path / INDEX_FILE).symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         index.save(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_more_room_than_is_needed_changes_nothing(kind: Kind, tmp_path: Path) -> None:
+    vectors = clustered(np.random.default_rng(4), 300, 16)[np.arange(900) % 300]
+    batches = [(np.arange(1, 901), vectors)]
+    for expected, name in ((0, "none"), (900, "all")):
+        (tmp_path / name).mkdir()
+        index = FaissIndex.build(batches, dimension=16, kind=kind, expected=expected)
+        index.save(tmp_path / name)
+        assert index.kind == kind
+    for file in (INDEX_FILE, PASSAGES_FILE):
+        assert (tmp_path / "none" / file).read_bytes() == (tmp_path / "all" / file).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_room_for_what_is_expected_is_made_at_once(kind: Kind) -> None:
+    index = faiss_index._empty(8, kind, 1000)
+    rows = index if kind == "flat" else faiss.downcast_index(index.storage)
+    place = int(rows.codes.data())
+    vectors = np.random.default_rng(1).normal(size=(1000, 8)).astype(np.float32)
+    for start in range(0, 1000, 100):
+        index.add(vectors[start : start + 100])
+    assert int(rows.codes.data()) == place
+    assert np.array_equal(rows.reconstruct_n(0, 1000), vectors)

@@ -34,7 +34,7 @@ async def readyz(response: Response, state: StateDep) -> ReadyBody:
         checks=checks,
         documents=state.engine.documents,
         passages=state.engine.passages,
-        notes=state.engine.notes,
+        notes=state.notes,
     )
 
 
@@ -44,5 +44,4 @@ async def metrics(state: StateDep) -> Response:
 
     A gauge that cannot be read now is `NaN`.
     """
-    rendered = await asyncio.to_thread(state.metrics.render)  # it reads the jobs' store
-    return Response(rendered, media_type=CONTENT_TYPE_LATEST)
+    return Response(await state.figures(), media_type=CONTENT_TYPE_LATEST)

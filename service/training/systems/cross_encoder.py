@@ -6,20 +6,20 @@ learns to put the right one first, from the labels and, where one is named, from
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import Dataset
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from sentence_transformers import CrossEncoder
 
 from service.collection import TrainingRow, article_key, open_collection
-from service.confidence.fusion import fuse
-from service.evaluation.metrics import means, per_query
-from service.models.folder import open_folder
+from service.errors import ModelSourceError
+from service.models.folder import kind_of, open_folder
+from service.models.sources import prepare as prepare_model
+from service.settings import Settings
 from service.text.chunker import TokenCounter
 from service.training.arguments import precision_of
 from service.training.bases import (
@@ -32,8 +32,10 @@ from service.training.bases import (
 )
 from service.training.buckets import LengthBuckets
 from service.training.crops import crop_alike
+from service.training.early import fit_early_head
 from service.training.labels import PARTS, Part, describe, part_of, read_options, split
 from service.training.layers import Layers, keep_layers, revive_pooler
+from service.training.list_figures import CANDIDATES, judged_candidates, list_figures
 from service.training.losses.ranked_list import RankedListLoss
 from service.training.mining.choice import Choice
 from service.training.mining.examples import ArticleOf, Examples, from_collection
@@ -45,12 +47,6 @@ from service.training.teacher import teacher_logits
 from service.types import Document, Vectors
 
 NO_TEACHER = "none"
-
-_CANDIDATES = 20
-"""Test queries are judged on so many passages, the nearest of their sample."""
-
-_FUSED = 0.3
-"""The share that figures are also given for."""
 
 _PAIRS_ON_A_CPU = 16
 """Pairs of like length that go through the model together; a GPU takes a whole batch."""
@@ -66,6 +62,12 @@ class Options(BaseModel):
     than the right one by more than `margin` (cosine): such a one is often right, and not labelled.
     The share `cropped` of the lists has crops of at most `longest_crop` tokens. `listwise`, `bce`
     and `distillation` are the weights of the loss's parts, `teacher` a reranker or `none`.
+
+    `encoder` is the bi-encoder by whose vectors negatives are found; "" is the base itself, which
+    then must be one. A base that is a cross-encoder is trained on.
+
+    `early_layer` above 0 trains a second head behind so many layers together with the first, by
+    `early` times the same loss, in which the first head's logits are the teacher.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,6 +86,9 @@ class Options(BaseModel):
     bce: float = Field(0.5, ge=0)
     distillation: float = Field(1.0, ge=0)
     teacher: str = NO_TEACHER
+    encoder: str = ""
+    early_layer: int = Field(0, ge=0)
+    early: float = Field(1.0, gt=0)
 
     @property
     def teacher_weight(self) -> float:
@@ -91,25 +96,11 @@ class Options(BaseModel):
         return 0.0 if self.teacher == NO_TEACHER else self.distillation
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """A test query with its nearest passages, nearest first; places are those in the sample.
-
-    What is right may be missing among the nearest, and is then found by no order.
-    """
-
-    query: str
-    passages: tuple[str, ...]
-    places: NDArray[np.int64]
-    right: tuple[int, ...]
-    cosines: NDArray[np.float32]
-
-
 def prepare(job: Job) -> Prepared:
-    """Lists of the recipe's split by query, from labelled folders; the base is a bi-encoder."""
+    """Lists of the recipe's split by query, from labelled folders."""
     options, training = read_options(job.recipe, Options), job.recipe.training
     samples = [_sample(path, options, training.seed) for path in job.collections]
-    vectors = _vectors(job, samples)
+    vectors = _vectors(_finder(job, options), samples)
     choice = Choice(
         negatives=options.negatives,
         rank_max=max(options.hardest, options.negatives),
@@ -123,26 +114,30 @@ def prepare(job: Job) -> Prepared:
         for row in mine_mixed(queries, passages, sample, choice).rows
     ]
     parts = split([(row.query, row) for row in mined], training)
-    test = _test(samples, vectors, lambda query: part_of(query, training))
+    test = judged_candidates(samples, vectors, lambda query: part_of(query, training) == "test")
     model = load_cross_encoder(job, freeze_embeddings=options.freeze_embeddings)
     transformer = transformer_of(model, job)
     keep_layers(transformer, options.layers)
     revive_pooler(transformer)
+    fit_early_head(model, options.early_layer)
     rows = {part: _rows(job, options, parts[part], _counter(model)) for part in PARTS[:2]}
     pairs = sum(len(row["passages"]) for row in rows["train"])
+    loss = RankedListLoss(
+        model,
+        listwise=options.listwise,
+        bce=options.bce,
+        teacher=options.teacher_weight,
+        pos_weight=pairs / max(1, len(rows["train"])) - 1,
+        at_once=_PAIRS_ON_A_CPU if job.device == "cpu" else 0,
+        early=options.early if options.early_layer else 0.0,
+        self_distillation=options.distillation,
+    )
     return Prepared(
         model=model,
         train=rows["train"],
         validation=rows["validation"],
-        loss=RankedListLoss(
-            model,
-            listwise=options.listwise,
-            bce=options.bce,
-            teacher=options.teacher_weight,
-            pos_weight=pairs / max(1, len(rows["train"])) - 1,
-            at_once=_PAIRS_ON_A_CPU if job.device == "cpu" else 0,
-        ),
-        figures=lambda: _figures(model, test),
+        loss=loss,
+        figures=lambda: list_figures(loss, test),
         data=[
             describe(path, len(sample.queries))
             for path, sample in zip(job.collections, samples, strict=True)
@@ -167,6 +162,29 @@ def _first_article(specs: Sequence[str]) -> ArticleOf:
     return article_of
 
 
+def _finder(job: Job, options: Options) -> Job:
+    """The job with the bi-encoder in the base's place that finds the negatives.
+
+    Raises `ModelSourceError` where neither is one.
+    """
+    if not options.encoder:
+        if kind_of(job.base) == "cross-encoder":
+            raise ModelSourceError(
+                f"{job.recipe.base} is a cross-encoder: name the bi-encoder by whose vectors "
+                "negatives are found in options.encoder"
+            )
+        return job
+    settings = job.settings or Settings()
+    model = prepare_model(
+        options.encoder,
+        "bi-encoder",
+        cache_dir=settings.cache_dir,
+        offline=settings.hub_offline,
+    )
+    recipe = job.recipe.model_copy(update={"base": options.encoder})
+    return replace(job, recipe=recipe, base=model.folder)
+
+
 def _vectors(job: Job, samples: Sequence[Examples]) -> list[tuple[Vectors, Vectors]]:
     """Of each sample's queries and passages, by the base as it was; kept beside the folder."""
     model = load_bi_encoder(job)
@@ -186,24 +204,6 @@ def _vectors(job: Job, samples: Sequence[Examples]) -> list[tuple[Vectors, Vecto
 
     query, passage = (encoder(prefix) for prefix in base_prefixes(job))
     return [(query(sample.queries), passage(sample.passages)) for sample in samples]
-
-
-def _test(
-    samples: Sequence[Examples],
-    vectors: Sequence[tuple[Vectors, Vectors]],
-    part: Callable[[str], Part],
-) -> list[_Candidates]:
-    found = []
-    for sample, (queries, passages) in zip(samples, vectors, strict=True):
-        for number, query in enumerate(sample.queries):
-            if part(query) != "test":
-                continue
-            cosines = passages @ queries[number]
-            nearest = np.argsort(-cosines, kind="stable")[:_CANDIDATES]
-            texts = tuple(sample.passages[place] for place in nearest)
-            right = sample.positives[number]
-            found.append(_Candidates(query, texts, nearest, right, cosines[nearest]))
-    return found
 
 
 def _counter(model: CrossEncoder) -> TokenCounter:
@@ -233,42 +233,21 @@ def _rows(
     return Dataset.from_dict(columns)
 
 
-def _figures(model: CrossEncoder, test: Sequence[_Candidates]) -> Mapping[str, float]:
-    """Of the model alone, of a fused order, and of the cosine, on the same candidates."""
-    if not test:
-        return {}
-    pairs = [(row.query, passage) for row in test for passage in row.passages]
-    logits = model.predict(
-        pairs, batch_size=32, show_progress_bar=False, activation_fn=torch.nn.Identity()
-    )
-    by_query = np.split(np.asarray(logits), np.cumsum([len(row.passages) for row in test])[:-1])
-    qrels = {str(n): {str(place): 1 for place in row.right} for n, row in enumerate(test)}
-    figures: dict[str, float] = {}
-    for share, name in ((1.0, ""), (_FUSED, f" fused {_FUSED}"), (0.0, " of the cosine")):
-        run = {
-            str(n): [str(row.places[i]) for i in _order(row, found, share)]
-            for n, (row, found) in enumerate(zip(test, by_query, strict=True))
-        }
-        found_means = means(per_query(qrels, run))
-        figures |= {f"{key}{name}": found_means[key] for key in ("ndcg@10", "accuracy@1")}
-    return figures
-
-
-def _order(row: _Candidates, logits: NDArray[np.float32], share: float) -> list[int]:
-    scores = fuse(row.cosines.tolist(), logits.tolist(), share)
-    places: list[int] = np.argsort(-scores, kind="stable").tolist()
-    return places
-
-
 def _notes(
     options: Options, rows: Mapping[Part, Dataset], pairs: int, test: int
 ) -> tuple[str, ...]:
+    early = ""
+    if options.early_layer:
+        early = (
+            f" A second head reads the first {options.early_layer} layers; both are trained "
+            f"together, and the first one teaches it."
+        )
     told = "" if not options.teacher_weight else f" The teacher is {options.teacher}."
     return (
         f"Of each collection at most {options.passages} passages in blocks of {BLOCK}, and "
         f"{options.queries} of the queries they answer: {len(rows['train'])} lists of {pairs} "
         f"pairs to train, {len(rows['validation'])} to validate, {test} queries to test.",
         "Negatives are drawn in turn from the base's nearest passages, BM25's, siblings of the "
-        f"right one, and anywhere; {options.cropped:.0%} of the lists are cropped.{told}",
-        f"Figures are of each test query's nearest {_CANDIDATES} passages of its own sample.",
+        f"right one, and anywhere; {options.cropped:.0%} of the lists are cropped.{told}{early}",
+        f"Figures are of each test query's nearest {CANDIDATES} passages of its own sample.",
     )

@@ -14,6 +14,7 @@ from service.models.sources import prepare as prepare_model
 from service.models.sources import reranker_kind
 from service.reranker.cross_encoder import CrossEncoderReranker
 from service.settings import Settings
+from service.training import list_figures
 from service.training.labels import part_of
 from service.training.losses.ranked_list import RankedListLoss
 from service.training.recipe import Recipe, load_recipe
@@ -122,7 +123,7 @@ def test_what_the_teacher_says_stands_beside_each_passage(
 def test_figures_of_the_cosine_count_what_is_not_among_the_nearest(
     base: Path, articles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cross_encoder, "_CANDIDATES", 5)
+    monkeypatch.setattr(list_figures, "CANDIDATES", 5)
     prepared = prepare(base, articles, tmp_path / "out", "none", "training.test_share=0.6")
     training = recipe_of(base, "none", ["training.test_share=0.6"]).training
     model = SentenceTransformer(str(base), device="cpu")

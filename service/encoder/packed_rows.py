@@ -1,0 +1,119 @@
+"""An embedding in the 4 bits that its rows were decoded from.
+
+The default encoder's weights come in Q4_0 (`service.models.q4`): blocks of 32 weights, each a level
+of 0 to 15, less 8, times the block's float16 scale. Its folder holds them as float32, eight times
+as large, and the rows of its 250,000 pieces are most of it. Kept as levels and scales they take up
+54 MB instead of 384, and each row that is asked for is the same to the bit.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+BLOCK = 32
+_HALF = BLOCK // 2
+_MIDDLE = 8.0
+_WEIGHTS = "model.safetensors"
+_ROWS_AT_ONCE = 4096
+
+
+class PackedRows(nn.Module):
+    """Takes the place of an `nn.Embedding` that is only read."""
+
+    def __init__(self, levels: Tensor, scales: Tensor) -> None:
+        """Levels uint8 (rows, columns / 2), two in a byte; scales float16 (rows, columns / 32)."""
+        super().__init__()
+        self._levels, self._scales = levels, scales
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Ids (...) -> rows, float32 (..., columns)."""
+        pairs = self._levels[ids].view(*ids.shape, -1, _HALF)
+        weights = torch.cat([pairs & 0x0F, pairs >> 4], dim=-1).float()
+        weights -= _MIDDLE
+        weights *= self._scales[ids].float()[..., None]
+        return weights.flatten(-2)
+
+
+def pack_embedding(embeddings: nn.Module, name: str, folder: Path) -> bool:
+    """Put a `PackedRows` in place of `embeddings.<name>`, loaded from `folder`; False if it cannot.
+
+    It can where each row of the file is exactly what 4 bits hold, as nobody trained them since.
+    The rows are read from the file, not through the module: mapped, all would stay in memory.
+    """
+    module: Any = getattr(embeddings, name)
+    file = _File.open(folder / _WEIGHTS, f".{name}.weight", tuple(module.weight.shape))
+    if file is None or file.shape[1] % BLOCK:
+        return False
+    rows, columns = file.shape
+    levels = np.empty((rows, columns // 2), np.uint8)
+    scales = np.empty((rows, columns // BLOCK), np.float16)
+    start = 0
+    for part in file.rows():
+        packed = pack_rows(part)
+        if packed is None:
+            return False
+        levels[start : start + len(part)], scales[start : start + len(part)] = packed
+        start += len(part)
+    setattr(embeddings, name, PackedRows(torch.from_numpy(levels), torch.from_numpy(scales)))
+    return True
+
+
+def pack_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float16]] | None:
+    """Levels and scales of float32 (n, columns), as `PackedRows` takes them; None where they lose.
+
+    Q4_0 gives a block's weight of greatest size the level 0, so that shows the scale.
+    """
+    blocks = rows.reshape(-1, BLOCK)
+    greatest = np.abs(blocks).argmax(axis=1)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        exact = np.take_along_axis(blocks, greatest[:, None], axis=1)[:, 0] / np.float32(-_MIDDLE)
+        scales = np.abs(exact, out=exact, where=exact == 0.0).astype(np.float16)
+        steps = scales.astype(np.float32)[:, None]
+        levels = np.rint(blocks / steps).clip(-_MIDDLE, _MIDDLE - 1)
+        # Of zeros alone only the sign is to be found again.
+        signs = np.where(np.signbit(blocks), np.float32(-1.0), np.float32(0.0))
+        levels = np.where(steps == 0.0, signs, levels)
+        same = (levels * steps).view(np.int32) == blocks.view(np.int32)
+    if not same.all():
+        return None
+    whole = (levels + np.float32(_MIDDLE)).astype(np.uint8)
+    pairs = whole[:, :_HALF] | whole[:, _HALF:] << np.uint8(4)
+    return pairs.reshape(len(rows), -1), scales.reshape(len(rows), -1)
+
+
+class _File:
+    """One float32 matrix of a safetensors file, read part by part."""
+
+    def __init__(self, path: Path, start: int, shape: tuple[int, int]) -> None:
+        self._path, self._start, self.shape = path, start, shape
+
+    @classmethod
+    def open(cls, path: Path, ending: str, shape: tuple[int, ...]) -> "_File | None":
+        """The one whose name ends so and that has this shape; None where that is not one."""
+        if not path.is_file() or len(shape) != 2:
+            return None
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        found = [
+            about["data_offsets"][0]
+            for name, about in header.items()
+            if f".{name}".endswith(ending)
+            and (about["dtype"], tuple(about["shape"])) == ("F32", shape)
+        ]
+        return cls(path, 8 + length + found[0], (shape[0], shape[1])) if len(found) == 1 else None
+
+    def rows(self) -> Iterator[NDArray[np.float32]]:
+        rows, columns = self.shape
+        with self._path.open("rb") as file:
+            file.seek(self._start)
+            for start in range(0, rows, _ROWS_AT_ONCE):
+                count = min(_ROWS_AT_ONCE, rows - start)
+                part = np.fromfile(file, "<f4", count * columns)
+                yield part.astype(np.float32, copy=False).reshape(count, columns)

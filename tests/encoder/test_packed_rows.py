@@ -1,0 +1,107 @@
+"""The default encoder's rows in the 4 bits that they came in."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from torch import nn
+
+from service.encoder.packed_rows import PackedRows, pack_embedding, pack_rows
+from service.encoder.transformer import Transformer
+from service.models.q4 import BLOCK_DTYPE, dequantize
+from service.models.sources import PreparedModel
+from tests.fixtures.multilingual import SENTENCES
+
+_LOADED = """
+import json, sys
+from pathlib import Path
+from service.encoder.transformer import Transformer
+import service.api.app, service.pipeline.ingestion, service.pipeline.opening
+from service.encoder.bi_encoder import plain_pooling
+folder = Path(sys.argv[1])
+assert plain_pooling(folder) == "mean"
+model = Transformer.load(folder, batch_tokens=512, device="cpu")
+model.encode(["Ebbe und Flut"], 64)
+mapped = [line for line in open("/proc/self/maps") if "model.safetensors" in line]
+heavy = [name for name in ("sentence_transformers", "datasets", "sklearn") if name in sys.modules]
+print(json.dumps([heavy, mapped]))
+"""
+
+
+def quantized(rows: int, columns: int) -> np.ndarray:
+    """Rows as Q4_0 holds them: scales of both signs, a block of zeros, two of a zero scale."""
+    random = np.random.default_rng(3)
+    blocks = np.zeros(rows * columns // 32, BLOCK_DTYPE)
+    blocks["scale"] = random.normal(0.0, 0.02, len(blocks)).astype(np.float16)
+    blocks["nibbles"] = random.integers(0, 256, (len(blocks), 16))
+    blocks["nibbles"][:, 0] &= 0xF0  # of each block one weight has the level 0
+    blocks["nibbles"][1] = 0x88
+    blocks["scale"][2:4] = [0.0, -0.0]
+    return dequantize(blocks).reshape(rows, columns)
+
+
+def test_each_row_is_the_same_to_the_bit() -> None:
+    rows = quantized(40, 96)
+    packed = pack_rows(rows)
+    assert packed is not None
+    levels, scales = packed
+    assert levels.nbytes + scales.nbytes == rows.nbytes * 18 // 128
+    embedding = PackedRows(torch.from_numpy(levels), torch.from_numpy(scales))
+    ids = torch.tensor([[3, 39, 0], [3, 1, 2]])
+    assert np.array_equal(embedding(ids).numpy().view(np.int32), rows[ids].view(np.int32))
+
+
+@pytest.mark.parametrize("change", [1e-7, np.nan, np.inf])
+def test_rows_that_were_trained_since_stay_as_they_are(tmp_path: Path, change: float) -> None:
+    rows = quantized(40, 96)
+    rows[17, 5] += change
+    assert pack_rows(rows) is None
+    module = nn.Module()
+    module.words = nn.Embedding.from_pretrained(torch.from_numpy(rows))
+    save_file({"words.weight": rows}, tmp_path / "model.safetensors")
+    assert not pack_embedding(module, "words", tmp_path)
+    assert isinstance(module.words, nn.Embedding)
+
+
+def test_what_is_not_in_the_file_stays_as_it_is(tmp_path: Path) -> None:
+    rows = quantized(40, 96)
+    module = nn.Module()
+    module.words = nn.Embedding.from_pretrained(torch.from_numpy(rows))
+    assert not pack_embedding(module, "words", tmp_path)
+    save_file({"words.weight": rows[:30]}, tmp_path / "model.safetensors")
+    assert not pack_embedding(module, "words", tmp_path)
+    save_file({"bert.words.weight": rows, "rows": rows}, tmp_path / "model.safetensors")
+    assert pack_embedding(module, "words", tmp_path)
+    assert np.array_equal(module.words(torch.arange(40)).numpy(), rows)
+
+
+def test_the_default_encoders_vectors_are_the_same_to_the_bit(
+    e5: PreparedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [text for sentences in SENTENCES.values() for text in sentences[:2]]
+    packed = Transformer.load(e5.folder, batch_tokens=512, device="cpu")
+    words = packed._model.embeddings.word_embeddings
+    assert isinstance(words, PackedRows)
+    monkeypatch.setattr("service.encoder.transformer.pack_embedding", lambda *_: False)
+    whole = Transformer.load(e5.folder, batch_tokens=512, device="cpu")
+    rows = whole._model.embeddings.word_embeddings.weight
+    some = torch.arange(0, len(rows), 97)
+    assert torch.equal(words(some).view(torch.int32), rows[some].view(torch.int32))
+    assert np.array_equal(packed.encode(texts, 64), whole.encode(texts, 64))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_server_neither_keeps_the_weights_file_nor_needs_the_library(e5: PreparedModel) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, str(e5.folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert json.loads(done.stdout) == [[], []]
