@@ -1,9 +1,17 @@
 """What the stages are to each other: the fewest methods that work."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from service.types import Candidate, EncoderIdentity, Ids, PairScore, TokenStates, Vectors
+from service.types import (
+    Candidate,
+    EncoderIdentity,
+    Ids,
+    PairScore,
+    PassageMemory,
+    TokenStates,
+    Vectors,
+)
 
 
 class Encoder(Protocol):
@@ -108,14 +116,40 @@ class WholeReranker(Reranker, Protocol):
 
 
 @runtime_checkable
-class StateReranker(Protocol):
-    """A reranker that reads a passage's token states, and so can have them made beforehand."""
+class PackingReranker(Protocol):
+    """A reranker that reads of a passage what can be made and kept beforehand, packed in bytes."""
 
     @property
     def model(self) -> str: ...
 
     @property
     def weights_sha256(self) -> str: ...
+
+    def score(
+        self, pairs: Sequence[tuple[str, str]], /, memory: PassageMemory | None = None
+    ) -> list[PairScore]:
+        """As `Reranker.score`; `memory` gives what is kept of passages that it has."""
+        ...
+
+    def pack_texts(self, texts: Sequence[str]) -> list[bytes]:
+        """What a memory is to keep of passages without prefix. Raises `InferenceError`."""
+        ...
+
+
+@runtime_checkable
+class PackingWholeReranker(PackingReranker, Protocol):
+    """The same of a `WholeReranker`."""
+
+    def steps(
+        self, pairs: Sequence[tuple[str, str]], /, memory: PassageMemory | None = None
+    ) -> Iterator[tuple[list[PairScore], bool]]:
+        """As `WholeReranker.steps`, with a memory."""
+        ...
+
+
+@runtime_checkable
+class StateReranker(PackingReranker, Protocol):
+    """A reranker that reads a passage's token states, which an encoder may give with its vector."""
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -131,23 +165,10 @@ class StateReranker(Protocol):
         """Tokens that it reads of a passage, prefix and special ones counted."""
         ...
 
-    def score(
-        self,
-        pairs: Sequence[tuple[str, str]],
-        /,
-        memory: Callable[[Sequence[str]], Mapping[str, bytes]] | None = None,
-    ) -> list[PairScore]:
-        """As `Reranker.score`; `memory` gives the packed states of passages that it has."""
-        ...
-
     def see_queries(self, queries: Mapping[str, TokenStates]) -> None:
         """States of queries that will be scored soon, by their text without prefix."""
         ...
 
     def pack(self, seen: Sequence[TokenStates]) -> list[bytes]:
         """States as a memory is to keep them."""
-        ...
-
-    def pack_texts(self, texts: Sequence[str]) -> list[bytes]:
-        """The same, made from passages without prefix. Raises `InferenceError`."""
         ...

@@ -129,8 +129,9 @@ class Settings(BaseSettings):
     )
     passage_states: bool = Field(
         True,
-        description="Keep the token states of all passages on the disk (some 13 KB for one of 100 "
-        "tokens), so that an interaction reranker need not make them during a search.",
+        description="Keep on the disk what the reranker reads of each passage, so that it need not "
+        "be made during a search: token states for an interaction reranker (some 13 KB for 100 "
+        "tokens), token ids for a cross-encoder (400 bytes).",
     )
     rerank_depth: int = Field(
         100,

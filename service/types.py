@@ -1,6 +1,6 @@
 """Records that travel between the stages. This module imports nothing of ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -12,6 +12,9 @@ Vectors = NDArray[np.float32]
 
 Ids = NDArray[np.int64]
 """Passage ids, int64, ascending."""
+
+PassageMemory = Callable[[Sequence[str]], Mapping[str, bytes]]
+"""Passages -> what is kept for the reranker of those that are known, by their text."""
 
 MetadataValue = str | int | float | bool | None | list[str]
 Metadata = Mapping[str, MetadataValue]

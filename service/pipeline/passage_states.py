@@ -1,10 +1,13 @@
-"""Token states of a collection's passages: made with their vectors, read by the reranker."""
+"""What a reranker reads of a collection's passages, made beforehand and kept.
+
+Token states for an interaction reranker, made with the vectors; token ids for a cross-encoder.
+"""
 
 import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +17,14 @@ from service.index.document_store import DocumentStore
 from service.index.state_store import StateStore
 from service.index.store_view import StoreView
 from service.pipeline.rerank import reranked_text
-from service.protocols import Encoder, Reranker, StateEncoder, StateReranker
+from service.protocols import (
+    Encoder,
+    PackingReranker,
+    PackingWholeReranker,
+    Reranker,
+    StateEncoder,
+    StateReranker,
+)
 from service.settings import Settings
 from service.types import EncoderIdentity, Ids, PairScore, Vectors
 
@@ -40,7 +50,7 @@ def open_states(
 
     Without a place for them on the disk there are none either: searches are slower, not wrong.
     """
-    if not settings.passage_states or not isinstance(reranker, StateReranker):
+    if not settings.passage_states or not isinstance(reranker, PackingReranker):
         return None
     try:
         states = StateStore(
@@ -55,22 +65,24 @@ def open_states(
 class PassageStates:
     """Follows a store: each of its passages gets states, those of removed ones go.
 
-    What `encoder` encodes for the store has its states from the same pass. What has none (it is
-    older than the file, came from a snapshot, or has a title that the encoder reads a part of)
-    gets them while `idle`.
+    States are whatever the reranker packs. Where they are `encoder`'s, what it encodes for the
+    store has its states from the same pass. What has none (it is older than the file, came from a
+    snapshot, or has a title that the encoder reads a part of) gets them while `idle`.
     """
 
     def __init__(
         self,
         store: DocumentStore,
         states: StateStore,
-        reranker: StateReranker,
+        reranker: PackingReranker,
         encoder: EncoderIdentity,
     ) -> None:
         self.idle: Callable[[], bool] = lambda: True
         """Whether no search would wait; where it is not set, none does."""
         self._store, self._states, self._reranker = store, states, reranker
-        self._shared = reranker.reads(encoder)
+        self._reads_states: StateReranker | None = None
+        if isinstance(reranker, StateReranker) and reranker.reads(encoder):
+            self._reads_states = reranker
         self._offered: OrderedDict[str, bytes] = OrderedDict()
         self._offer_lock, self._follow_lock = threading.Lock(), threading.Lock()
         self._backlog: deque[int] = deque()
@@ -84,11 +96,14 @@ class PassageStates:
     @property
     def reranker(self) -> "RememberingReranker":
         """The reranker with these states at hand."""
+        if isinstance(self._reranker, PackingWholeReranker):
+            return RememberingWholeReranker(self._reranker, self._states)
         return RememberingReranker(self._reranker, self._states)
 
     def encoder(self, encoder: StateEncoder) -> Encoder:
         """The encoder, which leaves states here where they are what the reranker reads."""
-        return KeepingEncoder(encoder, self._reranker, self) if self._shared else encoder
+        reranker = self._reads_states
+        return encoder if reranker is None else KeepingEncoder(encoder, reranker, self)
 
     def offer(self, states: Mapping[str, bytes]) -> None:
         """States by text, for passages that will be in the store soon."""
@@ -187,7 +202,7 @@ class PassageStates:
 class RememberingReranker:
     """Implements `service.protocols.Reranker`: a reranker with states at hand."""
 
-    def __init__(self, reranker: StateReranker, states: StateStore) -> None:
+    def __init__(self, reranker: PackingReranker, states: StateStore) -> None:
         self._reranker, self._states = reranker, states
 
     @property
@@ -203,6 +218,18 @@ class RememberingReranker:
     def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
         """As the reranker's own."""
         return self._reranker.score(pairs, self._states.get)
+
+
+class RememberingWholeReranker(RememberingReranker):
+    """Implements `service.protocols.WholeReranker` likewise."""
+
+    def __init__(self, reranker: PackingWholeReranker, states: StateStore) -> None:
+        super().__init__(reranker, states)
+        self._steps = reranker.steps
+
+    def steps(self, pairs: Sequence[tuple[str, str]], /) -> Iterator[tuple[list[PairScore], bool]]:
+        """As the reranker's own."""
+        return self._steps(pairs, self._states.get)
 
 
 class KeepingEncoder:

@@ -22,7 +22,7 @@ from service.reranker.forward import (
 from service.reranker.onnx_forward import OnnxForward
 from service.reranker.pair_tokens import PairTokenizer, TokenPair
 from service.reranker.score_cache import ScoreCache
-from service.types import PairScore
+from service.types import PairScore, PassageMemory
 
 Pair = tuple[str, str]
 """Query and passage."""
@@ -111,25 +111,32 @@ class CrossEncoderReranker:
         """What runs the model."""
         return self._options.backend
 
-    def score(self, pairs: Sequence[Pair], /) -> list[PairScore]:
+    def score(
+        self, pairs: Sequence[Pair], /, memory: PassageMemory | None = None
+    ) -> list[PairScore]:
         """Logits of (query, passage) pairs in input order, all finite.
 
-        Raises `UnprocessableTextError` for a query that leaves the passage too little room, and
-        `InferenceError` for a score that is not finite.
+        `memory` has token ids of passages. Raises `UnprocessableTextError` for a query that leaves
+        the passage too little room, and `InferenceError` for a score that is not finite.
         """
         with self._lock:
             known = {pair: score for pair in pairs if (score := self._scores.get(pair))}
             missing = [pair for pair in dict.fromkeys(pairs) if pair not in known]
             if missing:
-                fresh = dict(zip(missing, self._score(missing), strict=True))
+                fresh = dict(zip(missing, self._score(missing, memory), strict=True))
                 for pair, found in fresh.items():
                     self._scores.put(pair, found)
                 known |= fresh
         return [known[pair] for pair in pairs]
 
-    def _score(self, pairs: Sequence[Pair]) -> list[PairScore]:
+    def pack_texts(self, texts: Sequence[str]) -> list[bytes]:
+        """Token ids of passages, for a memory. Raises `InferenceError`."""
+        with self._lock, self._errors():
+            return self._tokenizer.pack(texts)
+
+    def _score(self, pairs: Sequence[Pair], memory: PassageMemory | None) -> list[PairScore]:
         with self._errors():
-            read = self._read(pairs)
+            read = self._read(pairs, memory)
             logits = self._forward.logits(read)
         return self._rounded(logits, read)
 
@@ -162,8 +169,10 @@ class CrossEncoderReranker:
             for logit, pair in zip(logits, read, strict=True)
         ]
 
-    def _read(self, pairs: Sequence[Pair]) -> list[TokenPair]:
-        tokens = self._tokenizer.tokens([text for pair in pairs for text in pair])
+    def _read(self, pairs: Sequence[Pair], memory: PassageMemory | None) -> list[TokenPair]:
+        queries, passages = ({pair[place] for pair in pairs} for place in (0, 1))
+        tokens = self._tokenizer.tokens(sorted(queries))
+        tokens |= self._tokenizer.tokens(sorted(passages), memory)
         limit = self._tokenizer.room - FEWEST_PASSAGE_TOKENS
         longest = max(len(tokens[query]) for query, _passage in pairs)
         if longest > limit:

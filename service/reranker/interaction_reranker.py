@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,9 @@ from service.protocols import TokenEncoder
 from service.reranker.interaction import InteractionHead
 from service.reranker.packed_states import PackedStates, best_matches
 from service.reranker.piece_information import piece_information, query_information
-from service.types import EncoderIdentity, PairScore, TokenStates, Vectors
+from service.types import EncoderIdentity, PairScore, PassageMemory, TokenStates, Vectors
 
 _QUERIES_KEPT = 256
-
-Memory = Callable[[Sequence[str]], Mapping[str, bytes]]
-"""Gives the packed states of those passages among some texts that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,7 @@ class InteractionReranker:
         return self._head.config.passage_tokens
 
     def score(
-        self, pairs: Sequence[tuple[str, str]], /, memory: Memory | None = None
+        self, pairs: Sequence[tuple[str, str]], /, memory: PassageMemory | None = None
     ) -> list[PairScore]:
         """Logits of (query, passage) pairs in input order, all finite.
 
@@ -171,7 +168,9 @@ class InteractionReranker:
         vectors = self._head.vectors(states[count]).numpy()
         return _Query(vectors, weights[count], seen.ids[count], seen.pooled, seen.truncated)
 
-    def _passages(self, texts: Sequence[str], memory: Memory | None) -> dict[str, PackedStates]:
+    def _passages(
+        self, texts: Sequence[str], memory: PassageMemory | None
+    ) -> dict[str, PackedStates]:
         found = {}
         for text in texts:
             if text in self._cache:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -11,9 +12,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from service.reranker.best_window import best_window
+from service.types import PassageMemory
 
 Tokens = NDArray[np.int32]
 """Token ids of a text alone, int32, shape (n,): no special ones, nothing cut."""
+
+_KEPT = "<i4"
+"""Of an id that is kept."""
 
 _ENTRY_BYTES = 250
 """What Python takes for a remembered text beside its ids, about."""
@@ -76,8 +81,14 @@ class PairTokenizer:
         """Tokens of the two texts together that fit beside the special ones."""
         return self._room
 
-    def tokens(self, texts: Sequence[str]) -> dict[str, Tokens]:
-        """Each text's ids, from memory where they are there."""
+    def pack(self, texts: Sequence[str]) -> list[bytes]:
+        """Each text's ids as a memory is to keep them."""
+        return [ids.astype(_KEPT).tobytes() for ids in self._encode(texts)]
+
+    def tokens(
+        self, texts: Sequence[str], memory: PassageMemory | None = None
+    ) -> dict[str, Tokens]:
+        """Each text's ids, which are remembered; `memory` may have more than this does."""
         keys = {text: _digest(text) for text in texts}
         found: dict[str, Tokens] = {}
         for text, key in keys.items():
@@ -85,10 +96,16 @@ class PairTokenizer:
                 self._cache.move_to_end(key)
                 found[text] = self._cache[key]
         missing = [text for text in keys if text not in found]
-        for text, ids in zip(missing, self._encode(missing), strict=True):
-            found[text] = ids
+        fresh: dict[str, Tokens] = {}
+        if missing and memory is not None:
+            for text, data in memory(missing).items():
+                with suppress(ValueError):  # of no use, and so as good as missing
+                    fresh[text] = np.frombuffer(data, _KEPT).astype(np.int32)
+            missing = [text for text in missing if text not in fresh]
+        fresh |= zip(missing, self._encode(missing), strict=True)
+        for text, ids in fresh.items():
             self._remember(keys[text], ids)
-        return found
+        return found | fresh
 
     def pair(self, query: str, passage: str, tokens: dict[str, Tokens]) -> TokenPair:
         """The pair of two texts whose ids `tokens` holds; the query is never cut."""

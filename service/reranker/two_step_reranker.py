@@ -14,7 +14,7 @@ from service.reranker.early_head import load_head
 from service.reranker.forward import Classifier
 from service.reranker.score_cache import ScoreCache
 from service.reranker.two_steps import TwoStepForward, one_scale
-from service.types import PairScore
+from service.types import PairScore, PassageMemory
 
 _BEGUN_AT_ONCE = 25
 """Pairs that go through the first layers between two looks at the clock."""
@@ -44,17 +44,21 @@ class TwoStepReranker(CrossEncoderReranker):
         self._keep = keep
         self._early = ScoreCache(self._options.score_cache)
 
-    def score(self, pairs: Sequence[Pair], /) -> list[PairScore]:
+    def score(
+        self, pairs: Sequence[Pair], /, memory: PassageMemory | None = None
+    ) -> list[PairScore]:
         """Scores of (query, passage) pairs in input order, all finite.
 
         Raises as `CrossEncoderReranker.score`.
         """
         scores: list[PairScore] = []
-        for scores, _last in self.steps(pairs):  # noqa: B007 - the last counts
+        for scores, _last in self.steps(pairs, memory):  # noqa: B007 - the last counts
             pass
         return scores
 
-    def steps(self, pairs: Sequence[Pair], /) -> Iterator[tuple[list[PairScore], bool]]:
+    def steps(
+        self, pairs: Sequence[Pair], /, memory: PassageMemory | None = None
+    ) -> Iterator[tuple[list[PairScore], bool]]:
         """What `score` gives, after each part of the work what is known by then; is it the last?
 
         First early scores, of the first so many pairs, then scores of all: the more of the best
@@ -65,7 +69,7 @@ class TwoStepReranker(CrossEncoderReranker):
         states: dict[Pair, Tensor] = {}
         for part in _parts(unique, _BEGUN_AT_ONCE):
             with self._lock:
-                early |= self._first_step(part, states)
+                early |= self._first_step(part, states, memory)
             # Whoever is not among the best of some is not among the best of all.
             best = set(_best(early, self._keep))
             states = {pair: of for pair, of in states.items() if pair in best}
@@ -76,7 +80,7 @@ class TwoStepReranker(CrossEncoderReranker):
         kept = _best(early, self._keep)
         for part in _parts(kept, _FINISHED_AT_ONCE):
             with self._lock:
-                full |= self._second_step(part, states)
+                full |= self._second_step(part, states, memory)
             yield _scores(pairs, early, full), len(full) == len(kept)
 
     def _torch_forward(
@@ -97,14 +101,14 @@ class TwoStepReranker(CrossEncoderReranker):
         )
 
     def _first_step(
-        self, pairs: Sequence[Pair], states: dict[Pair, Tensor]
+        self, pairs: Sequence[Pair], states: dict[Pair, Tensor], memory: PassageMemory | None
     ) -> dict[Pair, PairScore]:
         """Early scores; adds the states of what had to be computed."""
         known = {pair: score for pair in pairs if (score := self._early.get(pair))}
         missing = [pair for pair in pairs if pair not in known]
         if missing:
             with self._errors():
-                read = self._read(missing)
+                read = self._read(missing, memory)
                 logits, begun = self._forward.begin(read)
             states |= dict(zip(missing, begun, strict=True))
             for pair, score in zip(missing, self._rounded(logits, read), strict=True):
@@ -113,14 +117,14 @@ class TwoStepReranker(CrossEncoderReranker):
         return known
 
     def _second_step(
-        self, pairs: Sequence[Pair], states: dict[Pair, Tensor]
+        self, pairs: Sequence[Pair], states: dict[Pair, Tensor], memory: PassageMemory | None
     ) -> dict[Pair, PairScore]:
         """Full scores; takes the states that it goes on from."""
         known = {pair: score for pair in pairs if (score := self._scores.get(pair))}
         missing = [pair for pair in pairs if pair not in known]
         if missing:
             with self._errors():
-                read = self._read(missing)
+                read = self._read(missing, memory)
                 # An early score that was remembered left no states.
                 anew = [place for place, pair in enumerate(missing) if pair not in states]
                 _logits, begun = self._forward.begin([read[place] for place in anew])

@@ -4,12 +4,13 @@ Each child sends the same upload with the same key, as a client does that had no
 is a stand-in that needs no second to load; store, jobs and files are the real ones.
 """
 
-import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from service.index.data_folder import DataFolder
@@ -26,15 +27,30 @@ def ids_in(folder: DataFolder) -> list[str]:
         return view.ids({}, "", ROWS)
 
 
-def work_and_kill(folder: Path, upload: Path, seconds: float | None) -> tuple[list[str], bool]:
-    """The job ids that the child said were accepted, and whether it was killed at its work."""
+def counted(folder: Path) -> int:
+    """Lines that `jobs.db` has as dealt with."""
+    with closing(sqlite3.connect(f"file:{folder / 'jobs.db'}?mode=ro", uri=True)) as jobs:
+        (lines,) = jobs.execute("SELECT coalesce(sum(done + refused), 0) FROM jobs").fetchone()
+        return int(lines)
+
+
+def work_and_kill(
+    folder: Path, upload: Path, seconds: float | None, *, amid: bool = False
+) -> tuple[list[str], bool]:
+    """The job ids that the child said were accepted, and whether it was killed at its work.
+
+    `amid`: the seconds count from the first step that the child adds to what is counted.
+    """
     arguments = [sys.executable, "-m", "tests.faults.work_on_jobs", str(folder), str(upload), "key"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "begun\n"
         if seconds is not None:
+            before = counted(folder) if amid else 0
+            while amid and child.poll() is None and counted(folder) <= before:
+                time.sleep(0.002)
             time.sleep(seconds)
-            os.kill(child.pid, signal.SIGKILL)
+            child.kill()  # nothing where it has ended
         said = child.stdout.read().split()
     assert child.returncode in {0, -signal.SIGKILL}
     return said, child.returncode != 0
@@ -47,8 +63,11 @@ def test_killed_ten_times_a_job_loses_nothing_and_undoes_nothing(tmp_path: Path)
     accepted: set[str] = set()
     deleted: set[str] = set()
     killed_at_work, partly = 0, 0
-    for _ in range(KILLS):
-        said, killed = work_and_kill(folder, upload, draw.uniform(0.0, 0.6))
+    for kill in range(KILLS):
+        # By turns at any moment, and at one at which there is certainly work under way.
+        amid = bool(accepted) and kill % 2 == 1
+        seconds = draw.uniform(0.0, 0.05 if amid else 0.6)
+        said, killed = work_and_kill(folder, upload, seconds, amid=amid)
         killed_at_work += killed
         accepted |= set(said)
         if accepted:

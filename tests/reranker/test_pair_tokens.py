@@ -84,6 +84,20 @@ def test_texts_are_tokenised_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatc
     assert encoded == []
 
 
+def test_what_a_memory_has_is_not_tokenised(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, plain = paired(tokenizer, cache_bytes=0), paired(tokenizer).tokens(TEXTS)
+    kept = dict(zip(TEXTS[1:], ours.pack(TEXTS[1:]), strict=True))
+    kept[TEXTS[1]] += b"!"  # no whole number of ids
+    encode, encoded = ours._encode, []
+    monkeypatch.setattr(ours, "_encode", lambda texts: encoded.extend(texts) or encode(texts))
+    found = ours.tokens(TEXTS, lambda texts: {t: kept[t] for t in texts if t in kept})
+    assert encoded == TEXTS[:2]
+    assert found.keys() == plain.keys()
+    assert all(found[text].tolist() == plain[text].tolist() for text in TEXTS)
+
+
 def test_the_window_is_where_the_querys_rare_words_are() -> None:
     query = np.array([7, 8, 1], np.int32)
     passage = np.array([1, 2, 1, 3, 1, 4, 7, 5, 8, 1, 6, 1, 2], np.int32)

@@ -258,7 +258,7 @@ class _KilledError(Exception):
 
 def _killed_after(steps: int) -> Any:
     def on_progress(progress: Any) -> None:
-        if progress.step > steps:
+        if not isinstance(progress, str) and progress.step > steps:
             raise _KilledError
 
     return on_progress
