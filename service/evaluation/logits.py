@@ -10,7 +10,8 @@ from typing import Self
 
 from service.errors import StoreError
 from service.pipeline.build import build_reranker
-from service.protocols import Reranker, StateReranker, WholeReranker
+from service.pipeline.passage_states import RememberingReranker
+from service.protocols import PackingReranker, Reranker, StateReranker, WholeReranker
 from service.settings import Settings
 from service.types import PairScore
 
@@ -145,10 +146,11 @@ def cached(reranker: Reranker, settings: Settings) -> CachedReranker:
     name = f"{reranker.weights_sha256[:16]}.db"
     path = settings.cache_dir / "evaluation" / "logits" / name
     kind = CachedWholeReranker if isinstance(reranker, WholeReranker) else CachedReranker
-    return kind(reranker, path, variant=_variant(reranker, settings))
+    own = reranker.reranker if isinstance(reranker, RememberingReranker) else reranker
+    return kind(reranker, path, variant=_variant(own, settings))
 
 
-def _variant(reranker: Reranker, settings: Settings) -> str:
+def _variant(reranker: Reranker | PackingReranker, settings: Settings) -> str:
     """What decides a logit beside the weights; fp32 is the same wherever it runs."""
     variant = f"window {settings.rerank_max_length}"
     backend = getattr(reranker, "backend", "torch")

@@ -203,21 +203,21 @@ class RememberingReranker:
     """Implements `service.protocols.Reranker`: a reranker with states at hand."""
 
     def __init__(self, reranker: PackingReranker, states: StateStore) -> None:
-        self._reranker, self._states = reranker, states
+        self.reranker, self._states = reranker, states
 
     @property
     def model(self) -> str:
         """The reranker's name."""
-        return self._reranker.model
+        return self.reranker.model
 
     @property
     def weights_sha256(self) -> str:
         """The hash of the reranker's files."""
-        return self._reranker.weights_sha256
+        return self.reranker.weights_sha256
 
     def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
         """As the reranker's own."""
-        return self._reranker.score(pairs, self._states.get)
+        return self.reranker.score(pairs, self._states.get)
 
 
 class RememberingWholeReranker(RememberingReranker):

@@ -1,13 +1,16 @@
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from service.errors import InferenceError, StoreError
 from service.evaluation.logits import CachedReranker, CachedWholeReranker, cached
+from service.index.state_store import StateStore
+from service.pipeline.passage_states import RememberingReranker
 from service.protocols import WholeReranker
 from service.settings import Settings
-from service.types import PairScore
+from service.types import PairScore, PassageMemory
 
 PAIRS = [("thủy triều là gì", "Mặt Trăng"), ("thủy triều là gì", "Trái Đất"), ("お茶", "緑茶")]
 
@@ -122,3 +125,30 @@ def test_scores_that_depend_on_the_other_pairs_are_kept_with_them(tmp_path: Path
     with cached(reranker, other) as kept:
         kept.score(PAIRS)
         assert len(reranker.scored) == before + len(PAIRS)
+
+
+class Packing(Lengths):
+    """A cross-encoder as far as its backend and what it can keep go."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__()
+        self.backend = backend
+
+    def score(
+        self, pairs: Sequence[tuple[str, str]], /, memory: PassageMemory | None = None
+    ) -> list[PairScore]:
+        assert memory is not None
+        return super().score(pairs)
+
+    def pack_texts(self, texts: Sequence[str]) -> list[bytes]:
+        return [text.encode() for text in texts]
+
+
+def test_behind_a_memory_backends_have_logits_of_their_own_too(tmp_path: Path) -> None:
+    with closing(StateStore(tmp_path / "states.db", "a")) as states:
+        for backend in ("torch", "torch-bf16"):
+            reranker = Packing(backend)
+            remembering = RememberingReranker(reranker, states)
+            with cached(remembering, Settings(cache_dir=tmp_path)) as kept:
+                kept.score(PAIRS)
+            assert reranker.scored == PAIRS
