@@ -27,7 +27,7 @@ from service.pipeline.engine import Engine
 from service.settings import Settings
 
 DESCRIPTION = """
-Two-stage search. A bi-encoder recalls the passages nearest to the query, a cross-encoder reranks
+Two-stage search. A bi-encoder recalls the passages nearest to the query, a reranker orders
 them, and each hit carries a *confidence*: high, medium or low, from a probability that was
 calibrated on labelled data.
 

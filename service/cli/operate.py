@@ -63,6 +63,10 @@ def key() -> None:
     secret = secrets.token_urlsafe(32)
     typer.echo(f"key   {secret}")
     typer.echo(f"hash  {hash_key(secret)}")
+    typer.echo(
+        "the server takes the hash (SECONDPASS_API_KEY_HASHES), callers send the key:", err=True
+    )
+    typer.echo("Authorization: Bearer <key>", err=True)
 
 
 def list_models(settings: Settings) -> None:

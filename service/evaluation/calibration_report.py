@@ -56,6 +56,8 @@ def _word(artifact: Calibration, word: Any, row: Mapping[str, Any]) -> str:
     if row["precision"] is not None:
         interval = f"{row['low']:.3f} to {row['high']:.3f}"
         precision = f"precision {row['precision']:.3f} ({interval})"
+        if fit is not None and row["high"] < fit.precision:
+            precision += f", below the {fit.precision:g} that was asked for"
     return (
         f"{word}{start}: {precision}, {row['n']} hits, {row['coverage']:.1%} of hits, "
         f"{row['queries']:.1%} of queries"

@@ -38,6 +38,7 @@ def require_same(
     if differences:
         raise IndexMismatchError(
             f"the vectors in {folder} were made by another encoder: {'; '.join(differences)}. "
-            "Start with the settings they were made with, or encode all documents again: "
+            "Start with the settings they were made with, or encode all documents again, with the "
+            "settings of this start (--encoder and whatever else differs): "
             f"{reindex}"
         )

@@ -99,7 +99,7 @@ class SecondStage:
         elif weight == 0.0 and language == UNDETERMINED:
             reason = "query and passages are in different languages"
         elif weight == 0.0:
-            reason = f"the reranker has shown no gain for this language ({language})"
+            reason = f"no gain of the reranker was measured for this language ({language})"
         elif self.judge.rerank_depth == 0:
             reason = "this server's rerank_depth is 0"
         else:

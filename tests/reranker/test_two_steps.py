@@ -173,7 +173,7 @@ def test_pairs_of_a_batch_get_what_they_get_alone(
             return [range(len(lengths))]
 
     reranker = in_steps(model, 5)
-    read = reranker._read([("tide", "moon " * count) for count in (1, 2, 4, 7, 3)], None)
+    read = reranker._read([("tide", "moon " * count) for count in (1, 2, 4, 7, 3)])
     assert len({len(pair.ids) for pair in read}) == 5
     early, states = reranker._forward.begin(read)
     monkeypatch.setattr("service.reranker.forward.replace_parts", lambda *_: None)
