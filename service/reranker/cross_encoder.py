@@ -169,9 +169,7 @@ class CrossEncoderReranker:
             for logit, pair in zip(logits, read, strict=True)
         ]
 
-    def _read(
-        self, pairs: Sequence[Pair], memory: PassageMemory | None = None
-    ) -> list[TokenPair]:
+    def _read(self, pairs: Sequence[Pair], memory: PassageMemory | None = None) -> list[TokenPair]:
         queries, passages = ({pair[place] for pair in pairs} for place in (0, 1))
         tokens = self._tokenizer.tokens(sorted(queries))
         tokens |= self._tokenizer.tokens(sorted(passages), memory)
