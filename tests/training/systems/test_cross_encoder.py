@@ -1,6 +1,6 @@
 """The cross-encoder recipe: its lists, its teacher, what it learns, and that it is served."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +37,6 @@ SMALL = (
     "training.validation_share=0.2",
     "training.test_share=0.2",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

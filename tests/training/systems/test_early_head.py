@@ -1,7 +1,6 @@
 """A cross-encoder's two heads trained together, saved, gone on with, and served."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +47,6 @@ QUERIES = ["Đạo hàm của sin x?", "How deep is the harbour?"]
 LISTS = [["cos x", "sin x + 1", "x²"], ["Twelve metres at low tide.", "It was built of granite."]]
 PAIRS = [(q, p) for q, passages in zip(QUERIES, LISTS, strict=True) for p in passages]
 LABELS = [torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 0.0])]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The interaction recipe: what it draws, lists and learns, and that a kill costs it nothing."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +37,6 @@ SMALL = (
     "training.validation_share=0.2",
     "training.test_share=0.2",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
