@@ -1,11 +1,11 @@
 """Writes docs/configuration.md from `Settings`: `python -m service.config_docs PATH`."""
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType
 from typing import get_args
 
+import typer
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
@@ -33,10 +33,9 @@ def markdown() -> str:
     return _HEAD + "".join(rows)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Writes the page to the path that is the one argument."""
-    (path,) = arguments
-    Path(path).write_text(markdown(), encoding="utf-8")
+def main(path: Path) -> None:
+    """Writes the page to `path`."""
+    path.write_text(markdown(), encoding="utf-8")
 
 
 def flag(name: str) -> str:
@@ -91,4 +90,4 @@ def _kind(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    typer.run(main)

@@ -219,11 +219,12 @@ class Settings(BaseSettings):
     max_batch_queries: int = Field(
         64, ge=1, le=1000, description="Searches in one request to `/search/batch`."
     )
-    max_reranks: int = Field(
-        8,
+    max_reranks: int | None = Field(
+        None,
         ge=1,
         le=10_000,
-        description="Of these, searches in the rerank or waiting for it; one more is answered 429.",
+        description="Of these, searches in the rerank or waiting for it; one more is answered 429. "
+        "Not set: 8 with a cross-encoder, which takes its time, else no limit of its own.",
     )
     timeout_ms: int = Field(
         60_000,

@@ -14,7 +14,7 @@ from benchmarks.speed.systems import Answered, Question, System
 TURN_SECONDS = 1.0
 """A turn has one question, and more of them until this time is over: fast systems have more."""
 
-TURN_QUESTIONS = 5
+TURN_QUESTIONS = 20
 
 
 @dataclass(frozen=True, slots=True)

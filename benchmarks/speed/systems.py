@@ -17,12 +17,14 @@ TOP_K = 10
 
 _SERVED = {
     "hub_offline": True,
-    "max_queue": 64,
-    "max_reranks": 64,  # sixteen clients are let in; nobody is turned away
     "timeout_ms": 600_000,
     "log_level": "warning",
 }
-_CROSS_ENCODER = {"reranker": "minilm-l6-v0", "rerank_weight": 1.0}
+_CROSS_ENCODER = {
+    "reranker": "minilm-l6-v0",
+    "rerank_weight": 1.0,
+    "max_reranks": 64,  # sixteen clients are let in; nobody is turned away
+}
 """Its order is the cross-encoder's alone, as the others' is."""
 
 VARIANTS: dict[str, dict[str, Any]] = {

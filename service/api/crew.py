@@ -28,6 +28,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 """Before a reader is started again: twice as long each time, until one has lived for a while."""
 _WHILE_S = 60.0
 _FIGURES_S = 2.0
+_PULSE_S, _PATIENCE_S = 10.0, 30.0
+"""How often a reader is asked whether it lives, and how long it may take to say so."""
 _END_S = 12.0
 """A reader lets searches go on for ten seconds; one that takes longer than this is killed."""
 
@@ -164,13 +166,26 @@ class Crew:
             if self._closing.is_set():
                 return 0
             await asyncio.get_running_loop().sock_sendall(ours, told)
-            return await process.wait()
+            return await self._end_of(reader, process, channel)
         finally:
             _kill(reader)
             await process.wait()
             reader.ready.clear()
             reader.channel = None
             channel.close()
+
+    async def _end_of(
+        self, reader: _Reader, process: asyncio.subprocess.Process, channel: Channel
+    ) -> int:
+        """A reader's exit status, once it has ended; one that hangs is killed."""
+        while True:
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(process.wait(), _PULSE_S)
+            if not reader.ready.is_set() or self._closing.is_set() or await _lives(channel):
+                continue
+            if not self._closing.is_set():
+                log.error("worker %d has not answered for %.0f s", reader.number, _PATIENCE_S)
+                _kill(reader)
 
     def _is_ready(self, reader: _Reader) -> None:
         log.info("worker %d is ready", reader.number)
@@ -182,6 +197,17 @@ def _kill(reader: _Reader) -> None:
     if reader.process is not None and reader.process.returncode is None:
         with suppress(ProcessLookupError):
             reader.process.kill()
+
+
+async def _lives(channel: Channel) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE_S):
+            while True:
+                with suppress(OSError, h11.ProtocolError):
+                    await get(channel.connect(), b"/livez")
+                    return True
+                await asyncio.sleep(_PATIENCE_S / 30)
+    return False
 
 
 async def _within(seconds: float, wait: Coroutine[Any, Any, object]) -> None:

@@ -20,7 +20,7 @@ from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_thresho
 from service.models.sources import PreparedModel, check_dimensions, prepare, reranker_kind
 from service.pipeline.answer_cache import AnswerCache
 from service.pipeline.gate import Limits
-from service.pipeline.rerank import INTERACTION_SLICE, RERANK_SLICE
+from service.pipeline.rerank import CROSS_ENCODER_RERANKS, INTERACTION_SLICE, RERANK_SLICE
 from service.pipeline.retriever import Retriever
 from service.pipeline.similarity import PairModel
 from service.protocols import Encoder, Reranker, StateEncoder, StateReranker
@@ -238,6 +238,14 @@ def limits(settings: Settings) -> Limits:
 def rerank_slice(reranker: Reranker | None) -> int:
     """How many candidates are scored between two looks at the clock."""
     return INTERACTION_SLICE if isinstance(reranker, InteractionReranker) else RERANK_SLICE
+
+
+def most_reranks(settings: Settings, reranker: Reranker | None) -> int:
+    """How many searches may be at the rerank or wait for it."""
+    if settings.max_reranks is not None:
+        return settings.max_reranks
+    slow = not isinstance(reranker, InteractionReranker)
+    return min(CROSS_ENCODER_RERANKS, settings.max_queue) if slow else settings.max_queue
 
 
 def build_judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> Judge:

@@ -24,6 +24,7 @@ from service.pipeline.build import (
     build_judge,
     build_pair_model,
     limits,
+    most_reranks,
     rerank_slice,
 )
 from service.pipeline.documents import Documents
@@ -173,7 +174,7 @@ def open_collection(
             SecondStage(
                 states.reranker if states else reranker,
                 judge,
-                settings.max_reranks,
+                most_reranks(settings, reranker),
                 rerank_slice(reranker),
             ),
             limits(settings),

@@ -1,9 +1,10 @@
 """The way of one search: normalise, encode, retrieve, rerank, judge."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import islice
 
 from service.confidence.words import ORDER
 from service.errors import DeadlineError, InvalidInputError
@@ -12,12 +13,12 @@ from service.pipeline.batcher import Batcher
 from service.pipeline.gate import Deadline, Gate, Limits, OwnerThread
 from service.pipeline.query import Hit, Query, Result
 from service.pipeline.recall import Recall
-from service.pipeline.rerank import Ranking, SecondStage
+from service.pipeline.rerank import Ranked, Ranking, SecondStage
 from service.pipeline.retriever import Retriever
 from service.pipeline.timings import Timings
 from service.protocols import Encoder
 from service.text.normalizer import normalize
-from service.types import Vectors
+from service.types import Vectors, Word
 
 ENCODE_CHARS = 4096
 """Characters of queries in one pass of the encoder, `CHARS_AROUND` each counted: on two cores a
@@ -193,16 +194,18 @@ class Searcher:
         timings: dict[str, float],
         warnings: list[str],
     ) -> Result:
-        hits = found = self._hits(ranking)
-        answerable = _answerable(hits)
+        found = _one_a_document(ranking.rows)
+        answerable = self._answerable(found)
+        shown: Iterator[tuple[int, Ranked]] = enumerate(found, 1)
         if query.min_confidence is not None and answerable is not None:
-            hits = [h for h in hits if ORDER[h.confidence] >= ORDER[query.min_confidence]]
+            wanted = ORDER[query.min_confidence]
+            shown = ((rank, row) for rank, row in shown if ORDER[self._word(row)] >= wanted)
         elif query.min_confidence is not None:
             warnings.append("min_confidence was not applied: the hits are uncalibrated")
         stage = self.second_stage
         return Result(
             query=query.query,
-            hits=hits[: query.top_k],
+            hits=[self._hit(rank, row) for rank, row in islice(shown, query.top_k)],
             answerable=answerable,
             rerank=ranking.report,
             language=ranking.language,
@@ -219,46 +222,51 @@ class Searcher:
             warnings=warnings,
         )
 
-    def _hits(self, ranking: Ranking) -> list[Hit]:
-        """One hit a document: its first passage in the final order."""
-        hits: dict[str, Hit] = {}
-        for row in ranking.rows:
-            passage, pair = row.candidate.passage, row.pair
-            if passage.document_id in hits:
-                continue
-            hits[passage.document_id] = Hit(
-                rank=len(hits) + 1,
-                id=passage.document_id,
-                title=passage.title,
-                text=passage.text,
-                start=passage.start,
-                end=passage.end,
-                metadata=passage.metadata,
-                confidence=self.second_stage.judge.thresholds.word(row.probability),
-                probability=row.probability,
-                rerank_score=pair.logit if pair else None,
-                retrieval_score=row.candidate.score,
-                retrieval_rank=row.candidate.rank,
-                truncated=pair.truncated if pair else False,
-                score=row.score,
-                sparse_score=row.candidate.sparse_score,
-            )
-        return list(hits.values())
+    def _hit(self, rank: int, row: Ranked) -> Hit:
+        passage, pair = row.candidate.passage, row.pair
+        return Hit(
+            rank=rank,
+            id=passage.document_id,
+            title=passage.title,
+            text=passage.text,
+            start=passage.start,
+            end=passage.end,
+            metadata=passage.metadata,
+            confidence=self._word(row),
+            probability=row.probability,
+            rerank_score=pair.logit if pair else None,
+            retrieval_score=row.candidate.score,
+            retrieval_rank=row.candidate.rank,
+            truncated=pair.truncated if pair else False,
+            score=row.score,
+            sparse_score=row.candidate.sparse_score,
+        )
+
+    def _answerable(self, found: Sequence[Ranked]) -> bool | None:
+        """Does one reach `medium`? None where that is not known; nothing found is a no.
+
+        Of rows beyond the rerank's depth no probability is known; they are below those that have
+        one.
+        """
+        if any(ORDER[self._word(row)] >= ORDER["medium"] for row in found):
+            return True
+        return None if _uncalibrated(found) else False
+
+    def _word(self, row: Ranked) -> Word:
+        return self.second_stage.judge.thresholds.word(row.probability)
 
 
 def _cost(text: str) -> int:
     return len(text) + CHARS_AROUND
 
 
-def _answerable(hits: list[Hit]) -> bool | None:
-    """Does a hit reach `medium`? None where that is not known; no hit at all is a no.
-
-    Of hits beyond the rerank's depth no probability is known; they are below those that have one.
-    """
-    if any(ORDER[hit.confidence] >= ORDER["medium"] for hit in hits):
-        return True
-    return None if _uncalibrated(hits) else False
+def _one_a_document(rows: Sequence[Ranked]) -> list[Ranked]:
+    """Of each document its first passage in the final order."""
+    first: dict[str, Ranked] = {}
+    for row in rows:
+        first.setdefault(row.candidate.passage.document_id, row)
+    return list(first.values())
 
 
-def _uncalibrated(hits: list[Hit]) -> bool:
-    return bool(hits) and all(hit.probability is None for hit in hits)
+def _uncalibrated(found: Sequence[Ranked]) -> bool:
+    return bool(found) and all(row.probability is None for row in found)

@@ -117,9 +117,9 @@ def new_head(classifier: Any, layer: int, separator: int) -> EarlyHead:
         head.classifier.load_state_dict(classifier.classifier.state_dict())
     except (AttributeError, RuntimeError) as error:
         raise ModelSourceError("an early head needs a classifier of BERT's make") from error
-    if layer >= layers:
+    if not 0 < layer < layers:
         raise ModelSourceError(
-            f"an early head behind layer {layer} needs more than {layers} layers"
+            f"an early head stands behind layer 1 to {layers - 1} of {layers}, not {layer}"
         )
     return head.to(last.weight.device)
 

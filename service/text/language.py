@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import regex
@@ -14,6 +14,10 @@ UNDETERMINED = "und"
 """The language of a search whose query and passages differ."""
 
 _SAMPLE_CHARS = 300
+
+_REMEMBERED = 4096
+"""Texts whose language is kept, of some 300 characters: the same passages are found again and
+again, and to tell their language takes longer than to rank them."""
 
 
 @cache
@@ -30,7 +34,12 @@ def load() -> None:
 
 def identify(text: str) -> tuple[str, float]:
     """ISO 639 code of the likeliest language and its probability (py3langid)."""
-    language, probability = _identifier().classify(text[:_SAMPLE_CHARS])
+    return _identify(text[:_SAMPLE_CHARS])
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _identify(text: str) -> tuple[str, float]:
+    language, probability = _identifier().classify(text)
     return str(language), float(probability)
 
 

@@ -86,13 +86,15 @@ def clean(text: str, *, field: str | None = None) -> str:
 
     Raises `UnprocessableTextError` for a lone surrogate, naming `field`.
     """
+    folded = " ".join(text.split())
+    if folded.isprintable() and (folded.isascii() or not _LONG_MARK_RUN.search(folded)):
+        # All that happens to printable text below is NFC, which takes `_MARK_PAIRS` apart itself.
+        return unicodedata.normalize("NFC", folded)
     if _SURROGATE.search(text):
         raise UnprocessableTextError(
             f"{field or 'text'} is not valid Unicode: it holds a lone surrogate", field
         )
     text = text.translate(_TABLE)
-    if text.isascii():
-        return " ".join(text.split())
     has_rare = _RARE.search(text) is not None
     if has_rare:
         text = _EMOJI_TAGS.sub(r"\1", text)

@@ -13,6 +13,7 @@ import pytest
 
 from service.api import crew as crew_module
 from service.api.crew import Crew
+from service.api.exchange import get
 from service.api.state import ServerState
 from service.settings import Settings
 
@@ -23,7 +24,10 @@ told = json.loads(end.makefile("rb", buffering=0).readline())
 end.send(b"r")
 while (received := socket.recv_fds(end, 1, 1))[0]:
     with socket.socket(fileno=received[1][0]) as connection:
-        connection.sendall(json.dumps([told["worker"], os.getpid()]).encode())
+        connection.recv(1000)
+        body = json.dumps([told["worker"], os.getpid()])
+        head = f"HTTP/1.1 200 OK\\r\\ncontent-length: {len(body)}\\r\\n\\r\\n"
+        connection.sendall((head + body).encode())
 time.sleep(float(sys.argv[1]))
 """
 
@@ -47,12 +51,13 @@ async def until(condition: Callable[[], bool]) -> None:
 async def deal(crew: Crew) -> tuple[int, int]:
     """Which worker is handed the next connection, and its process."""
     ours, theirs = socket.socketpair()
-    with ours, theirs:
+    with theirs:
         if not crew.hand_over(theirs):
+            ours.close()
             return 0, os.getpid()
-        ours.setblocking(False)
-        worker, process = json.loads(await asyncio.get_running_loop().sock_recv(ours, 100))
-        return worker, process
+    ours.setblocking(False)
+    worker, process = json.loads(await get(ours, b"/"))
+    return worker, process
 
 
 def is_running(process: int) -> bool:
@@ -94,6 +99,29 @@ def test_all_get_connections_in_turn_and_one_that_dies_is_started_again() -> Non
     asyncio.run(scenario())
 
 
+def test_one_that_hangs_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "_PULSE_S", 0.2)
+    monkeypatch.setattr(crew_module, "_PATIENCE_S", 2.0)
+
+    async def scenario() -> None:
+        crew = new_crew(3)
+        crew.start()
+        await asyncio.sleep(0)
+        crew.go_on()
+        await until(lambda: not crew.notes)
+        processes = dict([await deal(crew) for _ in range(3)])
+        os.kill(processes[1], signal.SIGSTOP)
+        await until(lambda: bool(crew.notes))
+        assert "worker 1: ended with status -9" in crew.notes[0]
+        await until(lambda: not crew.notes)
+        again = dict([await deal(crew) for _ in range(3)])
+        assert again[1] != processes[1]
+        assert again[2] == processes[2], "one that answers is let alone"
+        await crew.ended()
+
+    asyncio.run(scenario())
+
+
 def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew_module, "READER", [*crew_module.READER[:-1], "60"])
     monkeypatch.setattr(crew_module, "_END_S", 0.2)
@@ -101,6 +129,7 @@ def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> Non
     async def scenario() -> None:
         crew = new_crew(2)
         crew.start()
+        await asyncio.sleep(0)
         crew.go_on()
         await until(lambda: not crew.notes)
         await deal(crew)

@@ -1,5 +1,7 @@
 """`POST /search` on the real models over the small library."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -25,6 +27,14 @@ def test_the_answering_document_is_found_in_every_language(
     client: TestClient, question: str, document: str
 ) -> None:
     assert search(client, question)["hits"][0]["id"] == document
+
+
+def test_many_at_once_are_all_answered_and_as_if_alone(client: TestClient) -> None:
+    questions = [*QUESTIONS] * 4
+    with ThreadPoolExecutor(len(questions)) as pool:
+        found = list(pool.map(lambda question: search(client, question)["hits"], questions))
+    for question, hits in zip(questions, found, strict=True):
+        assert hits[0]["id"] == QUESTIONS[question]
 
 
 def test_the_answer_has_the_promised_names(client: TestClient) -> None:

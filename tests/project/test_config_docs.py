@@ -45,6 +45,7 @@ def another_value(name: str, value: object) -> str:
         "api_key_hashes": "0" * 64,
         "confidence_high": "0.9",
         "embedding_dimensions": "256",
+        "max_reranks": "9",
         "search_mode": "hybrid",
         "rerank_backend": "torch",
         "hybrid_fusion": "rrf",

@@ -49,6 +49,12 @@ def test_cleaned_text_is_nfc_without_controls_or_folded_space(text: str) -> None
     assert cleaned.split() == cleaned.split(" ") or not cleaned
 
 
+@given(TEXTS)
+def test_what_has_no_noise_is_cleaned_as_if_it_had(text: str) -> None:
+    # Noise takes the long way; it goes before anything looks at its neighbours.
+    assert clean(text) == clean(f"\u00ad{text}\u200b")
+
+
 @pytest.mark.parametrize(
     ("given_text", "expected"),
     [
