@@ -1,10 +1,11 @@
 """A cross-encoder in each backend of the service, against sentence-transformers' `predict`.
 
-Time: passages of a labelled collection, cut to some length, for one query, on one thread; the ways
-take turns, and the least CPU time and wall time of the rounds count. Quality: for a sample of its
-queries the documents that BM25 finds first are ordered by each backend.
+Time: passages of the first labelled collection, cut to some length, for one query, on one thread;
+the ways take turns, and the least CPU time and wall time of the rounds count. Quality, of each
+collection: for a sample of its queries the documents that BM25 finds first are ordered by each
+backend.
 
-    python benchmarks/rerank_backends.py --collection DIR [--reranker minilm-l6-v0]
+    python benchmarks/rerank_backends.py --collection DIR [DIR ...] [--reranker minilm-l6-v0]
 """
 
 import argparse
@@ -46,29 +47,28 @@ def main() -> None:
         reranker=arguments.reranker, device="cpu", threads=arguments.threads, rerank_score_cache=0
     )
     ways, tokenizer = _ways(settings, arguments.window, arguments.keep)
-    collection = open_collection(arguments.collection)
-    found = _found(collection, arguments.queries, max(arguments.depth, arguments.passages))
-    query, documents = next(iter(found.items()))
-    texts = {document.id: f"{document.title} {document.text}" for document in collection.documents}
-    pairs = [
-        (collection.queries[query], _cut(tokenizer, texts[document], arguments.tokens))
-        for document in documents[: arguments.passages]
-    ]
-    report = {
+    report: dict[str, Any] = {
         **provenance(0),
         "packages": versions(["torch", "sentence-transformers", "onnxruntime"]),
         "cpu": this_cpu(),
         "threads": arguments.threads,
         "reranker": arguments.reranker,
-        "collection": {
-            "name": arguments.collection.name,
-            "sha256": data_sha256(arguments.collection),
-        },
-        "speed": _speed(ways, pairs, tokenizer, arguments.rounds),
-        "quality": _quality(
-            ways, collection, texts, {q: d[: arguments.depth] for q, d in found.items()}
-        ),
+        "collections": {path.name: data_sha256(path) for path in arguments.collection},
+        "speed": {},
+        "quality": {},
     }
+    for path in arguments.collection:
+        collection = open_collection(path)
+        found = _found(collection, arguments.queries, max(arguments.depth, arguments.passages))
+        texts = {d.id: f"{d.title} {d.text}" for d in collection.documents}
+        if not report["speed"]:
+            query, documents = next(iter(found.items()))
+            timed = [texts[document] for document in documents[: arguments.passages]]
+            cut = [_cut(tokenizer, text, arguments.tokens) for text in timed]
+            pairs = [(collection.queries[query], text) for text in cut]
+            report["speed"] = _speed(ways, pairs, tokenizer, arguments.rounds)
+        shallow = {q: d[: arguments.depth] for q, d in found.items()}
+        report["quality"][path.name] = _quality(ways, collection, texts, shallow)
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
 
 
@@ -196,7 +196,7 @@ def _cut(tokenizer: Any, text: str, tokens: int) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--collection", type=Path, required=True)
+    parser.add_argument("--collection", type=Path, nargs="+", required=True)
     parser.add_argument("--reranker", default="minilm-l6-v0")
     parser.add_argument("--passages", type=int, default=100, help="that are timed")
     parser.add_argument("--tokens", type=int, default=150, help="of a timed passage, at most")
