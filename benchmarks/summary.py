@@ -8,7 +8,7 @@ from benchmarks.speed.bars import BARS
 
 _RATIOS = {
     "rerank_exact": "rerank by the same cross-encoder, same scores",
-    "rerank_fast": "the same with the fast settings",
+    "rerank_fast": "the same weights with the fast settings, other scores",
     "rerank_interaction": "rerank by the default, `interaction-v1`",
     "throughput_16": "answers a second, 16 clients, default settings",
 }

@@ -224,7 +224,7 @@ class Settings(BaseSettings):
         ge=1,
         le=10_000,
         description="Of these, searches in the rerank or waiting for it; one more is answered 429. "
-        "Not set: 8 with a cross-encoder, which takes its time, else no limit of its own.",
+        "Not set: no limit of its own with an interaction reranker and `passage_states`, else 8.",
     )
     timeout_ms: int = Field(
         60_000,

@@ -15,6 +15,7 @@ TURN_SECONDS = 1.0
 """A turn has one question, and more of them until this time is over: fast systems have more."""
 
 TURN_QUESTIONS = 20
+"""At most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,23 @@ NO_ANSWER = (BenchError, HTTPException, OSError)
 
 
 def in_turn(
-    systems: Sequence[System], questions: Sequence[Question], rounds: int, say: Say, fail: Fail
+    systems: Sequence[System],
+    questions: Sequence[Question],
+    rounds: int,
+    say: Say,
+    fail: Fail,
+    most: int = TURN_QUESTIONS,
 ) -> list[Timed]:
     """Each round every system has a turn; the first one is another one each round.
 
-    The first question of a round is the same for all. A system that fails has no more turns.
+    A turn has `most` questions at most, the first one of a round being the same for all. A system
+    that fails has no more turns.
     """
     timed: list[Timed] = []
     failed: set[str] = set()
     for number in range(rounds):
-        first = number * TURN_QUESTIONS
-        turn = [questions[i % len(questions)] for i in range(first, first + TURN_QUESTIONS)]
+        first = number * most
+        turn = [questions[i % len(questions)] for i in range(first, first + most)]
         start = number % len(systems)
         for system in [*systems[start:], *systems[:start]]:
             if system.name in failed:

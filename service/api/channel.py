@@ -14,7 +14,8 @@ from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
-_CONNECTION, _READY = b"c", b"r"
+_CONNECTION, _READY, _ASK, _ANSWER = b"c", b"r", b"a", b"b"
+_ASK_AGAIN_S = 2.0
 _TOGETHER = 64
 
 
@@ -24,6 +25,9 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
         self._end = end
+        self._answered = asyncio.Event()
+        self.silent = False
+        """Whether the other process was asked for its `pulse` and has let some seconds pass."""
 
     def listen(
         self,
@@ -49,6 +53,11 @@ class Channel:
                 on_connection(socket.socket(fileno=descriptor))
             if _READY in data:
                 on_ready()
+            if _ASK in data:
+                self._send(_ANSWER)
+            if _ANSWER in data:
+                self.silent = False
+                self._answered.set()
             if not data:
                 loop.remove_reader(self._end)
                 on_end()
@@ -57,8 +66,17 @@ class Channel:
 
     def tell_ready(self) -> None:
         """Say that connections may come."""
-        with suppress(OSError):  # the other one has ended, and `on_end` says so
-            self._end.send(_READY)
+        self._send(_READY)
+
+    async def pulse(self) -> None:
+        """Wait until the other process's event loop shows that it runs. Both have to `listen`."""
+        self._answered.clear()
+        while not self._answered.is_set():
+            self._send(_ASK)
+            try:
+                await asyncio.wait_for(self._answered.wait(), _ASK_AGAIN_S)
+            except TimeoutError:
+                self.silent = True
 
     def hand_over(self, connection: socket.socket) -> bool:
         """Let the other process have a connection; False where it cannot take it now.
@@ -87,6 +105,12 @@ class Channel:
             self._end.shutdown(socket.SHUT_WR)
         except OSError:
             log.debug("the other process has ended already")
+
+    def _send(self, message: bytes) -> None:
+        # Where the other one has ended, `on_end` says so; where too much waits for it, it is asked
+        # again.
+        with suppress(OSError):
+            self._end.send(message)
 
     def close(self) -> None:
         """Close this end."""

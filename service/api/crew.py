@@ -28,8 +28,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 """Before a reader is started again: twice as long each time, until one has lived for a while."""
 _WHILE_S = 60.0
 _FIGURES_S = 2.0
-_PULSE_S, _PATIENCE_S = 10.0, 30.0
-"""How often a reader is asked whether it lives, and how long it may take to say so."""
+_PULSE_S, _PATIENCE_S = 5.0, 30.0
+"""How often a reader that is ready is asked whether it runs, and how long it may be silent."""
 _END_S = 12.0
 """A reader lets searches go on for ten seconds; one that takes longer than this is killed."""
 
@@ -86,11 +86,17 @@ class Crew:
     @property
     def notes(self) -> list[str]:
         """Which readers do not answer searches, and why."""
-        return [f"worker {r.number}: {r.note}" for r in self._readers if r.note]
+        notes = {
+            r.number: "is silent" if r.channel and r.channel.silent else r.note
+            for r in self._readers
+        }
+        return [f"worker {number}: {note}" for number, note in notes.items() if note]
 
     def hand_over(self, connection: socket.socket) -> bool:
         """Let the reader whose turn it is have a connection; False where it is the owner's turn."""
-        ready = [r for r in self._readers if r.ready.is_set() and r.channel]
+        ready = [
+            r for r in self._readers if r.ready.is_set() and r.channel and not r.channel.silent
+        ]
         self._turn = (self._turn + 1) % (len(ready) + 1)
         reader = ready[self._turn - 1] if self._turn else None
         return bool(reader and reader.channel and reader.channel.hand_over(connection))
@@ -166,7 +172,11 @@ class Crew:
             if self._closing.is_set():
                 return 0
             await asyncio.get_running_loop().sock_sendall(ours, told)
-            return await self._end_of(reader, process, channel)
+            watch = asyncio.create_task(self._watch(reader, channel))
+            try:
+                return await process.wait()
+            finally:
+                watch.cancel()
         finally:
             _kill(reader)
             await process.wait()
@@ -174,18 +184,20 @@ class Crew:
             reader.channel = None
             channel.close()
 
-    async def _end_of(
-        self, reader: _Reader, process: asyncio.subprocess.Process, channel: Channel
-    ) -> int:
-        """A reader's exit status, once it has ended; one that hangs is killed."""
+    async def _watch(self, reader: _Reader, channel: Channel) -> None:
+        """Kill a reader that hangs; for good, as the one to be started next has another watch."""
         while True:
-            with suppress(TimeoutError):
-                return await asyncio.wait_for(process.wait(), _PULSE_S)
-            if not reader.ready.is_set() or self._closing.is_set() or await _lives(channel):
+            await asyncio.sleep(_PULSE_S)
+            if not reader.ready.is_set():
                 continue
-            if not self._closing.is_set():
-                log.error("worker %d has not answered for %.0f s", reader.number, _PATIENCE_S)
-                _kill(reader)
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await channel.pulse()
+            except TimeoutError:
+                if reader.ready.is_set() and not self._closing.is_set():
+                    log.error("worker %d has been silent for %.0f s", reader.number, _PATIENCE_S)
+                    _kill(reader)
+                    return
 
     def _is_ready(self, reader: _Reader) -> None:
         log.info("worker %d is ready", reader.number)
@@ -197,17 +209,6 @@ def _kill(reader: _Reader) -> None:
     if reader.process is not None and reader.process.returncode is None:
         with suppress(ProcessLookupError):
             reader.process.kill()
-
-
-async def _lives(channel: Channel) -> bool:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE_S):
-            while True:
-                with suppress(OSError, h11.ProtocolError):
-                    await get(channel.connect(), b"/livez")
-                    return True
-                await asyncio.sleep(_PATIENCE_S / 30)
-    return False
 
 
 async def _within(seconds: float, wait: Coroutine[Any, Any, object]) -> None:

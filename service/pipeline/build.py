@@ -20,7 +20,7 @@ from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_thresho
 from service.models.sources import PreparedModel, check_dimensions, prepare, reranker_kind
 from service.pipeline.answer_cache import AnswerCache
 from service.pipeline.gate import Limits
-from service.pipeline.rerank import CROSS_ENCODER_RERANKS, INTERACTION_SLICE, RERANK_SLICE
+from service.pipeline.rerank import INTERACTION_SLICE, RERANK_SLICE, SLOW_RERANKS
 from service.pipeline.retriever import Retriever
 from service.pipeline.similarity import PairModel
 from service.protocols import Encoder, Reranker, StateEncoder, StateReranker
@@ -240,12 +240,12 @@ def rerank_slice(reranker: Reranker | None) -> int:
     return INTERACTION_SLICE if isinstance(reranker, InteractionReranker) else RERANK_SLICE
 
 
-def most_reranks(settings: Settings, reranker: Reranker | None) -> int:
+def most_reranks(settings: Settings, reranker: Reranker | None, *, states_kept: bool) -> int:
     """How many searches may be at the rerank or wait for it."""
     if settings.max_reranks is not None:
         return settings.max_reranks
-    slow = not isinstance(reranker, InteractionReranker)
-    return min(CROSS_ENCODER_RERANKS, settings.max_queue) if slow else settings.max_queue
+    quick = states_kept and isinstance(reranker, InteractionReranker)
+    return settings.max_queue if quick else SLOW_RERANKS
 
 
 def build_judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> Judge:

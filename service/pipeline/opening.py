@@ -174,7 +174,7 @@ def open_collection(
             SecondStage(
                 states.reranker if states else reranker,
                 judge,
-                most_reranks(settings, reranker),
+                most_reranks(settings, reranker, states_kept=states is not None),
                 rerank_slice(reranker),
             ),
             limits(settings),

@@ -27,8 +27,8 @@ a cross-encoder they take tenths of a second on a CPU."""
 INTERACTION_SLICE = 50
 """The same of an interaction reranker, which takes some ten milliseconds for so many."""
 
-CROSS_ENCODER_RERANKS = 8
-"""Searches that may be at the rerank where each takes seconds."""
+SLOW_RERANKS = 8
+"""Searches that may be at the rerank where one may take seconds on a CPU."""
 
 LANGUAGE_SAMPLE = 5
 """Best candidates whose language is looked at."""

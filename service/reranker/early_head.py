@@ -107,7 +107,7 @@ def new_head(classifier: Any, layer: int, separator: int) -> EarlyHead:
     `separator` is the id of the token between the texts.
 
     Raises `ModelSourceError` for a classifier whose head is of another make than BERT's, or that
-    has not more than `layer` layers.
+    has not more than `layer` layers, and for a `layer` below 1.
     """
     config = classifier.config
     try:

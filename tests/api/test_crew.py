@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from service.api import channel as channel_module
 from service.api import crew as crew_module
 from service.api.crew import Crew
-from service.api.exchange import get
 from service.api.state import ServerState
 from service.settings import Settings
 
@@ -23,11 +23,11 @@ end = socket.socket(fileno=0)
 told = json.loads(end.makefile("rb", buffering=0).readline())
 end.send(b"r")
 while (received := socket.recv_fds(end, 1, 1))[0]:
+    if received[0] == b"a":
+        end.send(b"b")
+        continue
     with socket.socket(fileno=received[1][0]) as connection:
-        connection.recv(1000)
-        body = json.dumps([told["worker"], os.getpid()])
-        head = f"HTTP/1.1 200 OK\\r\\ncontent-length: {len(body)}\\r\\n\\r\\n"
-        connection.sendall((head + body).encode())
+        connection.sendall(json.dumps([told["worker"], os.getpid()]).encode())
 time.sleep(float(sys.argv[1]))
 """
 
@@ -51,13 +51,12 @@ async def until(condition: Callable[[], bool]) -> None:
 async def deal(crew: Crew) -> tuple[int, int]:
     """Which worker is handed the next connection, and its process."""
     ours, theirs = socket.socketpair()
-    with theirs:
+    with ours, theirs:
         if not crew.hand_over(theirs):
-            ours.close()
             return 0, os.getpid()
-    ours.setblocking(False)
-    worker, process = json.loads(await get(ours, b"/"))
-    return worker, process
+        ours.setblocking(False)
+        worker, process = json.loads(await asyncio.get_running_loop().sock_recv(ours, 100))
+        return worker, process
 
 
 def is_running(process: int) -> bool:
@@ -102,6 +101,7 @@ def test_all_get_connections_in_turn_and_one_that_dies_is_started_again() -> Non
 def test_one_that_hangs_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew_module, "_PULSE_S", 0.2)
     monkeypatch.setattr(crew_module, "_PATIENCE_S", 2.0)
+    monkeypatch.setattr(channel_module, "_ASK_AGAIN_S", 0.5)
 
     async def scenario() -> None:
         crew = new_crew(3)
@@ -112,12 +112,35 @@ def test_one_that_hangs_is_started_again(monkeypatch: pytest.MonkeyPatch) -> Non
         processes = dict([await deal(crew) for _ in range(3)])
         os.kill(processes[1], signal.SIGSTOP)
         await until(lambda: bool(crew.notes))
+        assert crew.notes == ["worker 1: is silent"]
+        assert {(await deal(crew))[0] for _ in range(4)} == {0, 2}, "it is dealt no more"
+        await until(lambda: "is silent" not in crew.notes[0])
         assert "worker 1: ended with status -9" in crew.notes[0]
         await until(lambda: not crew.notes)
         again = dict([await deal(crew) for _ in range(3)])
         assert again[1] != processes[1]
         assert again[2] == processes[2], "one that answers is let alone"
         await crew.ended()
+
+    asyncio.run(scenario())
+
+
+def test_one_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "_PULSE_S", 0.1)
+    monkeypatch.setattr(crew_module, "_END_S", 0.3)
+
+    async def scenario() -> None:
+        crew = new_crew(2)
+        crew.start()
+        await asyncio.sleep(0)
+        crew.go_on()
+        await until(lambda: not crew.notes)
+        _, process = await deal(crew)
+        os.kill(process, signal.SIGSTOP)
+        await asyncio.sleep(0.5)  # it is being asked
+        async with asyncio.timeout(10):
+            await crew.ended()
+        assert not is_running(process)
 
     asyncio.run(scenario())
 
@@ -132,10 +155,10 @@ def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> Non
         await asyncio.sleep(0)
         crew.go_on()
         await until(lambda: not crew.notes)
-        await deal(crew)
         _, process = await deal(crew)
+        assert is_running(process)
         await crew.ended()
-        assert process == os.getpid() or not is_running(process)
+        assert not is_running(process)
 
     asyncio.run(scenario())
 

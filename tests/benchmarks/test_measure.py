@@ -68,6 +68,7 @@ def test_all_have_a_turn_in_each_round_and_a_fast_one_has_more_questions(
             2,
             lambda _: None,
             lambda system, reason: failures.append((system.pipeline, reason)),
+            most=5,
         )
     finally:
         for system in systems:
