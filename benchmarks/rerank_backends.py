@@ -208,7 +208,10 @@ def _arguments() -> argparse.Namespace:
         "--keep", type=int, action="append", default=[], help="also with this `rerank_keep`"
     )
     parser.add_argument("--depth", type=int, default=20, help="documents of each")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if len({path.name for path in given.collection}) < len(given.collection):
+        parser.error("two collections have folders of one name")
+    return given
 
 
 if __name__ == "__main__":

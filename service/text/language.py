@@ -16,8 +16,8 @@ UNDETERMINED = "und"
 _SAMPLE_CHARS = 300
 
 _REMEMBERED = 4096
-"""Texts whose language is kept, of some 300 characters: the same passages are found again and
-again, and to tell their language takes longer than to rank them."""
+"""Texts, of 300 characters at most, whose language is kept: popular passages are found again and
+again, and each takes a quarter of a millisecond on the event loop."""
 
 
 @cache

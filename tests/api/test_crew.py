@@ -48,6 +48,16 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def running(workers: int) -> Crew:
+    """A crew whose readers are all ready."""
+    crew = new_crew(workers)
+    crew.start()
+    await asyncio.sleep(0)
+    crew.go_on()
+    await until(lambda: not crew.notes)
+    return crew
+
+
 async def deal(crew: Crew) -> tuple[int, int]:
     """Which worker is handed the next connection, and its process."""
     ours, theirs = socket.socketpair()
@@ -104,11 +114,7 @@ def test_one_that_hangs_is_started_again(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(channel_module, "_ASK_AGAIN_S", 0.5)
 
     async def scenario() -> None:
-        crew = new_crew(3)
-        crew.start()
-        await asyncio.sleep(0)
-        crew.go_on()
-        await until(lambda: not crew.notes)
+        crew = await running(3)
         processes = dict([await deal(crew) for _ in range(3)])
         os.kill(processes[1], signal.SIGSTOP)
         await until(lambda: bool(crew.notes))
@@ -130,11 +136,7 @@ def test_one_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(crew_module, "_END_S", 0.3)
 
     async def scenario() -> None:
-        crew = new_crew(2)
-        crew.start()
-        await asyncio.sleep(0)
-        crew.go_on()
-        await until(lambda: not crew.notes)
+        crew = await running(2)
         _, process = await deal(crew)
         os.kill(process, signal.SIGSTOP)
         await asyncio.sleep(0.5)  # it is being asked
@@ -150,11 +152,7 @@ def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(crew_module, "_END_S", 0.2)
 
     async def scenario() -> None:
-        crew = new_crew(2)
-        crew.start()
-        await asyncio.sleep(0)
-        crew.go_on()
-        await until(lambda: not crew.notes)
+        crew = await running(2)
         _, process = await deal(crew)
         assert is_running(process)
         await crew.ended()

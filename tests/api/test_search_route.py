@@ -29,7 +29,7 @@ def test_the_answering_document_is_found_in_every_language(
     assert search(client, question)["hits"][0]["id"] == document
 
 
-def test_many_at_once_are_all_answered_and_as_if_alone(client: TestClient) -> None:
+def test_many_at_once_are_all_answered(client: TestClient) -> None:
     questions = [*QUESTIONS] * 4
     with ThreadPoolExecutor(len(questions)) as pool:
         found = list(pool.map(lambda question: search(client, question)["hits"], questions))
