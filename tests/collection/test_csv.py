@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.collection import Row, read_documents
+from service.collection import Row, csv_file, read_documents
 from service.errors import InvalidInputError
 from service.types import Document, Refused
 
@@ -24,7 +24,7 @@ def test_columns_are_found_by_name_and_others_are_metadata(tmp_path: Path) -> No
     rows = read(tmp_path, "year,text,title,id\n2024,one two,T,a\n,three,,b\n")
     assert rows == [
         Document("a", "one two", "T", {"year": "2024"}),
-        Document("b", "three", "", {"year": ""}),
+        Document("b", "three"),
     ]
 
 
@@ -44,10 +44,62 @@ def test_bad_records_are_refused_by_the_line_that_they_begin_on(tmp_path: Path) 
     assert rows[-1] == Document("5", "fine")
 
 
-def test_a_quote_that_is_never_closed_is_told(tmp_path: Path) -> None:
-    rows = read(tmp_path, 'id,text\n1,x\n2,"y\n3,z\n')
+def test_an_open_quote_costs_its_own_row_only(tmp_path: Path) -> None:
+    good = [f"u{n},text {n}" for n in range(200) if n != 5]
+    rows = read(tmp_path, "\n".join(["id,text", *good[:5], 'u5,"an open quote', *good[5:], ""]))
+    assert refused(rows) == [(7, None)]
+    stored = [row for row in rows if isinstance(row, Document)]
+    assert stored == [Document(f"u{n}", f"text {n}") for n in range(200) if n != 5]
+    assert isinstance(rows[5], Refused)  # in its place
+
+
+def test_rows_behind_an_open_quote_may_have_quotes_too(tmp_path: Path) -> None:
+    rows = read(tmp_path, 'id,text\n1,"open\n2,x\n3,"a, ""b""\nc"\n4,"open\n5,"y"\n6,z\n')
+    assert refused(rows) == [(2, None), (6, None)]
+    stored = [row for row in rows if isinstance(row, Document)]
+    assert stored == [
+        Document("2", "x"),
+        Document("3", 'a, "b"\nc'),
+        Document("5", "y"),
+        Document("6", "z"),
+    ]
+
+
+def test_lines_that_are_lost_are_named_and_counted(tmp_path: Path) -> None:
+    rows = read(tmp_path, 'id,text\n1,"one\ntwo "said" it\nthree, four",\nlast"\n2,x\n')
+    assert refused(rows) == [(2, None)]
+    assert isinstance(rows[0], Refused)
+    assert "lines 2 to 5 are left out (4 lines)" in rows[0].reason
+    assert rows[1:] == [Document("2", "x")]
+
+
+def test_an_open_quote_in_the_last_row_is_told(tmp_path: Path) -> None:
+    rows = read(tmp_path, 'id,text\n1,x\n2,"y\nz')
     assert rows[0] == Document("1", "x")
     assert refused(rows) == [(3, None)]
+
+
+def test_a_record_of_several_lines_with_a_field_too_many_names_them(tmp_path: Path) -> None:
+    rows = read(tmp_path, 'id,text\n1,"a\nb",c\n2,x\n')
+    assert isinstance(rows[0], Refused)
+    assert "lines 2 to 3" in rows[0].reason
+    assert rows[1:] == [Document("2", "x")]
+
+
+def test_a_file_of_nothing_but_open_quotes_is_read_in_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_file, "_MOST_CHARS_READ_AGAIN", 10_000)
+    # Each line, taken as a beginning, leaves a quote open to the end of the file.
+    rows = read(tmp_path, "id,text\n" + 'a","b\n' * 20_000 + "1,x\n")
+    assert refused(rows) == [(2, None)]
+    assert isinstance(rows[0], Refused)
+    assert "lines 2 to 20002 are left out" in rows[0].reason
+
+
+def test_cells_are_trimmed_and_a_blank_one_is_left_out(tmp_path: Path) -> None:
+    rows = read(tmp_path, "id,text,title,kind,place\n 1 , a b , T , animal,\n2,c,,\u00a0, \n")
+    assert rows == [Document("1", " a b ", "T", {"kind": "animal"}), Document("2", "c")]
 
 
 def test_invalid_utf8_spoils_its_own_record_only(tmp_path: Path) -> None:
