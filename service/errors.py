@@ -2,7 +2,8 @@
 
 SecondpassError
 ├── InvalidInputError       the caller's request or file is at fault
-│   └── UnprocessableTextError  a text is empty or too long after cleaning
+│   ├── UnprocessableTextError  a text is empty or too long after cleaning
+│   └── DuplicateKeyError   a key appears twice in one JSON object
 ├── ModelError
 │   ├── UnknownModelError   no registry entry, folder or hub name fits
 │   ├── ModelSourceError    a source is there but cannot be read or verified
@@ -45,6 +46,20 @@ class InvalidInputError(SecondpassError):
 
 class UnprocessableTextError(InvalidInputError):
     """A text is empty, too long or not valid Unicode once it is cleaned."""
+
+
+class DuplicateKeyError(InvalidInputError):
+    """A key appears twice in one JSON object; `field` is its path, places are counted from 1."""
+
+    def __init__(self, key: str, path: str, line: int, column: int) -> None:
+        super().__init__(
+            f'the key "{key}" appears twice in one object (line {line}, column {column})', path
+        )
+        self.key, self.path, self.line, self.column = key, path, line, column
+
+    def under(self, name: str) -> "DuplicateKeyError":
+        """The same in an object that is the field `name` of another one."""
+        return DuplicateKeyError(self.key, f"{name}.{self.path}", self.line, self.column)
 
 
 class ModelError(SecondpassError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from service.api.schemas_documents import RefusedBody, ReplacedBody
 from service.collection.documents import parse_document
 from service.collection.rows import check_id
-from service.errors import InvalidInputError
+from service.errors import DuplicateKeyError, InvalidInputError
 from service.types import Document
 
 
@@ -44,6 +44,8 @@ def sentence() -> Iterator[None]:
     """Make a finding about a field ("is empty") one that can be read alone ("text is empty")."""
     try:
         yield
+    except DuplicateKeyError:
+        raise  # its message names the key
     except InvalidInputError as error:
         raise InvalidInputError(f"{error.field or 'it'} {error}", error.field) from error
 

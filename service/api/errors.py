@@ -186,6 +186,8 @@ def _where_broken(found: Mapping[str, Any], body: object) -> str | None:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError("registered for HTTPException")
+    if isinstance(error.__cause__, errors.InvalidInputError):
+        return await _own(request, error.__cause__)  # FastAPI wraps what parsing the body raises
     if error.status_code == 400:
         # FastAPI's answer to a body that is not UTF-8 or nested too deeply: broken JSON as well.
         broken = [ErrorDetail(field="body", message="the body is not valid JSON in UTF-8")]

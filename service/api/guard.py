@@ -4,7 +4,6 @@ FastAPI reads and parses a request's body before it asks the route's dependencie
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Annotated, Any, cast
@@ -13,6 +12,7 @@ from fastapi import Depends, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
+from service import strict_json
 from service.api.dependencies import bearer, require_json, require_key, server_state
 from service.api.state import ServerState
 from service.pipeline.gate import Deadline
@@ -69,17 +69,11 @@ class _Parsed(Request):
     """Parses a large body beside the event loop, where searches get their turns."""
 
     async def json(self) -> Any:
-        """As starlette's own."""
+        """As starlette's own; raises `DuplicateKeyError` besides."""
         body = await self.body()
         if len(body) < _LARGE:
-            return json.loads(body)
-        return await asyncio.to_thread(json.loads, body, object_hook=_breathed)
-
-
-def _breathed(value: dict[str, Any]) -> dict[str, Any]:
-    # Python only lets another thread in between steps of Python: without this one, the whole parse
-    # is a single step of C, and a body full of metadata kept searches waiting for two seconds.
-    return value
+            return strict_json.loads(body)
+        return await asyncio.to_thread(strict_json.loads, body)
 
 
 def _in_time(request: Request) -> Callable[[], Coroutine[Any, Any, Message]]:

@@ -1,12 +1,12 @@
 """Filters on the wire: read by the one grammar, so that body, query string and store agree."""
 
-import json
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from service.errors import InvalidInputError
+from service import strict_json
+from service.errors import DuplicateKeyError, InvalidInputError
 from service.index.filter_grammar import (
     COMPARISONS,
     MAX_CONDITIONS,
@@ -41,7 +41,9 @@ def filters_from_text(text: str) -> Filters:
     if len(text) > MAX_TEXT_CHARS:
         raise InvalidInputError(f"must have at most {MAX_TEXT_CHARS} characters", ROOT)
     try:
-        filters: Filters = json.loads(text)
+        filters: Filters = strict_json.loads(text)
+    except DuplicateKeyError as error:
+        raise error.under(ROOT) from error
     except (ValueError, RecursionError) as error:
         raise InvalidInputError("must be a JSON object", ROOT) from error
     parse(filters)

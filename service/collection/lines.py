@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from service import strict_json
+from service.errors import DuplicateKeyError
 from service.types import Refused
 
 _LONGEST_ESCAPE = 12
@@ -83,11 +85,14 @@ def _bounded_lines(
 
 def _parse(line: bytes, path: Path, number: int) -> dict[str, Any] | Refused:
     try:
-        value = json.loads(line.decode())
+        value = strict_json.loads(line.decode())
     except UnicodeDecodeError as error:
         reason = f"not valid UTF-8 at byte {error.start + 1} of the line"
     except json.JSONDecodeError as error:
         reason = f"not valid JSON: {error.msg} at column {error.colno}"
+    except DuplicateKeyError as error:
+        reason = f'the key "{error.key}" appears twice in one object, at column {error.column}'
+        return Refused(shown(path), number, error.field, reason)
     except (ValueError, RecursionError):
         # An integer of thousands of digits, or brackets nested without end.
         reason = "JSON with a number too long or nested too deep"

@@ -103,7 +103,7 @@ def store_batch(ingestor: Ingestor, job: str, batch: Sequence[Line]) -> Step:
 def _read_lines(path: Path, start: Place, max_chars: int) -> Iterator[Line]:
     for place, row in read_json_lines_after(start, path, max_chars):
         if isinstance(row, Refused):
-            yield Line(place, _refusal(place.line, None, None, row.reason))
+            yield Line(place, _refusal(place.line, None, row.field, row.reason))
             continue
         try:
             yield Line(place, parse_document(row, max_chars))

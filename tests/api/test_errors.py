@@ -98,6 +98,55 @@ def test_broken_json_is_said_to_be_the_body(client: TestClient, body: bytes) -> 
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "field", "place"),
+    [
+        ("/search", '{"query": "a", "query": "b"}', "query", "line 1, column 16"),
+        (
+            "/search",
+            '{"query": "a", "filters": {"or": [{"level": 1, "level": 2}]}}',
+            "filters.or.0.level",
+            "line 1, column 48",
+        ),
+        (
+            "/search/batch",
+            '{"queries": [{"query": "a"},\n{"query": "b", "top_k": 1, "top_k": 1}]}',
+            "queries.1.top_k",
+            "line 2, column 28",
+        ),
+        (
+            "/documents",
+            '{"documents": [{"id": "a", "text": "t", "metadata": {"b": 1, "b": 2}}]}',
+            "documents.0.metadata.b",
+            "line 1, column 62",
+        ),
+        ("/documents/delete", '{"ids": ["a"], "ids": []}', "ids", "line 1, column 16"),
+        ("/similarity", '{"pairs": [{"a": "x", "b": "y", "b": "z"}]}', "pairs.0.b", "column 33"),
+        ("/collections", '{"name": "a", "name": "b"}', "name", "column 15"),
+    ],
+)
+def test_a_key_that_appears_twice_is_refused_by_name_and_place(
+    client: TestClient, path: str, body: str, field: str, place: str
+) -> None:
+    error = envelope(client.post(path, content=body, headers=JSON), 422, "invalid_request")
+    assert [detail["field"] for detail in error["details"]] == [field]
+    assert field.rpartition(".")[2] in error["message"]
+    assert place in error["message"]
+
+
+def test_a_key_that_appears_twice_in_a_large_body_or_a_query_string_is_refused(
+    client: TestClient,
+) -> None:
+    rows = ",".join(f'{{"id": "{n}", "text": "{"x" * 1000}"}}' for n in range(400))
+    body = f'{{"documents": [{rows}], "documents": []}}'
+    error = envelope(client.post("/documents", content=body, headers=JSON), 422, "invalid_request")
+    assert error["details"][0]["field"] == "documents"
+    listing = client.get("/documents", params={"filters": '{"level": 1, "level": 2}'})
+    error = envelope(listing, 422, "invalid_request")
+    assert error["details"][0]["field"] == "filters.level"
+    assert "column 14" in error["message"]
+
+
+@pytest.mark.parametrize(
     "body", [b'{"query": "\xff\xfe"}', b"\xc3\x28", b'{"query": "caf\xe9"}', b"[" * 100_000]
 )
 def test_invalid_utf8_and_bottomless_nesting_are_no_server_faults(

@@ -96,16 +96,20 @@ def spooled(engine: Engine) -> list[Path]:
 
 
 def test_an_upload_becomes_a_job_and_the_job_documents(client: httpx.Client) -> None:
-    data = lines(100) + b"{\n" + b'{"id": "x"}\n'
+    data = lines(100) + b"{\n" + b'{"id": "x"}\n' + b'{"id": "y", "text": "t", "text": "u"}\n'
     job = wait_for(client, send(client, data))
-    assert (job["state"], job["done"], job["refused"], job["total"]) == ("done", 100, 2, 102)
+    assert (job["state"], job["done"], job["refused"], job["total"]) == ("done", 100, 3, 103)
     assert (job["collection"], job["bytes"], job["reason"]) == ("main", len(data), None)
     assert job["rate"] > 0
     assert job["seconds_left"] == 0
     assert [(r["line"], r["id"], r["field"]) for r in job["refusals"]] == [
         (101, None, None),
         (102, "x", "text"),
+        (103, None, "text"),
     ]
+    assert (
+        job["refusals"][2]["reason"] == 'the key "text" appears twice in one object, at column 26'
+    )
     assert client.get("/documents/r99").json()["indexed"] is True
     found = client.post("/search", json={"query": "The 99th ferry leaves pier 1 at 3:00."})
     assert found.json()["hits"][0]["id"] == "r99"

@@ -78,6 +78,8 @@ def test_a_row_with_a_title_alone_has_it_as_text(tmp_path: Path) -> None:
         ('{"id": "1", "text": "x", "metadata": {"\\ud800": 1}}', "metadata"),
         ('{"id": "1", "text": "x", "nested": {"a": 1}}', "nested"),
         ('{"id": "1", "text": "x", "a": 1, "metadata": {"a": 1}}', "a"),
+        ('{"id": "1", "text": "x", "text": "y"}', "text"),
+        ('{"id": "1", "text": "x", "metadata": {"a": 1, "b": 2, "a": 1}}', "metadata.a"),
         ('["id", "1"]', None),
         ('{"id": "1", "text": "x"', None),
         (f'{{"id": {"9" * 5000}, "text": "x"}}', None),
