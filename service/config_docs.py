@@ -6,10 +6,9 @@ from types import NoneType
 from typing import get_args
 
 import typer
-from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
-from service.settings import Settings
+from service.settings import OTHER_VARIABLES, Settings, environment_variables
 
 _HEAD = """\
 # Configuration
@@ -18,7 +17,8 @@ _HEAD = """\
 
 Every setting has an environment variable and a flag of the same name; the flag wins, then the
 variable, then the default. A value outside its limits stops the start and is named in the error.
-Paths that are not absolute count from the folder that the command is run in.
+So does a variable that begins with `SECONDPASS_` and is not listed here; the error names the
+nearest one. Paths that are not absolute count from the folder that the command is run in.
 
 | Environment variable | Flag | Default | Limits | What it is |
 | --- | --- | --- | --- | --- |
@@ -30,7 +30,8 @@ _BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
 def markdown() -> str:
     """The page: one table row per setting, in the order in which `Settings` declares them."""
     rows = (_row(name, field) for name, field in Settings.model_fields.items())
-    return _HEAD + "".join(rows)
+    others = (f"- `{name}`: {text}.\n" for name, text in OTHER_VARIABLES.items())
+    return _HEAD + "".join(rows) + "\nTwo more variables are no settings:\n\n" + "".join(others)
 
 
 def main(path: Path) -> None:
@@ -41,13 +42,6 @@ def main(path: Path) -> None:
 def flag(name: str) -> str:
     """The flag of a setting: `data_dir` -> `--data-dir`."""
     return "--" + name.replace("_", "-")
-
-
-def environment_variables(name: str, field: FieldInfo) -> list[str]:
-    """The variables that set a field; the first that is there counts."""
-    if isinstance(field.validation_alias, AliasChoices):
-        return [str(choice) for choice in field.validation_alias.choices]
-    return [f"{Settings.model_config['env_prefix']}{name}".upper()]
 
 
 def _row(name: str, field: FieldInfo) -> str:

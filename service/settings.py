@@ -4,11 +4,29 @@ This is the only module that reads the environment. `SECONDPASS_<NAME>` sets a f
 `--<name>` with dashes. `docs/configuration.md` is generated from here.
 """
 
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.errors import InvalidInputError
+
+_PREFIX = "SECONDPASS_"
+
+OTHER_VARIABLES = {
+    "SECONDPASS_API_KEY": "the key of commands that ask a server",
+    "SECONDPASS_DEMO": "`1`: the container puts the demo corpus into an empty data folder",
+}
+"""Variables with the prefix that are no settings."""
+
+_OF_KUBERNETES = re.compile(r"SECONDPASS_(SERVICE_(HOST|PORT\w*)|PORT_\d+_\w+)")
+"""What Kubernetes puts into each container's environment for a Service named `secondpass`."""
 
 
 def _default_cache_dir() -> Path:
@@ -19,7 +37,7 @@ class Settings(BaseSettings):
     """The settings of a server or a command."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SECONDPASS_", extra="ignore", frozen=True, populate_by_name=True
+        env_prefix=_PREFIX, extra="ignore", frozen=True, populate_by_name=True
     )
 
     data_dir: Path = Field(
@@ -278,3 +296,32 @@ class Settings(BaseSettings):
         if self.passage_overlap >= self.passage_tokens:
             raise ValueError("passage_overlap must be below passage_tokens")
         return self
+
+
+def environment_variables(name: str, field: FieldInfo) -> list[str]:
+    """The variables that set a field; the first that is there counts."""
+    if isinstance(field.validation_alias, AliasChoices):
+        return [str(choice) for choice in field.validation_alias.choices]
+    return [f"{_PREFIX}{name}".upper()]
+
+
+def check_environment(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise `InvalidInputError` for variables that look like settings but are none."""
+    known = set(OTHER_VARIABLES).union(
+        *(environment_variables(name, field) for name, field in Settings.model_fields.items())
+    )
+    unknown = [
+        name
+        for name in sorted(environment)
+        if (upper := name.upper()).startswith(_PREFIX)
+        and upper not in known
+        and not _OF_KUBERNETES.fullmatch(upper)
+    ]
+    if unknown:
+        raise InvalidInputError("; ".join(_unknown(name, known) for name in unknown))
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    near = get_close_matches(name.upper()[:100], sorted(known), n=1, cutoff=0.8)
+    hint = f"did you mean {near[0]}?" if near else "docs/configuration.md lists all variables"
+    return f"unknown environment variable {name}: {hint}"

@@ -17,6 +17,7 @@ from service.cli import (
 )
 from service.errors import InvalidInputError, SecondpassError
 from service.memory import keep_freed_memory
+from service.settings import check_environment
 
 app = typer.Typer(
     name="secondpass",
@@ -40,6 +41,8 @@ def main() -> None:
     """Run the command; foreseen errors end it with one line instead of a traceback."""
     keep_freed_memory()
     try:
+        if "--help" not in sys.argv:  # which names the right variables
+            check_environment()
         app()
     except SecondpassError as error:
         field = error.field if isinstance(error, InvalidInputError) else None

@@ -9,9 +9,9 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from service.config_docs import environment_variables, flag
+from service.config_docs import flag
 from service.errors import InvalidInputError
-from service.settings import Settings
+from service.settings import Settings, environment_variables
 
 MODEL_SETTINGS = (
     "data_dir",

@@ -234,3 +234,12 @@ def test_a_collection_that_is_none_is_told_with_its_file(tmp_path: Path) -> None
     done = secondpass("evaluate", "retrieval", "--collection", tmp_path)
     assert done.returncode == 2
     assert "corpus.jsonl" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("key",), ("models", "list"), ("serve",), ("ingest", "x")])
+def test_a_misspelt_variable_ends_every_command_but_not_its_help(command: tuple[str, ...]) -> None:
+    done = secondpass(*command, SECONDPASS_TIMOUT_MS="1")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "SECONDPASS_TIMOUT_MS: did you mean SECONDPASS_TIMEOUT_MS?" in done.stderr
+    assert secondpass(*command[:1], "--help", SECONDPASS_TIMOUT_MS="1").returncode == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service import config_docs
-from service.settings import Settings
+from service.settings import Settings, environment_variables
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -31,7 +31,7 @@ def test_every_variable_of_the_page_sets_its_setting(
     for variable in os.environ:
         if variable.startswith(("SECONDPASS_", "HF_")):
             monkeypatch.delenv(variable)
-    for variable in config_docs.environment_variables(name, Settings.model_fields[name]):
+    for variable in environment_variables(name, Settings.model_fields[name]):
         with monkeypatch.context() as patch:
             before = getattr(Settings(), name)
             patch.setenv(variable, another_value(name, before))

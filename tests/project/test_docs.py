@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from service import config_docs
-from service.settings import Settings
+from service.settings import OTHER_VARIABLES, Settings, environment_variables
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 NAMES_OF_PAGES = [str(page.relative_to(ROOT)) for page in PAGES]
-OWN_VARIABLES = {"SECONDPASS_DEMO", "SECONDPASS_API_KEY"}
-"""Of the container's entry script, and of the commands that ask a server: no settings."""
 
 
 @pytest.mark.parametrize("name", NAMES_OF_PAGES)
@@ -35,11 +32,8 @@ def test_commands_of_make_exist(name: str) -> None:
     "name", [*NAMES_OF_PAGES, "Dockerfile", "docker-compose.yml", "Makefile", "scripts/setup.sh"]
 )
 def test_variables_that_are_named_exist(name: str) -> None:
-    known = OWN_VARIABLES.union(
-        *(
-            config_docs.environment_variables(setting, field)
-            for setting, field in Settings.model_fields.items()
-        )
+    known = set(OTHER_VARIABLES).union(
+        *(environment_variables(setting, field) for setting, field in Settings.model_fields.items())
     )
     text = (ROOT / name).read_text(encoding="utf-8")
     assert set(re.findall(r"\bSECONDPASS_[A-Z_]*[A-Z]\b", text)) <= known
