@@ -95,7 +95,7 @@ def create_app(
         max_bulk_bytes=settings.max_bulk_bytes,
         max_snapshot_bytes=settings.max_snapshot_bytes,
     )
-    app.add_middleware(RequestContext, metrics=state.metrics)
+    app.add_middleware(RequestContext, metrics=state.metrics, key_hashes=settings.api_key_hashes)
     errors.install(app)
     responses = {status: {"model": ErrorBody, **about} for status, about in _ERRORS.items()}
     no_collection = {"model": ErrorBody, "description": "There is no such collection."}

@@ -10,26 +10,31 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, HTTPException, Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from service import strict_json
 from service.api.dependencies import bearer, require_json, require_key, server_state
-from service.api.state import ServerState
-from service.pipeline.gate import Deadline
-
-IDLE_S = 60.0
-"""A body of which nothing came for so long is given up: it may hold a permit."""
+from service.api.state import MIB, ServerState
+from service.pipeline.gate import Deadline, Gate
+from service.pipeline.pace import Pace
 
 WHOLE_S = 600.0
-"""So is one that is not whole by then: 64 MiB need 110 kB a second."""
+"""A body that is not whole by then is given up: 64 MiB need 110 kB a second."""
 
+FREE_BYTES = 1 << 16
+"""So much of each body counts for nothing: a small body never waits for large ones."""
 
 _LARGE = 1 << 18
 """From so many bytes on a body is parsed in a thread."""
 
 
 class GuardedRoute(APIRoute):
-    """Asks for the key, then for the body's kind, and reads the body last, in time."""
+    """Asks for the key, then for the body's kind, and reads the body in time.
+
+    Only when the body is whole does the request take a permit: what a client has not sent yet, or
+    sends slowly, keeps no other request waiting.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's own handler behind the guard."""
@@ -38,31 +43,38 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             state = await server_state(request)
             await require_key(state, await bearer(request))
-            if request.method in {"POST", "PUT"}:
-                await require_json(request)
-            with self.admit(request, state):
-                return await handle(_Parsed(request.scope, _in_time(request)))
+            gate = self.gate(request, state)
+            if gate:
+                gate.check()  # a body that would be refused is not read
+            with ExitStack() as held:
+                parsed = request
+                if request.method in {"POST", "PUT"}:
+                    await require_json(request)
+                    body = _Arriving(request, held, state.bodies)
+                    parsed = _Parsed(request.scope, body.receive)
+                    await _whole(parsed)
+                if gate:
+                    permit = held.enter_context(ExitStack())
+                    permit.enter_context(gate.permit())
+                    request.state.permit = permit
+                return await handle(parsed)
 
         return guarded
 
-    def admit(self, request: Request, state: ServerState) -> ExitStack:  # noqa: ARG002
-        """What is held until the answer is made: nothing here."""
-        return ExitStack()
+    def gate(self, request: Request, state: ServerState) -> Gate | None:  # noqa: ARG002
+        """Whose permit the request holds until it is answered: none here."""
+        return None
 
 
 class PermitRoute(GuardedRoute):
-    """Asks for a permit to read or write as well, before it reads the body.
+    """Takes a permit to read or write as well.
 
     The permit is held until the answer is made, or until the route closes its `PermitDep`.
     """
 
-    def admit(self, request: Request, state: ServerState) -> ExitStack:
-        """The permit; raises `OverloadedError`."""
-        gate = state.reads if request.method == "GET" else state.writes
-        permit = ExitStack()
-        permit.enter_context(gate.permit())
-        request.state.permit = permit
-        return permit
+    def gate(self, request: Request, state: ServerState) -> Gate:
+        """That of reads or of writes."""
+        return state.reads if request.method == "GET" else state.writes
 
 
 class _Parsed(Request):
@@ -76,21 +88,37 @@ class _Parsed(Request):
         return await asyncio.to_thread(strict_json.loads, body)
 
 
-def _in_time(request: Request) -> Callable[[], Coroutine[Any, Any, Message]]:
-    whole = Deadline(WHOLE_S)
+class _Arriving:
+    """A body on its way: in time, and no more of it in memory than its client's share."""
 
-    async def receive() -> Message:
-        left = whole.left()
+    def __init__(self, request: Request, held: ExitStack, bodies: Gate) -> None:
+        """`held` gets the permits for each MiB above `FREE_BYTES`, which `bodies` has."""
+        self._request, self._held, self._bodies = request, held, bodies
+        self._whole, self._pace = Deadline(WHOLE_S), Pace()
+        self._came, self._counted = 0, FREE_BYTES
+
+    async def receive(self) -> Message:
+        """The next part. Raises `OverloadedError` or `InvalidInputError`."""
         try:
-            async with asyncio.timeout(min(IDLE_S, left)):
-                return await request.receive()
+            async with asyncio.timeout(self._whole.left()):
+                message = await self._pace.wait_for(self._request.receive)
         except TimeoutError as error:
-            late = f"nothing came for {IDLE_S:.0f} s"
-            if left < IDLE_S:
-                late = f"it was not whole after {WHOLE_S:.0f} s"
+            late = f"it was not whole after {WHOLE_S:.0f} s"
             raise HTTPException(422, f"body: {late}") from error
+        size = len(message.get("body", b""))
+        self._pace.heard(size)
+        self._came += size
+        while self._came > self._counted:
+            self._held.enter_context(self._bodies.permit())
+            self._counted += MIB
+        return message
 
-    return receive
+
+async def _whole(request: Request) -> None:
+    try:
+        await request.body()
+    except ClientDisconnect as error:
+        raise HTTPException(422, "body: it ended before it was whole") from error
 
 
 async def _permit(request: Request) -> ExitStack:

@@ -4,13 +4,16 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.clients import client_of
 from service.api.errors import INTERNAL_MESSAGE, error_response
 from service.api.metrics import Metrics
+from service.pipeline.clients import on_behalf_of
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +30,13 @@ def request_id_for(scope: Scope) -> str:
 
 
 class RequestContext:
-    """Gives each request an id (the caller's, where it is well formed) and measures it."""
+    """Gives each request an id (the caller's, where it is well formed) and measures it.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+    What the request does is done on behalf of its client.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, key_hashes: Collection[str] = ()) -> None:
+        self.app, self.metrics, self._key_hashes = app, metrics, key_hashes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +55,8 @@ class RequestContext:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            with on_behalf_of(client_of(scope, self._key_hashes)):
+                await self.app(scope, receive, send_with_id)
         except Exception:
             # The last fence: whatever was not foreseen is logged, and told to nobody else.
             log.exception("request %s failed", request_id)

@@ -11,13 +11,20 @@ from service.errors import NotReadyError, SecondpassError, StoreError
 from service.pipeline.collections import Collections
 from service.pipeline.engine import Engine
 from service.pipeline.gate import Gate
+from service.pipeline.turnstile import Turnstile
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-MOST_CHANGES = 2
-MOST_RESTORES = 2
+MIB = 1 << 20
+MOST_CHANGES = 4
+MOST_ARCHIVES = 16
+"""On their way to be restored."""
+MOST_RESTORES = 4
 MOST_SNAPSHOTS = 4
+LARGEST_BODIES = 8
+"""Bodies of the largest size that may be in memory together; a client may have two of them."""
+
 MOST_STREAMS = 64
 """Each looks at its job four times a second."""
 
@@ -30,9 +37,13 @@ class ServerState:
         self.metrics = Metrics()
         self.reads = Gate(settings.max_queue, "reads")
         self.writes = Gate(settings.max_queue, "writes")
+        bodies = max(1, LARGEST_BODIES * settings.max_documents_body_bytes // MIB)
+        self.bodies = Gate(bodies, "MiB of request bodies")
         self.streams = Gate(MOST_STREAMS, "event streams")
         self.changes = Gate(MOST_CHANGES, "changes of collections")
         self.restores = Gate(MOST_RESTORES, "restores")
+        self.archives = Gate(MOST_ARCHIVES, "archives")
+        self.spooling = Turnstile(MOST_RESTORES)
         self.snapshots = Gate(MOST_SNAPSHOTS, "snapshots")
         self.engine: Engine | None = None
         self.collections: Collections | None = None

@@ -2,17 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from service.errors import DeadlineError, NotReadyError, OverloadedError
+from service.pipeline.clients import current_client
 
 T = TypeVar("T")
 
 CLOSED = "what was asked is being closed"
+
+CLIENTS = 4
+"""So many clients can use up a gate together: each has the permits divided by this at most."""
+
+_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +32,24 @@ class Limits:
 
 
 class Gate:
-    """Counts what is under way and turns away what is above `limit`. Event-loop thread only."""
+    """Counts what is under way and turns away what is above `limit`. Event-loop thread only.
+
+    A client holds a quarter of the permits at most (one at least), however many requests it sends.
+    What no client asked for (`current_client` is None) has the whole limit.
+    """
 
     def __init__(self, limit: int, of: str = "searches") -> None:
         self._limit, self._of = limit, of
-        self.in_flight = 0
+        self._held: Counter[str | None] = Counter()
+
+    @property
+    def in_flight(self) -> int:
+        """Permits that are held."""
+        return self._held.total()
+
+    def check(self) -> None:
+        """Raise `OverloadedError` where `permit` would; holds nothing."""
+        self._free(current_client())
 
     def permit(self) -> AbstractContextManager[int]:
         """Hold one permit; raises `OverloadedError` when none is left."""
@@ -39,16 +59,47 @@ class Gate:
     def permits(self, most: int) -> Iterator[int]:
         """Hold as many permits as are free, `most` at most; gives their number, 1 or more.
 
-        Raises `OverloadedError` when none is left.
+        Raises `OverloadedError` when none is left, or none for this client.
         """
-        held = min(most, self._limit - self.in_flight)
-        if held < 1:
-            raise OverloadedError(f"{self._limit} {self._of} are under way or waiting; try again")
-        self.in_flight += held
+        client = current_client()
+        held = min(most, self._free(client))
+        self._held[client] += held
         try:
             yield held
         finally:
-            self.in_flight -= held
+            self._held[client] -= held
+            if not self._held[client]:
+                del self._held[client]
+
+    @asynccontextmanager
+    async def patient_permit(self, deadline: "Deadline") -> AsyncIterator[None]:
+        """Hold one permit, and wait for it; raises `OverloadedError` when it is not in time."""
+        while True:
+            try:
+                permit = ExitStack()
+                permit.enter_context(self.permit())
+                break
+            except OverloadedError:
+                if not deadline.left():
+                    raise
+            await asyncio.sleep(min(_LOOK_EVERY_S, deadline.left()))
+        with permit:
+            yield
+
+    def _free(self, client: str | None) -> int:
+        """Permits that this client can have, 1 or more; raises `OverloadedError`."""
+        share = max(1, self._limit // CLIENTS) - self._held[client]
+        free = self._limit - self.in_flight
+        if free < 1:
+            raise OverloadedError(f"{self._limit} {self._of} are under way or waiting; try again")
+        if client is None:
+            return free
+        if share < 1:
+            raise OverloadedError(
+                f"{self._held[client]} {self._of} of this client are under way or waiting, and a "
+                f"client may have a quarter of {self._limit}; try again"
+            )
+        return min(free, share)
 
 
 class Deadline:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from service.collection.lines import Place
 from service.errors import (
@@ -24,10 +25,17 @@ from service.pipeline.gate import Gate, in_thread
 from service.pipeline.ingest import Ingestor
 from service.pipeline.pace import paced
 from service.pipeline.spool import Spool, Upload
+from service.pipeline.turnstile import Turnstile
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-MOST_UPLOADS = 8
+MOST_UPLOADS = 64
+"""Uploads of which a first piece has come, at a time."""
+
+MOST_WRITES = 3
+"""Pieces of uploads that are written at a time; other work wants threads as well."""
 
 _PAUSE_S = 5.0
 _FULL_NOTE = "the server's disk is full; the job goes on when there is room"
@@ -64,7 +72,7 @@ class Jobs:
         self._store = JobStore(folder / "jobs.db")
         self._spool = Spool(folder / "jobs")
         self._spool.remove_others([job.id for job in self._store.unfinished()])
-        self._uploads = Gate(MOST_UPLOADS, "uploads")
+        self._uploads, self._disk = Gate(MOST_UPLOADS, "uploads"), Turnstile(MOST_WRITES)
         self._notes: dict[str, str] = {}
         self._awake, self._closing = threading.Event(), threading.Event()
         self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
@@ -97,8 +105,8 @@ class Jobs:
         `NotFoundError` or `StoreError`.
         """
         made = self._find(name).made
-        with self._uploads.permit():
-            upload = await self._write(chunks)
+        self._uploads.check()
+        upload = await self._write(chunks)
         new = NewJob(upload.id, name, made, asked, key, upload.sha256, upload.bytes, upload.lines)
         job: Job | None = None
         try:
@@ -133,10 +141,18 @@ class Jobs:
         return self._finish(id_, "cancelled")
 
     async def _write(self, chunks: AsyncIterator[bytes]) -> Upload:
-        with self._spool.new() as upload:
-            async for piece in paced(chunks):
-                await in_thread(partial(upload.write, piece))
-            return await in_thread(upload.complete)
+        pieces = paced(chunks)
+        # No permit before this: an upload of which next to nothing comes is in nobody's way.
+        first = await anext(pieces, b"")
+        with self._uploads.permit(), self._spool.new() as upload:
+            await self._on_disk(partial(upload.write, first))
+            async for piece in pieces:
+                await self._on_disk(partial(upload.write, piece))
+            return await self._on_disk(upload.complete)
+
+    async def _on_disk(self, work: Callable[[], T]) -> T:
+        async with self._disk.turn():
+            return await in_thread(work)
 
     def _work(self) -> None:
         while True:

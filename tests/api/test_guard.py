@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from service.api import guard
 from service.api.app import create_app
 from service.api.keys import hash_key
+from service.pipeline import pace
 from service.settings import Settings
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.serving import Borrowed, bulk_engine
@@ -101,10 +102,10 @@ def test_without_a_permit_no_body_is_read(app: FastAPI, monkeypatch: pytest.Monk
     assert ask(app, KEY, JSON, path="/collections/default/documents") == (429, "overloaded", 0)
 
 
-def test_a_body_that_stops_coming_gives_its_permit_back(
+def test_a_body_that_stops_coming_is_given_up(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "IDLE_S", 0.05)
+    monkeypatch.setattr(pace, "WINDOW_S", 0.05)
     assert ask(app, KEY, JSON) == (422, "invalid_request", 1)
     assert app.state.server.writes.in_flight == 0
 

@@ -18,6 +18,7 @@ from service.api.keys import hash_key
 from service.client import AsyncSearchClient, Job, NotFoundError, SearchClient
 from service.errors import StoreError
 from service.pipeline import jobs as jobs_module
+from service.pipeline import pace
 from service.pipeline.engine import Engine
 from service.settings import Settings
 from tests.fixtures.bulk import line, lines
@@ -179,8 +180,9 @@ def test_too_large_an_upload_is_413_and_nothing_is_kept(
 
 
 def test_of_an_upload_whose_client_goes_away_nothing_is_kept(
-    client: httpx.Client, engine: Engine, address: str
+    client: httpx.Client, engine: Engine, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pace, "PIECE", 10)  # what is shorter is not written before its end
     before = client.get("/jobs").json()
     with socket.create_connection(("127.0.0.1", httpx.URL(address).port)) as connection:
         connection.sendall(

@@ -31,7 +31,7 @@ def test_an_upload_comes_whole_and_in_large_pieces() -> None:
     chunks = [bytes([n % 251]) * 70_000 for n in range(40)]
     pieces = taken(stream(*chunks))
     assert b"".join(pieces) == b"".join(chunks)
-    assert all(len(piece) >= 1 << 20 for piece in pieces[:-1])
+    assert all(len(piece) >= pace.PIECE for piece in pieces[:-1])
 
 
 def test_nothing_is_no_piece() -> None:

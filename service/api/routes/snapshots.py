@@ -27,13 +27,16 @@ from service.api.state import ServerState
 from service.errors import InvalidInputError, NotReadyError
 from service.index.durable import store_error
 from service.index.snapshot import MEDIA_TYPE
-from service.pipeline.gate import in_thread
+from service.pipeline.gate import Deadline, in_thread
 from service.pipeline.pace import paced
 
 router = APIRouter(tags=["snapshots"], dependencies=[Depends(require_key)])
 
 IDLE_S = 60.0
 """A connection over which nothing went for so long is given up: it would hold the store's log."""
+
+PATIENCE_S = 600.0
+"""How long an archive that is whole waits for the restores before it."""
 
 _TYPES = (MEDIA_TYPE, "application/octet-stream")
 _ARCHIVE = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
@@ -87,10 +90,15 @@ async def restore(
     that the collection would be searched with.
     """
     _require_tar(request)
-    with state.restores.permit():
-        collections.require_free(name)
-        with _spool(state) as spool:
-            await _receive(request, spool)
+    state.restores.check()
+    collections.require_free(name)
+    pieces = paced(request.stream())
+    # No permit before this: an archive of which next to nothing comes is in nobody's way.
+    first = await _next(pieces)
+    with state.archives.permit(), _spool(state) as spool:
+        await _receive(first, pieces, spool, state)
+        # Only now: what is still to come would keep others waiting.
+        async with state.restores.patient_permit(Deadline(PATIENCE_S)):
             await in_thread(lambda: collections.restore(name, spool, re_embed=re_embed))
     return described(await asyncio.to_thread(collections.info, name))
 
@@ -170,10 +178,19 @@ def _spool(state: ServerState) -> Iterator[BinaryIO]:
         raise store_error("cannot keep an upload", error) from error
 
 
-async def _receive(request: Request, spool: BinaryIO) -> None:
-    try:
-        async for piece in paced(request.stream()):
+async def _receive(
+    first: bytes, pieces: AsyncIterator[bytes], spool: BinaryIO, state: ServerState
+) -> None:
+    piece = first
+    while piece:
+        async with state.spooling.turn():
             await in_thread(partial(spool.write, piece))
+        piece = await _next(pieces)
+    await in_thread(spool.flush)
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes:
+    try:
+        return await anext(pieces, b"")
     except ClientDisconnect as error:
         raise InvalidInputError("the upload ended before it was whole", "body") from error
-    await in_thread(spool.flush)
