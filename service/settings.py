@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import InvalidInputError
+from service.types import MAX_TEXT_CHARS, MAX_TITLE_CHARS, DocumentLimits
 
 _PREFIX = "SECONDPASS_"
 
@@ -216,7 +217,13 @@ class Settings(BaseSettings):
         4000, ge=1, le=100_000, description="Longest query, in characters after cleaning."
     )
     max_document_chars: int = Field(
-        1_000_000, ge=1, description="Longest document text, in characters."
+        MAX_TEXT_CHARS, ge=1, description="Longest document text, in characters."
+    )
+    max_title_chars: int = Field(
+        MAX_TITLE_CHARS,
+        ge=1,
+        le=100_000,
+        description="Longest title of a document, in characters.",
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body, in bytes.")
     max_documents_body_bytes: int = Field(
@@ -266,6 +273,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line that is written."
     )
+
+    @property
+    def document_limits(self) -> DocumentLimits:
+        """How long a document's text and title may be."""
+        return DocumentLimits(self.max_document_chars, self.max_title_chars)
 
     @field_validator("allowed_models", mode="before")
     @classmethod

@@ -48,6 +48,18 @@ class Document:
     metadata: Metadata = field(default_factory=dict)
 
 
+MAX_TEXT_CHARS = 1_000_000
+MAX_TITLE_CHARS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentLimits:
+    """The longest text and the longest title that a document may have, in characters."""
+
+    text: int = MAX_TEXT_CHARS
+    title: int = MAX_TITLE_CHARS
+
+
 class Span(NamedTuple):
     """A piece of a document's text: `text[start:end]`, in code points."""
 

@@ -8,7 +8,7 @@ from service.api.schemas_documents import RefusedBody, ReplacedBody
 from service.collection.documents import parse_document
 from service.collection.rows import check_id
 from service.errors import DuplicateKeyError, InvalidInputError
-from service.types import Document
+from service.types import Document, DocumentLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Batch:
     replaced: list[ReplacedBody]
 
 
-def read_batch(values: Sequence[object], max_chars: int) -> Batch:
+def read_batch(values: Sequence[object], limits: DocumentLimits) -> Batch:
     """Sort the documents of a request; of several with one id the last fit one is taken."""
     taken: dict[str, tuple[int, Document]] = {}
     refused: list[RefusedBody] = []
@@ -28,7 +28,7 @@ def read_batch(values: Sequence[object], max_chars: int) -> Batch:
     for index, value in enumerate(values):
         try:
             with sentence():
-                document = parse_document(value, max_chars)
+                document = parse_document(value, limits)
         except InvalidInputError as error:
             refused.append(RefusedBody(index=index, id=_fit_id(value), error=str(error)))
             continue

@@ -20,6 +20,10 @@ _METADATA = (
     "values, and 100,000 characters in all."
 )
 _TEXT = "The document's text; up to 1,000,000 characters (the server's `max_document_chars`)."
+_TITLE = (
+    "Shown with hits and read with each passage; up to 2,000 characters (the server's "
+    "`max_title_chars`)."
+)
 _INDEXED = "Whether searches see this version; until then they see the one before, if any."
 _PROBLEM = "Why searches will never see this version, such as a text without any letter."
 _VERSION = "Grows with every change; the `ETag` without its quotes."
@@ -36,7 +40,7 @@ class DocumentBody(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str | int | None = Field(None, description="If given, the same as in the path.")
-    title: str | None = Field(None, description="Shown with hits and read with each passage.")
+    title: str | None = Field(None, description=_TITLE)
     text: str = Field(description=_TEXT)
     metadata: dict[str, Any] | None = Field(None, description=_METADATA)
 

@@ -57,7 +57,7 @@ def ingest(
         from service.cli.upload import Destination, upload  # noqa: PLC0415
 
         to = Destination(url, api_key, collection, idempotency_key)
-        refused, stored = upload(path, to, settings.max_document_chars, wait=wait)
+        refused, stored = upload(path, to, settings.document_limits, wait=wait)
         _report_refusals(refused, all_of_them=stored == 0)
         return
     for option, value in (("collection", collection), ("idempotency_key", idempotency_key)):
@@ -65,7 +65,7 @@ def ingest(
             raise InvalidInputError("needs --url: a folder is filled as `main`", option)
     from service.collection import count_rows, read_documents  # noqa: PLC0415
 
-    rows = read_documents(path, max_chars=settings.max_document_chars)
+    rows = read_documents(path, settings.document_limits)
     _ingest(rows, count_rows(path), settings)
 
 

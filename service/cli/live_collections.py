@@ -44,7 +44,8 @@ def register(app: typer.Typer) -> None:
     snapshots = typer.Typer(help="Archives of a collection.", no_args_is_help=True)
     snapshots.command("create")(with_settings(*MODEL_SETTINGS)(create_snapshot))
     snapshots.command("restore")(with_settings(*MODEL_SETTINGS)(restore_snapshot))
-    snapshots.command("check")(check_snapshot)
+    limits = with_settings("max_document_chars", "max_title_chars")
+    snapshots.command("check")(limits(check_snapshot))
     app.add_typer(snapshots, name="snapshot")
 
 
@@ -168,13 +169,15 @@ def restore_snapshot(
         typer.echo("its documents are encoded by the server that has it open")
 
 
-def check_snapshot(path: Annotated[Path, typer.Argument(help="Archive to verify.")]) -> None:
+def check_snapshot(
+    path: Annotated[Path, typer.Argument(help="Archive to verify.")], settings: Settings
+) -> None:
     """Verify every size, count and hash of an archive, and show what is in it."""
     from service.pipeline.offline import checked  # noqa: PLC0415
 
     if not path.is_file():
         raise InvalidInputError(f"there is no file {path}")
-    for label, value in checked(path).items():
+    for label, value in checked(settings, path).items():
         typer.echo(f"{label:<12}{value}")
 
 

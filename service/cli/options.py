@@ -42,6 +42,7 @@ MODEL_SETTINGS = (
     "confidence_medium",
     "max_query_chars",
     "max_document_chars",
+    "max_title_chars",
     "log_level",
 )
 """What decides an index and an answer: the settings of every command but `serve`'s own."""

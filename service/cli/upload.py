@@ -11,7 +11,7 @@ from service.cli.progress import progress
 from service.client import Job, SearchClient, SearchError
 from service.collection import count_rows, read_documents
 from service.errors import InvalidInputError, SecondpassError
-from service.types import Refused
+from service.types import DocumentLimits, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Destination:
 
 
 def upload(
-    path: Path, to: Destination, max_chars: int, *, wait: bool
+    path: Path, to: Destination, limits: DocumentLimits, *, wait: bool
 ) -> tuple[list[Refused], int | None]:
     """Send all documents of a file or folder.
 
@@ -39,7 +39,7 @@ def upload(
         raise InvalidInputError(f"--url or --api-key: {error}") from error
     try:
         with client:
-            job, refused = _send(client, path, to, max_chars, wait=wait)
+            job, refused = _send(client, path, to, limits, wait=wait)
     except SearchError as error:
         raise SecondpassError(f"{to.url}: {error}") from error
     if not wait:
@@ -53,10 +53,10 @@ def upload(
 
 
 def _send(
-    client: SearchClient, path: Path, to: Destination, max_chars: int, *, wait: bool
+    client: SearchClient, path: Path, to: Destination, limits: DocumentLimits, *, wait: bool
 ) -> tuple[Job, list[Refused]]:
     with progress("upload", count_rows(path)) as advance:
-        rows = _Rows(path, max_chars, advance)
+        rows = _Rows(path, limits, advance)
         job_id = client.bulk(rows, collection=to.collection, idempotency_key=to.idempotency_key)
     typer.echo(f"job {job_id}")
     job = client.job(job_id)
@@ -69,14 +69,14 @@ def _send(
 class _Rows:
     """The documents of a file, as often as an upload has to be tried."""
 
-    def __init__(self, path: Path, max_chars: int, advance: Callable[[int], None]) -> None:
-        self._path, self._max_chars, self._advance = path, max_chars, advance
+    def __init__(self, path: Path, limits: DocumentLimits, advance: Callable[[int], None]) -> None:
+        self._path, self._limits, self._advance = path, limits, advance
         self.refused: list[Refused] = []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.refused.clear()
         count = 0
-        for row in read_documents(self._path, max_chars=self._max_chars):
+        for row in read_documents(self._path, self._limits):
             count += 1
             self._advance(count)
             if isinstance(row, Refused):

@@ -11,7 +11,7 @@ from service.collection.problems import OnProblem, existing, stop
 from service.collection.rows import MAX_CHARS
 from service.collection.writing import new_folder, write_json_lines, write_text_lines
 from service.errors import InvalidInputError
-from service.types import Document, Refused
+from service.types import Document, DocumentLimits, Refused
 
 QRELS_HEADER = ["query-id", "corpus-id", "score"]
 
@@ -41,7 +41,7 @@ def read_beir(
     """
     corpus, queries, qrels = beir_files(folder)
     parts = Parts(
-        documents_of(corpus, max_chars),
+        documents_of(corpus, DocumentLimits(max_chars, max_chars)),
         queries_of(queries, max_chars),
         judgements_of(qrels),
         (corpus, queries, qrels),
@@ -68,9 +68,11 @@ def write_beir(folder: Path, collection: Collection) -> None:
         write_text_lines(unfinished / "qrels.tsv", ("\t".join(QRELS_HEADER), *judged))
 
 
-def documents_of(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Document | Refused]]:
+def documents_of(
+    path: Path, limits: DocumentLimits
+) -> Iterator[tuple[Path, int, Document | Refused]]:
     """Documents of a file of JSON lines."""
-    return ((path, number, row) for number, row in read_jsonl(path, max_chars))
+    return ((path, number, row) for number, row in read_jsonl(path, limits))
 
 
 def queries_of(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Query | Refused]]:

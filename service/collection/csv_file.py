@@ -8,7 +8,7 @@ from pathlib import Path
 from service.collection.lines import shown
 from service.collection.rows import Row, make_document
 from service.errors import InvalidInputError
-from service.types import Document, Refused
+from service.types import Document, DocumentLimits, Refused
 
 _FIELD_FACTOR = 10
 """A field may be longer than a text by this factor: it is then read whole and refused alone."""
@@ -24,7 +24,7 @@ _WELL_FORMED = re.compile(rf"{_FIELD}(?:,{_FIELD})*+(?:\r\n?|\n)?")
 """A record of RFC 4180. The csv module also takes quotes within a field that has none around it."""
 
 
-def read_csv(path: Path, max_chars: int) -> Iterator[Row]:
+def read_csv(path: Path, limits: DocumentLimits) -> Iterator[Row]:
     """One row a record; columns beside those above are metadata, as strings.
 
     Blanks around a cell are removed, except in `text`. A cell with nothing in it, and a column
@@ -35,8 +35,8 @@ def read_csv(path: Path, max_chars: int) -> Iterator[Row]:
     """
     names = _header(path)
     # The limit is one for the whole process: it may be raised here, never lowered.
-    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_FACTOR * max_chars))
-    return _rows(path, names, max_chars)
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_FACTOR * limits.text))
+    return _rows(path, names, limits)
 
 
 def _header(path: Path) -> list[str]:
@@ -61,8 +61,8 @@ def _header(path: Path) -> list[str]:
     return names
 
 
-def _rows(path: Path, names: Sequence[str], max_chars: int) -> Iterator[Row]:
-    lines = _Lines(path, _FIELD_FACTOR * max_chars + _BESIDE_A_FIELD)
+def _rows(path: Path, names: Sequence[str], limits: DocumentLimits) -> Iterator[Row]:
+    lines = _Lines(path, _FIELD_FACTOR * limits.text + _BESIDE_A_FIELD)
     next(csv.reader(lines))
     broken: tuple[int, str] | None = None
     while True:
@@ -81,7 +81,7 @@ def _rows(path: Path, names: Sequence[str], max_chars: int) -> Iterator[Row]:
         if values is None:
             return
         if values:
-            yield _row(path, (line, lines.number), names, values, max_chars)
+            yield _row(path, (line, lines.number), names, values, limits)
 
 
 class _Lines:
@@ -135,7 +135,11 @@ def _lost(path: Path, line: int, reason: str, end: int) -> Refused:
 
 
 def _row(
-    path: Path, lines: tuple[int, int], names: Sequence[str], values: Sequence[str], max_chars: int
+    path: Path,
+    lines: tuple[int, int],
+    names: Sequence[str],
+    values: Sequence[str],
+    limits: DocumentLimits,
 ) -> Row:
     first, last = lines
     if len(values) != len(names):
@@ -143,12 +147,12 @@ def _row(
         reason = f"has {len(values)} fields where the header has {len(names)}{through}"
         return Refused(shown(path), first, None, reason)
     try:
-        return _document(names, values, max_chars)
+        return _document(names, values, limits)
     except InvalidInputError as error:
         return Refused(shown(path), first, error.field, str(error))
 
 
-def _document(names: Sequence[str], values: Sequence[str], max_chars: int) -> Document:
+def _document(names: Sequence[str], values: Sequence[str], limits: DocumentLimits) -> Document:
     row = {name: value for name, value in zip(names, values, strict=True) if name}
     for name, value in row.items():
         if _is_undecodable(value):
@@ -157,7 +161,7 @@ def _document(names: Sequence[str], values: Sequence[str], max_chars: int) -> Do
     cells = {name: value.strip() for name, value in row.items()}
     id_, title = cells.pop("id"), cells.pop("title", "")
     metadata = {name: value for name, value in cells.items() if value}
-    return make_document(id_, text, title, metadata, max_chars)
+    return make_document(id_, text, title, metadata, limits)
 
 
 def _decoded_lines(path: Path) -> Iterator[str]:

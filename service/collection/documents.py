@@ -2,13 +2,13 @@
 
 from service.collection.rows import check_id, make_document
 from service.errors import InvalidInputError
-from service.types import Document
+from service.types import Document, DocumentLimits
 
 FIELDS = ("id", "title", "text", "metadata")
 _SHOWN_CHARS = 128
 
 
-def parse_document(value: object, max_chars: int, id_: str | None = None) -> Document:
+def parse_document(value: object, limits: DocumentLimits, id_: str | None = None) -> Document:
     """The document in `value`, any JSON value; other fields than the four are refused.
 
     Where `id_` is given, `value` may have the same id or none. Raises `InvalidInputError` that
@@ -30,7 +30,7 @@ def parse_document(value: object, max_chars: int, id_: str | None = None) -> Doc
         _required(value, "text"),
         "" if title is None else title,
         metadata or {},
-        max_chars,
+        limits,
     )
 
 

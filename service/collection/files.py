@@ -8,15 +8,17 @@ from service.collection.csv_file import read_csv
 from service.collection.jsonl import read_jsonl
 from service.collection.layouts import labelled_documents
 from service.collection.lines import count_lines, shown
-from service.collection.rows import MAX_CHARS, Row
+from service.collection.rows import Row
 from service.collection.texts import SUFFIXES, find_texts, is_text, read_text, read_texts
 from service.errors import InvalidInputError
+from service.types import DocumentLimits
 
 _JSONL = (".jsonl", ".ndjson")
 _CSV = (".csv",)
+_LIMITS = DocumentLimits()
 
 
-def read_documents(path: Path, *, max_chars: int = MAX_CHARS) -> Iterator[Row]:
+def read_documents(path: Path, limits: DocumentLimits = _LIMITS) -> Iterator[Row]:
     """The documents of a file or folder, in a fixed order, and the rows that were refused.
 
     - `.jsonl`: `{"id" or "_id", "title"?, "text", "metadata"?}` a line; other keys become metadata
@@ -24,9 +26,9 @@ def read_documents(path: Path, *, max_chars: int = MAX_CHARS) -> Iterator[Row]:
     - a BEIR folder: its `corpus.jsonl`; a NanoBEIR or TREC folder: its documents
     - any other folder: its `.md`, `.txt` and `.html` files, or one such file
 
-    JSON lines and CSV are read in constant memory. Text of more than `max_chars` characters is
-    refused. A bad row never raises and never stops the rows behind it. Raises `InvalidInputError`
-    at once for a path that is missing, unreadable or of another kind.
+    JSON lines and CSV are read in constant memory. A document beyond the `limits` is refused. A bad
+    row never raises and never stops the rows behind it. Raises `InvalidInputError` at once for a
+    path that is missing, unreadable or of another kind.
 
     Example:
         for row in read_documents(Path("corpus.jsonl")):
@@ -34,16 +36,16 @@ def read_documents(path: Path, *, max_chars: int = MAX_CHARS) -> Iterator[Row]:
                 ...
     """
     _check_there(path)
-    if path.is_dir() and (labelled := labelled_documents(path, max_chars)) is not None:
+    if path.is_dir() and (labelled := labelled_documents(path, limits)) is not None:
         return labelled
     lines = _line_file(path)
     if lines is not None and lines.suffix.lower() in _CSV:
-        return read_csv(lines, max_chars)
+        return read_csv(lines, limits)
     if lines is not None:
-        return (row for _, row in read_jsonl(lines, max_chars))
+        return (row for _, row in read_jsonl(lines, limits))
     if path.is_dir():
-        return read_texts(path, max_chars)
-    return iter([read_text(path, path.name, max_chars)])
+        return read_texts(path, limits)
+    return iter([read_text(path, path.name, limits)])
 
 
 def count_rows(path: Path) -> int:
@@ -53,7 +55,7 @@ def count_rows(path: Path) -> int:
     `read_documents` does.
     """
     _check_there(path)
-    if path.is_dir() and (labelled := labelled_documents(path, MAX_CHARS)) is not None:
+    if path.is_dir() and (labelled := labelled_documents(path, _LIMITS)) is not None:
         return sum(1 for _ in labelled)
     lines = _line_file(path)
     if lines is not None:

@@ -13,32 +13,32 @@ from service.collection.rows import (
     make_document,
 )
 from service.errors import InvalidInputError
-from service.types import Document, MetadataValue, Refused
+from service.types import Document, DocumentLimits, MetadataValue, Refused
 
 
-def read_jsonl(path: Path, max_chars: int) -> Iterator[tuple[int, Row]]:
+def read_jsonl(path: Path, limits: DocumentLimits) -> Iterator[tuple[int, Row]]:
     """Each line's number (1-based) with its row. Keys beside those above are taken as metadata.
 
     `_id` is the id where both are there; `id` is then metadata too.
     """
-    for number, row in read_json_lines(path, max_chars):
+    for number, row in read_json_lines(path, limits.text):
         if isinstance(row, Refused):
             yield number, row
             continue
         try:
-            yield number, _document(row, max_chars)
+            yield number, _document(row, limits)
         except InvalidInputError as error:
             yield number, Refused(shown(path), number, error.field, str(error))
 
 
-def _document(row: dict[str, Any], max_chars: int) -> Document:
+def _document(row: dict[str, Any], limits: DocumentLimits) -> Document:
     id_key = "_id" if "_id" in row else "id"
     for key in (id_key, "text"):
         if key not in row:
             raise InvalidInputError("is missing", key)
     id_ = check_id(row[id_key], id_key)
     title = "" if row.get("title") is None else row["title"]
-    return make_document(id_, row["text"], title, _metadata(row, id_key), max_chars)
+    return make_document(id_, row["text"], title, _metadata(row, id_key), limits)
 
 
 def _metadata(row: dict[str, Any], id_key: str) -> dict[str, MetadataValue]:

@@ -18,6 +18,7 @@ from service.collection.problems import OnProblem, existing, stop
 from service.collection.rows import MAX_CHARS, Row
 from service.collection.trec import find_trec, read_trec, trec_documents
 from service.errors import InvalidInputError
+from service.types import DocumentLimits
 
 Layout = Literal["beir", "nanobeir", "trec"]
 
@@ -62,12 +63,12 @@ def open_collection(
     return read_trec(files, folder.resolve().name, max_chars=max_chars, on_problem=on_problem)
 
 
-def labelled_documents(folder: Path, max_chars: int) -> Iterator[Row] | None:
+def labelled_documents(folder: Path, limits: DocumentLimits) -> Iterator[Row] | None:
     """The documents of a NanoBEIR or TREC folder; None for any other."""
     if is_nanobeir(folder):
-        return (row for _, _, row in nanobeir_documents(folder, max_chars))
+        return (row for _, _, row in nanobeir_documents(folder, limits))
     if not corpus_file(folder).exists() and (files := find_trec(folder)) is not None:
-        return (row for _, _, row in trec_documents(files[0], max_chars))
+        return (row for _, _, row in trec_documents(files[0], limits))
     return None
 
 

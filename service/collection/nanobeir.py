@@ -13,7 +13,7 @@ from service.collection.lines import read_json_lines, shown
 from service.collection.problems import OnProblem, stop
 from service.collection.rows import MAX_CHARS, make_document
 from service.errors import InvalidInputError, SecondpassError
-from service.types import Document, Refused
+from service.types import Document, DocumentLimits, Refused
 
 FOLDERS = ("corpus", "queries", "qrels")
 _SUFFIXES = (".parquet", ".jsonl", ".ndjson")
@@ -41,7 +41,7 @@ def read_nanobeir(
     """
     corpus, queries, qrels = (folder / name for name in FOLDERS)
     parts = Parts(
-        nanobeir_documents(folder, max_chars),
+        nanobeir_documents(folder, DocumentLimits(max_chars, max_chars)),
         _queries(queries, max_chars),
         _judgements(qrels, max_chars),
         (corpus, queries, qrels),
@@ -50,16 +50,16 @@ def read_nanobeir(
 
 
 def nanobeir_documents(
-    folder: Path, max_chars: int
+    folder: Path, limits: DocumentLimits
 ) -> Iterator[tuple[Path, int, Document | Refused]]:
     """Documents with their file and row."""
-    for path, number, row in _rows(folder / FOLDERS[0], max_chars):
+    for path, number, row in _rows(folder / FOLDERS[0], limits.text):
         if isinstance(row, Refused):
             yield path, number, row
             continue
         title = "" if row.get("title") is None else row["title"]
         try:
-            document = make_document(row.get("_id"), row.get("text"), title, {}, max_chars)
+            document = make_document(row.get("_id"), row.get("text"), title, {}, limits)
         except InvalidInputError as error:
             field = "_id" if error.field == "id" else error.field
             yield path, number, Refused(shown(path), number, field, str(error))

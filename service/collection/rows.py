@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TypeGuard
 
 from service.errors import InvalidInputError
-from service.types import Document, MetadataValue, Refused
+from service.types import MAX_TEXT_CHARS, Document, DocumentLimits, MetadataValue, Refused
 
-MAX_CHARS = 1_000_000
+MAX_CHARS = MAX_TEXT_CHARS
 """Characters of a text, unless the caller says otherwise."""
 
 MAX_ID_CHARS = 512
@@ -30,17 +30,22 @@ Row = Document | Refused
 
 
 def make_document(
-    id_: object, text: object, title: object, metadata: Mapping[str, MetadataValue], max_chars: int
+    id_: object,
+    text: object,
+    title: object,
+    metadata: Mapping[str, MetadataValue],
+    limits: DocumentLimits,
 ) -> Document:
     """The document, or `InvalidInputError` with the field that is unfit.
 
-    A row that has a title and no text is a document whose text that title is.
+    A row that has a title and no text is a document whose text that title is, within the limit of a
+    text.
     """
     checked_id = check_id(id_)
-    checked_title = check_text(title, "title", max_chars)
-    checked_text = check_text(text, "text", max_chars)
+    checked_text, checked_title = check_text(text, "text", limits.text), title
     if not checked_text.strip():
-        checked_text, checked_title = checked_title, ""
+        checked_text, checked_title = check_text(title, "title", limits.text), ""
+    checked_title = check_text(checked_title, "title", limits.title)
     if not checked_text.strip():
         raise InvalidInputError("is empty", "text")
     check_metadata(metadata)

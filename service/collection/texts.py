@@ -9,7 +9,7 @@ from service.collection.html import read_html
 from service.collection.lines import shown
 from service.collection.rows import Row, make_document
 from service.errors import InvalidInputError
-from service.types import Document, Refused
+from service.types import Document, DocumentLimits, Refused
 
 _MARKDOWN = (".md",)
 _HTML = (".html", ".htm")
@@ -47,7 +47,7 @@ def is_text(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def read_texts(folder: Path, max_chars: int) -> Iterator[Row]:
+def read_texts(folder: Path, limits: DocumentLimits) -> Iterator[Row]:
     """One row a file; its id is the path from `folder`, with forward slashes.
 
     A link is read where it leads to a file within `folder`. Other links, and folders that cannot be
@@ -60,13 +60,13 @@ def read_texts(folder: Path, max_chars: int) -> Iterator[Row]:
         elif path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
             yield Refused(shown(path), None, None, "a link that leaves the folder")
         else:
-            yield read_text(path, path.relative_to(folder).as_posix(), max_chars)
+            yield read_text(path, path.relative_to(folder).as_posix(), limits)
 
 
-def read_text(path: Path, id_: str, max_chars: int) -> Row:
+def read_text(path: Path, id_: str, limits: DocumentLimits) -> Row:
     """The row of one file."""
     try:
-        return _document(path, id_, max_chars)
+        return _document(path, id_, limits)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         return Refused(shown(path), line, "text", "not valid UTF-8")
@@ -76,11 +76,11 @@ def read_text(path: Path, id_: str, max_chars: int) -> Row:
         return Refused(shown(path), None, None, f"cannot be read: {error.strerror}")
 
 
-def _document(path: Path, id_: str, max_chars: int) -> Document:
+def _document(path: Path, id_: str, limits: DocumentLimits) -> Document:
     if not path.is_file() and path.exists():
         raise InvalidInputError("not a regular file")
     is_html = path.suffix.lower() in _HTML
-    max_bytes = _BYTES_PER_CHARACTER * max_chars * (_MARKUP_FACTOR if is_html else 1)
+    max_bytes = _BYTES_PER_CHARACTER * limits.text * (_MARKUP_FACTOR if is_html else 1)
     if path.stat().st_size > max_bytes:
         raise InvalidInputError(
             f"the file has {path.stat().st_size} bytes; {max_bytes} are the most that are read",
@@ -92,7 +92,8 @@ def _document(path: Path, id_: str, max_chars: int) -> Document:
         title, text = read_html(text)
     elif path.suffix.lower() in _MARKDOWN:
         title = _first_heading(text)
-    return make_document(id_, text, title, {}, max_chars)
+    # Nobody wrote it as a title of ours: a long one is no fault of the document's.
+    return make_document(id_, text, title[: limits.title], {}, limits)
 
 
 def _first_heading(text: str) -> str:

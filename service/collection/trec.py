@@ -11,7 +11,7 @@ from service.collection.lines import shown
 from service.collection.problems import OnProblem, stop
 from service.collection.rows import MAX_CHARS, make_document
 from service.errors import InvalidInputError
-from service.types import Document, Refused
+from service.types import Document, DocumentLimits, Refused
 
 _CORPUS = (
     "corpus.trec",
@@ -56,7 +56,7 @@ def read_trec(
     """
     corpus, queries, qrels = files
     parts = Parts(
-        trec_documents(corpus, max_chars),
+        trec_documents(corpus, DocumentLimits(max_chars, max_chars)),
         _tsv_queries(queries, max_chars) if _is_tsv(queries) else _topics(queries, max_chars),
         _judgements(qrels),
         files,
@@ -64,27 +64,29 @@ def read_trec(
     return gather(name, parts, on_problem)
 
 
-def trec_documents(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Document | Refused]]:
+def trec_documents(
+    path: Path, limits: DocumentLimits
+) -> Iterator[tuple[Path, int, Document | Refused]]:
     """Documents with their file and the line on which each begins."""
-    return _tsv_documents(path, max_chars) if _is_tsv(path) else _docs(path, max_chars)
+    return _tsv_documents(path, limits) if _is_tsv(path) else _docs(path, limits)
 
 
 def _is_tsv(path: Path) -> bool:
     return path.suffix.lower() == ".tsv"
 
 
-def _docs(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Document | Refused]]:
+def _docs(path: Path, limits: DocumentLimits) -> Iterator[tuple[Path, int, Document | Refused]]:
     for number, block in _elements(path, "doc"):
         if isinstance(block, Refused):
             yield path, number, block
             continue
         try:
-            yield path, number, _doc(block, max_chars)
+            yield path, number, _doc(block, limits)
         except InvalidInputError as error:
             yield path, number, Refused(shown(path), number, error.field, str(error))
 
 
-def _doc(block: str, max_chars: int) -> Document:
+def _doc(block: str, limits: DocumentLimits) -> Document:
     elements: dict[str, list[str]] = {"docno": [], "title": [], "headline": [], "text": []}
     for name, content in _ELEMENT.findall(block):
         elements[name.lower()].append(content)
@@ -92,7 +94,7 @@ def _doc(block: str, max_chars: int) -> Document:
         raise InvalidInputError("is missing", "DOCNO")
     title = _plain(" ".join(elements["title"] or elements["headline"]))
     text = "\n".join(elements["text"]) if elements["text"] else _ELEMENT.sub(" ", block)
-    return make_document(elements["docno"][0].strip(), _plain(text), title, {}, max_chars)
+    return make_document(elements["docno"][0].strip(), _plain(text), title, {}, limits)
 
 
 def _plain(text: str) -> str:
@@ -111,14 +113,16 @@ def _topics(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Query | Ref
         yield path, number, _query_or_why(path, number, id_, text, max_chars)
 
 
-def _tsv_documents(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Document | Refused]]:
+def _tsv_documents(
+    path: Path, limits: DocumentLimits
+) -> Iterator[tuple[Path, int, Document | Refused]]:
     for number, columns in _columns(path, (2, 3)):
         if isinstance(columns, Refused):
             yield path, number, columns
             continue
         title = columns[1] if len(columns) == 3 else ""
         try:
-            yield path, number, make_document(columns[0], columns[-1], title, {}, max_chars)
+            yield path, number, make_document(columns[0], columns[-1], title, {}, limits)
         except InvalidInputError as error:
             yield path, number, Refused(shown(path), number, error.field, str(error))
 

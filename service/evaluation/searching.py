@@ -20,6 +20,7 @@ from service.pipeline.opening import open_engine
 from service.pipeline.query import Query
 from service.pipeline.search import Searcher
 from service.settings import Settings
+from service.types import DocumentLimits
 
 CANDIDATES = 100
 """Candidates of a query, and documents of its ranking."""
@@ -111,7 +112,8 @@ def opened(
     folder = settings.cache_dir / "evaluation" / name
     here = settings.model_copy(update={"data_dir": folder, "max_query_chars": 100_000})
     with open_ingestion(here, chunked=chunked) as ingestion:
-        rows = read_documents(collection, max_chars=settings.max_document_chars)
+        most = settings.max_document_chars  # of titles too: collections are measured as they are
+        rows = read_documents(collection, DocumentLimits(most, most))
         report = ingestion.ingestor.ingest(rows, lambda report: on_progress(report.rows))
         if report.refused:
             first = report.refused[0]

@@ -19,9 +19,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 import service
 from service.index.catalog import SettingValue
@@ -69,7 +69,7 @@ class Manifest(BaseModel):
     documents: int = Field(ge=0)
     staged: int = Field(ge=0)
     passages: int = Field(ge=0)
-    parts: list[PartRecord]
+    parts: Annotated[list[PartRecord], FailFast()]
 
 
 def part_name(kind: Kind, number: int) -> str:

@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Self, TypeVar
+from typing import Annotated, Any, BinaryIO, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
-from service.collection.rows import check_id, check_metadata
-from service.errors import InvalidInputError
+from service import strict_json
+from service.collection.rows import check_id, check_metadata, check_text
+from service.errors import DuplicateKeyError, InvalidInputError
 from service.index.rows import VECTOR_DTYPE
 from service.index.snapshot import (
     CHECKSUM_FILE,
@@ -22,11 +23,15 @@ from service.index.snapshot import (
 )
 from service.index.tar_format import Member, members
 from service.index.transfer import RestoredRow, are_unit
-from service.types import Document, Span, Vectors
+from service.types import Document, DocumentLimits, Span, Vectors
 
 LARGEST_PART = 256 << 20
 MOST_PARTS = 200_000
-_LARGEST_MANIFEST = 64 << 20
+_BESIDE_THE_PARTS, _LARGEST_PART_RECORD = 64 << 10, 256
+"""Bytes of a manifest: those of its other fields, and those for each part."""
+_OTHER_MARKS = 512
+_MOST_ESCAPED, _SPAN_BYTES, _BESIDE_THE_TEXT = 6, 20, 1 << 20
+"""Bytes of a line: those of a character, those of a span, and those for everything else."""
 _LARGEST_VECTORS = 64 << 20
 _MOST_DIMENSIONS = 65_536
 _CHUNK = 1 << 20
@@ -41,10 +46,12 @@ class _Line(BaseModel):
     id: str = Field(min_length=1)
     title: str
     text: str
-    metadata: dict[str, str | int | float | bool | list[str] | None]
+    metadata: dict[str, Any]
     version: int = Field(ge=0, lt=2**62)
     staged: bool
-    spans: list[tuple[int, int]]
+    spans: Annotated[
+        list[Annotated[list[int], FailFast(), Field(min_length=2, max_length=2)]], FailFast()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class Snapshot:
                 raise InvalidInputError(f"{member.name!r} stands behind {CHECKSUM_FILE}")
             if last or member.name == MANIFEST_FILE:
                 _require_name(member.name, CHECKSUM_FILE if last else MANIFEST_FILE)
-                last.append(_small(file, member))
+                last.append(_small(file, member, len(parts)))
             else:
                 _require_name(
                     member.name,
@@ -93,23 +100,25 @@ class Snapshot:
             raise InvalidInputError(_difference(manifest.parts, found))
         return cls(manifest, file, tuple(member for member, _ in parts))
 
-    def rows(self) -> Iterator[RestoredRow]:
+    def rows(self, limits: DocumentLimits) -> Iterator[RestoredRow]:
         """Each row with its vectors. Raises `InvalidInputError`, at the end for wrong counts too.
 
-        Nothing that was made of it may be used before the end is reached.
+        `limits` are those of any other document, and bound how much of a line is read. Nothing that
+        was made of a row may be used before the end is reached.
         """
         vectors = _VectorStream(self)
         counts = {"documents": 0, "staged": 0, "passages": 0}
+        longest = _longest_line(limits, self.manifest.passages)
         for member in self._of_kind("documents"):
-            for text in _lines(self.file, member):
-                line = _parsed(_Line, text, f"a line of {member.name}")
-                _require_limits(line)
+            for text in _lines(self.file, member, longest):
+                line = _line(text, f"a line of {member.name}")
+                _require_limits(line, limits)
                 if line.version > self.manifest.revision:
                     raise InvalidInputError(
                         f"{member.name} holds version {line.version}, above the revision of "
                         f"{MANIFEST_FILE}, {self.manifest.revision}"
                     )
-                spans = [Span(*span) for span in line.spans]
+                spans = [Span(start, end) for start, end in line.spans]
                 counts["staged" if line.staged else "documents"] += 1
                 counts["passages"] += len(spans)
                 document = Document(line.id, line.text, line.title, line.metadata)
@@ -172,10 +181,18 @@ class _VectorStream:
             raise InvalidInputError("there are more vectors than passages")
 
 
-def _require_limits(line: _Line) -> None:
-    """Those of any document; a text may be longer than this server takes elsewhere."""
+def _longest_line(limits: DocumentLimits, passages: int) -> int:
+    """Bytes of a line that a document within the `limits` can have."""
+    spans = _SPAN_BYTES * min(passages, limits.text)
+    return _MOST_ESCAPED * (limits.text + limits.title) + spans + _BESIDE_THE_TEXT
+
+
+def _require_limits(line: _Line, limits: DocumentLimits) -> None:
+    """Those of any document."""
     try:
         check_id(line.id)
+        check_text(line.text, "text", limits.text)
+        check_text(line.title, "title", limits.title)
         check_metadata(line.metadata)
     except InvalidInputError as error:
         raise InvalidInputError(f"document {line.id[:100]!r}: {error.field}: {error}") from error
@@ -213,16 +230,41 @@ def _parsed(model: type[T], content: bytes, where: str) -> T:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(map(str, found["loc"]))
-        raise InvalidInputError(f"{where}: {field}: {found['msg']}") from error
+        raise InvalidInputError(f"{where}: {_first(error)}") from error
 
 
-def _small(file: BinaryIO, member: Member) -> bytes:
-    if member.size > _LARGEST_MANIFEST:
-        raise InvalidInputError(f"{member.name} is too large")
+def _line(content: bytes, where: str) -> _Line:
+    """A line as it is written, and nothing else: a strict parser stops at the first difference."""
+    try:
+        value = strict_json.loads(content.decode())
+    except DuplicateKeyError as error:
+        raise InvalidInputError(f"{where}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{where}: it is no JSON in UTF-8") from error
+    if not isinstance(value, dict) or value.keys() != _Line.model_fields.keys():
+        raise InvalidInputError(f"{where}: it is no object with {', '.join(_Line.model_fields)}")
+    try:
+        return _Line.model_validate(value)
+    except ValidationError as error:
+        raise InvalidInputError(f"{where}: {_first(error)}") from error
+
+
+def _first(error: ValidationError) -> str:
+    found = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+
+
+def _small(file: BinaryIO, member: Member, parts: int) -> bytes:
+    """The manifest or its checksum. A manifest of `parts` parts has few other fields."""
+    most = _BESIDE_THE_PARTS + _LARGEST_PART_RECORD * parts
+    if member.size > most:
+        raise InvalidInputError(f"{member.name} has {member.size} bytes; at most {most} are taken")
     file.seek(member.offset)
-    return file.read(member.size)
+    content = file.read(member.size)
+    # Values beyond those that it can have, which would take much memory before they are refused.
+    if sum(map(content.count, (b"[", b"{", b","))) > 4 * parts + _OTHER_MARKS:
+        raise InvalidInputError(f"{member.name} has more values than {parts} parts need")
+    return content
 
 
 def _sha256(file: BinaryIO, member: Member) -> str:
@@ -235,10 +277,15 @@ def _sha256(file: BinaryIO, member: Member) -> str:
     return digest.hexdigest()
 
 
-def _lines(file: BinaryIO, member: Member) -> Iterator[bytes]:
+def _lines(file: BinaryIO, member: Member, longest: int) -> Iterator[bytes]:
     position, end = member.offset, member.offset + member.size
     while position < end:
         file.seek(position)  # vectors are read in between
-        line = file.readline(end - position)
+        line = file.readline(min(end - position, longest + 1))
+        if len(line) > longest:
+            raise InvalidInputError(
+                f"a line of {member.name} has more than {longest} bytes, the most that a document "
+                "within max_document_chars and max_title_chars can have"
+            )
         position += len(line)
         yield line

@@ -14,7 +14,7 @@ from service.errors import InvalidInputError, ModelError
 from service.index.document_store import DocumentStore
 from service.index.job_store import Refusal, Step
 from service.pipeline.ingest import Ingestor
-from service.types import Document, Refused
+from service.types import Document, DocumentLimits, Refused
 
 BATCH_LINES = 64
 BATCH_BYTES = 1 << 16
@@ -34,12 +34,12 @@ class Line:
     content: Document | Refusal
 
 
-def read_batches(path: Path, start: Place, max_chars: int) -> Iterator[list[Line]]:
+def read_batches(path: Path, start: Place, limits: DocumentLimits) -> Iterator[list[Line]]:
     """The lines behind `start`, some at a time; no id is twice in one batch."""
     batch: list[Line] = []
     ids: set[str] = set()
     began = start.offset
-    for line in _read_lines(path, start, max_chars):
+    for line in _read_lines(path, start, limits):
         id_ = line.content.id if isinstance(line.content, Document) else None
         if id_ in ids or len(batch) >= BATCH_LINES or line.place.offset - began > BATCH_BYTES:
             if batch:
@@ -100,13 +100,13 @@ def store_batch(ingestor: Ingestor, job: str, batch: Sequence[Line]) -> Step:
         return step([Refused(documents[0].id, None, field, str(error))])
 
 
-def _read_lines(path: Path, start: Place, max_chars: int) -> Iterator[Line]:
-    for place, row in read_json_lines_after(start, path, max_chars):
+def _read_lines(path: Path, start: Place, limits: DocumentLimits) -> Iterator[Line]:
+    for place, row in read_json_lines_after(start, path, limits.text):
         if isinstance(row, Refused):
             yield Line(place, _refusal(place.line, None, row.field, row.reason))
             continue
         try:
-            yield Line(place, parse_document(row, max_chars))
+            yield Line(place, parse_document(row, limits))
         except InvalidInputError as error:
             yield Line(place, _refusal(place.line, row.get("id"), error.field, str(error)))
 

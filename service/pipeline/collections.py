@@ -189,7 +189,12 @@ class Collections:
             effective,
             identity,
             lambda folder: fill(
-                folder.store, snapshot, identity, re_embed=re_embed, go_on=self._require_open
+                folder.store,
+                snapshot,
+                identity,
+                self._settings.document_limits,
+                re_embed=re_embed,
+                go_on=self._require_open,
             ),
         )
 

@@ -26,6 +26,7 @@ from service.pipeline.ingest import Ingestor
 from service.pipeline.pace import paced
 from service.pipeline.spool import Spool, Upload
 from service.pipeline.turnstile import Turnstile
+from service.types import DocumentLimits
 
 T = TypeVar("T")
 
@@ -63,12 +64,12 @@ class Jobs:
     whenever the process dies, no batch is stored twice, so that no later write is undone.
     """
 
-    def __init__(self, folder: Path, find: Callable[[str], Target], *, max_chars: int) -> None:
+    def __init__(self, folder: Path, find: Callable[[str], Target], limits: DocumentLimits) -> None:
         """Open `folder/jobs.db`. `find` gives a collection, or raises `NotFoundError`.
 
-        `max_chars` bounds a document's text. Raises `StoreError`.
+        `limits` bound a document. Raises `StoreError`.
         """
-        self._find, self._max_chars = find, max_chars
+        self._find, self._limits = find, limits
         self._store = JobStore(folder / "jobs.db")
         self._spool = Spool(folder / "jobs")
         self._spool.remove_others([job.id for job in self._store.unfinished()])
@@ -210,7 +211,7 @@ class Jobs:
     def _read(self, job: Job) -> None:
         job = self._caught_up(job)
         path, start = self._spool.path(job.id), Place(job.offset, job.line)
-        for batch in read_batches(path, start, self._max_chars):
+        for batch in read_batches(path, start, self._limits):
             if self._closing.is_set():
                 return
             job = self._take(job, batch)

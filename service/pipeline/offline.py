@@ -74,15 +74,17 @@ def restore(settings: Settings, path: Path, name: str, *, re_embed: bool) -> Non
             name,
             own,
             effective,
-            lambda made: fill(made.store, found, identity, re_embed=re_embed),
+            lambda made: fill(
+                made.store, found, identity, settings.document_limits, re_embed=re_embed
+            ),
         )
 
 
-def checked(path: Path) -> dict[str, object]:
+def checked(settings: Settings, path: Path) -> dict[str, object]:
     """What is in an archive, all of which was read and compared. Raises `InvalidInputError`."""
     with path.open("rb") as file:
         found = Snapshot.verified(file)
-        for _ in found.rows():
+        for _ in found.rows(settings.document_limits):
             pass
     manifest = found.manifest
     return {

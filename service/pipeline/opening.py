@@ -74,11 +74,7 @@ def open_engine(
         for name, record in folder.catalog.collections.items():
             open_into(engine, name, record, settings)
         if jobs:
-            engine.jobs = Jobs(
-                settings.data_dir,
-                engine.target,
-                max_chars=settings.max_document_chars,
-            )
+            engine.jobs = Jobs(settings.data_dir, engine.target, settings.document_limits)
             engine.jobs.start()
     except BaseException:
         engine.close()

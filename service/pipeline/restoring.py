@@ -10,7 +10,7 @@ from service.index.catalog import SettingValue
 from service.index.document_store import DocumentStore
 from service.index.snapshot_reader import Snapshot
 from service.index.transfer import RestoredRow
-from service.types import EncoderIdentity
+from service.types import DocumentLimits, EncoderIdentity
 
 MODEL_SETTINGS = ("encoder", "embedding_dimensions", "reranker")
 
@@ -46,18 +46,20 @@ def fill(
     store: DocumentStore,
     snapshot: Snapshot,
     identity: EncoderIdentity,
+    limits: DocumentLimits,
     *,
     re_embed: bool = False,
     go_on: Callable[[], None] = lambda: None,
 ) -> None:
     """Take all of a verified snapshot into an empty store that nobody sees.
 
-    With `re_embed` without its vectors: all documents then wait to be encoded. `go_on` is called
-    between lots and may raise. Raises `InvalidInputError` for content that is not sound.
+    No document may exceed `limits`. With `re_embed` without its vectors: all documents then wait to
+    be encoded. `go_on` is called between lots and may raise. Raises `InvalidInputError` for content
+    that is not sound.
     """
     stored = snapshot.manifest.encoder
     store.set_identity(stored if re_embed and stored else identity)
-    for lot in _lots(snapshot.rows(), re_embed=re_embed):
+    for lot in _lots(snapshot.rows(limits), re_embed=re_embed):
         go_on()
         store.restore(lot, snapshot.manifest.revision)
     if re_embed:

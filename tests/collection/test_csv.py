@@ -7,10 +7,10 @@ import pytest
 
 from service.collection import Row, csv_file, read_documents
 from service.errors import InvalidInputError
-from service.types import Document, Refused
+from service.types import Document, DocumentLimits, Refused
 
 
-def read(path: Path, content: str | bytes, **options: int) -> list[Row]:
+def read(path: Path, content: str | bytes, **options: DocumentLimits) -> list[Row]:
     path = path / "rows.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return list(read_documents(path, **options))
@@ -115,7 +115,7 @@ def test_texts_beyond_the_csv_modules_own_limit_are_read(tmp_path: Path) -> None
 
 
 def test_a_text_that_is_too_long_is_refused_alone(tmp_path: Path) -> None:
-    rows = read(tmp_path, "id,text\n1,123456\n2,12345\n", max_chars=5)
+    rows = read(tmp_path, "id,text\n1,123456\n2,12345\n", limits=DocumentLimits(5))
     assert refused(rows) == [(2, "text")]
     assert rows[1] == Document("2", "12345")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from service.collection import Row, read_documents
-from service.types import Document, Metadata, Refused
+from service.types import Document, DocumentLimits, Metadata, Refused
 
 
-def read(path: Path, content: str | bytes, **options: int) -> list[Row]:
+def read(path: Path, content: str | bytes, **options: DocumentLimits) -> list[Row]:
     path = path / "rows.jsonl"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return list(read_documents(path, **options))
@@ -89,7 +89,7 @@ def test_a_row_with_a_title_alone_has_it_as_text(tmp_path: Path) -> None:
 def test_a_bad_row_is_refused_with_its_field_and_the_rest_goes_on(
     tmp_path: Path, row: str, field: str | None
 ) -> None:
-    rows = read(tmp_path, f'{row}\n{{"id": "ok", "text": "fine"}}', max_chars=5)
+    rows = read(tmp_path, f'{row}\n{{"id": "ok", "text": "fine"}}', limits=DocumentLimits(5))
     assert refused(rows) == [(1, field)]
     assert rows[1] == Document("ok", "fine")
     assert isinstance(rows[0], Refused)
@@ -98,7 +98,7 @@ def test_a_bad_row_is_refused_with_its_field_and_the_rest_goes_on(
 
 
 def test_limits_are_inclusive(tmp_path: Path) -> None:
-    rows = read(tmp_path, json.dumps({"id": "i" * 512, "text": "12345"}), max_chars=5)
+    rows = read(tmp_path, json.dumps({"id": "i" * 512, "text": "12345"}), limits=DocumentLimits(5))
     assert refused(rows) == []
 
 
@@ -128,7 +128,7 @@ def test_a_line_without_end_is_skipped_in_bounded_memory(tmp_path: Path) -> None
             file.write(b"x" * 1_000_000)
         file.write(b'\n{"id": "1", "text": "x"}\n')
     tracemalloc.start()
-    rows = list(read_documents(path, max_chars=1000))
+    rows = list(read_documents(path, DocumentLimits(1000)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert refused(rows) == [(1, None)]

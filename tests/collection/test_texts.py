@@ -7,7 +7,7 @@ import pytest
 
 from service.collection import Row, read_documents
 from service.collection.html import read_html
-from service.types import Document, Refused
+from service.types import Document, DocumentLimits, Refused
 
 
 def one(path: Path, content: str | bytes) -> Row:
@@ -83,7 +83,7 @@ def test_text_and_file_have_limits(tmp_path: Path) -> None:
     pages = {"a.txt": "x" * 11, "b.html": f"<!--{'x' * 160}-->y", "c.html": f"<!--{'x' * 100}-->y"}
     for name, content in pages.items():
         (tmp_path / name).write_text(content)
-    long, large, fine = read_documents(tmp_path, max_chars=10)
+    long, large, fine = read_documents(tmp_path, DocumentLimits(10))
     assert isinstance(long, Refused)
     assert "11 characters; 10 are" in long.reason
     assert isinstance(large, Refused)

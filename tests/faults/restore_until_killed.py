@@ -8,6 +8,7 @@ from service.index.generation import open_or_build
 from service.index.snapshot import write
 from service.index.snapshot_reader import Snapshot
 from service.pipeline.restoring import fill
+from service.types import DocumentLimits
 
 
 def restore(folder: DataFolder, archive: str, name: str) -> None:
@@ -15,7 +16,7 @@ def restore(folder: DataFolder, archive: str, name: str) -> None:
         snapshot = Snapshot.verified(file)
         identity = snapshot.manifest.encoder
         assert identity
-        fill(made.store, snapshot, identity)
+        fill(made.store, snapshot, identity, DocumentLimits())
         open_or_build(made.store, made.generations, identity, hnsw_threshold=1000)
         folder.catalog.add(name, {})
 

@@ -13,7 +13,7 @@ from service.index import snapshot
 from service.index.document_store import DocumentStore
 from service.index.snapshot import CHECKSUM_FILE, MANIFEST_FILE, write
 from service.index.snapshot_reader import Snapshot
-from service.types import Document
+from service.types import Document, DocumentLimits
 from tests.fixtures.library import DOCUMENTS
 from tests.fixtures.snapshots import (
     IDENTITY,
@@ -114,7 +114,11 @@ def test_it_is_of_one_moment_whatever_is_written_meanwhile(tmp_path: Path) -> No
 def test_an_empty_store_without_an_encoder(tmp_path: Path) -> None:
     store = DocumentStore(tmp_path / "store.db")
     found = Snapshot.verified(io.BytesIO(archive_of(store)))
-    assert (found.manifest.encoder, found.manifest.documents, list(found.rows())) == (None, 0, [])
+    assert (
+        found.manifest.encoder,
+        found.manifest.documents,
+        list(found.rows(DocumentLimits())),
+    ) == (None, 0, [])
     store.close()
 
 
@@ -134,7 +138,7 @@ def test_memory_does_not_grow_with_the_store(
         with store.view() as view:
             for piece in write(view, {}):
                 file.write(piece)
-        rows_seen = sum(1 for _ in Snapshot.verified(file).rows())
+        rows_seen = sum(1 for _ in Snapshot.verified(file).rows(DocumentLimits()))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         size = file.seek(0, 2)

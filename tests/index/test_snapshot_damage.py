@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from service.errors import InvalidInputError
 from service.index.document_store import DocumentStore
 from service.index.snapshot import MANIFEST_FILE
 from service.index.tar_format import BLOCK
+from service.types import DocumentLimits
 from tests.fixtures.library import DOCUMENTS
 from tests.fixtures.snapshots import (
     IDENTITY,
@@ -203,6 +205,53 @@ def test_a_line_that_is_not_sound_is_refused_though_all_checksums_are_right(
 ) -> None:
     with pytest.raises(InvalidInputError):
         read_all(lines_changed(**changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [({"text": "x" * 1_000_001}, "text"), ({"title": "x" * 2001}, "title")],
+    ids=["text", "title"],
+)
+def test_a_document_beyond_the_limits_of_any_other_door_is_refused(
+    changed: dict[str, object], field: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=f"{field}: has .* are the most that are taken"):
+        read_all(lines_changed(**changed))
+
+
+def test_no_more_of_a_line_is_read_than_a_document_can_have() -> None:
+    """What stands behind is a megabyte of other fields, which would be parsed before it counts."""
+    limits = DocumentLimits(text=2000, title=200)
+    assert len(read_all(ARCHIVE, limits)) == len(DOCUMENTS) + 1
+    with pytest.raises(InvalidInputError, match=r"has more than 106.... bytes, the most"):
+        read_all(lines_changed(metadata={"a": "x" * 1_100_000}), limits)
+
+
+@pytest.mark.parametrize("wrong", [[], [0], [0, "1"], 7], ids=str)
+def test_a_line_of_wrong_values_is_refused_at_the_first(wrong: object) -> None:
+    """Of each a record would be made: 6 MB of them took 2.7 GB and 14 seconds."""
+    with pytest.raises(InvalidInputError) as refused:
+        read_all(lines_changed(spans=[wrong] * 1000))
+    assert isinstance(refused.value.__cause__, ValidationError)
+    assert refused.value.__cause__.error_count() == 1
+
+
+def test_a_line_that_names_a_field_twice_is_refused() -> None:
+    members = unpacked(ARCHIVE)
+    lines = members[0][1].replace(b'"staged":', b'"staged":false,"staged":', 1)
+    with pytest.raises(InvalidInputError, match="staged"):
+        read_all(signed([(members[0][0], lines), *members[1:]]))
+
+
+def test_a_manifest_of_more_values_than_its_parts_need_is_refused() -> None:
+    members = unpacked(ARCHIVE)
+    for odd in ({"a": [[]] * 2000}, {"a": "x" * 100_000}):
+        with pytest.raises(InvalidInputError, match=r"more values than|at most 66048 are taken"):
+            read_all(signed(members, settings=odd))
+    with pytest.raises(InvalidInputError) as refused:
+        read_all(signed(members, parts=[{}] * 40))
+    assert isinstance(refused.value.__cause__, ValidationError)
+    assert refused.value.__cause__.error_count() == 3, "the fields of the first part"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from service.pipeline import pace
 from service.pipeline.bulk import BATCH_LINES, read_batches
 from service.pipeline.jobs import Jobs, Target
 from service.pipeline.spool import PartialUpload, Spool
-from service.types import Document, Vectors
+from service.types import Document, DocumentLimits, Vectors
 from tests.fixtures.bulk import Finder, line, lines, open_jobs, receive, wait_for
 from tests.fixtures.doubles import HashEncoder
 
@@ -290,11 +290,11 @@ def test_of_lines_with_one_id_the_last_is_stored_and_all_are_counted(
 def test_batches_are_small_and_each_ends_where_its_last_line_does(tmp_path: Path) -> None:
     path = tmp_path / "rows"
     path.write_bytes(lines(100) + line(99) + b"".join(line(i, "x" * 20_000) for i in range(7)))
-    batches = list(read_batches(path, Place(0, 0), 1_000_000))
+    batches = list(read_batches(path, Place(0, 0), DocumentLimits()))
     assert [len(batch) for batch in batches] == [BATCH_LINES, 36, 4, 3, 1]
     assert batches[-1][-1].place == Place(path.stat().st_size, 108)
     for batch, following in pairwise(batches):
-        assert next(read_batches(path, batch[-1].place, 1_000_000)) == following
+        assert next(read_batches(path, batch[-1].place, DocumentLimits())) == following
 
 
 def test_a_document_that_the_model_fails_on_spoils_no_other(
@@ -536,7 +536,7 @@ def test_a_collection_that_is_not_open_holds_up_its_own_jobs_alone(
             raise NotReadyError("not open")
         return find("main")
 
-    jobs = Jobs(tmp_path, find_open, max_chars=1000)
+    jobs = Jobs(tmp_path, find_open, DocumentLimits(1000))
     for name, text in (("closed", "first"), ("closed", "second"), ("main", "other")):
         open_["closed"] = True
         receive(jobs, line(0, text), name=name)

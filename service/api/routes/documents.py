@@ -84,7 +84,7 @@ async def put_document(
     the same again changes nothing, not even the version.
     """
     with sentence():
-        document = parse_document(body, state.settings.max_document_chars, id_)
+        document = parse_document(body, state.settings.document_limits, id_)
     (written,) = await collection.documents.put(
         [document], _deadline(state), {id_: condition} if condition else None
     )
@@ -117,7 +117,7 @@ async def put_documents(
     As `PUT` for each of them: on the disk when this answers, and sending them again does no harm.
     """
     # In a thread: 64 MiB of metadata take a second to check.
-    batch = await asyncio.to_thread(read_batch, body.documents, state.settings.max_document_chars)
+    batch = await asyncio.to_thread(read_batch, body.documents, state.settings.document_limits)
     indexed = True
     if batch.documents:
         written = await collection.documents.put(batch.documents, _deadline(state))
