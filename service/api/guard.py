@@ -4,18 +4,17 @@ FastAPI reads and parses a request's body before it asks the route's dependencie
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, HTTPException, Request, Response
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from service import strict_json
-from service.api.dependencies import bearer, require_json, require_key, server_state
+from service.api.dependencies import require_json, server_state
 from service.api.state import MIB, ServerState
+from service.api.strict_route import Handler, StrictRoute
 from service.pipeline.gate import Deadline, Gate
 from service.pipeline.pace import Pace
 
@@ -29,37 +28,31 @@ _LARGE = 1 << 18
 """From so many bytes on a body is parsed in a thread."""
 
 
-class GuardedRoute(APIRoute):
+class GuardedRoute(StrictRoute):
     """Asks for the key, then for the body's kind, and reads the body in time.
 
     Only when the body is whole does the request take a permit: what a client has not sent yet, or
     sends slowly, keeps no other request waiting.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's own handler behind the guard."""
-        handle = super().get_route_handler()
-
-        async def guarded(request: Request) -> Response:
-            state = await server_state(request)
-            await require_key(state, await bearer(request))
-            gate = self.gate(request, state)
+    async def answer(self, request: Request, handle: Handler) -> Response:
+        """The handler's answer, once the body is whole."""
+        state = await server_state(request)
+        gate = self.gate(request, state)
+        if gate:
+            gate.check()  # a body that would be refused is not read
+        with ExitStack() as held:
+            parsed = request
+            if request.method in {"POST", "PUT"}:
+                await require_json(request)
+                body = _Arriving(request, held, state.bodies)
+                parsed = _Parsed(request.scope, body.receive)
+                await _whole(parsed)
             if gate:
-                gate.check()  # a body that would be refused is not read
-            with ExitStack() as held:
-                parsed = request
-                if request.method in {"POST", "PUT"}:
-                    await require_json(request)
-                    body = _Arriving(request, held, state.bodies)
-                    parsed = _Parsed(request.scope, body.receive)
-                    await _whole(parsed)
-                if gate:
-                    permit = held.enter_context(ExitStack())
-                    permit.enter_context(gate.permit())
-                    request.state.permit = permit
-                return await handle(parsed)
-
-        return guarded
+                permit = held.enter_context(ExitStack())
+                permit.enter_context(gate.permit())
+                request.state.permit = permit
+            return await handle(parsed)
 
     def gate(self, request: Request, state: ServerState) -> Gate | None:  # noqa: ARG002
         """Whose permit the request holds until it is answered: none here."""

@@ -10,10 +10,11 @@ from starlette.requests import ClientDisconnect
 from service.api.dependencies import CollectionDep, JobsDep, require_key
 from service.api.schemas import ErrorBody
 from service.api.schemas_jobs import AcceptedBody
+from service.api.strict_route import StrictRoute
 from service.errors import InvalidInputError
 from service.index.catalog import DEFAULT
 
-router = APIRouter(tags=["documents"], dependencies=[Depends(require_key)])
+router = APIRouter(tags=["documents"], dependencies=[Depends(require_key)], route_class=StrictRoute)
 
 NDJSON = (
     "application/x-ndjson",

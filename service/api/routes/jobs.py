@@ -11,10 +11,13 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from service.api.dependencies import JobsDep, StateDep, require_key, streaming
 from service.api.schemas import ErrorBody
 from service.api.schemas_jobs import JobBody, JobsBody, JobSummaryBody, RefusalBody
+from service.api.strict_route import StrictRoute
 from service.index.job_store import KEPT_JOBS, Job
 from service.pipeline.jobs import Jobs
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(require_key)])
+router = APIRouter(
+    prefix="/jobs", tags=["jobs"], dependencies=[Depends(require_key)], route_class=StrictRoute
+)
 
 LOOK_EVERY_S = 0.25
 _RECONNECT_MS = 2000

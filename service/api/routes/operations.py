@@ -7,8 +7,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import StateDep
 from service.api.schemas import LiveBody, ReadyBody
+from service.api.strict_route import StrictRoute
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=StrictRoute)
 
 
 @router.get("/livez", summary="Is the process up?")

@@ -24,13 +24,14 @@ from service.api.routes.collections import (
 from service.api.schemas import ErrorBody
 from service.api.schemas_collections import CollectionBody
 from service.api.state import ServerState
+from service.api.strict_route import StrictRoute
 from service.errors import InvalidInputError, NotReadyError
 from service.index.durable import store_error
 from service.index.snapshot import MEDIA_TYPE
 from service.pipeline.gate import Deadline, in_thread
 from service.pipeline.pace import paced
 
-router = APIRouter(tags=["snapshots"], dependencies=[Depends(require_key)])
+router = APIRouter(tags=["snapshots"], dependencies=[Depends(require_key)], route_class=StrictRoute)
 
 IDLE_S = 60.0
 """A connection over which nothing went for so long is given up: it would hold the store's log."""

@@ -1,0 +1,99 @@
+"""What holds on every route, whichever it is: a route that is added later is tried here as well."""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.testclient import TestClient
+
+from service.api.app import create_app
+from service.api.keys import hash_key
+from service.settings import Settings
+from tests.fixtures.hash_models import open_hash_engine
+from tests.fixtures.hash_server import fill, until
+from tests.fixtures.serving import Borrowed
+
+PATHS = {"{name}": "main", "{id}": "py-with", "{alias}": "default"}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"))
+    with TestClient(create_app(settings, lambda: open_hash_engine(settings))) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        fill(client)
+        yield client
+
+
+def _routes() -> list[tuple[str, str]]:
+    """Method and path of every route, with something in place of its parameters."""
+    app = create_app(Settings(), lambda: None)  # type: ignore[arg-type, return-value]
+    found = []
+    for route in iter_route_contexts(app.routes):
+        if not isinstance(route.original_route, APIRoute):
+            continue
+        path = route.path_format or ""
+        for parameter, value in PATHS.items():
+            path = path.replace(parameter, value)
+        found += [(method, path) for method in route.methods or ()]
+    return sorted(found)
+
+
+ROUTES = _routes()
+
+
+def test_all_routes_are_found() -> None:
+    assert ("POST", "/search") in ROUTES
+    assert ("DELETE", "/collections/main/documents/py-with") in ROUTES
+    assert ("GET", "/livez") in ROUTES
+    assert all("{" not in path for _, path in ROUTES)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_an_unknown_query_parameter_is_refused(client: TestClient, method: str, path: str) -> None:
+    answer = client.request(method, path, params={"nonsense": "s3cret"})
+    assert answer.status_code == 422, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == "invalid_request"
+    assert [detail["field"] for detail in error["details"]] == ["nonsense"]
+    assert "s3cret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        (
+            "GET",
+            "/documents?filter={}",
+            'unknown query parameter "filter"; did you mean "filters"?',
+        ),
+        ("GET", "/documents?Limit=3", 'did you mean "limit"?'),
+        ("PUT", "/documents/a?wiat=true", 'did you mean "wait"?'),
+        ("POST", "/documents?timeout=9", 'did you mean "timeout_ms"?'),
+        ("POST", "/collections/b/restore?re-embed=true", 'did you mean "re_embed"?'),
+        ("GET", "/jobs?page=2", "this route has limit"),
+        ("GET", "/livez?a=1", "this route has none"),
+        ("GET", "/documents?limit=1&limit=2", '"limit" appears 2 times'),
+        ("GET", f"/documents?{'x' * 50_000}=1", "this route has cursor, filters, limit"),
+    ],
+)
+def test_the_nearest_query_parameter_is_told(
+    client: TestClient, method: str, path: str, said: str
+) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 422, answer.text
+    assert said in answer.json()["error"]["message"]
+    assert len(answer.content) < 1000
+
+
+def test_the_key_is_asked_for_before_the_query_parameters(client: TestClient) -> None:
+    settings = Settings(api_key_hashes=frozenset({hash_key("right")}))
+    app = client.app
+    assert isinstance(app, FastAPI)
+    locked = create_app(settings, lambda: Borrowed(app.state.server.engine))  # type: ignore[arg-type, return-value]
+    probes = {"/livez", "/readyz", "/healthz", "/metrics"}
+    with TestClient(locked) as stranger:
+        for method, path in ROUTES:
+            status = stranger.request(method, path, params={"nonsense": 1}).status_code
+            assert status == (422 if path in probes else 401), (method, path)
