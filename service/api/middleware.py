@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.clients import client_of
+from service.api.content_encoding import ACCEPTED, Inflated, codings
 from service.api.errors import INTERNAL_MESSAGE, error_response
 from service.api.metrics import Metrics
 from service.pipeline.clients import on_behalf_of
@@ -77,6 +78,7 @@ class BodyLimit:
     """Refuses bodies above `max_bytes`, with the envelope (the framework's own limit has none).
 
     By their declared length before anything is read, and by what arrives where none is declared.
+    A gzip body is inflated, within the same limit; one of another coding is refused.
     What brings documents may have `max_documents_bytes`, a bulk upload `max_bulk_bytes`, a snapshot
     `max_snapshot_bytes`.
     """
@@ -98,9 +100,15 @@ class BodyLimit:
             return
         most = self._most(scope["method"], scope["path"])
         refusal = f"the body must have at most {most} bytes"
-        declared = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        declared, coded = headers.get("content-length", ""), codings(headers)
+        request_id = scope["state"]["request_id"]
         if declared.isdecimal() and int(declared) > most:
-            response = error_response(413, refusal, scope["state"]["request_id"])
+            await error_response(413, refusal, request_id)(scope, receive, send)
+            return
+        if coded and (len(coded) > 1 or coded[0] not in ACCEPTED):
+            refused = "the body may be compressed with gzip only: content-encoding: gzip"
+            response = error_response(415, refused, request_id, headers={"Accept-Encoding": "gzip"})
             await response(scope, receive, send)
             return
         arrived = 0
@@ -113,7 +121,8 @@ class BodyLimit:
                 raise HTTPException(413, refusal)
             return message
 
-        await self.app(scope, receive_within_limit, send)
+        bounded = Inflated(receive_within_limit, most).receive if coded else receive_within_limit
+        await self.app(scope, bounded, send)
 
     def _most(self, method: str, path: str) -> int:
         if method == "POST" and BULK_PATH.fullmatch(path):

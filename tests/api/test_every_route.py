@@ -4,43 +4,21 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi import FastAPI
-from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
 from service.api.keys import hash_key
 from service.settings import Settings
-from tests.fixtures.hash_models import open_hash_engine
-from tests.fixtures.hash_server import fill, until
+from tests.fixtures.hash_server import fill, running
+from tests.fixtures.routes import ROUTES
 from tests.fixtures.serving import Borrowed
-
-PATHS = {"{name}": "main", "{id}": "py-with", "{alias}": "default"}
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"))
-    with TestClient(create_app(settings, lambda: open_hash_engine(settings))) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with running(Settings(data_dir=tmp_path_factory.mktemp("data"))) as client:
         fill(client)
         yield client
-
-
-def _routes() -> list[tuple[str, str]]:
-    """Method and path of every route, with something in place of its parameters."""
-    app = create_app(Settings(), lambda: None)  # type: ignore[arg-type, return-value]
-    found = []
-    for route in iter_route_contexts(app.routes):
-        if not isinstance(route.original_route, APIRoute):
-            continue
-        path = route.path_format or ""
-        for parameter, value in PATHS.items():
-            path = path.replace(parameter, value)
-        found += [(method, path) for method in route.methods or ()]
-    return sorted(found)
-
-
-ROUTES = _routes()
 
 
 def test_all_routes_are_found() -> None:

@@ -165,8 +165,6 @@ def _require_tar(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in _TYPES:
         raise HTTPException(415, f"the body must be an archive: content-type: {MEDIA_TYPE}")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise HTTPException(415, "the body must not be compressed")
 
 
 @contextmanager
