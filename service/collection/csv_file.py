@@ -1,5 +1,6 @@
 """Documents from CSV: a header with `id`, `text` and perhaps `title`, commas, double quotes."""
 
+import codecs
 import csv
 import re
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,9 @@ def read_csv(path: Path, limits: DocumentLimits) -> Iterator[Row]:
 def _header(path: Path) -> list[str]:
     """The columns' names. Raises `InvalidInputError` where they cannot be told or used."""
     where = f"{shown(path)}, line 1"
+    with path.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise InvalidInputError(f"{where}: the file is UTF-16; save it as CSV in UTF-8")
     try:
         names = [name.strip() for name in next(csv.reader(_decoded_lines(path)), [])]
     except csv.Error as error:

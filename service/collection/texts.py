@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from service.collection.charset import decoded
 from service.collection.html import read_html
 from service.collection.lines import shown
 from service.collection.rows import Row, make_document
@@ -69,7 +70,7 @@ def read_text(path: Path, id_: str, limits: DocumentLimits) -> Row:
         return _document(path, id_, limits)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        return Refused(shown(path), line, "text", "not valid UTF-8")
+        return Refused(shown(path), line, "text", f"not valid {error.encoding.upper()}")
     except InvalidInputError as error:
         return Refused(shown(path), None, error.field, str(error))
     except OSError as error:
@@ -86,12 +87,12 @@ def _document(path: Path, id_: str, limits: DocumentLimits) -> Document:
             f"the file has {path.stat().st_size} bytes; {max_bytes} are the most that are read",
             "text",
         )
-    text = path.read_bytes().decode("utf-8-sig")
-    title = ""
+    content = path.read_bytes()
     if is_html:
-        title, text = read_html(text)
-    elif path.suffix.lower() in _MARKDOWN:
-        title = _first_heading(text)
+        title, text = read_html(content)
+    else:
+        text = decoded(content)
+        title = _first_heading(text) if path.suffix.lower() in _MARKDOWN else ""
     # Nobody wrote it as a title of ours: a long one is no fault of the document's.
     return make_document(id_, text, title[: limits.title], {}, limits)
 

@@ -127,7 +127,8 @@ def test_a_text_that_is_too_long_is_refused_alone(tmp_path: Path) -> None:
         (b"id;text\n", "no id"),
         (b"id,title\n", "no text"),
         (b"id,text,id\n", "twice"),
-        (b"id,text,\xff\n", "UTF-8"),
+        (b"id,text,\xff\n", "not valid UTF-8"),
+        ("id,text\n".encode("utf-16"), "is UTF-16"),
         (b"id,text," + b"x" * 200_000 + b"\n", "not a CSV header"),
     ],
 )

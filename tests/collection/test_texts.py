@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from service.collection import Row, read_documents
-from service.collection.html import read_html
 from service.types import Document, DocumentLimits, Refused
 
 
@@ -68,7 +67,7 @@ def test_the_first_heading_of_markdown_is_its_title(tmp_path: Path, text: str, t
         ("a.html", b"<p>\xff", 1, "text"),
         ("a.txt", b" \n", None, "text"),
         ("a.html", b"<script>x</script>", None, "text"),
-        ("a.html", b"<![foo[bar", None, "text"),
+        ("a.html", b"<!-- nothing", None, "text"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(
@@ -146,43 +145,3 @@ def test_a_name_that_is_no_unicode_is_refused_and_can_be_printed(tmp_path: Path)
     assert isinstance(row, Refused)
     assert row.field == "id"
     assert row.source.encode()
-
-
-def test_a_page_gives_its_title_and_what_it_shows() -> None:
-    page = """<!DOCTYPE html><html><head><title> A
-      title </title><style>p {}</style><script>var x = "<p>";</script></head>
-      <body><h1>Head</h1><p>One <b>bold</b>,
-      two.<br>Three<p>Four &amp; five<!-- no --><ul><li>a<li>b</ul>
-      <table><tr><td>1</td><td>2</td></tr><tr><td>3</td></tr></table>
-      <pre>
-def f():
-    return 1<br>f()
-</pre>end</body></html>"""
-    title, text = read_html(page)
-    assert title == "A title"
-    assert text == (
-        "Head\n\nOne bold, two.\nThree\n\nFour & five\n\na\nb\n\n1 2\n3\n\n"
-        "def f():\n    return 1\nf()\n\nend"
-    )
-
-
-@pytest.mark.parametrize(
-    ("page", "title"),
-    [
-        ("<h2> First <i>one</i></h2><h1>Second</h1>", "First one"),
-        ("<title></title><h1>Heading</h1>", "Heading"),
-        ("<svg><title>icon</title></svg><h1>Heading</h1>", "Heading"),
-        ("<p>no title", ""),
-        ('<?xml version="1.0"?><page><title>X</title></page>', "X"),
-    ],
-)
-def test_a_page_without_title_takes_its_first_heading(page: str, title: str) -> None:
-    assert read_html(page)[0] == title
-
-
-def test_a_page_nested_without_end_is_read() -> None:
-    assert read_html("<div>" * 5000 + "deep") == ("", "deep")
-
-
-def test_a_page_that_looks_like_a_files_name_is_read() -> None:
-    assert read_html("index.html") == ("", "index.html")
