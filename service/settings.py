@@ -235,11 +235,12 @@ class Settings(BaseSettings):
         10_000_000_000, ge=1024, description="Largest bulk upload, in bytes."
     )
     max_queue: int = Field(
-        64,
+        256,
         ge=1,
         le=10_000,
         description="Searches under way or waiting, and as many comparisons, reads and writes of "
-        "documents, each counted by itself; one more is answered 429.",
+        "documents, each counted by itself; one more is answered 429. A client (its API key, else "
+        "its address) may have a quarter.",
     )
     max_batch_queries: int = Field(
         64, ge=1, le=1000, description="Searches in one request to `/search/batch`."
@@ -249,7 +250,8 @@ class Settings(BaseSettings):
         ge=1,
         le=10_000,
         description="Of these, searches in the rerank or waiting for it; one more is answered 429. "
-        "Not set: no limit of its own with an interaction reranker and `passage_states`, else 8.",
+        "Of one client a quarter, the others of it wait. Not set: no limit of its own with an "
+        "interaction reranker and `passage_states`, else 32.",
     )
     timeout_ms: int = Field(
         60_000,

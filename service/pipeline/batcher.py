@@ -1,16 +1,17 @@
 """One thread that does the work of many callers, several at a time."""
 
 import asyncio
-import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from service.errors import NotReadyError
+from service.pipeline.clients import Caller, current_caller
 from service.pipeline.gate import CLOSED, Deadline, outcome
+from service.pipeline.shares import SHARES, Shares
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -23,16 +24,19 @@ class _Item(Generic[In, Out]):
     value: In
     cost: int
     future: Future[Out]
+    caller: Caller
+    since: float
 
 
 class Batcher(Generic[In, Out]):
     """The one thread that may call a model, for work that is cheaper done together.
 
     Nothing waits for company: the first of an idle thread starts at once, and what arrives while it
-    works is the next pass, up to `budget` of `cost` (one item may be above it). Callers come into a
-    pass in the order in which they came, and each time that one has had an item done it stands
-    behind all others, so that a caller with many cannot hold up one with few. From one event loop;
-    what arrives in the same turn of it is handed over together.
+    works is the next pass, up to `budget` of `cost` (one item may be above it). The client that has
+    had least comes first, and of its requests the one that has had least: a client with many cannot
+    hold up one with few, nor a large request a small one. What a client that is far ahead of others
+    wants waits as long as those are at work. From one event loop; what arrives in the same turn of
+    it is handed over together.
     """
 
     def __init__(
@@ -42,37 +46,40 @@ class Batcher(Generic[In, Out]):
         *,
         cost: Callable[[In], int],
         budget: int,
+        shares: Shares = SHARES,
     ) -> None:
         """`work` gives the outcomes in the order of its items; it runs in the thread."""
-        self._work, self._cost, self._budget = work, cost, budget
-        self._lines: OrderedDict[Hashable, deque[_Item[In, Out]]] = OrderedDict()
-        """What waits, by caller; whose turn is next stands first."""
-        self._lock = threading.Lock()
+        self._work, self._cost, self._budget, self._shares = work, cost, budget, shares
+        self._lines: dict[Caller, deque[_Item[In, Out]]] = {}
+        """What waits, by caller, in the order in which they came."""
         self._closed = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
-    async def run(self, value: In, deadline: Deadline, caller: Hashable | None = None) -> Out:
-        """The outcome for `value`; work without a `caller` is a caller of its own.
+    async def run(self, value: In, deadline: Deadline, caller: Caller | None = None) -> Out:
+        """The outcome for `value`, wanted by `caller` or else by the request under way.
 
         An error is that of `value` alone: where a pass of several fails, each is done again by
         itself. Raises `DeadlineError` when it is not done in time and `NotReadyError` once the
         thread is closed; what has not begun by then, or was given up, is left out of every pass.
         """
-        item: _Item[In, Out] = _Item(value, self._cost(value), Future())
-        with self._lock:
+        caller = caller or current_caller()
+        shares = self._shares
+        item: _Item[In, Out] = _Item(value, self._cost(value), Future(), caller, shares.clock())
+        with shares.changed:
             if self._closed:
                 raise NotReadyError(CLOSED)
-            line = self._lines.setdefault(item.future if caller is None else caller, deque())
-            line.append(item)
+            self._lines.setdefault(caller, deque()).append(item)
+            shares.changed.notify_all()
         asyncio.get_running_loop().call_soon(self._wake)
         return await outcome(item.future, deadline)
 
     def close(self) -> None:
         """Drop what waits, wait for what runs."""
-        with self._lock:
+        with self._shares.changed:
             self._closed = True
             waiting = [item for line in self._lines.values() for item in line]
             self._lines.clear()
+            self._shares.changed.notify_all()
         for item in waiting:
             item.future.cancel()
         self._executor.shutdown(wait=True, cancel_futures=True)
@@ -83,30 +90,69 @@ class Batcher(Generic[In, Out]):
             self._executor.submit(self._pass)
 
     def _pass(self) -> None:
-        with self._lock:
-            items = self._take()
+        with self._shares.changed:
+            while not (items := self._take()) and self._lines:
+                self._shares.wait()
         if items:
             self._do(items)
 
     def _take(self) -> list[_Item[In, Out]]:
         taken: list[_Item[In, Out]] = []
         left = self._budget
-        while self._lines:
-            caller, line = next(iter(self._lines.items()))
-            if taken and line[0].cost > left and not line[0].future.cancelled():
+        in_pass: defaultdict[Hashable, int] = defaultdict(int)
+        self._drop_cancelled()
+        may_go = {
+            caller.account: self._shares.may_go(caller.account, line[0].since)
+            for caller, line in self._lines.items()
+        }
+        while callers := [caller for caller in self._lines if may_go[caller.account]]:
+            # Of equals the first; what is in this pass counts before any time was measured.
+            caller = min(
+                callers,
+                key=lambda c: (
+                    in_pass[c.account],
+                    self._shares.had(c.account),
+                    in_pass[c],
+                    c.had,
+                ),
+            )
+            line = self._lines[caller]
+            if taken and line[0].cost > left:
                 break
             item = line.popleft()
+            if not line:
+                del self._lines[caller]
             if item.future.set_running_or_notify_cancel():
                 taken.append(item)
                 left -= item.cost
-                self._lines.move_to_end(caller)
+                in_pass[caller.account] += 1
+                in_pass[caller] += 1
+        return taken
+
+    def _drop_cancelled(self) -> None:
+        for caller, line in list(self._lines.items()):
+            while line and line[0].future.cancelled():
+                line.popleft()
             if not line:
                 del self._lines[caller]
-        return taken
+
+    @contextmanager
+    def _charged(self, items: Sequence[_Item[In, Out]]) -> Iterator[None]:
+        began = self._shares.clock()
+        try:
+            yield
+        finally:
+            seconds = self._shares.clock() - began
+            total = sum(max(1, item.cost) for item in items)
+            for item in items:
+                part = seconds * max(1, item.cost) / total
+                item.caller.had += part
+                self._shares.charge(item.caller.account, part)
 
     def _do(self, items: Sequence[_Item[In, Out]]) -> None:
         try:
-            outcomes = self._work([item.value for item in items])
+            with self._charged(items):
+                outcomes = self._work([item.value for item in items])
             done = list(zip(items, outcomes, strict=True))
         except BaseException as error:  # the caller's, as in an executor
             if len(items) == 1:

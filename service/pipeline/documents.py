@@ -8,8 +8,11 @@ from typing import TypeVar
 
 from service.index.document_store import DocumentStore, Expectation
 from service.index.records import StoredDocument, Written
-from service.pipeline.gate import Deadline, OwnerThread
+from service.pipeline.clients import one_caller
+from service.pipeline.gate import Deadline
 from service.pipeline.indexer import Indexer
+from service.pipeline.owner_thread import OwnerThread
+from service.pipeline.shares import SHARES
 from service.types import Document, Filters
 
 T = TypeVar("T")
@@ -78,7 +81,7 @@ class Documents:
             with self._store.view() as store:
                 return store.document(id_)
 
-        return await self._reader.run(deadline, read)
+        return await self._run(self._reader, deadline, read)
 
     async def page(self, filters: Filters, after: str, limit: int, deadline: Deadline) -> Page:
         """At most `limit` documents whose id is greater than `after`, as they were last written.
@@ -97,7 +100,7 @@ class Documents:
                     page.append(stored)
             return Page(page, None)
 
-        return await self._reader.run(deadline, read)
+        return await self._run(self._reader, deadline, read)
 
     async def wait(self, versions: Collection[int], deadline: Deadline) -> bool:
         """Until searches see what was written at `versions`; False when time runs out."""
@@ -114,8 +117,12 @@ class Documents:
         self._writer.close()
         self._reader.close()
 
+    async def _run(self, thread: OwnerThread, deadline: Deadline, work: Callable[[], T]) -> T:
+        with one_caller() as caller, SHARES.at_work(caller.account):
+            return await thread.run(deadline, work)
+
     async def _write(self, deadline: Deadline, work: Callable[[], T]) -> T:
-        done = await self._writer.run(deadline, work)
+        done = await self._run(self._writer, deadline, work)
         self._indexer.wake()
         return done
 

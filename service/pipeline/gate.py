@@ -1,11 +1,17 @@
-"""Who may work when: permits for requests, one owner thread per model, deadlines."""
+"""Who may work when: permits for requests, deadlines."""
 
 import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from concurrent.futures import Future
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,11 +21,10 @@ from service.pipeline.clients import current_client
 T = TypeVar("T")
 
 CLOSED = "what was asked is being closed"
+TOO_LATE = "the time allowed ran out"
 
 CLIENTS = 4
 """So many clients can use up a gate together: each has the permits divided by this at most."""
-
-_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +46,16 @@ class Gate:
     def __init__(self, limit: int, of: str = "searches") -> None:
         self._limit, self._of = limit, of
         self._held: Counter[str | None] = Counter()
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def in_flight(self) -> int:
         """Permits that are held."""
         return self._held.total()
 
-    def check(self) -> None:
-        """Raise `OverloadedError` where `permit` would; holds nothing."""
-        self._free(current_client())
+    def check(self) -> int:
+        """Permits that the client could have now; raises `OverloadedError` where there is none."""
+        return self._free(current_client())
 
     def permit(self) -> AbstractContextManager[int]:
         """Hold one permit; raises `OverloadedError` when none is left."""
@@ -70,21 +76,43 @@ class Gate:
             self._held[client] -= held
             if not self._held[client]:
                 del self._held[client]
+            self._wake()
 
     @asynccontextmanager
-    async def patient_permit(self, deadline: "Deadline") -> AsyncIterator[None]:
-        """Hold one permit, and wait for it; raises `OverloadedError` when it is not in time."""
-        while True:
-            try:
-                permit = ExitStack()
-                permit.enter_context(self.permit())
-                break
-            except OverloadedError:
-                if not deadline.left():
-                    raise
-            await asyncio.sleep(min(_LOOK_EVERY_S, deadline.left()))
-        with permit:
+    async def patient_permit(
+        self, deadline: "Deadline", *, when_full: bool = True
+    ) -> AsyncIterator[None]:
+        """Hold one permit, and wait for it; raises `DeadlineError` when it is not in time.
+
+        Without `when_full` it waits for the client's own permits only, and raises
+        `OverloadedError` at once where others have all of them.
+        """
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(self.permit())
+                    break
+                except OverloadedError as error:
+                    if not (when_full or isinstance(error, _ShareError)):
+                        raise
+                    if not deadline.left():
+                        raise DeadlineError(TOO_LATE) from error
+                await self._release(deadline)
             yield
+
+    async def _release(self, deadline: "Deadline") -> None:
+        """Wait until a permit was given back, or the time is up."""
+        released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(released)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline.left()):
+                await released
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for released in waiting:
+            if not released.done():
+                released.set_result(None)
 
     def _free(self, client: str | None) -> int:
         """Permits that this client can have, 1 or more; raises `OverloadedError`."""
@@ -95,11 +123,15 @@ class Gate:
         if client is None:
             return free
         if share < 1:
-            raise OverloadedError(
+            raise _ShareError(
                 f"{self._held[client]} {self._of} of this client are under way or waiting, and a "
                 f"client may have a quarter of {self._limit}; try again"
             )
         return min(free, share)
+
+
+class _ShareError(OverloadedError):
+    """The client has all that it may have; others may still come."""
 
 
 class Deadline:
@@ -135,7 +167,7 @@ async def outcome(future: Future[T], deadline: Deadline) -> T:
     except TimeoutError as error:
         if not limit.expired():
             raise  # the work's own
-        raise DeadlineError("the time allowed ran out") from error
+        raise DeadlineError(TOO_LATE) from error
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if future.cancelled() and not (task and task.cancelling()):
@@ -143,26 +175,3 @@ async def outcome(future: Future[T], deadline: Deadline) -> T:
         raise
     finally:
         future.cancel()
-
-
-class OwnerThread:
-    """The one thread that may call a model, as tokenizers keep state between calls."""
-
-    def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-
-    async def run(self, deadline: Deadline, work: Callable[[], T]) -> T:
-        """Run `work` in the thread.
-
-        Raises `DeadlineError` when it has not ended in time. Work that has not begun by then is
-        taken out of the queue; work that has begun ends unheard. `NotReadyError` once it is closed.
-        """
-        try:
-            future = self._executor.submit(work)
-        except RuntimeError as error:
-            raise NotReadyError(CLOSED) from error
-        return await outcome(future, deadline)
-
-    def close(self) -> None:
-        """Drop what waits, wait for what runs."""
-        self._executor.shutdown(wait=True, cancel_futures=True)

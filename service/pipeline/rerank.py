@@ -9,7 +9,8 @@ from service.confidence.calibration import Ordering
 from service.confidence.fusion import fuse
 from service.confidence.judge import Judge
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
-from service.pipeline.gate import Deadline, Gate, OwnerThread
+from service.pipeline.gate import Deadline, Gate
+from service.pipeline.owner_thread import OwnerThread
 from service.pipeline.query import QUERY_FILLS_WINDOW, RerankReport
 from service.pipeline.recall import Found
 from service.protocols import Reranker, WholeReranker
@@ -27,8 +28,8 @@ a cross-encoder they take tenths of a second on a CPU."""
 INTERACTION_SLICE = 50
 """The same of an interaction reranker, which takes some ten milliseconds for so many."""
 
-SLOW_RERANKS = 8
-"""Searches that may be at the rerank where one may take seconds on a CPU."""
+SLOW_RERANKS = 32
+"""Searches that may be at the rerank where one may take seconds on a CPU; 8 of one client."""
 
 LANGUAGE_SAMPLE = 5
 """Best candidates whose language is looked at."""
@@ -91,7 +92,8 @@ class SecondStage:
         """The final order for a normalised query.
 
         A reranker that fails or runs out of time costs its order and raises nothing. Raises
-        `OverloadedError` when `max_reranks` searches are at this stage.
+        `OverloadedError` when `max_reranks` searches are at this stage. A client waits for itself
+        when a quarter of these are its own.
         """
         if not found:
             return Ranking([], RerankReport("complete", 0, 0))
@@ -123,8 +125,10 @@ class SecondStage:
         language: str,
     ) -> Ranking:
         try:
-            with self._gate.permit():
+            async with self._gate.patient_permit(deadline, when_full=False):
                 scores, complete = await self._score(reranker, pairs, deadline)
+        except DeadlineError:  # of the waiting for a permit
+            scores, complete = [], False
         except UnprocessableTextError:
             return self._by_stage_one(found, "skipped", QUERY_FILLS_WINDOW, language)
         except ModelError:

@@ -10,32 +10,35 @@ from service.confidence.words import ORDER
 from service.errors import DeadlineError, InvalidInputError
 from service.pipeline.answer_cache import AnswerCache
 from service.pipeline.batcher import Batcher
-from service.pipeline.gate import Deadline, Gate, Limits, OwnerThread
+from service.pipeline.clients import current_caller, one_caller
+from service.pipeline.gate import Deadline, Gate, Limits
+from service.pipeline.owner_thread import OwnerThread
 from service.pipeline.query import Hit, Query, Result
 from service.pipeline.recall import Recall
 from service.pipeline.rerank import Ranked, Ranking, SecondStage
 from service.pipeline.retriever import Retriever
+from service.pipeline.shares import SHARES
 from service.pipeline.timings import Timings
 from service.protocols import Encoder
 from service.text.normalizer import normalize
 from service.types import Vectors, Word
 
-ENCODE_CHARS = 4096
+ENCODE_CHARS = 1024
 """Characters of queries in one pass of the encoder, `CHARS_AROUND` each counted: on two cores a
-pass of so many takes a few tenths of a second."""
+pass of so many takes less than a tenth of a second, and the next client waits no longer."""
 
 CHARS_AROUND = 16
 """What a query's prefix and special tokens count."""
 
-SHARE = 0.25
-"""Of all permits, what one request may hold: it leaves room for others."""
+TOGETHER = 16
+"""Searches of one request that are under way together, at most."""
 
 SIDE_BY_SIDE = 2
-"""Searches of one caller behind the encoder at a time: one is retrieved while one is reranked."""
+"""Of these behind the encoder at a time: one is retrieved while one is reranked."""
 
 
-class Caller:
-    """On whose behalf searches are made: each caller gets its turn, whatever others bring."""
+class Lane:
+    """The way of one request's searches behind the encoder: `SIDE_BY_SIDE` at a time."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(SIDE_BY_SIDE)
@@ -67,7 +70,7 @@ class Searcher:
     ) -> None:
         self.encoder, self.retriever, self.second_stage = encoder, retriever, second_stage
         self.limits, self.answers = limits, answers
-        self._gate, self._share = Gate(limits.queue), max(1, int(SHARE * limits.queue))
+        self._gate = Gate(limits.queue)
         self._encoding = Batcher("encoder", self._encode, cost=_cost, budget=ENCODE_CHARS)
         self._retrieve_thread = OwnerThread("retriever")
 
@@ -85,17 +88,19 @@ class Searcher:
     async def search_many(self, queries: Sequence[Query]) -> list[Result | Exception]:
         """Answer each query, or say why not, in their order.
 
-        They hold as many permits as are free, up to a share of all, and go through the encoder so
-        many at a time, and two at a time through what follows. What one of them raises, see
-        `search`, is that of none other. Raises `OverloadedError` where no permit is left.
+        They go through the encoder so many at a time as they hold permits, and two at a time
+        through what follows. They hold half of what the client has left, so that its next request
+        is answered too. What one of them raises, see `search`, is that of none other. Raises
+        `OverloadedError` where no permit is left.
         """
-        caller = Caller()
+        lane = Lane()
         # All of them begin now, whichever has to wait for the others.
         asked = [(query, self._deadline(query)) for query in queries]
         found: list[Result | Exception] = []
-        with self._gate.permits(min(self._share, len(asked) or 1)) as held:
+        most = max(1, min(TOGETHER, len(asked), self._gate.check() // 2))
+        with one_caller(), self._gate.permits(most) as held:
             for start in range(0, len(asked), held):
-                together = (self._search(*one, caller) for one in asked[start : start + held])
+                together = (self._search(*one, lane) for one in asked[start : start + held])
                 for answer in await asyncio.gather(*together, return_exceptions=True):
                     if not isinstance(answer, Result | Exception):
                         raise answer
@@ -109,13 +114,17 @@ class Searcher:
         `OverloadedError` (queue full) and `DeadlineError` (no stage-one answer in time). A
         reranker that fails or runs out of time is no error: `rerank.status` says so.
         """
-        with self._gate.permit():
-            return await self._search(query, self._deadline(query), Caller())
+        with one_caller(), self._gate.permit():
+            return await self._search(query, self._deadline(query), Lane())
 
     def _deadline(self, query: Query) -> Deadline:
         return Deadline((query.timeout_ms or self.limits.timeout_ms) / 1000)
 
-    async def _search(self, query: Query, deadline: Deadline, caller: Caller) -> Result:
+    async def _search(self, query: Query, deadline: Deadline, lane: Lane) -> Result:
+        with SHARES.at_work(current_caller().account):
+            return await self._found_or_kept(query, deadline, lane)
+
+    async def _found_or_kept(self, query: Query, deadline: Deadline, lane: Lane) -> Result:
         if query.min_confidence is not None and not query.rerank:
             raise InvalidInputError(
                 "min_confidence needs rerank: true; hits that are not reranked are uncalibrated",
@@ -125,14 +134,14 @@ class Searcher:
         with timings.stage("normalize"):
             text, warnings = self._normalize(query)
         if self.answers is None:
-            return await self._answer(query, text, deadline, timings, warnings, caller)
+            return await self._answer(query, text, deadline, timings, warnings, lane)
         with timings.stage("cache"):
             lookup = await self.answers.look_up(query, text, deadline)
         if lookup.found is not None:
             return replace(
                 lookup.found, query=query.query, timings_ms=timings.finish(), warnings=warnings
             )
-        result = await self._answer(query, text, deadline, timings, warnings, caller)
+        result = await self._answer(query, text, deadline, timings, warnings, lane)
         self.answers.keep(lookup, result)
         return result
 
@@ -143,16 +152,16 @@ class Searcher:
         deadline: Deadline,
         timings: Timings,
         warnings: list[str],
-        caller: Caller,
+        lane: Lane,
     ) -> Result:
         with timings.stage("encode"):
-            vectors, tokens = await self._encoding.run(text, deadline, caller)
+            vectors, tokens = await self._encoding.run(text, deadline)
         if tokens > self.encoder.query_budget:
             warnings.append(
                 f"the query has {tokens} tokens; the encoder reads the first "
                 f"{self.encoder.query_budget}"
             )
-        async with caller.turn(deadline):
+        async with lane.turn(deadline):
             with timings.stage("retrieve"):
                 recall = await self._retrieve_thread.run(
                     deadline,

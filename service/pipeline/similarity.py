@@ -6,7 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from service.pipeline.gate import Deadline, Gate, Limits, OwnerThread
+from service.pipeline.clients import one_caller
+from service.pipeline.gate import Deadline, Gate, Limits
+from service.pipeline.owner_thread import OwnerThread
+from service.pipeline.shares import SHARES
 from service.pipeline.timings import Timings
 from service.protocols import Encoder
 from service.text.normalizer import normalize
@@ -73,7 +76,7 @@ class PairModel:
         Raises `UnprocessableTextError` (empty or too long; the field is `pairs.<index>.a` or
         `.b`), `OverloadedError` (queue full) and `DeadlineError`.
         """
-        with self._gate.permit():
+        with one_caller() as caller, self._gate.permit(), SHARES.at_work(caller.account):
             timings = Timings()
             deadline = Deadline((timeout_ms or self.limits.timeout_ms) / 1000)
             with timings.stage("normalize"):

@@ -9,7 +9,9 @@ import pytest
 
 from service.errors import DeadlineError, NotReadyError
 from service.pipeline.batcher import Batcher
+from service.pipeline.clients import Caller, one_caller
 from service.pipeline.gate import Deadline
+from service.pipeline.shares import Shares
 
 
 class Doubler:
@@ -31,7 +33,9 @@ class Doubler:
         return [2 * number for number in numbers if number is not None]
 
     def batcher(self, budget: int = 8) -> Batcher[int | None, int]:
-        return Batcher("test", self, cost=lambda number: abs(number or 1), budget=budget)
+        return Batcher(
+            "test", self, cost=lambda number: abs(number or 1), budget=budget, shares=Shares()
+        )
 
 
 async def behind(work: Doubler, batcher: Batcher[int | None, int]) -> asyncio.Task[int]:
@@ -93,9 +97,10 @@ def test_a_caller_with_many_does_not_hold_up_one_with_few() -> None:
 
     async def run() -> None:
         await behind(work, batcher)
-        many = [asyncio.create_task(batcher.run(1, Deadline(10), "many")) for _ in range(12)]
+        with one_caller() as caller:
+            many = [asyncio.create_task(batcher.run(1, Deadline(10), caller)) for _ in range(12)]
         await asyncio.sleep(0)
-        few = [asyncio.create_task(batcher.run(-1, Deadline(10), who)) for who in "ab"]
+        few = [asyncio.create_task(batcher.run(-1, Deadline(10), Caller(who))) for who in "ab"]
         await asyncio.sleep(0)
         work.may_go.set()
         assert await asyncio.gather(*few) == [-2, -2]
@@ -112,9 +117,10 @@ def test_a_caller_with_large_items_stands_behind_the_others_after_each() -> None
 
     async def run() -> None:
         await behind(work, batcher)
-        many = [asyncio.create_task(batcher.run(5, Deadline(10), "many")) for _ in range(4)]
+        with one_caller() as caller:
+            many = [asyncio.create_task(batcher.run(5, Deadline(10), caller)) for _ in range(4)]
         await asyncio.sleep(0)
-        few = [asyncio.create_task(batcher.run(-5, Deadline(10), who)) for who in "ab"]
+        few = [asyncio.create_task(batcher.run(-5, Deadline(10), Caller(who))) for who in "ab"]
         await asyncio.sleep(0)
         work.may_go.set()
         await asyncio.gather(*few, *many)
@@ -130,11 +136,12 @@ def test_a_query_that_was_given_up_costs_its_caller_no_turn() -> None:
 
     async def run() -> None:
         await behind(work, batcher)
-        gone = asyncio.create_task(batcher.run(7, Deadline(10), "a"))
+        a, b = Caller("a"), Caller("b")
+        gone = asyncio.create_task(batcher.run(7, Deadline(10), a))
         await asyncio.sleep(0)
         others = [
             asyncio.create_task(batcher.run(cost, Deadline(10), who))
-            for cost, who in ((5, "a"), (6, "b"))
+            for cost, who in ((5, a), (6, b))
         ]
         await asyncio.sleep(0)
         gone.cancel()

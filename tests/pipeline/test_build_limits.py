@@ -3,6 +3,7 @@
 import pytest
 
 from service.pipeline.build import build_encoder, build_reranker, most_reranks
+from service.pipeline.rerank import SLOW_RERANKS
 from service.protocols import Reranker
 from service.settings import Settings
 from tests.fixtures.doubles import ScriptedReranker
@@ -18,7 +19,7 @@ def interaction() -> Reranker:
 
 def test_few_wait_for_a_reranker_that_may_take_seconds(interaction: Reranker) -> None:
     for reranker, kept in ((ScriptedReranker(len), True), (interaction, False)):
-        assert most_reranks(Settings(), reranker, states_kept=kept) == 8
+        assert most_reranks(Settings(), reranker, states_kept=kept) == SLOW_RERANKS
 
 
 def test_as_many_as_are_let_in_wait_for_one_that_reads_what_is_kept(interaction: Reranker) -> None:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.errors import OverloadedError
+from service.errors import DeadlineError, OverloadedError
 from service.pipeline.clients import current_client, on_behalf_of
 from service.pipeline.gate import Deadline, Gate
 from service.pipeline.turnstile import Turnstile
@@ -70,7 +70,7 @@ def test_a_patient_client_waits_for_its_permit_until_its_time_is_up() -> None:
     async def run() -> None:
         with on_behalf_of("a"), ExitStack() as held:
             held.enter_context(gate.permit())
-            with pytest.raises(OverloadedError):
+            with pytest.raises(DeadlineError):
                 async with gate.patient_permit(Deadline(0.02)):
                     pass
             asyncio.get_running_loop().call_later(0.05, held.close)
@@ -78,6 +78,25 @@ def test_a_patient_client_waits_for_its_permit_until_its_time_is_up() -> None:
                 assert gate.in_flight == 1
 
     asyncio.run(run())
+
+
+def test_a_client_waits_for_itself_and_not_for_others_where_it_is_told_so() -> None:
+    gate = Gate(4)
+
+    async def run(client: str) -> None:
+        with on_behalf_of(client):
+            async with gate.patient_permit(Deadline(0.02), when_full=False):
+                pass
+
+    with ExitStack() as held:
+        for client in "abcd":
+            taken(gate, client, held)
+        with pytest.raises(OverloadedError):
+            asyncio.run(run("e"))
+    with ExitStack() as held:
+        taken(gate, "a", held)
+        with pytest.raises(DeadlineError):
+            asyncio.run(run("a"))
 
 
 def test_a_task_and_a_thread_work_for_the_client_of_the_request() -> None:

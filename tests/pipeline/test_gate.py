@@ -4,7 +4,8 @@ import threading
 import pytest
 
 from service.errors import DeadlineError, OverloadedError
-from service.pipeline.gate import Deadline, Gate, OwnerThread
+from service.pipeline.gate import Deadline, Gate
+from service.pipeline.owner_thread import OwnerThread
 
 
 def test_gate_turns_away_what_is_above_its_limit_and_forgets_who_left() -> None:

@@ -20,12 +20,13 @@ from service.errors import (
     UnprocessableTextError,
 )
 from service.index.data_folder import DataFolder
+from service.pipeline.clients import on_behalf_of
 from service.pipeline.gate import Deadline
 from service.pipeline.ingest import Ingestor
 from service.pipeline.query import Query, Result
 from service.pipeline.recall import Found
 from service.pipeline.rerank import RERANK_SLICE, Ranked, SecondStage
-from service.pipeline.search import SIDE_BY_SIDE, Caller, Limits, Searcher, _one_a_document
+from service.pipeline.search import SIDE_BY_SIDE, Lane, Limits, Searcher, _one_a_document
 from service.types import Document, StoredPassage
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
 from tests.fixtures.live import retriever_of
@@ -339,7 +340,7 @@ def test_one_long_document_cannot_fill_the_candidates(tmp_path: Path) -> None:
     assert hit.text == long.text[hit.start : hit.end]
 
 
-def test_many_searches_are_encoded_in_one_pass_and_answered_in_their_order(
+def test_many_searches_are_encoded_together_and_answered_in_their_order(
     folder: DataFolder,
 ) -> None:
     passes: list[int] = []
@@ -354,7 +355,8 @@ def test_many_searches_are_encoded_in_one_pass_and_answered_in_their_order(
     queries = [Query(f"{ENGLISH} {i}", top_k=i + 1) for i in range(20)]
     found = asyncio.run(searching.search_many(queries))
     searching.close()
-    assert passes == [20]
+    assert sum(passes) == 20
+    assert len(passes) < 6
     assert [len(answer.hits) for answer in found] == [i + 1 for i in range(20)]
     for query, answer in zip(queries, found, strict=True):
         alone = ask(searcher(folder, ScriptedReranker(last_number), artifact()), query)
@@ -408,7 +410,7 @@ def test_a_single_search_does_not_wait_for_all_of_a_large_batch(folder: DataFold
     assert answered < len(slow.calls) / 2
 
 
-def test_a_batch_takes_a_quarter_of_the_permits_and_all_its_entries_are_answered(
+def test_a_batch_leaves_its_client_half_of_the_permits_and_others_theirs(
     folder: DataFolder,
 ) -> None:
     begun, go = threading.Event(), threading.Event()
@@ -417,21 +419,31 @@ def test_a_batch_takes_a_quarter_of_the_permits_and_all_its_entries_are_answered
         begun.set()
         go.wait(10)
 
-    searching = searcher(folder, ScriptedReranker(last_number, wait), artifact(), queue=8)
+    searching = searcher(folder, ScriptedReranker(last_number, wait), artifact(), queue=16)
 
-    async def run() -> tuple[list[object], list[Result | Exception]]:
-        batch = asyncio.create_task(searching.search_many([Query(QUERY)] * 20))
-        assert await asyncio.to_thread(begun.wait, 10)
-        assert searching.in_flight == 2
-        others = [asyncio.create_task(searching.search(Query(QUERY))) for _ in range(6)]
+    async def run() -> list[list[Result | Exception]]:
+        with on_behalf_of("greedy"):
+            batches = [asyncio.create_task(searching.search_many([Query(QUERY)] * 20))]
+            assert await asyncio.to_thread(begun.wait, 10)
+            assert searching.in_flight == 2
+            batches.append(asyncio.create_task(searching.search_many([Query(QUERY)] * 3)))
+            await asyncio.sleep(0)
+            assert searching.in_flight == 3
+            batches.append(asyncio.create_task(searching.search_many([Query(QUERY)])))
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError, match="4 searches of this client"):
+                await searching.search(Query(QUERY))
+        with on_behalf_of("modest"):
+            other = asyncio.create_task(searching.search_many([Query(QUERY)]))
         await asyncio.sleep(0)
         go.set()
-        return await asyncio.gather(*others, return_exceptions=True), await batch
+        return await asyncio.gather(*batches, other)
 
-    others, found = asyncio.run(run())
+    found = asyncio.run(run())
     searching.close()
-    assert [type(answer) for answer in others] == [Result] * 6
-    assert [type(answer) for answer in found] == [Result] * 20
+    assert [[type(answer) for answer in batch] for batch in found] == [
+        [Result] * count for count in (20, 3, 1, 1)
+    ]
     assert searching.in_flight == 0
 
 
@@ -454,7 +466,7 @@ def test_a_batch_makes_do_with_the_permits_that_are_left_and_is_turned_away_with
 
 def test_the_time_of_a_batch_s_entries_counts_from_its_beginning(folder: DataFolder) -> None:
     slow = ScriptedReranker(last_number, lambda: time.sleep(0.05))
-    searching = searcher(folder, slow, artifact(), queue=4)  # one entry at a time
+    searching = searcher(folder, slow, artifact(), queue=2)  # one entry at a time
     asked = [Query(QUERY, timeout_ms=None), Query(QUERY, timeout_ms=40)]
     first, second = asyncio.run(searching.search_many(asked))
     searching.close()
@@ -464,11 +476,11 @@ def test_the_time_of_a_batch_s_entries_counts_from_its_beginning(folder: DataFol
 
 def test_waiting_for_a_turn_ends_with_the_time_and_costs_nobody_a_turn() -> None:
     async def run() -> None:
-        caller = Caller()
+        lane = Lane()
         for _ in range(3):
-            async with caller.turn(Deadline(10)), caller.turn(Deadline(10)):
+            async with lane.turn(Deadline(10)), lane.turn(Deadline(10)):
                 with pytest.raises(DeadlineError):
-                    async with asyncio.timeout(5), caller.turn(Deadline(0.02)):
+                    async with asyncio.timeout(5), lane.turn(Deadline(0.02)):
                         pytest.fail("there is no third turn")
 
     assert SIDE_BY_SIDE == 2
