@@ -11,6 +11,7 @@ from service import __version__
 from service.api import errors
 from service.api.dependencies import collection_in_path
 from service.api.middleware import BodyLimit, RequestContext
+from service.api.paths import Paths, RouteTable
 from service.api.routes import (
     bulk,
     collections,
@@ -85,8 +86,10 @@ def create_app(
         lifespan=lifespan,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.server = state
+    app.state.routes = RouteTable(app.routes)
     # The last one added is the outermost.
     app.add_middleware(
         BodyLimit,
@@ -95,6 +98,7 @@ def create_app(
         max_bulk_bytes=settings.max_bulk_bytes,
         max_snapshot_bytes=settings.max_snapshot_bytes,
     )
+    app.add_middleware(Paths, table=app.state.routes)
     app.add_middleware(RequestContext, metrics=state.metrics, key_hashes=settings.api_key_hashes)
     errors.install(app)
     responses = {status: {"model": ErrorBody, **about} for status, about in _ERRORS.items()}

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from service import errors
+from service.api.paths import RouteTable, own_path
 from service.api.schemas import ErrorBody, ErrorContent, ErrorDetail
 
 log = logging.getLogger(__name__)
@@ -193,6 +194,9 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         broken = [ErrorDetail(field="body", message="the body is not valid JSON in UTF-8")]
         return error_response(422, "the request is not valid: body", request_id(request), broken)
     headers = dict(error.headers) if error.headers else None
+    if error.status_code == 405:  # the router names the methods of one route only
+        table: RouteTable = request.app.state.routes
+        headers = {"Allow": ", ".join(sorted(table.methods(own_path(request.scope))))}
     return error_response(
         error.status_code, str(error.detail), request_id(request), headers=headers
     )

@@ -14,6 +14,7 @@ from service.api.clients import client_of
 from service.api.content_encoding import ACCEPTED, Inflated, codings
 from service.api.errors import INTERNAL_MESSAGE, error_response
 from service.api.metrics import Metrics
+from service.api.paths import own_path
 from service.pipeline.clients import on_behalf_of
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = self._most(scope["method"], scope["path"])
+        most = self._most(scope["method"], own_path(scope))
         refusal = f"the body must have at most {most} bytes"
         headers = Headers(scope=scope)
         declared, coded = headers.get("content-length", ""), codings(headers)

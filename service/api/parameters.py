@@ -22,7 +22,7 @@ from service.types import Filters
 class _Rest(Convertor[str]):
     """The rest of a path: slashes as for `path`, and line ends, for these to be refused."""
 
-    regex = "(?s:.*)"
+    regex = "(?s:.+)"
 
     def convert(self, value: str) -> str:
         return value

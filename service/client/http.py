@@ -105,6 +105,10 @@ def path(*parts: str) -> str:
 
 
 def _quoted(part: str) -> str:
+    if not part:
+        # The path would be another one's: that of all documents in place of one.
+        empty = {"field": "id", "message": "an id or name must not be empty"}
+        raise InvalidRequestError("this cannot be sent", details=[empty])
     # Dots alone would be taken for a way through folders.
     dots = part in {".", ".."}
     return part.replace(".", "%2E") if dots else quote(part, safe="", errors="surrogatepass")

@@ -270,6 +270,24 @@ def test_events_of_a_job_that_has_ended_are_one(client: httpx.Client) -> None:
     assert "event: end" in text
 
 
+def test_head_of_events_does_not_follow_them(
+    client: httpx.Client, engine: Engine, encoder: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.state.MOST_STREAMS", 1)
+    encoder.open.clear()  # the job runs until the end of the test
+    events = f"/jobs/{send(client, line(0, 'never followed'))}/events"
+    with (
+        serving(engine, Settings()) as address,
+        httpx.Client(base_url=address, timeout=10) as other,
+    ):
+        for _ in range(5):
+            while (answer := other.head(events)).status_code == 429:
+                time.sleep(0.01)  # the stream before is about to end
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert answer.content == b""
+
+
 def test_more_streams_than_the_server_takes_are_told_to_come_again(
     client: httpx.Client, engine: Engine, encoder: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:

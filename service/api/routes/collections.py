@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from service.api.dependencies import CollectionsDep, changing, require_key
 from service.api.guard import GuardedRoute
@@ -54,12 +54,16 @@ async def list_collections(collections: CollectionsDep) -> CollectionsBody:
     responses={**CONFLICT, **FULL},
 )
 async def create_collection(
-    body: CreateCollectionRequest, collections: CollectionsDep, response: Response
+    body: CreateCollectionRequest,
+    collections: CollectionsDep,
+    request: Request,
+    response: Response,
 ) -> CollectionBody:
     """Answers once its models are loaded; searches in the others go on meanwhile."""
     own = body.settings.model_dump(exclude_none=True)
     await asyncio.to_thread(collections.create, body.name, own)
-    response.headers["Location"] = f"/collections/{body.name}"
+    prefix = request.scope["root_path"]
+    response.headers["Location"] = f"{prefix}/collections/{body.name}"
     return described(await asyncio.to_thread(collections.info, body.name))
 
 
