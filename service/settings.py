@@ -265,8 +265,9 @@ class Settings(BaseSettings):
     )
     allowed_models: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
-        description="Models that a request may name for a new collection, besides the registry's "
-        "and the server's own: folders or hub names, separated by commas.",
+        description="Models that a request may name for a new collection, besides the server's own "
+        "and those of the registry that need no download: registry names, folders or hub names, "
+        "separated by commas.",
     )
     api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),

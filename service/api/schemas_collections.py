@@ -16,8 +16,9 @@ class OwnSettings(RequestBody):
     encoder: str | None = Field(
         None,
         max_length=1000,
-        description="Bi-encoder: a name of the registry, or what `allowed_models` lists.",
-        examples=["minilm"],
+        description="Bi-encoder: the server's own, one that its `allowed_models` lists, or a model "
+        "of the registry that is on the server's disk already.",
+        examples=["sse-512"],
     )
     embedding_dimensions: int | None = Field(
         None, ge=1, description="A Matryoshka size of the encoder."

@@ -96,6 +96,29 @@ def prepare(
     )
 
 
+def is_at_hand(name: str, *, cache_dir: Path) -> bool:
+    """Whether `prepare` gives this registry model without a download.
+
+    False where a source on the hub comes before the first that is on this machine: `prepare` would
+    ask it. A reranker that reads another model's states needs that one too.
+    """
+    spec = REGISTRY.get(name)
+    if spec is None:
+        return False
+    for source in spec.sources:
+        try:
+            folder = _from_source(source, spec.kind, cache_dir, offline=True).path
+        except UnknownModelError:
+            if isinstance(source, HubSource):
+                return False
+            continue
+        except ModelSourceError:
+            return False
+        base = model_folder.read_json(folder / "config.json").get("base")
+        return spec.kind != "interaction" or is_at_hand(str(base), cache_dir=cache_dir)
+    return False
+
+
 def reranker_kind(name: str) -> Kind:
     """Which kind of reranker has this name; what only the hub knows is a cross-encoder."""
     path = Path(name).expanduser()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from service.errors import InvalidInputError
 from service.index.catalog import CollectionRecord, SettingValue
 from service.models.registry import REGISTRY, Kind
+from service.models.sources import is_at_hand
 from service.pipeline.build import NO_MODEL
 from service.pipeline.opening import settings_of
 from service.settings import Settings
@@ -29,9 +30,9 @@ def effective_settings(
 ) -> Settings:
     """The settings that the collection works with. Whoever is not `trusted` names known models.
 
-    A client's request must not make the server read any folder or fetch any model: it may name
-    what the registry has, what the server itself uses, and what `allowed_models` lists. Raises
-    `InvalidInputError`.
+    A client's request must not make the server read a folder or download a model that the operator
+    did not choose. It may name the server's own models, those in `allowed_models`, and those of the
+    registry that are on the server's disk already. Raises `InvalidInputError`.
     """
     own = record.settings
     if unknown := sorted(own.keys() - set(OWN_SETTINGS)):
@@ -55,10 +56,12 @@ def _require_allowed(own: Mapping[str, SettingValue], settings: Settings) -> Non
             continue
         if field == "reranker" and name == NO_MODEL:
             continue
-        known = sorted(n for n, spec in REGISTRY.items() if spec.kind in fitting)
-        if name not in known:
-            raise InvalidInputError(
-                f"{field} may be one of {', '.join(known)}, the server's own, or one that its "
-                f"setting allowed_models lists; not {str(name)[:200]!r}",
-                f"settings.{field}",
-            )
+        spec = REGISTRY.get(str(name))
+        if spec and spec.kind in fitting and is_at_hand(spec.name, cache_dir=settings.cache_dir):
+            continue
+        raise InvalidInputError(
+            f"{field} must be the server's own, one that its setting allowed_models lists, or a "
+            "model of the registry that is on its disk already (`secondpass models prepare`); not "
+            f"{str(name)[:200]!r}",
+            f"settings.{field}",
+        )

@@ -15,7 +15,9 @@ from tests.fixtures.hash_server import ROWS, encoder_of, error, fill, running
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return hash_settings(tmp_path / "data", allowed_models="/models/ours")
+    return hash_settings(
+        tmp_path / "data", allowed_models="/models/ours,intfloat/multilingual-e5-large"
+    )
 
 
 @pytest.fixture
@@ -65,6 +67,12 @@ def test_one_is_made_with_its_own_settings(client: TestClient) -> None:
         ({"encoder": "../secret"}, "settings.encoder"),
         ({"encoder": "somebody/model"}, "settings.encoder"),
         ({"encoder": "interaction-v1"}, "settings.encoder"),
+        ({"encoder": "intfloat/multilingual-e5-large"}, "settings.encoder"),  # needs a download
+        (
+            {"encoder": "intfloat/multilingual-e5-small"},
+            "settings.encoder",
+        ),  # the hub's comes first
+        ({"reranker": "BAAI/bge-reranker-v2-m3"}, "settings.reranker"),
         ({"reranker": "minilm-l6"}, "settings.reranker"),
         ({"reranker": "/models/other"}, "settings.reranker"),
         ({"passage_tokens": 16}, "settings.passage_overlap"),

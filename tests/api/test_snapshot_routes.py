@@ -164,10 +164,11 @@ def test_a_collections_own_settings_come_back_where_they_are_allowed(
     assert restore(client, "b", content).json()["settings"] == own
     made = restore(client, "c", content, "?re_embed=true").json()
     assert (made["settings"], made["encoder"]["model"]) == ({"rerank_depth": 5}, "e5-small")
-    forbidden = signed(unpacked(content), settings={"encoder": "/models/x"})
-    refused = restore(client, "d", forbidden)
-    assert error(refused) == (422, "invalid_request")
-    assert "not '/models/x'" in refused.json()["error"]["message"]
+    for model in ("/models/x", "intfloat/multilingual-e5-large"):
+        forbidden = signed(unpacked(content), settings={"encoder": model})
+        refused = restore(client, "d", forbidden)
+        assert error(refused) == (422, "invalid_request")
+        assert f"not {model!r}" in refused.json()["error"]["message"]
 
 
 def test_requests_that_are_wrong_are_told_so(client: TestClient) -> None:

@@ -12,7 +12,8 @@ from huggingface_hub import constants, snapshot_download
 from service.errors import ModelSourceError, UnknownModelError
 from service.models import hub
 from service.models.registry import REGISTRY, Kind, PackageSource
-from service.models.sources import PreparedModel, prepare
+from service.models.sources import PreparedModel, is_at_hand, prepare
+from service.settings import Settings
 from tests.models.tiny import write_hub_cache, write_model
 
 Prepare = Callable[..., PreparedModel]
@@ -66,6 +67,29 @@ def test_the_default_reranker_is_made_of_its_base_and_the_shipped_tensors(
 )
 def test_a_short_name_never_asks_the_hub(tmp_path: Path, name: str, kind: Kind) -> None:
     prepare(name, kind, cache_dir=tmp_path, offline=False)
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_a_model_is_at_hand_where_nothing_asks_the_hub_before_it_is_found(
+    tmp_path: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def look(*arguments: object, local_files_only: bool, **options: object) -> str:
+        asked.append(local_files_only)
+        return snapshot_download(*arguments, local_files_only=True, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hub, "snapshot_download", look)
+    cache = Settings().cache_dir  # has what the tests need
+    near = {name for name in REGISTRY if is_at_hand(name, cache_dir=cache)}
+    assert near == {"e5-small", "minilm-l6", "minilm-l6-v0", "interaction-v1", "sse-512"}
+    assert not is_at_hand("no such model", cache_dir=cache)
+    write_hub_cache(hub_cache, E5_BASE)
+    assert is_at_hand(E5_BASE, cache_dir=cache)
+    # The reranker reads the states of a model that is not there.
+    _only_from(monkeypatch, package="no_such_package")
+    assert not is_at_hand("interaction-v1", cache_dir=tmp_path)
+    assert set(asked) == {True}, "the hub was asked"
 
 
 def test_preparing_loads_neither_the_engine_nor_torch(tmp_path: Path, e5: PreparedModel) -> None:
