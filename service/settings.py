@@ -46,6 +46,46 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address that the server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port that the server listens on.")
+    allow_anonymous: bool = Field(
+        False,
+        description="Serve without API keys on an address other than loopback, where everyone who "
+        "reaches the port may read, write and delete.",
+    )
+    allowed_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        description="Names of this server, separated by commas, that the `Host` header may have "
+        "where no API keys are set; IP addresses, `localhost` and `host` always may; `*`: any.",
+    )
+    max_connections: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="Open connections, at most; fewer where the limit on open files is too low. "
+        "For one more, the connection that has been idle longest is closed.",
+    )
+    header_timeout_s: int = Field(
+        10, ge=1, le=600, description="Longest time for a request's line and headers, in seconds."
+    )
+    keep_alive_timeout_s: int = Field(
+        75,
+        ge=1,
+        le=3600,
+        description="Longest time between two requests of one connection, in seconds; a proxy in "
+        "front should close its idle connections sooner.",
+    )
+    shutdown_delay_s: float = Field(
+        1.0,
+        ge=0.0,
+        le=300.0,
+        description="Time between SIGTERM and the end of listening, in seconds; `/readyz` answers "
+        "503 in it, so that a load balancer can turn away.",
+    )
+    shutdown_grace_s: int = Field(
+        60,
+        ge=0,
+        le=3600,
+        description="Longest time that requests under way get to finish after that, in seconds.",
+    )
 
     workers: int = Field(
         1,
@@ -282,9 +322,9 @@ class Settings(BaseSettings):
         """How long a document's text and title may be."""
         return DocumentLimits(self.max_document_chars, self.max_title_chars)
 
-    @field_validator("allowed_models", mode="before")
+    @field_validator("allowed_models", "allowed_hosts", mode="before")
     @classmethod
-    def _split_models(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return frozenset(part.strip() for part in value.split(",") if part.strip())
         return value

@@ -9,6 +9,14 @@ from service.models.sources import PreparedModel, prepare
 from service.settings import Settings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def name_of_test_clients() -> Iterator[None]:
+    """Starlette's test client calls each server `testserver`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SECONDPASS_ALLOWED_HOSTS", "testserver")
+        yield
+
+
 @pytest.fixture(scope="session")
 def e5() -> PreparedModel:
     return prepare("e5-small", "bi-encoder", cache_dir=Settings().cache_dir, offline=True)

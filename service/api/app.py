@@ -10,8 +10,10 @@ from fastapi import Depends, FastAPI
 from service import __version__
 from service.api import errors
 from service.api.dependencies import collection_in_path
+from service.api.hosts import HostCheck
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.paths import Paths, RouteTable
+from service.api.phase import Phase
 from service.api.routes import (
     bulk,
     collections,
@@ -54,18 +56,20 @@ def create_app(
     load: Callable[[], Engine],
     on_failure: Callable[[], None] | None = None,
     on_ready: Callable[[], None] | None = None,
+    phase: Phase | None = None,
 ) -> FastAPI:
     """Build the application.
 
     `load` runs in a thread once the server is up: `/livez` answers at once, `/readyz` when it is
     done. `on_ready` is called then, or `on_failure` when it fails, so that the process can end.
     """
-    state = ServerState(settings, load)
+    state = ServerState(settings, load, phase)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async def start() -> None:
             await state.load()
+            state.phase.loaded = True
             done = on_failure if state.failed else on_ready
             if done:
                 done()
@@ -99,6 +103,7 @@ def create_app(
         max_snapshot_bytes=settings.max_snapshot_bytes,
     )
     app.add_middleware(Paths, table=app.state.routes)
+    app.add_middleware(HostCheck, settings=settings)
     app.add_middleware(RequestContext, metrics=state.metrics, key_hashes=settings.api_key_hashes)
     errors.install(app)
     responses = {status: {"model": ErrorBody, **about} for status, about in _ERRORS.items()}

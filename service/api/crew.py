@@ -30,6 +30,7 @@ _WHILE_S = 60.0
 _FIGURES_S = 2.0
 _PULSE_S, _PATIENCE_S = 5.0, 30.0
 """How often a reader that is ready is asked whether it runs, and how long it may be silent."""
+_GRACE_S = 10
 _END_S = 12.0
 """A reader lets searches go on for ten seconds; one that takes longer than this is killed."""
 
@@ -165,7 +166,9 @@ class Crew:
             undo.pop_all()
         reader.channel = channel = Channel(ours)
         channel.listen(self._take, reader.ready.clear, lambda: self._is_ready(reader))
-        settings = self._settings.model_dump(mode="json")
+        grace_s = min(_GRACE_S, self._settings.shutdown_grace_s)
+        of_reader = self._settings.model_copy(update={"shutdown_grace_s": grace_s})
+        settings = of_reader.model_dump(mode="json")
         told = json.dumps({"worker": reader.number, "settings": settings}).encode() + b"\n"
         try:
             await self._loaded.wait()  # its imports take seconds, and nothing of the folder

@@ -31,18 +31,24 @@ STATUS: dict[type[errors.SecondpassError], int] = {
 """The first line that fits counts."""
 
 CODES = {
+    400: "bad_request",
     401: "unauthorized",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     409: "not_available",
     412: "precondition_failed",
     413: "body_too_large",
     415: "unsupported_media_type",
+    421: "misdirected_request",
     422: "invalid_request",
     429: "overloaded",
+    431: "head_too_large",
     500: "internal",
+    501: "not_implemented",
     503: "not_ready",
     504: "deadline_exceeded",
+    505: "version_not_supported",
     507: "disk_full",
 }
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.errors import error_response
 from service.api.exchange import Exchange
-from service.api.middleware import request_id_for
+from service.api.request_id import request_id_for
 from service.index.catalog import DEFAULT
 from service.pipeline.following import Follower
 

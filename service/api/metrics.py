@@ -15,6 +15,11 @@ _OF_THE_STORE = frozenset({"secondpass_documents", "secondpass_jobs_unfinished"}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+def known_method(method: str) -> str:
+    """The method, or `other`: a client may send any word, of any length."""
+    return method if method in _METHODS else "other"
+
+
 class Metrics:
     """What `/metrics` shows."""
 
@@ -81,8 +86,7 @@ class Metrics:
 
     def observe_request(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        method = method if method in _METHODS else "other"
-        self._requests.labels(method, path, str(status)).inc()
+        self._requests.labels(known_method(method), path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
     def observe_search(self, result: Result) -> None:

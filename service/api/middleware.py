@@ -1,9 +1,9 @@
 """What happens around every request: an id, a limit, a count, a log line without any content."""
 
+import asyncio
 import logging
 import re
 import time
-import uuid
 from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,22 +13,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.clients import client_of
 from service.api.content_encoding import ACCEPTED, Inflated, codings
 from service.api.errors import INTERNAL_MESSAGE, error_response
-from service.api.metrics import Metrics
+from service.api.metrics import Metrics, known_method
 from service.api.paths import own_path
+from service.api.request_id import request_id_for
+from service.errors import NotReadyError
 from service.pipeline.clients import on_behalf_of
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 RESTORE_PATH = re.compile(r"/collections/[^/]+/restore")
 BULK_PATH = re.compile(r"(/collections/[^/]+)?/documents/bulk")
 DOCUMENTS_PATH = re.compile(r"(/collections/[^/]+)?/documents(/|$)")
-
-
-def request_id_for(scope: Scope) -> str:
-    """The caller's id where it is well formed, a new one otherwise."""
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 class RequestContext:
@@ -59,6 +54,14 @@ class RequestContext:
         try:
             with on_behalf_of(client_of(scope, self._key_hashes)):
                 await self.app(scope, receive, send_with_id)
+        except (asyncio.CancelledError, NotReadyError):
+            # The server ends and waits no longer.
+            log.warning("request %s was cut: the server stops", request_id)
+            if not status:
+                headers = {"Retry-After": "2", "Connection": "close"}
+                stopping = "the server stops, and the request had no time to finish"
+                response = error_response(503, stopping, request_id, headers=headers)
+                await response(scope, receive, send_with_id)
         except Exception:
             # The last fence: whatever was not foreseen is logged, and told to nobody else.
             log.exception("request %s failed", request_id)
@@ -70,9 +73,8 @@ class RequestContext:
             seconds = time.perf_counter() - began
             path = _route_path(scope)
             self.metrics.observe_request(scope["method"], path, status, seconds)
-            log.info(
-                "%s %s %d %.1f ms %s", scope["method"], path, status, seconds * 1000, request_id
-            )
+            method = known_method(scope["method"])
+            log.info("%s %s %d %.1f ms %s", method, path, status, seconds * 1000, request_id)
 
 
 class BodyLimit:

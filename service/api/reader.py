@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from service.api.app import create_app
 from service.api.channel import Channel
 from service.api.forwarding import Forwarding
+from service.api.phase import Phase
 from service.api.server import Server
 from service.pipeline import garbage
 from service.pipeline.engine import Engine
@@ -51,9 +52,10 @@ class _Reader:
         self._settings, self._channel = settings, channel
         self._follower: Follower | None = None
         self._failed = False
-        app = create_app(settings, self._load, self._fail, channel.tell_ready)
+        phase = Phase()
+        app = create_app(settings, self._load, self._fail, channel.tell_ready, phase)
         app.add_middleware(Forwarding, follower=lambda: self._follower, connect=channel.connect)
-        self._server = _ReaderServer(app, channel, self._end)
+        self._server = _ReaderServer(app, settings, phase, channel, self._end)
 
     def run(self) -> bool:
         """Serve until the end; False when nothing could be loaded."""
@@ -77,8 +79,15 @@ class _Reader:
 
 
 class _ReaderServer(Server):
-    def __init__(self, app: FastAPI, channel: Channel, on_end: Callable[[], None]) -> None:
-        super().__init__(app)
+    def __init__(
+        self,
+        app: FastAPI,
+        settings: Settings,
+        phase: Phase,
+        channel: Channel,
+        on_end: Callable[[], None],
+    ) -> None:
+        super().__init__(app, settings, phase)
         self._channel, self._on_end = channel, on_end
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -1,48 +1,68 @@
-"""Runs the application, in as many processes as the settings say."""
+"""Runs the application, in as many processes as the settings say.
+
+What is imported here is little, so that the server answers its probes soon after its start; the
+application and the models' packages come in `service.api.gateway`'s thread.
+"""
 
 import errno
 import logging
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from service.api.app import create_app
+from fastapi import FastAPI
+
+from service.api.gateway import Gateway
+from service.api.hosts import require_keys_or_loopback
+from service.api.phase import Phase
 from service.api.server import DealingServer, Server
 from service.errors import InvalidInputError
-from service.pipeline import garbage
-from service.pipeline.engine import Engine
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.pipeline.engine import Engine
 
 log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, load: Callable[[], Engine]) -> bool:
+def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
     """Serve until interrupted; False when the engine could not be loaded.
 
-    Raises `InvalidInputError` where the address cannot be listened on.
+    Raises `InvalidInputError` where the address cannot be listened on, or would be open to all.
     """
     if settings.workers > 1 and not hasattr(socket, "send_fds"):
         raise InvalidInputError("several workers need a Unix system", "workers")
+    require_keys_or_loopback(settings)
     listener = _listen(settings.host, settings.port)
-    failed = False
+    phase, failed = Phase(), False
 
     def stop() -> None:
         nonlocal failed
         failed = True
         server.should_exit = True
 
-    def load_to_stay() -> Engine:
+    def load_to_stay() -> "Engine":
+        from service.pipeline import garbage  # noqa: PLC0415
+
         engine = load()
         garbage.freeze()
         return engine
 
-    app = create_app(settings, load_to_stay, stop)
-    several = settings.workers > 1
-    server = DealingServer(app, listener) if several else Server(app)
+    def make() -> FastAPI:
+        from service.api.app import create_app  # noqa: PLC0415
+
+        app = create_app(settings, load_to_stay, stop, phase=phase)
+        if isinstance(server, DealingServer):
+            app.state.server.crew = server.crew
+        return app
+
+    kind = DealingServer if settings.workers > 1 else Server
+    server = kind(Gateway(make, stop), settings, phase, listener)
     host, port = listener.getsockname()[:2]
     log.info("listening on http://%s:%d (docs at /docs)", host, port)
     with listener:
-        server.run(sockets=[] if several else [listener])
+        server.run()
     return not failed
 
 

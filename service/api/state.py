@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from service.api.crew import OWNER, Crew
 from service.api.metrics import Metrics, of_workers
+from service.api.phase import Phase
 from service.errors import NotReadyError, SecondpassError, StoreError
 from service.pipeline.collections import Collections
 from service.pipeline.engine import Engine
@@ -32,8 +33,10 @@ MOST_STREAMS = 64
 class ServerState:
     """Settings, metrics, and the engine once it is loaded."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Engine]) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: Settings, load: Callable[[], Engine], phase: Phase | None = None
+    ) -> None:
+        self.settings, self.phase = settings, phase or Phase()
         self.metrics = Metrics()
         self.reads = Gate(settings.max_queue, "reads")
         self.writes = Gate(settings.max_queue, "writes")
@@ -50,8 +53,6 @@ class ServerState:
         self.crew: Crew | None = None
         """The processes that answer searches beside this one."""
         self.failed = False
-        self.stopping = False
-        """The server is about to end: what streams for long has to."""
         self._load = load
 
     async def load(self) -> None:

@@ -3,7 +3,7 @@
 import logging
 import secrets
 import sys
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -11,6 +11,9 @@ from rich.table import Column, Table
 
 from service.cli.options import ALL_SETTINGS, with_settings
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.pipeline.engine import Engine
 
 Kind = Literal["bi-encoder", "cross-encoder", "interaction"]
 
@@ -42,7 +45,6 @@ def serve(settings: Settings) -> None:
     """Run the search service until it is interrupted."""
     from service.api.crew import per_worker  # noqa: PLC0415
     from service.api.serve import serve as run  # noqa: PLC0415
-    from service.pipeline.opening import open_engine  # noqa: PLC0415
 
     logging.basicConfig(
         level=settings.log_level.upper(),
@@ -52,7 +54,13 @@ def serve(settings: Settings) -> None:
     # What it tells of its loading reads like trouble and is none.
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
     settings = per_worker(settings)
-    if not run(settings, lambda: open_engine(settings)):
+
+    def load() -> "Engine":
+        from service.pipeline.opening import open_engine  # noqa: PLC0415
+
+        return open_engine(settings)
+
+    if not run(settings, load):
         raise typer.Exit(1)
 
 

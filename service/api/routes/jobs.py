@@ -77,7 +77,7 @@ async def follow_job(jobs: JobsDep, state: StateDep, job: JobDep) -> AsyncIterat
     Begin again after a failed connection: nothing is missed, as each event has the whole job.
     """
     sent: JobBody | None = None
-    while not state.stopping:
+    while not state.phase.closing:
         body = await asyncio.to_thread(lambda: _body(jobs, jobs.get(job.id)))
         if body != sent:
             ended = body.finished is not None

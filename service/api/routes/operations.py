@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import StateDep
+from service.api.gateway import RETRY_AFTER_S, not_ready
 from service.api.schemas import LiveBody, ReadyBody
 from service.api.strict_route import StrictRoute
 
@@ -22,11 +23,12 @@ async def livez() -> LiveBody:
 @router.get("/readyz", summary="Can it search?", responses={503: {"model": ReadyBody}})
 async def readyz(response: Response, state: StateDep) -> ReadyBody:
     """200 once models and index are loaded and a probe search went through both, else 503."""
-    if state.engine is None:
+    if state.engine is None or state.phase.stopping:
         response.status_code = 503
-        response.headers["Retry-After"] = "2"
-        waiting = "failed; see the server's log" if state.failed else "loading"
-        return ReadyBody(status="not_ready", checks={"models": waiting, "index": waiting})
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        if state.phase.stopping:
+            return not_ready("the server is stopping")
+        return not_ready("failed; see the server's log" if state.failed else "loading")
     checks = await asyncio.to_thread(state.engine.checks)  # it reads the store
     ready = all(check == "ok" for check in checks.values())
     response.status_code = 200 if ready else 503

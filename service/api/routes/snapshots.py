@@ -125,7 +125,7 @@ class _Pieces:
         piece = self._first
         while piece is not None:
             yield piece
-            if self._state.stopping:
+            if self._state.phase.cut:
                 raise NotReadyError("the server is stopping")
             piece = await self._next()
 

@@ -1,0 +1,254 @@
+"""One client's connection: uvicorn's, with limits of time and with every error in the envelope."""
+
+import asyncio
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from service.api.connections import Connections
+from service.api.phase import Phase
+from service.api.refusals import on_the_wire, refusal
+from service.api.request_id import request_id_for
+from service.api.targets import fault, too_large, with_path_as_target
+
+SEND_S = 60.0
+"""A client that reads nothing of its answer for this long is not waited for."""
+
+LINGER_S = 2.0
+"""How long the rest of a refused body is read and thrown away: a connection that is closed with
+unread input is reset, and the client might lose the answer."""
+
+SMALL_BODY = 65_536
+"""A body of at most this length is worth reading to its end to keep the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all connections of a server share."""
+
+    config: uvicorn.Config
+    server_state: ServerState
+    app_state: dict[str, Any]
+    connections: Connections
+    phase: Phase
+    header_timeout_s: float
+
+
+class Connection(H11Protocol):
+    """HTTP/1.1 with one client."""
+
+    def __init__(self, shared: Surroundings) -> None:
+        super().__init__(shared.config, shared.server_state, shared.app_state)
+        self._shared = shared
+        self._application: ASGIApp = self.app
+        self.app = self._answer
+        self.access_log = False  # it would quote the method and the target
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+        self._unsent = 0
+        self._heard = time.monotonic()
+        self._half_closed = False
+        self._ending = False
+        """An error was answered: what still comes is thrown away."""
+
+    # What the transport tells
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._shared.connections.open.add(self)
+        self._look()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = time.monotonic()
+        if self._ending:
+            return
+        super().data_received(data)
+        self._look()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection stays open: its client may have sent all and wait for answers."""
+        if self._ending or self._is_idle or self.cycle.more_body:
+            return False
+        self._half_closed = True
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timers()
+        self._shared.connections.idle.pop(self, None)
+        self._shared.connections.open.discard(self)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._heard = time.monotonic()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+
+    # What the server tells
+
+    def shutdown(self) -> None:
+        if self._ending:
+            self.drop()
+        else:
+            super().shutdown()
+
+    def drop(self) -> None:
+        """Close at once, whatever was still to be sent."""
+        self._shared.connections.idle.pop(self, None)
+        self._ending = True
+        self.transport.abort()
+
+    def waits_since(self) -> float | None:
+        """Since when the client has to send or to read something; None while it is our turn."""
+        waits = self._is_idle or self.cycle.more_body or self.flow.write_paused
+        return self._heard if waits else None
+
+    # What uvicorn's protocol asks of itself
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._is_idle:
+            return  # the next request was there already
+        if self._half_closed:
+            self.transport.close()
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._await_reader()
+        self._look()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it says the same each time
+        """Answer what is no HTTP."""
+        error = sys.exception()
+        status, message = 400, "the request is not valid HTTP"
+        if isinstance(error, h11.RemoteProtocolError):
+            status = error.error_status_hint
+            if status == 431:
+                message = too_large()
+            elif "Host" in str(error):
+                message = "a request in HTTP/1.1 has one Host header"
+            elif status == 501:
+                message = "the only Transfer-Encoding that is taken is chunked"
+        self._refuse(status, message)
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    # Waiting for the client
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _look(self) -> None:
+        """Start or end the wait for a request's head."""
+        idle = self._shared.connections.idle
+        if not self._is_idle or self._ending or self.transport.is_closing():
+            idle.pop(self, None)
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+            return
+        idle.setdefault(self)
+        if self._head_timer is None and self.timeout_keep_alive_task is None:
+            self._head_timer = self.loop.call_later(self._shared.header_timeout_s, self._late)
+
+    def _late(self) -> None:
+        begun, _closed = self.conn.trailing_data
+        if begun:
+            seconds = self._shared.header_timeout_s
+            self._refuse(408, f"request line and headers must be there within {seconds:g} s")
+        else:
+            self.drop()
+
+    def _await_reader(self) -> None:
+        """Give the client up unless it reads something in time."""
+        self._unsent = self.transport.get_write_buffer_size()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+        self._send_timer = self.loop.call_later(SEND_S, self._look_at_reader)
+
+    def _look_at_reader(self) -> None:
+        if 0 < self.transport.get_write_buffer_size() < self._unsent:
+            self._heard = time.monotonic()
+            self._await_reader()
+        else:
+            self.drop()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._head_timer, self._send_timer):
+            if timer is not None:
+                timer.cancel()
+
+    # Answers
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer with an error and end the connection, so gently that the answer arrives."""
+        self._stop_timers()
+        self._ending = True
+        self._shared.connections.idle.pop(self, None)
+        if not self._is_idle:
+            # A body that is no HTTP: the application is told that its client is gone.
+            begun = self.cycle.response_started
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if begun:
+                self.transport.abort()
+                return
+        self.transport.write(on_the_wire(refusal(status, message)))
+        with suppress(OSError):
+            self.transport.write_eof()
+        self._send_timer = self.loop.call_later(LINGER_S, self.drop)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, with what only the connection knows: where the body ends."""
+        cycle = self.cycle
+        found = fault(scope)
+        app: ASGIApp = refusal(*found, request_id_for(scope)) if found else self._application
+        is_sending, unread = True, False
+
+        async def send_on(message: Message) -> None:
+            nonlocal is_sending, unread
+            if message["type"] == "http.response.start":
+                is_sending = not cycle.waiting_for_100_continue
+                headers = list(message.get("headers", []))
+                ends = self._ends_after(cycle, message["status"], is_sending=is_sending)
+                if ends and CLOSE_HEADER not in headers:
+                    message = {**message, "headers": [*headers, CLOSE_HEADER]}
+            elif cycle.more_body and not message.get("more_body"):
+                unread = True  # the end of the answer comes after the end of the body
+                message = {**message, "more_body": True}
+            await send(message)
+
+        await app(with_path_as_target(scope), receive, send_on)
+        if unread:
+            if is_sending:
+                await _throw_away(cycle, receive)
+            cycle.keep_alive = cycle.keep_alive and not cycle.more_body
+            await send({"type": "http.response.body", "body": b""})
+
+    def _ends_after(self, cycle: RequestResponseCycle, status: int, *, is_sending: bool) -> bool:
+        if self._shared.phase.stopping or self._half_closed:
+            return True
+        if not cycle.more_body:
+            return False
+        lengths = [value for name, value in cycle.scope["headers"] if name == b"content-length"]
+        return not is_sending or status == 413 or not lengths or int(lengths[0]) > SMALL_BODY
+
+
+async def _throw_away(cycle: RequestResponseCycle, receive: Receive) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while cycle.more_body and not cycle.disconnected:
+                await receive()

@@ -1,0 +1,94 @@
+"""The open connections of a process, and how many it can hold."""
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+try:
+    import resource
+except ImportError:  # not on Windows, where there is no such limit
+    resource = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+SPARE_DESCRIPTORS = 256
+"""Open files that are left for the store, the models and new collections."""
+
+STALLED_S = 5.0
+"""A client that is waited for in the middle of a request has had its chance after this long."""
+
+
+class Waiting(Protocol):
+    """A connection."""
+
+    def waits_since(self) -> float | None:
+        """Since when its client has to do something, in seconds of the monotonic clock."""
+
+    def drop(self) -> None:
+        """Close it at once, whatever was still to be sent."""
+
+
+class Connections:
+    """Makes room for a new connection by closing one that waits for its client.
+
+    So idle connections cannot shut others out, however many there are.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._highest = _highest_descriptor()
+        self.open: set[Waiting] = set()
+        self.idle: dict[Waiting, None] = {}
+        """Those between two requests or in a request's head, the one waiting longest first."""
+        if self._highest is not None and most > self._highest:
+            log.warning(
+                "max_connections is %d, but the limit on open files leaves room for about %d",
+                most,
+                self._highest,
+            )
+
+    def make_room(self, descriptor: int) -> bool:
+        """Whether a connection with this file descriptor fits in, now that room has been made.
+
+        The system gives the lowest descriptor that is free, so a high one tells that few are left.
+        """
+        few_left = self._highest is not None and descriptor > self._highest
+        if len(self.open) < self._most and not few_left:
+            return True
+        longest = next(iter(self.idle), None) or min(
+            self._stalled(), key=lambda one: one.waits_since() or 0.0, default=None
+        )
+        if longest is not None:
+            longest.drop()
+        return longest is not None
+
+    def _stalled(self) -> Iterator[Waiting]:
+        latest = time.monotonic() - STALLED_S
+        for one in self.open:
+            since = one.waits_since()
+            if since is not None and since < latest:
+                yield one
+
+
+class Rarely:
+    """Lets a log line through once a minute, however often its cause comes."""
+
+    def __init__(self, every_s: float = 60.0) -> None:
+        self._every_s, self._next = every_s, 0.0
+
+    def __call__(self) -> bool:
+        """Whether the line may be written now."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._every_s
+        return True
+
+
+def _highest_descriptor() -> int | None:
+    """The file descriptor from which too few are left for all else; None without a limit."""
+    if resource is None:
+        return None
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if most == resource.RLIM_INFINITY else most - min(SPARE_DESCRIPTORS, most // 4)
