@@ -54,10 +54,14 @@ MAX_TITLE_CHARS = 2000
 
 @dataclass(frozen=True, slots=True)
 class DocumentLimits:
-    """The longest text and the longest title that a document may have, in characters."""
+    """The longest text and the longest title that a document may have, in characters.
+
+    `empty`: whether a document may have no text; it then keeps its title.
+    """
 
     text: int = MAX_TEXT_CHARS
     title: int = MAX_TITLE_CHARS
+    empty: bool = False
 
 
 class Span(NamedTuple):

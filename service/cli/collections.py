@@ -46,7 +46,7 @@ def check(path: PathArgument) -> None:
     from service.collection import find_problems  # noqa: PLC0415
     from service.collection.problems import described  # noqa: PLC0415
 
-    problems = find_problems(path)
+    problems = find_problems(path, on_warning=lambda said: typer.echo(f"warning: {said}", err=True))
     for problem in problems:
         typer.echo(described(problem))
     typer.echo(f"{len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}", err=True)

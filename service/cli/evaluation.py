@@ -8,6 +8,7 @@ import typer
 from service.cli import labelled_pairs
 from service.cli.options import MODE_SETTINGS, MODEL_SETTINGS, with_settings
 from service.cli.progress import progress
+from service.errors import SecondpassError
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -85,8 +86,9 @@ def evaluate_retrieval(
 
     Without --system and --run: stage one beside the reranked order, with the settings given.
     """
+    from service.evaluation.labelled import Draw  # noqa: PLC0415
     from service.evaluation.plots import check_plots  # noqa: PLC0415
-    from service.evaluation.retrieval import Draw, evaluate_systems  # noqa: PLC0415
+    from service.evaluation.retrieval import evaluate_systems  # noqa: PLC0415
     from service.evaluation.systems import System, check_names, parse_run  # noqa: PLC0415
 
     if out is not None:
@@ -124,8 +126,9 @@ def evaluate_rerank(
     the command goes on where it was interrupted.
     """
     from service.errors import InvalidInputError  # noqa: PLC0415
+    from service.evaluation.labelled import Draw  # noqa: PLC0415
     from service.evaluation.plots import check_plots  # noqa: PLC0415
-    from service.evaluation.retrieval import Draw, evaluate_reranker  # noqa: PLC0415
+    from service.evaluation.retrieval import evaluate_reranker  # noqa: PLC0415
     from service.evaluation.systems import System  # noqa: PLC0415
 
     if settings.reranker == "none":
@@ -163,6 +166,9 @@ def _show(found: "Evaluation", json_path: Path | None, out: Path | None) -> None
     )
 
     report = found.report
+    for collection in report["collections"].values():
+        for warning in collection["warnings"]:
+            typer.echo(f"warning: {warning}", err=True)
     typer.echo(ranking_table(report["collections"]), nl=False)
     if report["mean"]:
         typer.echo("\n" + mean_table(report["mean"]), nl=False)
@@ -174,3 +180,7 @@ def _show(found: "Evaluation", json_path: Path | None, out: Path | None) -> None
     if out is not None:
         write_comparison(out, report, found.collections)
         typer.echo(f"\n{out}: report.json, report.md, queries.csv, runs/ and plots")
+    if found.failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.failed.items())
+        total = len(found.failed) + len(found.collections)
+        raise SecondpassError(f"{len(found.failed)} of {total} collections not measured: {reasons}")

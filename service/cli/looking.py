@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from service.cli.progress import progress
 from service.settings import Settings
 
@@ -41,9 +43,13 @@ class Look:
         timed: int = 0,
     ) -> None:
         """`queries` of each collection, `reranked` of these; `timed` of the first are timed."""
+        from service.collection import open_collection  # noqa: PLC0415
         from service.evaluation.systems import collection_names  # noqa: PLC0415
 
         self._names = dict(zip(paths, collection_names(paths), strict=True))
+        for path in paths:  # a row that breaks a rule is told before hours of work
+            for warning in open_collection(path, max_chars=settings.max_document_chars).warnings:
+                typer.echo(warning, err=True)
         self._settings, self._queries, self._reranked = settings, queries, reranked
         self._seed, self._timed = seed, timed
         self.data: dict[str, str] = {}

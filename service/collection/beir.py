@@ -41,7 +41,7 @@ def read_beir(
     """
     corpus, queries, qrels = beir_files(folder)
     parts = Parts(
-        documents_of(corpus, DocumentLimits(max_chars, max_chars)),
+        documents_of(corpus, DocumentLimits(max_chars, max_chars, empty=True)),
         queries_of(queries, max_chars),
         judgements_of(qrels),
         (corpus, queries, qrels),
@@ -54,15 +54,17 @@ def write_beir(folder: Path, collection: Collection) -> None:
 
     Raises `InvalidInputError` where something is there already, and `OSError`.
     """
+    empty = sorted({id_ for grades in collection.unfindable.values() for id_ in grades})
+    documents = [*collection.documents, *(Document(id_, "") for id_ in empty)]
     with new_folder(folder) as unfinished:
-        write_json_lines(corpus_file(unfinished), map(_document_row, collection.documents))
+        write_json_lines(corpus_file(unfinished), map(_document_row, documents))
         write_json_lines(
             unfinished / "queries.jsonl",
             ({"_id": id_, "text": text} for id_, text in collection.queries.items()),
         )
         judged = (
             f"{query}\t{document}\t{grade}"
-            for query, grades in collection.qrels.items()
+            for query, grades in collection.judged.items()
             for document, grade in grades.items()
         )
         write_text_lines(unfinished / "qrels.tsv", ("\t".join(QRELS_HEADER), *judged))

@@ -1,7 +1,7 @@
 """What a collection or a file of rows holds, in numbers."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,21 @@ def open_labels(path: Path, *, max_chars: int = MAX_CHARS, on_problem: OnProblem
     return read_training_rows(path, max_chars=max_chars, on_problem=on_problem)
 
 
-def find_problems(path: Path, *, max_chars: int = MAX_CHARS) -> list[Refused]:
+def find_problems(
+    path: Path,
+    *,
+    max_chars: int = MAX_CHARS,
+    on_warning: Callable[[str], None] = lambda _warning: None,
+) -> list[Refused]:
     """All rows of a folder or file that break a rule, with file, line and field.
 
-    Raises `InvalidInputError` where there is nothing to check: a file is missing or of no known
-    kind.
+    `on_warning` hears of rows that break none and cannot be used. Raises `InvalidInputError` where
+    there is nothing to check: a file is missing or of no known kind.
     """
     problems: list[Refused] = []
-    open_labels(path, max_chars=max_chars, on_problem=problems.append)
+    labels = open_labels(path, max_chars=max_chars, on_problem=problems.append)
+    for warning in labels.warnings if isinstance(labels, Collection) else ():
+        on_warning(warning)
     return problems
 
 

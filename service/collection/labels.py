@@ -1,7 +1,7 @@
 """Documents, queries and judgements of any layout, put together and held to the same rules."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -11,15 +11,30 @@ from service.collection.rows import check_id, check_text
 from service.errors import InvalidInputError
 from service.types import Document, Refused
 
+Grades = dict[str, dict[str, int]]
+"""Query id -> document id -> grade."""
+
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Documents, queries by id, and of each judged query the grades of documents by id."""
+    """Documents, queries by id, and of each judged query the grades of documents by id.
+
+    `unfindable` has the grades of documents with neither text nor title, which are not among
+    `documents`. `warnings` are sentences about such rows.
+    """
 
     name: str
     documents: list[Document]
     queries: dict[str, str]
-    qrels: dict[str, dict[str, int]]
+    qrels: Grades
+    unfindable: Grades = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def judged(self) -> Grades:
+        """All grades: what a system is measured by."""
+        queries = [*self.qrels, *(query for query in self.unfindable if query not in self.qrels)]
+        return {q: {**self.qrels.get(q, {}), **self.unfindable.get(q, {})} for q in queries}
 
 
 class Query(NamedTuple):
@@ -36,6 +51,10 @@ class Judgement(NamedTuple):
     document: str
     grade: str
 
+
+_CANNOT_BE_FOUND = "with neither text nor title, which cannot be found"
+_FOUND_BY_TITLE = "without text, whose title is read as the text"
+_SHOWN_IDS = 5
 
 T = TypeVar("T")
 Numbered = Iterable[tuple[Path, int, T | Refused]]
@@ -63,19 +82,55 @@ def gather(name: str, parts: Parts, on_problem: OnProblem) -> Collection:
     """The collection; `on_problem` hears of each row that breaks a rule.
 
     The rules: ids of documents and of queries stand once, judgements name known ones, a grade is an
-    integer and never contradicts an earlier one, and none of the three is empty.
+    integer and never contradicts an earlier one, and none of the three is empty. A document without
+    text breaks no rule: a warning names it.
     """
     where = [shown(path) for path in parts.paths]
-    documents = _documents(parts.documents, on_problem)
+    found = _documents(parts.documents, on_problem)
+    documents, titles, empty = _by_text(found)
     if not documents:
         on_problem(Refused(where[0], None, None, "no documents"))
     queries = _queries(parts.queries, on_problem)
     if not queries:
         on_problem(Refused(where[1], None, None, "no queries"))
-    qrels = _qrels(parts.judgements, queries, {d.id for d in documents}, on_problem)
+    qrels = _qrels(parts.judgements, queries, {d.id for d in found}, on_problem)
     if not qrels:
         on_problem(Refused(where[2], None, None, "no judgements"))
-    return Collection(name, documents, queries, qrels)
+    without, with_ = _divided(qrels, set(empty))
+    warnings = [
+        f"{where[0]}: {len(ids)} document{'s' * (len(ids) > 1)} {said}: {_some(ids)}"
+        for ids, said in ((empty, _CANNOT_BE_FOUND), (titles, _FOUND_BY_TITLE))
+        if ids
+    ]
+    return Collection(name, documents, queries, without, with_, tuple(warnings))
+
+
+def _by_text(documents: list[Document]) -> tuple[list[Document], list[str], list[str]]:
+    """The documents with a text; ids of those whose title serves as one, and of those with none."""
+    with_text, titles, empty = [], [], []
+    for document in documents:
+        if document.text.strip():
+            with_text.append(document)
+        elif document.title.strip():
+            titles.append(document.id)
+            with_text.append(replace(document, text=document.title, title=""))
+        else:
+            empty.append(document.id)
+    return with_text, titles, empty
+
+
+def _divided(qrels: Grades, ids: set[str]) -> tuple[Grades, Grades]:
+    """The grades of other documents than `ids`, and those of `ids`; no query without any."""
+    parts: tuple[Grades, Grades] = {}, {}
+    for query, grades in qrels.items():
+        for document, grade in grades.items():
+            parts[document in ids].setdefault(query, {})[document] = grade
+    return parts
+
+
+def _some(ids: list[str]) -> str:
+    more = f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else ""
+    return ", ".join(map(repr, ids[:_SHOWN_IDS])) + more
 
 
 def _documents(rows: Numbered[Document], on_problem: OnProblem) -> list[Document]:
@@ -111,8 +166,8 @@ def _qrels(
     queries: dict[str, str],
     documents: set[str],
     on_problem: OnProblem,
-) -> dict[str, dict[str, int]]:
-    qrels: dict[str, dict[str, int]] = {}
+) -> Grades:
+    qrels: Grades = {}
     for path, number, row in rows:
         if isinstance(row, Refused):
             on_problem(row)

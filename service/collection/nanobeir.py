@@ -17,6 +17,7 @@ from service.types import Document, DocumentLimits, Refused
 
 FOLDERS = ("corpus", "queries", "qrels")
 _SUFFIXES = (".parquet", ".jsonl", ".ndjson")
+_TEXTS = ("title", "text")
 
 _Rows = Iterator[tuple[Path, int, dict[str, Any] | Refused]]
 
@@ -41,7 +42,7 @@ def read_nanobeir(
     """
     corpus, queries, qrels = (folder / name for name in FOLDERS)
     parts = Parts(
-        nanobeir_documents(folder, DocumentLimits(max_chars, max_chars)),
+        nanobeir_documents(folder, DocumentLimits(max_chars, max_chars, empty=True)),
         _queries(queries, max_chars),
         _judgements(qrels, max_chars),
         (corpus, queries, qrels),
@@ -57,9 +58,10 @@ def nanobeir_documents(
         if isinstance(row, Refused):
             yield path, number, row
             continue
-        title = "" if row.get("title") is None else row["title"]
+        # In Parquet, an empty string may be a null.
+        title, text = ("" if row.get(name, "") is None else row.get(name) for name in _TEXTS)
         try:
-            document = make_document(row.get("_id"), row.get("text"), title, {}, limits)
+            document = make_document(row.get("_id"), text, title or "", {}, limits)
         except InvalidInputError as error:
             field = "_id" if error.field == "id" else error.field
             yield path, number, Refused(shown(path), number, field, str(error))

@@ -43,10 +43,10 @@ def make_document(
     """
     checked_id = check_id(id_)
     checked_text, checked_title = check_text(text, "text", limits.text), title
-    if not checked_text.strip():
+    if not checked_text.strip() and not limits.empty:
         checked_text, checked_title = check_text(title, "title", limits.text), ""
     checked_title = check_text(checked_title, "title", limits.title)
-    if not checked_text.strip():
+    if not checked_text.strip() and not limits.empty:
         raise InvalidInputError("is empty", "text")
     check_metadata(metadata)
     return Document(checked_id, checked_text, checked_title, metadata)

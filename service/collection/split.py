@@ -95,4 +95,5 @@ def _only(collection: Collection, name: str, queries: list[str]) -> Collection:
         name=f"{collection.name}-{name}",
         queries={query: collection.queries[query] for query in queries},
         qrels={query: collection.qrels[query] for query in queries},
+        unfindable={q: collection.unfindable[q] for q in queries if q in collection.unfindable},
     )

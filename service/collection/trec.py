@@ -56,7 +56,7 @@ def read_trec(
     """
     corpus, queries, qrels = files
     parts = Parts(
-        trec_documents(corpus, DocumentLimits(max_chars, max_chars)),
+        trec_documents(corpus, DocumentLimits(max_chars, max_chars, empty=True)),
         _tsv_queries(queries, max_chars) if _is_tsv(queries) else _topics(queries, max_chars),
         _judgements(qrels),
         files,

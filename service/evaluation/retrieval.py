@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from service.collection import Collection, data_sha256, open_collection
 from service.evaluation.candidates import Candidates, Observer
 from service.evaluation.comparison import Compared, compared_report, mean_report, measure
-from service.evaluation.metrics import Qrels
+from service.evaluation.labelled import Draw, Labelled, measure_each, read_labelled
 from service.evaluation.provenance import provenance
 from service.evaluation.report import collection_report
 from service.evaluation.rerank import rerank_runs
-from service.evaluation.run import ask_all, sample, scored_run
+from service.evaluation.run import ask_all, scored_run
 from service.evaluation.searching import models_of, opened, searching
-from service.evaluation.systems import VARIED, RunFile, System, collection_names
+from service.evaluation.systems import VARIED, RunFile, System
 from service.evaluation.trec import ScoredRun
 from service.settings import Settings
+from service.types import MAX_TEXT_CHARS
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 """(title, total) -> a bar; yields what sets the count that is done."""
@@ -27,20 +27,15 @@ _Opened = TypeVar("_Opened")
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
-    """Which queries are asked: so many of a collection (None for all), and how they are found."""
-
-    queries: int | None = None
-    seed: int = 0
-    chunked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The report, for JSON, and what it was made from."""
+    """The report, for JSON, and what it was made from.
+
+    `failed`: why some collections could not be measured, by name. The report is of the others.
+    """
 
     report: dict[str, Any]
     collections: list[Compared]
+    failed: Mapping[str, str]
 
 
 def evaluate_systems(
@@ -55,20 +50,21 @@ def evaluate_systems(
     One system alone is shown by its two stages, `retrieval` and `reranked`. Of several, each is
     shown by its final order under its name. The first ranking is what the others are compared to.
     """
-    compared: list[Compared] = []
+    collections = read_labelled(paths, draw, _most_chars(systems))
+    read = {
+        c.name: {run.name: run.read(c.name, list(c.queries)) for run in runs} for c in collections
+    }
     described: dict[str, Any] = {}
-    for name, path in zip(collection_names(paths), paths, strict=True):
-        labelled = open_collection(path)
-        chosen = sample(labelled.qrels, draw.queries, draw.seed)
-        asked = {query: labelled.queries[query] for query in chosen}
+
+    def measured(labelled: Labelled) -> Compared:
         rankings: dict[str, ScoredRun] = {}
         reports: dict[str, Any] = {}
         for system in systems:
-            with _ready(searching, system.settings, path, draw, progress) as ask:
+            with _ready(searching, system.settings, labelled.path, draw, progress) as ask:
                 described[system.name] = describe(system, ask.models())
-                title = name if len(systems) == 1 else f"{name} {system.name}"
-                with progress(title, len(asked)) as advance:
-                    answers = ask_all(asked, ask, advance)
+                title = labelled.name if len(systems) == 1 else f"{labelled.name} {system.name}"
+                with progress(title, len(labelled.queries)) as advance:
+                    answers = ask_all(labelled.queries, ask, advance)
                 thresholds = ask.thresholds
             reports[system.name] = collection_report(answers, labelled.qrels, thresholds, draw.seed)
             if len(systems) + len(runs) == 1:
@@ -76,11 +72,12 @@ def evaluate_systems(
                 rankings["reranked"] = scored_run(answers.reranked)
             else:
                 rankings[system.name] = scored_run(answers.reranked)
-        rankings |= {run.name: run.read(name, chosen) for run in runs}
         details = next(iter(reports.values())) if len(reports) == 1 else {"systems": reports}
-        compared.append(_compared(name, path, rankings, labelled, chosen, details))
+        return _compared(labelled, {**rankings, **read[labelled.name]}, details)
+
+    compared, failed = measure_each(collections, measured)
     described |= {run.name: {"run": run.path.name} for run in runs}
-    return _evaluation("Retrieval", compared, draw, described)
+    return _evaluation("Retrieval", compared, failed, draw, described)
 
 
 def evaluate_reranker(
@@ -95,20 +92,18 @@ def evaluate_reranker(
 
     Every query is reranked, whatever its language, except one that fills the reranker's window.
     """
-    compared: list[Compared] = []
     described: dict[str, Any] = {}
-    for name, path in zip(collection_names(paths), paths, strict=True):
-        labelled = open_collection(path)
-        chosen = sample(labelled.qrels, draw.queries, draw.seed)
+
+    def measured(labelled: Labelled) -> Compared:
         found: dict[str, Candidates] = {}
         with (
-            _ready(opened, system.settings, path, draw, progress) as (engine, logits),
-            progress(name, len(chosen)) as advance,
+            _ready(opened, system.settings, labelled.path, draw, progress) as (engine, logits),
+            progress(labelled.name, len(labelled.queries)) as advance,
         ):
             described[system.name] = describe(system, models_of(engine.searcher))
             observer, began = Observer(engine, depth), time.perf_counter()
-            for number, query in enumerate(chosen, 1):
-                found[query] = observer.search(labelled.queries[query], frozenset()).answered
+            for number, (query, text) in enumerate(labelled.queries.items(), 1):
+                found[query] = observer.search(text, frozenset()).answered
                 advance(number)
             seconds = time.perf_counter() - began
         details = {
@@ -118,9 +113,16 @@ def evaluate_reranker(
             "not_reranked": sum(not len(of.logits) for of in found.values()),
             "seconds": round(seconds, 1),
         }
-        rankings = rerank_runs(found, weights, depth)
-        compared.append(_compared(name, path, rankings, labelled, chosen, details))
-    return _evaluation("Rerank", compared, draw, described)
+        return _compared(labelled, rerank_runs(found, weights, depth), details)
+
+    collections = read_labelled(paths, draw, _most_chars([system]))
+    compared, failed = measure_each(collections, measured)
+    return _evaluation("Rerank", compared, failed, draw, described)
+
+
+def _most_chars(systems: Sequence[System]) -> int:
+    """Characters of a text that every system takes."""
+    return min((system.settings.max_document_chars for system in systems), default=MAX_TEXT_CHARS)
 
 
 def describe(system: System, models: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,19 +149,19 @@ def _ready(
 
 
 def _compared(
-    name: str,
-    path: Path,
-    runs: Mapping[str, ScoredRun],
-    labelled: Collection,
-    chosen: Sequence[str],
-    details: Mapping[str, Any],
+    labelled: Labelled, runs: Mapping[str, ScoredRun], details: Mapping[str, Any]
 ) -> Compared:
-    judged: Qrels = {query: labelled.qrels[query] for query in chosen}
-    return Compared(name, path, data_sha256(path), runs, measure(runs, judged), details)
+    values = measure(runs, labelled.qrels)
+    details = {**details, "warnings": list(labelled.warnings)}
+    return Compared(labelled.name, labelled.path, labelled.data_sha256, runs, values, details)
 
 
 def _evaluation(
-    title: str, compared: list[Compared], draw: Draw, described: Mapping[str, Any]
+    title: str,
+    compared: list[Compared],
+    failed: Mapping[str, str],
+    draw: Draw,
+    described: Mapping[str, Any],
 ) -> Evaluation:
     drawn = {"queries": draw.queries, "chunk": draw.chunked}
     alone = next(iter(described.values())) if len(described) == 1 else {}
@@ -170,5 +172,6 @@ def _evaluation(
         "systems": described,
         "collections": {c.name: compared_report(c, draw.seed) for c in compared},
         "mean": mean_report(compared, draw.seed) if len(compared) > 1 else None,
+        "failed": dict(failed),
     }
-    return Evaluation(report, compared)
+    return Evaluation(report, compared, failed)

@@ -1,6 +1,7 @@
 """Search a labelled collection with the service's own stages."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -9,7 +10,6 @@ from typing import Any
 
 from service.collection import data_sha256, read_documents
 from service.confidence.words import Thresholds
-from service.errors import InvalidInputError
 from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.run import Answer, ScoredHit
 from service.index.schema import SCHEMA_VERSION
@@ -21,6 +21,10 @@ from service.pipeline.query import Query
 from service.pipeline.search import Searcher
 from service.settings import Settings
 from service.types import DocumentLimits
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 5
 
 CANDIDATES = 100
 """Candidates of a query, and documents of its ranking."""
@@ -115,9 +119,9 @@ def opened(
         most = settings.max_document_chars  # of titles too: collections are measured as they are
         rows = read_documents(collection, DocumentLimits(most, most))
         report = ingestion.ingestor.ingest(rows, lambda report: on_progress(report.rows))
-        if report.refused:
-            first = report.refused[0]
-            raise InvalidInputError(f"{first.source}, line {first.line}: {first.reason}")
+        # The collection was checked before: empty texts are known, and have a line.
+        if ids := [row.source for row in report.refused if row.line is None]:
+            log.warning("%d texts have nothing to read, such as %s", len(ids), ids[:_SHOWN])
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(here, pairs=False, jobs=False))
         stage, logits = engine.searcher.second_stage, None

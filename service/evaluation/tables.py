@@ -69,12 +69,16 @@ def report_markdown(report: Mapping[str, Any]) -> str:
     first = next(iter(next(iter(collections.values()))["rankings"].values()))
     measures = list(first["measures"])
     parts = [f"# {report['title']}\n", origin(report)]
+    if failed := report.get("failed"):
+        reasons = "".join(f"- {name}: {reason}\n" for name, reason in failed.items())
+        parts += ["## Not measured\n", reasons]
     if report.get("mean"):
         comparisons = report["mean"]["comparisons"]
         parts += ["## Mean of the collections\n", mean_table(report["mean"], measures)]
         parts += [difference_table(comparisons)] if comparisons else []
     for name, found in collections.items():
         parts += [f"## {name}\n", f"data SHA-256 `{found['data_sha256']}`\n"]
+        parts += [f"{warning}\n" for warning in found.get("warnings", ())]
         parts.append(ranking_table({name: found}, measures))
         if found["comparisons"]:
             parts.append(difference_table(found["comparisons"]))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.collection import data_sha256
 from tests.cli.test_commands import Done, secondpass
 from tests.fixtures.library import DOCUMENTS, QUESTIONS
 from tests.fixtures.small_models import write_small_encoder, write_small_reranker
@@ -218,3 +219,69 @@ def test_pairs_of_one_label_alone_are_refused(
     done = evaluate("pairs", models, cache, "--pairs", path)
     assert done.returncode == 2
     assert "pairs.jsonl: needs pairs with label 1 and pairs with label 0" in done.stderr
+
+
+def with_empty_texts(folder: Path) -> Path:
+    """The library, and two right answers without text, as in Cranfield and TREC-COVID."""
+    beir(folder)
+    with (folder / "corpus.jsonl").open("a", encoding="utf-8") as corpus:
+        corpus.write('{"_id": "471", "title": "", "text": ""}\n')
+        corpus.write('{"_id": "995", "title": "Simple shear flow", "text": " "}\n')
+    with (folder / "queries.jsonl").open("a", encoding="utf-8") as queries:
+        queries.write('{"_id": "lost", "text": "flow past a flat plate"}\n')
+        queries.write('{"_id": "title", "text": "simple shear flow"}\n')
+    with (folder / "qrels.tsv").open("a", encoding="utf-8") as qrels:
+        qrels.write("lost\t471\t1\ntitle\t995\t1\n")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["retrieval", "rerank"])
+def test_an_empty_text_is_a_warning_and_cannot_be_found(
+    models: tuple[Path, Path, Path], cache: Path, tmp_path: Path, kind: str
+) -> None:
+    folder, out = with_empty_texts(tmp_path / "cranfield"), tmp_path / "out"
+    done = evaluate(kind, models, cache, "--collection", folder, "--out", out)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((out / "report.json").read_text())["collections"]["cranfield"]
+    assert report["queries"] == len(QUESTIONS) + 2
+    assert ["'471'" in said or "'995'" in said for said in report["warnings"]] == [True, True]
+    assert "1 document with neither text nor title, which cannot be found: '471'" in done.stderr
+    with (out / "queries.csv").open(encoding="utf-8", newline="") as file:
+        recall = {row["query"]: float(row["recall@100"]) for row in csv.DictReader(file)}
+    assert recall["lost"] == 0.0
+    assert recall["title"] == 1.0
+
+
+def test_every_collection_is_read_before_the_first_is_measured(
+    models: tuple[Path, Path, Path], library: Path, tmp_path: Path
+) -> None:
+    broken = beir(tmp_path / "broken")
+    with (broken / "qrels.tsv").open("a", encoding="utf-8") as qrels:
+        qrels.write("q0\tgone\t1\n")
+    cache = tmp_path / "cache"
+    both = ("--collection", library, "--collection", broken)
+    settings = ("--cache-dir", cache, "--encoder", models[0], "--reranker", models[2])
+    for command in (("evaluate", "retrieval"), ("evaluate", "rerank"), ("tune-depth",)):
+        done = secondpass(*command, *settings, "--hub-offline", *both)
+        assert done.returncode == 2
+        assert "no document has the id 'gone'" in done.stderr
+    assert not (cache / "evaluation").exists()
+
+
+def test_what_was_measured_is_reported_where_a_later_collection_fails(
+    models: tuple[Path, Path, Path], cache: Path, library: Path, tmp_path: Path
+) -> None:
+    other, out = beir(tmp_path / "other", documents=9), tmp_path / "out"
+    hashed = data_sha256(other)[:12]
+    both = ("--collection", library, "--collection", other, "--out", out)
+    assert evaluate("retrieval", models, cache, *both).returncode == 0
+    (folder,) = (cache / "evaluation").glob(f"other-*-{hashed}-*")
+    (folder / "store.db").write_bytes(b"no database" * 1000)
+    done = evaluate("retrieval", models, cache, *both)
+    assert done.returncode == 1
+    assert "1 of 2 collections not measured: other: " in done.stderr
+    assert f"| library | {len(QUESTIONS)} |" in done.stdout
+    report = json.loads((out / "report.json").read_text())
+    assert list(report["collections"]) == ["library"]
+    assert list(report["failed"]) == ["other"]
+    assert "## Not measured\n\n- other: " in (out / "report.md").read_text(encoding="utf-8")

@@ -206,3 +206,43 @@ def test_the_hash_knows_every_layout_and_files(nanobeir: Path, trec: Path) -> No
     before = data_sha256(trec)
     (trec / "qrels.txt").write_text(QRELS + "302 0 FT-1 0\n")
     assert data_sha256(trec) != before
+
+
+def test_documents_without_text_are_told_and_their_judgements_kept(tmp_path: Path) -> None:
+    beir, trec, nano = (tmp_path / name for name in ("beir", "trec", "nano"))
+    for folder in (beir, trec, *(nano / name for name in ("corpus", "queries", "qrels"))):
+        folder.mkdir(parents=True)
+    documents = [
+        {"_id": "a", "text": "one"},
+        {"_id": "b", "title": "two", "text": ""},
+        {"_id": "c", "title": "", "text": " \n"},
+    ]
+    lines = "\n".join(json.dumps({"title": "", **document}) for document in documents)
+    (beir / "corpus.jsonl").write_text(lines)
+    (nano / "corpus" / "0.jsonl").write_text(lines.replace('" \\n"', "null"))
+    (trec / "corpus.tsv").write_text("a\t\tone\nb\ttwo\t\nc\t\t\n")
+    for path in (beir / "queries.jsonl", nano / "queries" / "0.jsonl"):
+        path.write_text('{"_id": "q", "text": "which"}\n{"_id": "r", "text": "what"}\n')
+    (trec / "queries.tsv").write_text("q\twhich\nr\twhat\n")
+    judged = [("q", "a"), ("q", "c"), ("r", "c")]
+    (beir / "qrels.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t1\n" for q, d in judged)
+    )
+    (nano / "qrels" / "0.jsonl").write_text(
+        "".join(json.dumps({"query-id": q, "corpus-id": d}) + "\n" for q, d in judged)
+    )
+    (trec / "qrels.txt").write_text("".join(f"{q} 0 {d} 1\n" for q, d in judged))
+    for folder in (beir, nano, trec):
+        found = open_collection(folder)
+        assert found.documents == [Document("a", "one"), Document("b", "two")]
+        assert found.qrels == {"q": {"a": 1}}
+        assert found.judged == {"q": {"a": 1, "c": 1}, "r": {"c": 1}}
+        assert [("'c'" in said, "'b'" in said) for said in found.warnings] == [
+            (True, False),
+            (False, True),
+        ]
+    warnings: list[str] = []
+    assert find_problems(beir, on_warning=warnings.append) == []
+    assert len(warnings) == 2
+    write_beir(tmp_path / "again", open_collection(trec))
+    assert open_collection(tmp_path / "again").judged == open_collection(trec).judged
