@@ -12,6 +12,7 @@ SecondpassError
 ├── StoreError              the data folder cannot be read or written
 │   ├── StoreLockedError    another process owns the data folder
 │   ├── StoreFullError      the disk is full
+│   ├── StoreLostError      a file was removed or replaced while it was in use
 │   ├── IndexMismatchError  the index was made with another model, prefix or normalizer
 │   └── IndexDamagedError   a generation's file is missing or differs from its checksum
 ├── OverloadedError         the queue is full
@@ -108,6 +109,14 @@ class StoreFullError(StoreError):
     @property
     def public(self) -> str:
         return "the disk is full"
+
+
+class StoreLostError(StoreError):
+    """A file of the data folder was removed or replaced while it was in use."""
+
+    @property
+    def public(self) -> str:
+        return "a file of the data folder was removed or replaced; see the server's log"
 
 
 class IndexMismatchError(StoreError):

@@ -303,6 +303,12 @@ class Settings(BaseSettings):
     max_snapshot_bytes: int = Field(
         50_000_000_000, ge=1, description="Largest snapshot that is taken to restore, in bytes."
     )
+    delete_reserve_bytes: int = Field(
+        33_554_432,
+        ge=0,
+        description="Disk space that the data folder takes up for deletes, so that a full disk can "
+        "be emptied, in bytes; at most an eighth of what is free at the first start.",
+    )
     allowed_models: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
         description="Models that a request may name for a new collection, besides the server's own "

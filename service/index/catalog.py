@@ -11,14 +11,21 @@ import re
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
-from service.index.durable import flush, store_error
+from service.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    StoreError,
+    StoreLostError,
+)
+from service.index.durable import FileMark, flush, store_error
 
 MAIN = "main"
 """The collection whose settings are the server's own; always there."""
@@ -62,11 +69,13 @@ class Catalog:
         self._path, self._content = path, content
         self._lock = threading.Lock()
         self._seen: BinaryIO | None = None
+        self._mark: FileMark | None = None
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """The catalog at `path`; without a file, `main` alone. Raises `StoreError`."""
         try:
+            mark = FileMark.of(path)
             content = _Content.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             main = CollectionRecord(created=datetime.now(UTC))
@@ -76,7 +85,9 @@ class Catalog:
         if content.format_version != 1:
             raise StoreError(f"{path} was written by another version of this program")
         _require_sound(content, path)
-        return cls(path, content)
+        catalog = cls(path, content)
+        catalog._mark = mark
+        return catalog
 
     def refresh(self) -> None:
         """Take what another process, the one that owns the folder, has written since.
@@ -171,6 +182,14 @@ class Catalog:
                 raise NotFoundError(f"there is no alias {alias!r}")
             self._write(aliases={a: c for a, c in self.aliases.items() if a != alias})
 
+    def check(self) -> None:
+        """Raise `StoreLostError` where the file is gone, or is another one than was written."""
+        mark = self._mark
+        if mark:
+            mark.require_same()
+        elif self._path.exists():
+            raise StoreLostError(f"{self._path} came from elsewhere while the catalog was in use")
+
     def keep(self) -> None:
         """Write the file where there is none yet. Raises `StoreError`."""
         with self._lock:
@@ -179,6 +198,8 @@ class Catalog:
 
     def _write(self, **changed: object) -> None:
         content = self._content.model_copy(update=changed)
+        if self._path.exists():  # one that is gone is written again, with all that is in it
+            self.check()
         try:
             self._replace_file(content)
         except OSError as error:
@@ -194,7 +215,9 @@ class Catalog:
         try:
             unfinished.write_text(json.dumps(written.model_dump(mode="json"), indent=2) + "\n")
             flush(unfinished)
+            mark = FileMark.of(unfinished)
             unfinished.replace(self._path)
+            self._mark = replace(mark, path=self._path)
             flush(self._path.parent)
         finally:
             with suppress(OSError):

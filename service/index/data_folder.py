@@ -2,6 +2,7 @@
 
 ```
 .lock           held by the process that has the folder open
+.reserve        takes up the space that deletes need on a full disk
 catalog.json    the other collections and the aliases
 store.db, generations/            the collection `main`
 collections/NAME/store.db, ...    the others
@@ -19,9 +20,10 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from service.errors import ConflictError, StoreError, StoreLockedError
-from service.index.catalog import MAIN, Catalog
+from service.index.catalog import DEFAULT, MAIN, Catalog
 from service.index.document_store import DocumentStore
-from service.index.durable import flush, store_error
+from service.index.durable import FileMark, flush, store_error
+from service.index.reserve import Reserve
 
 _DROPPED = ".dropped-"
 _OURS = {
@@ -42,8 +44,10 @@ _OURS = {
 class CollectionFolder:
     """A store and the folder of its generations."""
 
-    def __init__(self, path: Path, reindex: str, *, read_only: bool = False) -> None:
-        """Make the folder where there is none; `reindex` and `read_only` as for `DocumentStore`.
+    def __init__(
+        self, path: Path, reindex: str, reserve: Reserve | None = None, *, read_only: bool = False
+    ) -> None:
+        """Make the folder where there is none; the rest is as for `DocumentStore`.
 
         Raises `StoreError`.
         """
@@ -54,7 +58,7 @@ class CollectionFolder:
             return
         try:
             self.generations.mkdir(parents=True, exist_ok=True)
-            self.store = DocumentStore(path / "store.db", reindex)
+            self.store = DocumentStore(path / "store.db", reindex, reserve)
             flush(path)
         except OSError as error:
             raise store_error(f"cannot use the folder {path}", error) from error
@@ -69,7 +73,9 @@ class DataFolder:
 
     def __init__(self, path: Path, lock: FileLock | None, catalog: Catalog) -> None:
         self.path, self.catalog = path, catalog
+        self.reserve = Reserve(path / ".reserve")
         self._lock = lock
+        self._lock_mark = FileMark.of(path / ".lock") if lock else None
         self._opened: dict[str, CollectionFolder] = {}
         self._making: set[str] = set()
         self._making_lock = threading.Lock()
@@ -96,7 +102,8 @@ class DataFolder:
         try:
             folder = cls(path, lock, Catalog.read(path / "catalog.json"))
             folder._require_catalog()
-            folder.collection(MAIN)
+            if folder.catalog.resolve(DEFAULT) == MAIN:  # else it may be opened, or not, as others
+                folder.collection(MAIN)
         except BaseException:
             lock.release()
             raise
@@ -135,10 +142,13 @@ class DataFolder:
         """
         if name not in self._opened:
             path = self._path_of(name)
-            if name != MAIN and not (path / "store.db").is_file():
-                raise StoreError(f"the collection {name!r} has no store in {path}")
+            if not (path / "store.db").is_file() and (name != MAIN or _had_store(path)):
+                raise StoreError(
+                    f"the collection {name!r} has no store in {path}: restore store.db from a "
+                    "backup, or move what is left of it away"
+                )
             self._opened[name] = CollectionFolder(
-                path, self._reindex(name), read_only=self.read_only
+                path, self._reindex(name), self.reserve, read_only=self.read_only
             )
         return self._opened[name]
 
@@ -158,7 +168,9 @@ class DataFolder:
             # First of all: where there are collections and no catalog, it was lost.
             self.catalog.keep()
             self._remove_files(name)
-            self._opened[name] = CollectionFolder(self._path_of(name), self._reindex(name))
+            self._opened[name] = CollectionFolder(
+                self._path_of(name), self._reindex(name), self.reserve
+            )
             flush(self.path / "collections")
             flush(self.path)
             yield self._opened[name]
@@ -182,7 +194,8 @@ class DataFolder:
         if name == MAIN:
             raise ConflictError(f"the collection {MAIN!r} cannot be removed")
         with self._making_lock:
-            self.catalog.remove(name)  # from here on it is gone, whatever happens to its files
+            # From here on it is gone, whatever happens to its files.
+            self.reserve.spend(lambda: self.catalog.remove(name))
             self._making.add(name)  # nobody makes another one of this name before they are
         try:
             let_go()
@@ -190,6 +203,13 @@ class DataFolder:
             self._remove_files(name)
         finally:
             self._making.discard(name)
+
+    def check(self) -> str:
+        """`ok`. Raises `StoreError` where the lock or the catalog was removed or replaced."""
+        if self._lock_mark:
+            self._lock_mark.require_same()
+            self.catalog.check()
+        return "ok"
 
     def close(self) -> None:
         """Close the stores and let another process have the folder."""
@@ -247,6 +267,12 @@ class DataFolder:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _had_store(path: Path) -> bool:
+    """Whether there is an index, which nothing but a store makes."""
+    generations = path / "generations"
+    return generations.is_dir() and any(generations.iterdir())
 
 
 def _is_ours(path: Path) -> bool:

@@ -6,12 +6,14 @@ mode a reader never waits for the writer, and sees the file as it was when the r
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from service.errors import StoreDamagedError, StoreError, StoreFullError, StoreLockedError
 from service.index import schema
+from service.index.durable import FileMark
 
 _BUSY_TIMEOUT_S = 5.0
 
@@ -38,6 +40,10 @@ _KINDS = {
     sqlite3.SQLITE_NOTADB: StoreDamagedError,
 }
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_UNREADABLE = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+
+_REMEMBERED_S = 30.0
+"""How long a failure of the disk is a complaint, which may pass; damage stays."""
 
 
 class Database:
@@ -45,6 +51,8 @@ class Database:
 
     A write is on the disk when `writing` ends without an error (`synchronous=FULL`). Every
     `sqlite3.Error` leaves here as a `StoreError`, a lock held elsewhere as a `StoreLockedError`.
+    Where the file or its log was removed or replaced, reads go on in the old one and every write
+    raises `StoreLostError`: it would be lost.
     """
 
     def __init__(
@@ -65,6 +73,9 @@ class Database:
         self._log = path.with_name(f"{path.name}-wal")
         self._log_limit = _LOG_BYTES
         self._closed = False
+        self._marks: list[FileMark] = []
+        self._damage: str | None = None
+        self._unreadable: tuple[float, str] | None = None
         with self._explained():
             self._writer = self._connect()
         if read_only:
@@ -72,6 +83,7 @@ class Database:
         try:
             with self.writing() as connection:
                 prepare(connection, path)
+            self._marks = self._mark()
         except BaseException:
             self._writer.close()
             raise
@@ -97,17 +109,33 @@ class Database:
                 raise StoreError(f"{self._path} is closed")
             if self._read_only:
                 raise StoreError(f"{self._path} is open for reading only")
+            self._require_files()
             connection = self._writer
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.execute("COMMIT")
+                self._require_files()
             except BaseException:
                 # After some errors SQLite has already rolled back by itself.
                 with suppress(sqlite3.Error):
                     connection.rollback()
                 raise
             self._shorten_log()
+
+    def check(self) -> None:
+        """Raise `StoreError` where reads fail or writes would be lost."""
+        self._require_files()
+        if self._damage:
+            raise StoreDamagedError(self._damage)
+        if self._unreadable and time.monotonic() - self._unreadable[0] < _REMEMBERED_S:
+            raise StoreError(self._unreadable[1])
+
+    def shrink(self) -> None:
+        """Fold the write-ahead log into the file now, where nothing reads it."""
+        with self._write_lock, suppress(sqlite3.Error):
+            if not self._closed:
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close every connection; one that reads at this moment closes when its read ends."""
@@ -138,6 +166,16 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _mark(self) -> list[FileMark]:
+        try:
+            return [FileMark.of(path) for path in (self._path, self._log)]
+        except OSError as error:
+            raise StoreError(f"cannot look at {self._path}: {error.strerror}") from error
+
+    def _require_files(self) -> None:
+        for mark in self._marks:
+            mark.require_same()
 
     def _shorten_log(self) -> None:
         """Empty a long write-ahead log.
@@ -188,5 +226,10 @@ class Database:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in _LOCKED:
                 raise StoreLockedError(f"another process holds {self._path}") from error
-            reason = _REASONS.get(code, str(error))
-            raise _KINDS.get(code, StoreError)(f"cannot use {self._path}: {reason}") from error
+            reason = f"cannot use {self._path}: {_REASONS.get(code, str(error))}"
+            kind = _KINDS.get(code, StoreError)
+            if kind is StoreDamagedError:
+                self._damage = reason
+            elif code in _UNREADABLE:
+                self._unreadable = time.monotonic(), reason
+            raise kind(reason) from error

@@ -17,6 +17,7 @@ from service.index.records import (
     StagedDocument,
     Written,
 )
+from service.index.reserve import Reserve
 from service.index.rows import (
     check_document,
     check_passages,
@@ -40,12 +41,21 @@ class DocumentStore:
     `StoreLockedError`. A write that raises has changed nothing.
     """
 
-    def __init__(self, path: Path, reindex: str | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reindex: str | None = None,
+        reserve: Reserve | None = None,
+        *,
+        read_only: bool = False,
+    ) -> None:
         """Open the file.
 
         `reindex` is the command that encodes its documents anew, for messages; the one for `main`
-        in the file's folder if left out. `read_only` is as for `Database`: every write raises.
+        in the file's folder if left out. `reserve` is space for deletes on a full disk. `read_only`
+        is as for `Database`: every write raises.
         """
+        self._reserve = reserve
         self._path = path
         self._reindex = reindex or f"secondpass reindex --data-dir {path.parent}"
         self._database = Database(path, read_only=read_only)
@@ -134,8 +144,12 @@ class DocumentStore:
 
     def delete_matching(self, filters: Filters, limit: int) -> int:
         """Remove at most `limit` documents that satisfy `filters` now; returns how many."""
-        with self._database.writing() as connection:
-            return _delete(connection, StoreView(connection).ids(filters, "", limit))
+
+        def remove() -> int:
+            with self._database.writing() as connection:
+                return _delete(connection, StoreView(connection).ids(filters, "", limit))
+
+        return self._freeing(remove)
 
     def delete(
         self, ids: Collection[str], expected: Mapping[str, Expectation] | None = None
@@ -144,9 +158,20 @@ class DocumentStore:
 
         Returns how many were there. Raises `VersionConflictError` as `stage`.
         """
-        with self._database.writing() as connection:
-            _require(StoreView(connection), expected or {})
-            return _delete(connection, ids)
+
+        def remove() -> int:
+            with self._database.writing() as connection:
+                _require(StoreView(connection), expected or {})
+                return _delete(connection, ids)
+
+        return self._freeing(remove)
+
+    def _freeing(self, remove: Callable[[], int]) -> int:
+        return self._reserve.spend(remove, self._database.shrink) if self._reserve else remove()
+
+    def check(self) -> None:
+        """Raise `StoreError` where reads fail or writes would be lost."""
+        self._database.check()
 
     def content_hashes(self, ids: Collection[str]) -> dict[str, str]:
         """As `StoreView.content_hashes`, at this moment."""

@@ -242,7 +242,7 @@ def _write(folder: Path, name: str, index: FaissIndex, manifest: dict[str, Any])
     """Put a whole generation at `folder/name`, on the disk; returns the SHA-256 of each file."""
     unfinished = folder / f"{_UNFINISHED}{name}"
     try:
-        unfinished.mkdir()
+        unfinished.mkdir(parents=True)
         index.save(unfinished)
         (unfinished / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
         sha256 = {file: _sha256(unfinished / file) for file in sorted(_FILES)}
@@ -254,6 +254,11 @@ def _write(folder: Path, name: str, index: FaissIndex, manifest: dict[str, Any])
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return sha256
+
+
+def is_whole(folder: Path, name: str) -> bool:
+    """Whether all files of a generation are there; what is in them the next start compares."""
+    return all((folder / name / file).is_file() for file in _FILES)
 
 
 def remove_others(folder: Path, current: str) -> None:

@@ -8,14 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
-from service.errors import ConflictError, NotFoundError, OverloadedError
+from service.errors import (
+    ConflictError,
+    NotFoundError,
+    OverloadedError,
+    StoreDamagedError,
+    StoreError,
+    StoreLockedError,
+)
 from service.index.database import Database
+from service.index.job_rows import JOB_COLUMNS, State, require_sound
+from service.index.reserve import Reserve
 from service.index.schema import prepare_tables
-
-State = Literal["queued", "running", "done", "failed", "cancelled"]
-"""The last three are final."""
 
 KEPT_REFUSALS = 100
 """Of each job, the first ones."""
@@ -65,10 +70,6 @@ _TABLES = (
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 
-_COLUMNS = (
-    'id, collection, collection_made, bytes, total, state, reason, "offset", line, done, refused, '
-    "seconds, created, finished"
-)
 _UNFINISHED = "state IN ('queued', 'running')"
 
 
@@ -153,8 +154,24 @@ class JobStore:
     Every method may raise `StoreError`, those with an id `NotFoundError`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reserve: Reserve | None = None) -> None:
+        """Open the file; `reserve` is space for `finish` on a full disk."""
         self._database = Database(path, _prepare)
+        self._reserve = reserve
+
+    def check(self) -> None:
+        """Raise `StoreError` where reads fail or writes would be lost."""
+        self._database.check()
+
+    def require_sound(self) -> None:
+        """Read all of it. Raises `StoreDamagedError` where it cannot be what was written."""
+        try:
+            with self._database.reading() as connection:
+                require_sound(connection)
+        except (StoreLockedError, StoreDamagedError):
+            raise
+        except StoreError as error:  # text that is no text, say, has no code of its own
+            raise StoreDamagedError(str(error)) from error
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and let it go."""
@@ -202,7 +219,7 @@ class JobStore:
         """The last ones that were added, the newest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM jobs ORDER BY number DESC LIMIT ?",  # noqa: S608
+                f"SELECT {JOB_COLUMNS} FROM jobs ORDER BY number DESC LIMIT ?",  # noqa: S608
                 [limit],
             )
             return [Job(*row) for row in rows]
@@ -211,7 +228,7 @@ class JobStore:
         """What is still to be done, in the order in which it was added."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM jobs WHERE {_UNFINISHED} ORDER BY number"  # noqa: S608
+                f"SELECT {JOB_COLUMNS} FROM jobs WHERE {_UNFINISHED} ORDER BY number"  # noqa: S608
             )
             return [Job(*row) for row in rows]
 
@@ -255,6 +272,13 @@ class JobStore:
 
         Forgets the oldest ones that have ended, above `KEPT_JOBS`.
         """
+
+        def end() -> Job:
+            return self._end(id_, state, reason)
+
+        return self._reserve.spend(end, self._database.shrink) if self._reserve else end()
+
+    def _end(self, id_: str, state: State, reason: str | None) -> Job:
         with self._database.writing() as connection:
             connection.execute(
                 "UPDATE jobs SET state = ?, reason = ?, finished = ?, "  # noqa: S608
@@ -274,7 +298,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _job(connection: sqlite3.Connection, id_: str) -> Job:
-    row = connection.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", [id_]).fetchone()  # noqa: S608
+    row = connection.execute(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?", [id_]).fetchone()  # noqa: S608
     if row is None:
         raise NotFoundError(f"there is no job {id_!r}")
     return Job(*row)

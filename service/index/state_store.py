@@ -16,7 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from service.errors import StoreDamagedError, StoreError, StoreFullError, StoreLockedError
+from service.errors import (
+    StoreDamagedError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+    StoreLostError,
+)
 from service.index.database import Database
 from service.index.durable import store_error
 from service.index.schema import prepare_tables
@@ -44,8 +50,8 @@ _log = logging.getLogger(__name__)
 class StateStore:
     """States by passage id and by text. Safe to use from several threads.
 
-    A file that turns out to be damaged is made again, empty, and damaged states go; `losses`
-    counts both, for whoever keeps the file complete.
+    A file that turns out to be damaged or gone is made again, empty, and damaged states go;
+    `losses` counts both, for whoever keeps the file complete.
     """
 
     def __init__(self, path: Path, maker: str, *, read_only: bool = False) -> None:
@@ -129,7 +135,7 @@ class StateStore:
         try:
             with database.writing() if write else database.reading() as connection:
                 yield connection
-        except StoreDamagedError as error:
+        except (StoreDamagedError, StoreLostError) as error:
             with self._making:
                 # Else another thread has just done it, or it is for another process to do.
                 if self._database is database and not self._read_only:

@@ -121,7 +121,7 @@ class Collections:
 
     def remove_alias(self, alias: str) -> None:
         """Raises `NotFoundError`, and `ConflictError` for `default`."""
-        self._catalog.remove_alias(alias)
+        self._engine.folder.reserve.spend(lambda: self._catalog.remove_alias(alias))
 
     def create(self, name: str, own: Mapping[str, SettingValue]) -> None:
         """A new, empty collection. A failure leaves nothing behind.

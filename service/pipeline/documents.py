@@ -4,8 +4,10 @@ import asyncio
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
+from service.errors import StoreFullError
 from service.index.document_store import DocumentStore, Expectation
 from service.index.records import StoredDocument, Written
 from service.pipeline.clients import one_caller
@@ -66,13 +68,24 @@ class Documents:
         return await self._write(deadline, lambda: self._store.delete(ids, expected))
 
     async def delete_matching(self, filters: Filters, deadline: Deadline) -> int:
-        """Remove all documents that satisfy `filters`, a thousand at a time, each lot durable."""
-        removed = 0
-        while some := await self._write(
-            deadline, lambda: self._store.delete_matching(filters, _DELETED_TOGETHER)
-        ):
+        """Remove all documents that satisfy `filters`, a thousand at a time, each lot durable.
+
+        On a full disk fewer, so that the space kept for deletes is enough.
+        """
+        removed, lot = 0, _DELETED_TOGETHER
+        while True:
+            try:
+                some = await self._write(
+                    deadline, partial(self._store.delete_matching, filters, lot)
+                )
+            except StoreFullError:
+                if lot == 1:
+                    raise
+                lot = max(1, lot // 10)
+                continue
+            if not some:
+                return removed
             removed += some
-        return removed
 
     async def get(self, id_: str, deadline: Deadline) -> StoredDocument | None:
         """The document as it was last written."""

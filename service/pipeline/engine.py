@@ -1,11 +1,13 @@
 """What a running search service holds."""
 
+import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from service.errors import NotFoundError, NotReadyError
+from service.errors import NotFoundError, NotReadyError, StoreError
 from service.index.catalog import DEFAULT, MAIN
 from service.index.data_folder import DataFolder
 from service.pipeline.jobs import Jobs, Target
@@ -13,6 +15,8 @@ from service.pipeline.live_collection import LiveCollection
 from service.pipeline.model_pool import ModelPool
 from service.pipeline.search import Searcher
 from service.pipeline.similarity import PairModel
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -30,6 +34,7 @@ class Engine:
     models: ModelPool = field(default_factory=ModelPool)
     unavailable: dict[str, str] = field(default_factory=dict)
     closing: ExitStack = field(default_factory=ExitStack)
+    _complaints: dict[str, str] = field(default_factory=dict)
 
     def collection(self, name: str = DEFAULT) -> LiveCollection:
         """The collection that a name or alias leads to.
@@ -74,11 +79,15 @@ class Engine:
     @property
     def notes(self) -> list[str]:
         """What an operator should know."""
-        return [
-            note if name == MAIN or len(self.collections) == 1 else f"{name}: {note}"
-            for name, collection in self.collections.items()
-            for note in [*collection.notes, *collection.indexer.problems]
-        ] + [f"{name}: not open: {reason}" for name, reason in self.unavailable.items()]
+        return (
+            [
+                note if name == MAIN or len(self.collections) == 1 else f"{name}: {note}"
+                for name, collection in self.collections.items()
+                for note in [*collection.notes, *collection.indexer.problems]
+            ]
+            + [*(self.jobs.notes if self.jobs else [])]
+            + [f"{name}: not open: {reason}" for name, reason in self.unavailable.items()]
+        )
 
     @property
     def documents(self) -> int:
@@ -91,8 +100,38 @@ class Engine:
         return len(self.searcher.retriever.index.latest)
 
     def checks(self) -> dict[str, str]:
-        """`ok` or a complaint for each part; the models were proven when they were loaded."""
-        return {"models": "ok", "index": self.collection().check()}
+        """`ok` or a complaint for each part; the models were proven when they were loaded.
+
+        `index` is the default collection's; another one has a line only where it has a complaint.
+        """
+        default = self.folder.catalog.resolve(DEFAULT)
+        checks = {
+            "models": "ok",
+            "index": self._checked(default, self.collection().check),
+            "folder": self._checked("folder", self.folder.check),
+        }
+        if self.jobs is not None:
+            checks["jobs"] = self._checked("jobs", self.jobs.check)
+        checks |= {
+            f"collection {name}": f"not open: {why}" for name, why in self.unavailable.items()
+        }
+        for name, collection in self.collections.items():
+            found = "ok" if name == default else self._checked(name, collection.check)
+            if found != "ok" and self.collections.get(name) is collection:  # not just removed
+                checks[f"collection {name}"] = found
+        return checks
+
+    def _checked(self, part: str, check: Callable[[], str]) -> str:
+        try:
+            found = check()
+        except StoreError as error:
+            found = error.public
+            if self._complaints.get(part) != str(error):  # once, not at every probe
+                log.error("%s: %s", part, error)
+            self._complaints[part] = str(error)
+        else:
+            self._complaints.pop(part, None)
+        return found
 
     def close(self) -> None:
         """Stop the threads, then let the data folder go."""

@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection
 
 from service.errors import NotReadyError, SecondpassError
 from service.index.data_folder import CollectionFolder
-from service.index.generation import Generation, build, remove_others, worth_building
+from service.index.generation import (
+    Generation,
+    build,
+    is_whole,
+    remove_others,
+    worth_building,
+)
 from service.index.live_index import LiveIndex
 from service.pipeline.ingest import Ingestor
 from service.pipeline.passage_states import PassageStates
@@ -69,6 +75,11 @@ class Indexer:
         with self._folder.store.view() as store:
             return store.still_staged(versions)
 
+    def is_index_whole(self) -> bool:
+        """Whether the generation that is searched is still on the disk, for the next start."""
+        folder = self._folder
+        return folder.read_only or is_whole(folder.generations, self._index.latest.generation)
+
     def compact(self) -> Generation:
         """Build a generation of all that is there now and search in it from here on.
 
@@ -124,6 +135,7 @@ class Indexer:
             due = worth_building(store.changes_since(base.last_passage), base.built_size)
         # A start builds no graph, lest it take minutes.
         due = due or (base.kind == "flat" and base.built_size > self._hnsw_threshold)
+        due = due or not self.is_index_whole()
         if due:
             self.compact()
         return due

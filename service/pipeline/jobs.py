@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,17 @@ from service.errors import (
     NotReadyError,
     StoreError,
     StoreFullError,
+    StoreLockedError,
 )
 from service.index.document_store import DocumentStore
-from service.index.job_store import Job, JobStore, NewJob, Refusal, State
+from service.index.job_rows import State
+from service.index.job_store import Job, JobStore, NewJob, Refusal
+from service.index.reserve import Reserve
 from service.pipeline.bulk import Line, read_batches, store_batch, stored_step
 from service.pipeline.gate import Gate, in_thread
 from service.pipeline.ingest import Ingestor
 from service.pipeline.pace import paced
+from service.pipeline.set_aside import set_aside
 from service.pipeline.spool import Spool, Upload
 from service.pipeline.turnstile import Turnstile
 from service.types import DocumentLimits
@@ -64,17 +69,25 @@ class Jobs:
     whenever the process dies, no batch is stored twice, so that no later write is undone.
     """
 
-    def __init__(self, folder: Path, find: Callable[[str], Target], limits: DocumentLimits) -> None:
-        """Open `folder/jobs.db`. `find` gives a collection, or raises `NotFoundError`.
+    def __init__(
+        self,
+        folder: Path,
+        find: Callable[[str], Target],
+        limits: DocumentLimits,
+        reserve: Reserve | None = None,
+    ) -> None:
+        """Open `folder/jobs.db`, or a new one where it is damaged or gone: `notes` says so.
 
-        `limits` bound a document. Raises `StoreError`.
+        `find` gives a collection, or raises `NotFoundError`. `limits` bound a document, `reserve`
+        is space to cancel jobs on a full disk. Raises `StoreError`.
         """
         self._find, self._limits = find, limits
-        self._store = JobStore(folder / "jobs.db")
+        self.notes: list[str] = []
+        self._store = self._open_store(folder, reserve)
         self._spool = Spool(folder / "jobs")
         self._spool.remove_others([job.id for job in self._store.unfinished()])
         self._uploads, self._disk = Gate(MOST_UPLOADS, "uploads"), Turnstile(MOST_WRITES)
-        self._notes: dict[str, str] = {}
+        self._job_notes: dict[str, str] = {}
         self._awake, self._closing = threading.Event(), threading.Event()
         self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
 
@@ -89,6 +102,38 @@ class Jobs:
         if self._worker.ident is not None:
             self._worker.join()
         self._store.close()
+
+    def check(self) -> str:
+        """`ok`. Raises `StoreError` where jobs cannot be read or would be lost."""
+        self._store.check()
+        return "ok"
+
+    def _open_store(self, folder: Path, reserve: Reserve | None) -> JobStore:
+        """The jobs of the folder; what is damaged is set aside, with the uploads it told of."""
+        path, uploads = folder / "jobs.db", folder / "jobs"
+        why = None
+        if path.exists():
+            store = None
+            try:
+                store = JobStore(path, reserve)
+                store.require_sound()
+            except (StoreLockedError, StoreFullError):
+                raise
+            except StoreError as error:
+                if store:
+                    store.close()
+                if not os.access(path, os.R_OK | os.W_OK):
+                    raise
+                why = f"{path} cannot be used ({error})"
+            else:
+                return store
+        elif uploads.is_dir() and any(uploads.glob("*.ndjson")):
+            why = f"{path} is gone, and uploads are there"
+        if why:
+            ends = ("", "-wal", "-shm", "-journal")
+            set_aside([*(path.with_name(path.name + end) for end in ends), uploads], why)
+            self.notes.append("the bulk jobs were lost; their file was set aside, see the log")
+        return JobStore(path, reserve)
 
     @property
     def waiting(self) -> int:
@@ -132,7 +177,7 @@ class Jobs:
 
     def note(self, id_: str) -> str | None:
         """Why a job that runs does not get on."""
-        return self._notes.get(id_)
+        return self._job_notes.get(id_)
 
     def cancel(self, id_: str) -> Job:
         """End a job; what it has stored stays, and the batch under way still counts.
@@ -215,7 +260,7 @@ class Jobs:
             if self._closing.is_set():
                 return
             job = self._take(job, batch)
-            self._notes.pop(job.id, None)
+            self._job_notes.pop(job.id, None)
             if job.is_finished:
                 return
         self._finish(job.id, "done")
@@ -245,7 +290,7 @@ class Jobs:
 
     def _finish(self, id_: str, state: State, reason: str | None = None) -> Job:
         job = self._store.finish(id_, state, reason)
-        self._notes.pop(id_, None)
+        self._job_notes.pop(id_, None)
         self._spool.remove(id_)
         log.info("job %s %s: %d done, %d refused", id_, job.state, job.done, job.refused)
         return job
@@ -253,6 +298,6 @@ class Jobs:
     def _report(self, job: Job, error: StoreError | NotReadyError) -> None:
         notes = {StoreFullError: _FULL_NOTE, NotReadyError: _CLOSED_NOTE}
         note = notes.get(type(error), _STORE_NOTE)
-        if self._notes.get(job.id) != note:  # once, not every few seconds
+        if self._job_notes.get(job.id) != note:  # once, not every few seconds
             log.error("job %s: %s", job.id, error)
-        self._notes[job.id] = note
+        self._job_notes[job.id] = note

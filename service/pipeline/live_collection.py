@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from service.errors import StoreError
 from service.index.data_folder import CollectionFolder
 from service.pipeline.documents import Documents
 from service.pipeline.indexer import Indexer
@@ -23,12 +22,13 @@ class LiveCollection:
     notes: list[str] = field(default_factory=list)
 
     def check(self) -> str:
-        """`ok`, or what is wrong with the index."""
-        try:
-            with self.searcher.retriever.index.view(self.folder.store) as (store, index):
-                stored, found = store.counts.passages, len(index)
-        except StoreError:
-            return "the store cannot be read; see the log"
+        """`ok`, or what is wrong with the index. Raises `StoreError` for what is with the store."""
+        self.folder.store.check()
+        with self.searcher.retriever.index.view(self.folder.store) as (store, index):
+            stored, found = store.counts.passages, len(index)
+        if not self.indexer.is_index_whole():
+            self.indexer.wake()  # the compactor builds the next one
+            return "files of the index are gone; it is built again"
         return "ok" if found == stored else "index and store differ; restart"
 
     def close(self) -> None:

@@ -64,6 +64,8 @@ def open_engine(
     Raises `StoreLockedError`, `IndexMismatchError`, `StoreError` or `ModelError`.
     """
     folder = folder or DataFolder.open(settings.data_dir)
+    if not folder.read_only:
+        folder.reserve.keep(settings.delete_reserve_bytes)
     engine = Engine(folder, models=models or ModelPool())
     try:
         language.load()
@@ -74,7 +76,9 @@ def open_engine(
         for name, record in folder.catalog.collections.items():
             open_into(engine, name, record, settings)
         if jobs:
-            engine.jobs = Jobs(settings.data_dir, engine.target, settings.document_limits)
+            engine.jobs = Jobs(
+                settings.data_dir, engine.target, settings.document_limits, folder.reserve
+            )
             engine.jobs.start()
     except BaseException:
         engine.close()

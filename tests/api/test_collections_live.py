@@ -144,6 +144,8 @@ def test_one_that_cannot_be_opened_stops_nothing_but_itself(
     with running(settings) as again:
         (note,) = [n for n in again.get("/readyz").json()["notes"] if "bad" in n]
         assert note == "bad: not open: its store cannot be used; see the server's log"
+        ready = again.get("/readyz")
+        assert (ready.status_code, ready.json()["checks"]["collection bad"]) == (503, note[5:])
         assert again.post("/search", json={"query": "tides"}).status_code == 200
         assert again.post("/collections/other/search", json={"query": "x"}).status_code == 200
         for answer in (
@@ -158,6 +160,7 @@ def test_one_that_cannot_be_opened_stops_nothing_but_itself(
         assert (listed["documents"], len(listed["problems"])) == (None, 1)
         assert again.delete("/collections/bad").status_code == 204
         assert again.get("/collections/bad").status_code == 404
+        assert again.get("/readyz").status_code == 200
 
 
 def test_settings_that_no_longer_fit_make_one_collection_unavailable(settings: Settings) -> None:
