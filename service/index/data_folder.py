@@ -102,8 +102,7 @@ class DataFolder:
         try:
             folder = cls(path, lock, Catalog.read(path / "catalog.json"))
             folder._require_catalog()
-            if folder.catalog.resolve(DEFAULT) == MAIN:  # else it may be opened, or not, as others
-                folder.collection(MAIN)
+            folder._open_main()
         except BaseException:
             lock.release()
             raise
@@ -114,6 +113,16 @@ class DataFolder:
     def follow(cls, path: Path) -> "DataFolder":
         """To read what the process that owns the folder writes. Raises `StoreError`."""
         return cls(path, None, Catalog.read(path / "catalog.json"))
+
+    def _open_main(self) -> None:
+        """Raises `StoreError`; where `default` leads elsewhere only if the store is locked."""
+        try:
+            self.collection(MAIN)
+        except StoreLockedError:
+            raise
+        except StoreError:  # said when it is opened to be searched
+            if self.catalog.resolve(DEFAULT) == MAIN:
+                raise
 
     @property
     def read_only(self) -> bool:

@@ -108,8 +108,9 @@ class Engine:
         checks = {
             "models": "ok",
             "index": self._checked(default, self.collection().check),
-            "folder": self._checked("folder", self.folder.check),
         }
+        if not self.folder.read_only:
+            checks["folder"] = self._checked("folder", self.folder.check)
         if self.jobs is not None:
             checks["jobs"] = self._checked("jobs", self.jobs.check)
         checks |= {
