@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from service.errors import VersionConflictError
-from service.index import encoder_identity
+from service.index import encoder_identity, unfinished
 from service.index.database import Database
 from service.index.metadata_values import is_unicode
 from service.index.records import (
@@ -126,7 +126,27 @@ class DocumentStore:
                 "UPDATE documents SET problem = ? WHERE id = ? AND staged = 1 AND version = ?",
                 [problem, staged.document.id, staged.version],
             )
+            unfinished.forget(connection, staged)
             next_version(connection)
+
+    def set_aside(self, documents: Sequence[StagedDocument]) -> None:
+        """Let these be encoded in slices; see `service.index.unfinished`."""
+        with self._database.writing() as connection:
+            unfinished.set_aside(connection, documents)
+
+    def keep_slice(self, staged: StagedDocument, first: int, encoded: EncodedDocument) -> None:
+        """Keep the vectors of a document's passages from `first` on; no search sees them.
+
+        Raises as `put`.
+        """
+        with self._database.writing() as connection:
+            check_passages(encoded, _dimension(StoreView(connection)))
+            unfinished.add(connection, staged, first, encoded.spans, encoded.vectors)
+
+    def forget_slices(self, staged: StagedDocument) -> None:
+        """Let go of what `keep_slice` kept of a document."""
+        with self._database.writing() as connection:
+            unfinished.forget(connection, staged)
 
     def restore(self, rows: Sequence[RestoredRow], revision: int) -> None:
         """Take over rows of another store with their versions, none of them above `revision`.
@@ -223,6 +243,7 @@ class DocumentStore:
                 "AND id IN (SELECT id FROM documents WHERE staged = 1)"
             )
             connection.execute("DELETE FROM passages")
+            connection.execute("DELETE FROM unfinished")
             connection.execute("UPDATE documents SET staged = 1, problem = NULL")
             encoder_identity.write(connection, wanted)
             next_version(connection)

@@ -62,11 +62,18 @@ def stage_document(connection: sqlite3.Connection, document: Document) -> Writte
     last = rows.get(1) or rows.get(0)
     if last and last[2] == hashed and last[3] is None:
         return Written(document.id, last[1], created=False, unchanged=True)
-    connection.execute("DELETE FROM documents WHERE id = ? AND staged = 1", [document.id])
     version = next_version(connection)
-    seen = rows.get(0)
-    if seen and seen[4] == (document.title, document.text):
-        _replace_metadata(connection, seen[0], document, version)
+    seen, waiting = rows.get(0), rows.get(1)
+    content = (document.title, document.text)
+    kept = None
+    if seen and seen[4] == content:
+        kept = seen
+    elif waiting and waiting[4] == content and waiting[3] is None:
+        kept = waiting  # some of its passages may be encoded
+    if kept is None or kept is seen:
+        connection.execute("DELETE FROM documents WHERE id = ? AND staged = 1", [document.id])
+    if kept:
+        _replace_metadata(connection, kept[0], document, version)
     else:
         insert_document(connection, document, version, staged=True)
     return Written(document.id, version, created=last is None, unchanged=False)
@@ -87,6 +94,7 @@ def publish_document(
         "UPDATE documents SET staged = 0, problem = NULL WHERE number = ?", [found[0]]
     )
     insert_passages(connection, found[0], spans, vectors)
+    connection.execute("DELETE FROM unfinished WHERE document = ?", [found[0]])
 
 
 def insert_document(

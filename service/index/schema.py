@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.errors import StoreError
-from service.index import lexical
+from service.index import lexical, unfinished
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x32E9A55
@@ -106,7 +106,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     another version of this one made.
     """
     prepare_tables(connection, path, APPLICATION_ID, SCHEMA_VERSION, _TABLES)
-    for statement in _COUNTS:
+    for statement in (*_COUNTS, *unfinished.TABLES):
         connection.execute(statement)
 
 

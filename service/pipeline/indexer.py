@@ -123,8 +123,8 @@ class Indexer:
             self._index.swap(generation, store)
 
     def _encode_some(self) -> bool:
-        worked = self._ingestor.index_staged() > 0
-        if worked:
+        done, worked = self._ingestor.index_some()
+        if done:
             for worker in self._workers[1:]:
                 worker.awake.set()
         return worked

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from service.errors import InferenceError, UnprocessableTextError
+from service.errors import UnprocessableTextError
 from service.index.document_store import DocumentStore
 from service.index.metadata_values import is_unicode
-from service.index.records import EncodedDocument, StagedDocument, content_hash
+from service.index.records import EncodedDocument, content_hash
+from service.pipeline.background import Background
+from service.pipeline.staged import StagedDocuments, Step
 from service.pipeline.storing import Chunked, IngestReport, Storing
 from service.protocols import Encoder
 from service.text.chunker import TokenCounter
@@ -24,27 +26,28 @@ batches one is encoded while another is stored: a kill can cost two of them, at 
 _LOT_CHARS = 1 << 22
 """Characters of documents that are read before the first is encoded, about."""
 
-STAGED_DOCUMENTS = 32
-STAGED_PASSAGES = 8
-"""Of documents that wait, few are shown to searches at a time, and so soon."""
-
-NEWEST_FIRST = 8
-"""Of these, so many are the newest, lest one that is sent alone waits behind a thousand others."""
-
 
 class Ingestor:
     """Puts documents into a store. Documents that are there already, unchanged, cost nothing."""
 
     def __init__(
-        self, store: DocumentStore, encoder: Encoder, *, overlap: int, chunked: bool = True
+        self,
+        store: DocumentStore,
+        encoder: Encoder,
+        *,
+        overlap: int,
+        chunked: bool = True,
+        background: Background | None = None,
     ) -> None:
-        """Take `overlap` in tokens.
+        """Take `overlap` in tokens. With `background`, encoding gives way to requests.
 
         Where it is not `chunked`, a document is one passage of which the encoder reads what fits
         its window: the way published figures are measured.
         """
         self._store, self._encoder = store, encoder
         self._overlap, self._chunked = overlap, chunked
+        self._background = background
+        self._staged = StagedDocuments(store, self._chunk_staged, self._encode)
         self._most = STATIC_BATCH_PASSAGES if encoder.static else BATCH_PASSAGES
 
     def ingest(
@@ -81,40 +84,29 @@ class Ingestor:
             self._store.put(self._encode(chunks), note(report.refused))
         return report.refused
 
-    def index_staged(self) -> int:
-        """Encode some of the documents that wait, and let searches see them; returns how many.
+    def index_some(self) -> Step:
+        """Encode a little of what waits, and let searches see documents that are whole.
 
         One that cannot be encoded waits no longer: its `problem` says why.
         """
-        with self._store.view() as view:
-            newest = view.staged(NEWEST_FIRST, newest=True)
-            oldest = view.staged(STAGED_DOCUMENTS - NEWEST_FIRST)
-        waiting = list({row.version: row for row in [*newest, *oldest]}.values())
-        chunked: list[tuple[StagedDocument, Chunked]] = []
-        count_tokens = self._counter([staged.document for staged in waiting])
-        for staged in waiting:
-            try:
-                chunked.append((staged, self._split(staged.document, count_tokens)))
-            except UnprocessableTextError as error:
-                self._store.set_problem(staged, str(error))
-        for batch in _batches(chunked):
-            self._publish(batch)
-        return len(waiting)
+        return self._staged.step()
 
-    def _publish(self, batch: Sequence[tuple[StagedDocument, Chunked]]) -> None:
-        try:
-            encoded = self._encode([chunks for _, chunks in batch])
-            staged = [staged for staged, _ in batch]
-            self._store.publish(list(zip(staged, encoded, strict=True)))
-        except (InferenceError, RuntimeError) as error:  # the latter is what torch raises
-            if len(batch) == 1:
-                if isinstance(error, RuntimeError):
-                    log.error("a document cannot be encoded", exc_info=error)
-                    error = InferenceError("the encoder failed on it; the server's log says why")
-                self._store.set_problem(batch[0][0], str(error))
-                return
-            for row in batch:  # none waits for another one that cannot be encoded
-                self._publish([row])
+    def index_staged(self) -> int:
+        """As `index_some`, until a document waits no longer; returns how many do not, at last 0."""
+        while True:
+            done, worked = self.index_some()
+            if done or not worked:
+                return done
+
+    def _chunk_staged(
+        self, documents: Sequence[Document]
+    ) -> Iterator[Chunked | UnprocessableTextError]:
+        count_tokens = self._counter(documents)
+        for document in documents:
+            try:
+                yield self._split(document, count_tokens)
+            except UnprocessableTextError as error:
+                yield error
 
     def _chunk(self, rows: Sequence[Document | Refused], report: IngestReport) -> Iterator[Chunked]:
         """Those of `rows`, no id twice, that are to be stored; of the others `report` hears."""
@@ -175,7 +167,12 @@ class Ingestor:
         return Chunked(document, kept, inputs)
 
     def _encode(self, chunks: Sequence[Chunked]) -> list[EncodedDocument]:
-        vectors = self._encoder.encode_passages([text for c in chunks for text in c.inputs])
+        texts = [text for c in chunks for text in c.inputs]
+        encode, background = self._encoder.encode_passages, self._background
+        if background:
+            vectors = background.encode(encode, texts, self._encoder.identity.dimension)
+        else:
+            vectors = encode(texts)
         encoded, start = [], 0
         for chunk in chunks:
             end = start + len(chunk.spans)
@@ -202,18 +199,3 @@ def _lots(
             chars += len(row.text)
     if lot:
         yield lot
-
-
-def _batches(
-    rows: Sequence[tuple[StagedDocument, Chunked]],
-) -> Iterator[list[tuple[StagedDocument, Chunked]]]:
-    batch: list[tuple[StagedDocument, Chunked]] = []
-    passages = 0
-    for row in rows:
-        batch.append(row)
-        passages += len(row[1].spans)
-        if passages >= STAGED_PASSAGES:
-            yield batch
-            batch, passages = [], 0
-    if batch:
-        yield batch

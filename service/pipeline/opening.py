@@ -19,6 +19,7 @@ from service.index.data_folder import CollectionFolder, DataFolder
 from service.index.followed_index import FollowedIndex
 from service.index.generation import Generation, load_current, open_or_build
 from service.index.live_index import LiveIndex
+from service.pipeline.background import Background
 from service.pipeline.build import (
     build_answer_cache,
     build_judge,
@@ -187,6 +188,7 @@ def open_collection(
                 folder.store,
                 states.encoder(twin) if states else twin,
                 overlap=settings.passage_overlap,
+                background=Background(),
             )
             for twin in (
                 # Where nothing is indexed no search would wait.

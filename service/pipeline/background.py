@@ -1,0 +1,58 @@
+"""What is encoded behind the requests gives way to them."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from service.pipeline.shares import SHARES, Shares
+from service.types import Vectors
+
+PART_S = 0.1
+"""How long a part of the work takes, about: a search that comes meanwhile shares the processors
+with it for so long."""
+
+_LEAST_CHARS, _MOST_CHARS = 1 << 10, 1 << 22
+
+ACCOUNT = "background work"
+"""All of it is one client."""
+
+
+class Background:
+    """Encodes in parts, each when its turn has come among the clients. For one thread."""
+
+    def __init__(self, shares: Shares = SHARES) -> None:
+        self._shares = shares
+        self._chars = 4 * _LEAST_CHARS
+
+    def encode(
+        self, encode: Callable[[Sequence[str]], Vectors], texts: Sequence[str], dimension: int
+    ) -> Vectors:
+        """What `encode` gives for all `texts`, shape (n, dimension)."""
+        vectors = np.empty((len(texts), dimension), np.float32)
+        # Of like length together, as an encoder's own batches are.
+        places = sorted(range(len(texts)), key=lambda place: (-len(texts[place]), place))
+        while places:
+            part = self._part(places, texts)
+            places = places[len(part) :]
+            with self._shares.turn(ACCOUNT):
+                began = self._shares.clock()
+                vectors[part] = encode([texts[place] for place in part])
+                self._adapt(self._shares.clock() - began, sum(len(texts[p]) for p in part))
+        return vectors
+
+    def _part(self, places: Sequence[int], texts: Sequence[str]) -> list[int]:
+        part: list[int] = []
+        left = self._chars
+        for place in places:
+            if part and len(texts[place]) > left:
+                break
+            part.append(place)
+            left -= len(texts[place])
+        return part
+
+    def _adapt(self, seconds: float, chars: int) -> None:
+        """A GPU does much more in the time than a processor, and a static encoder too."""
+        if seconds > 2 * PART_S:
+            self._chars = max(_LEAST_CHARS, self._chars // 2)
+        elif seconds < PART_S / 2 and chars > self._chars // 2:
+            self._chars = min(_MOST_CHARS, 2 * self._chars)

@@ -1,0 +1,176 @@
+"""Documents that wait for their passages: short ones overtake, long ones are encoded in slices."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+
+from service.errors import InferenceError, UnprocessableTextError
+from service.index import unfinished
+from service.index.document_store import DocumentStore
+from service.index.records import EncodedDocument, StagedDocument
+from service.pipeline.storing import Chunked
+from service.types import Document
+
+log = logging.getLogger(__name__)
+
+STAGED_DOCUMENTS = 24
+NEWEST_FIRST = 8
+"""Documents of a step: some of the oldest, and some of the newest, so that one that is sent alone
+does not wait behind a thousand others."""
+
+LONG_CHARS = 8_000
+"""A longer text is encoded in slices, after the shorter ones that wait."""
+
+STEP_CHARS = 32_000
+"""Characters of short documents in a step, about; the newest of them have a quarter."""
+
+STAGED_PASSAGES = 8
+"""Of documents that wait, few are shown to searches at a time, and so soon. A slice of a long one
+has as many: a kill costs it no more."""
+
+Split = Callable[[Sequence[Document]], Iterable[Chunked | UnprocessableTextError]]
+"""The passages of each document, or why there are none."""
+
+Encode = Callable[[Sequence[Chunked]], list[EncodedDocument]]
+
+
+class Step(NamedTuple):
+    """What a step did: documents that wait no longer, and whether there was anything to do."""
+
+    done: int
+    worked: bool
+
+
+class StagedDocuments:
+    """Encodes what waits in a store, a little at a time. For one thread.
+
+    Each step takes some short documents and one slice of a long one, by turns of the oldest and of
+    the shortest: none waits for all of another, and none waits for ever. What is made of a long
+    one is kept in the store; searches see it whole, once its last slice is there.
+    """
+
+    def __init__(self, store: DocumentStore, split: Split, encode: Encode) -> None:
+        self._store, self._split, self._encode = store, split, encode
+        self._shortest = False
+        self._chunked: dict[int, Chunked] = {}
+        """Long documents under way, by version: to cut one takes a while."""
+
+    def step(self) -> Step:
+        """Do some of what there is to do."""
+        with self._store.view() as view:
+            newest = unfinished.fresh(view.connection, NEWEST_FIRST, newest=True)
+            oldest = unfinished.fresh(view.connection, STAGED_DOCUMENTS)
+        waiting = {row.version: row for row in [*newest, *oldest]}.values()
+        long = [row for row in waiting if len(row.document.text) > LONG_CHARS]
+        if long:
+            self._store.set_aside(long)
+        known = {row.version for row in long}
+        chosen = [
+            *_some([row for row in newest if row.version not in known], STEP_CHARS // 4),
+            *_some([row for row in oldest if row.version not in known], STEP_CHARS),
+        ]
+        short = list({row.version: row for row in chosen}.values())
+        self._index(short)
+        finished = self._slice()
+        return Step(len(short) + bool(finished), bool(waiting) or finished is not None)
+
+    def _index(self, rows: Sequence[StagedDocument]) -> None:
+        chunked: list[tuple[StagedDocument, Chunked]] = []
+        split = self._split([row.document for row in rows])
+        for row, found in zip(rows, split, strict=True):
+            if isinstance(found, Chunked):
+                chunked.append((row, found))
+            else:
+                self._store.set_problem(row, str(found))
+        for batch in _batches(chunked):
+            self._publish(batch)
+
+    def _publish(self, batch: Sequence[tuple[StagedDocument, Chunked]]) -> None:
+        try:
+            encoded = self._encode([chunks for _, chunks in batch])
+            staged = [staged for staged, _ in batch]
+            self._store.publish(list(zip(staged, encoded, strict=True)))
+        except (InferenceError, RuntimeError) as error:  # the latter is what torch raises
+            if len(batch) == 1:
+                self._give_up(batch[0][0], error)
+                return
+            for row in batch:  # none waits for another one that cannot be encoded
+                self._publish([row])
+
+    def _give_up(self, staged: StagedDocument, error: InferenceError | RuntimeError) -> None:
+        if isinstance(error, RuntimeError):
+            log.error("a document cannot be encoded", exc_info=error)
+            error = InferenceError("the encoder failed on it; the server's log says why")
+        self._store.set_problem(staged, str(error))
+
+    def _slice(self) -> bool | None:
+        """Encode the next slice of a long document; whether it was the last, None without one."""
+        self._shortest = not self._shortest
+        with self._store.view() as view:
+            row = unfinished.next_one(view.connection, shortest=self._shortest)
+            first = unfinished.count(view.connection, row) if row else 0
+        if row is None:
+            self._chunked.clear()
+            return None
+        chunked = self._cut(row)
+        if isinstance(chunked, UnprocessableTextError):
+            self._store.set_problem(row, str(chunked))
+            return True
+        end = first + STAGED_PASSAGES
+        part = Chunked(row.document, chunked.spans[first:end], chunked.inputs[first:end])
+        try:
+            if part.spans:
+                (encoded,) = self._encode([part])
+                self._store.keep_slice(row, first, encoded)
+            if end < len(chunked.spans):
+                return False
+            self._finish(row, chunked)
+        except (InferenceError, RuntimeError) as error:
+            self._give_up(row, error)
+        self._chunked.pop(row.version, None)
+        return True
+
+    def _cut(self, row: StagedDocument) -> Chunked | UnprocessableTextError:
+        if row.version not in self._chunked:
+            (found,) = self._split([row.document])
+            if isinstance(found, UnprocessableTextError):
+                return found
+            while len(self._chunked) > 1:  # the oldest and the shortest
+                del self._chunked[next(iter(self._chunked))]
+            self._chunked[row.version] = found
+        return self._chunked[row.version]
+
+    def _finish(self, row: StagedDocument, chunked: Chunked) -> None:
+        with self._store.view() as view:
+            spans, vectors = unfinished.made(view.connection, row)
+        if not spans:  # written again or deleted meanwhile
+            return
+        if spans != list(chunked.spans) or not np.isfinite(vectors).all():
+            # Another version of this program cut it otherwise.
+            self._store.forget_slices(row)
+            return
+        self._store.publish([(row, EncodedDocument(row.document, spans, vectors))])
+
+
+def _some(rows: Sequence[StagedDocument], chars: int) -> list[StagedDocument]:
+    """The first ones, with so many characters; one at least."""
+    before = accumulate((len(row.document.text) for row in rows), initial=0)
+    return [row for row, chars_before in zip(rows, before, strict=False) if chars_before < chars]
+
+
+def _batches(
+    rows: Sequence[tuple[StagedDocument, Chunked]],
+) -> Iterator[list[tuple[StagedDocument, Chunked]]]:
+    batch: list[tuple[StagedDocument, Chunked]] = []
+    passages = 0
+    for row in rows:
+        batch.append(row)
+        passages += len(row[1].spans)
+        if passages >= STAGED_PASSAGES:
+            yield batch
+            batch, passages = [], 0
+    if batch:
+        yield batch
