@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,16 +17,18 @@ from service.errors import (
     ModelError,
     NotFoundError,
     NotReadyError,
+    OverloadedError,
     StoreError,
     StoreFullError,
     StoreLockedError,
 )
 from service.index.document_store import DocumentStore
 from service.index.job_rows import State
-from service.index.job_store import Job, JobStore, NewJob, Refusal
+from service.index.job_store import MOST_WAITING, Job, JobStore, NewJob, Refusal
 from service.index.reserve import Reserve
 from service.pipeline.bulk import Line, read_batches, store_batch, stored_step
-from service.pipeline.gate import Gate, in_thread
+from service.pipeline.clients import current_client
+from service.pipeline.gate import CLIENTS, Gate, in_thread
 from service.pipeline.ingest import Ingestor
 from service.pipeline.pace import paced
 from service.pipeline.set_aside import set_aside
@@ -39,6 +42,9 @@ log = logging.getLogger(__name__)
 
 MOST_UPLOADS = 64
 """Uploads of which a first piece has come, at a time."""
+
+TURN_S = 2.0
+"""How long a job is worked on before the first one of another collection has its turn."""
 
 MOST_WRITES = 3
 """Pieces of uploads that are written at a time; other work wants threads as well."""
@@ -88,6 +94,10 @@ class Jobs:
         self._spool.remove_others([job.id for job in self._store.unfinished()])
         self._uploads, self._disk = Gate(MOST_UPLOADS, "uploads"), Turnstile(MOST_WRITES)
         self._job_notes: dict[str, str] = {}
+        self._clients: dict[str, str | None] = {}
+        """Whose the jobs are that came since the start."""
+        self._served: dict[str, float] = {}
+        """When a collection had its last turn."""
         self._awake, self._closing = threading.Event(), threading.Event()
         self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
 
@@ -150,18 +160,28 @@ class Jobs:
         `ConflictError` (the key is another upload's), `InvalidInputError` (it stopped coming),
         `NotFoundError` or `StoreError`.
         """
-        made = self._find(name).made
+        made, client = self._find(name).made, current_client()
         self._uploads.check()
+        await asyncio.to_thread(self._require_share, client)
         upload = await self._write(chunks)
         new = NewJob(upload.id, name, made, asked, key, upload.sha256, upload.bytes, upload.lines)
         job: Job | None = None
         try:
+            self._clients[upload.id] = client
             job = await asyncio.to_thread(self._store.add, new)
         finally:
             if job is None or job.id != upload.id:
+                self._clients.pop(upload.id, None)
                 self._spool.remove(upload.id)
         self._awake.set()
         return job
+
+    def _require_share(self, client: str | None) -> None:
+        if client is None:
+            return
+        waiting = sum(self._clients.get(job.id) == client for job in self._store.unfinished())
+        if waiting >= MOST_WAITING // CLIENTS:
+            raise OverloadedError(f"{waiting} jobs of this client wait; try again later", 60)
 
     def get(self, id_: str) -> Job:
         """The job of this id. Raises `NotFoundError`."""
@@ -218,14 +238,20 @@ class Jobs:
     def _work_through(self) -> bool:
         """Work on all jobs; True where a collection's cannot go on now.
 
-        Then the others of that collection wait too: what came later is to be stored later.
+        Then the others of that collection wait too: what came later is to be stored later. The
+        first jobs of several collections take turns.
         """
         stuck: set[str] = set()
         while not self._closing.is_set():
-            jobs = (job for job in self._store.unfinished() if job.collection not in stuck)
-            job = next(jobs, None)
-            if job is None:
+            first: dict[str, Job] = {}
+            for job in self._store.unfinished():
+                if job.collection not in stuck:
+                    first.setdefault(job.collection, job)
+            if not first:
                 break
+            job = min(first.values(), key=lambda one: self._served.get(one.collection, 0.0))
+            self._served = {name: self._served.get(name, 0.0) for name in first}
+            self._served[job.collection] = time.monotonic()
             try:
                 self._go_on_with(job)
             except (StoreError, NotReadyError) as error:
@@ -234,7 +260,7 @@ class Jobs:
         return bool(stuck)
 
     def _go_on_with(self, job: Job) -> None:
-        """Work until the job has ended or the process is to.
+        """Work until the job has ended, its turn has, or the process is to.
 
         Raises `StoreError` or `NotReadyError`: try again.
         """
@@ -256,12 +282,13 @@ class Jobs:
     def _read(self, job: Job) -> None:
         job = self._caught_up(job)
         path, start = self._spool.path(job.id), Place(job.offset, job.line)
+        until = time.monotonic() + TURN_S
         for batch in read_batches(path, start, self._limits):
             if self._closing.is_set():
                 return
             job = self._take(job, batch)
             self._job_notes.pop(job.id, None)
-            if job.is_finished:
+            if job.is_finished or time.monotonic() > until:
                 return
         self._finish(job.id, "done")
 
@@ -291,6 +318,7 @@ class Jobs:
     def _finish(self, id_: str, state: State, reason: str | None = None) -> Job:
         job = self._store.finish(id_, state, reason)
         self._job_notes.pop(id_, None)
+        self._clients.pop(id_, None)
         self._spool.remove(id_)
         log.info("job %s %s: %d done, %d refused", id_, job.state, job.done, job.refused)
         return job

@@ -2,7 +2,10 @@
 
 import json
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from service.api.keys import hash_key
 from service.pipeline import pace
 from service.pipeline.engine import Engine
 from service.settings import Settings
+from service.types import Vectors
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.serving import bulk_engine, serving
 
@@ -108,6 +112,46 @@ def test_uploads_that_come_at_pace_are_a_quarter_of_all_for_one_client(
                 answer = client.post("/documents/bulk", content=LINE, headers=headers)
                 found[name] = answer.status_code
     assert found == {"greedy": 429, "modest": 202}
+
+
+class Slow(HashEncoder):
+    """Takes its time for a query, so that batches last."""
+
+    def encode_queries(self, texts: Sequence[str], /) -> Vectors:
+        time.sleep(0.002 * len(texts))
+        return super().encode_queries(texts)
+
+
+def test_batches_of_one_client_shut_out_neither_others_nor_its_own_searches(tmp_path: Path) -> None:
+    settings = Settings(api_key_hashes=KEYS)
+    with (
+        bulk_engine(tmp_path, Slow(), 1000) as engine,
+        serving(engine, settings) as address,
+        ThreadPoolExecutor() as pool,
+    ):
+        stop = threading.Event()
+
+        def batches() -> set[int]:
+            found = set()
+            with httpx.Client(base_url=address, timeout=30, headers=bearer("greedy")) as client:
+                while not stop.is_set():
+                    queries = [{"query": f"tides {n}"} for n in range(64)]
+                    found.add(client.post("/search/batch", json={"queries": queries}).status_code)
+            return found
+
+        running = [pool.submit(batches) for _ in range(4)]
+        found = {}
+        for name in ("modest", "greedy"):
+            with httpx.Client(base_url=address, timeout=30, headers=bearer(name)) as client:
+                answers = [client.post("/search", json={"query": "tides"}) for _ in range(40)]
+            found[name] = {answer.status_code for answer in answers}
+        stop.set()
+        assert [batch.result() for batch in running] == [{200}] * 4
+    assert found == {"modest": {200}, "greedy": {200}}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
 def scope(peer: str | None, key: str | None = None) -> dict[str, object]:

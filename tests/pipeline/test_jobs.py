@@ -24,6 +24,7 @@ from service.index.job_store import Refusal
 from service.pipeline import jobs as jobs_module
 from service.pipeline import pace
 from service.pipeline.bulk import BATCH_LINES, read_batches
+from service.pipeline.clients import on_behalf_of
 from service.pipeline.jobs import Jobs, Target
 from service.pipeline.spool import PartialUpload, Spool
 from service.types import Document, DocumentLimits, Vectors
@@ -553,6 +554,42 @@ def test_a_collection_that_is_not_open_holds_up_its_own_jobs_alone(
     jobs.close()
     with folder.store.view() as view:
         assert view.document("r0").document.text == "second"  # type: ignore[union-attr]
+
+
+def test_jobs_of_several_collections_take_turns_and_those_of_one_keep_their_order(
+    tmp_path: Path, find: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "TURN_S", 0.0)
+    ended: list[str] = []
+    jobs = Jobs(tmp_path, lambda _name: find("main"), DocumentLimits(1000))
+    names = {}
+    for name, count in (("large", 10), ("large", 1), ("small", 2)):
+        data = b"".join(line(n, f"{name} {n}") for n in range(count * BATCH_LINES))
+        names[receive(jobs, data, name=name).id] = f"{name} {count}"
+    finish = jobs._store.finish
+    monkeypatch.setattr(
+        jobs._store, "finish", lambda id_, *how: (ended.append(names[id_]), finish(id_, *how))[1]
+    )
+    jobs.start()
+    for id_ in names:
+        wait_for(jobs, id_)
+    jobs.close()
+    assert ended == ["small 2", "large 10", "large 1"]
+
+
+def test_a_client_has_a_quarter_of_the_jobs_that_wait(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "MOST_WAITING", 8)
+    with on_behalf_of("greedy"):
+        first, _second = (receive(jobs, lines(1)) for _ in range(2))
+        with pytest.raises(OverloadedError, match="2 jobs of this client"):
+            receive(jobs, lines(1))
+    with on_behalf_of("modest"):
+        receive(jobs, lines(1))
+    jobs.cancel(first.id)
+    with on_behalf_of("greedy"):
+        receive(jobs, lines(1))
 
 
 def test_a_checkpoint_that_cannot_be_written_counts_nothing_twice(
