@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 
 from service import __version__
-from service.api import errors
+from service.api import errors, openapi
 from service.api.dependencies import collection_in_path
 from service.api.hosts import HostCheck
 from service.api.middleware import BodyLimit, RequestContext
@@ -42,7 +42,7 @@ Three numbers that are never mixed: `retrieval_score` is a cosine, `rerank_score
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The API key is missing or wrong."},
     413: {"description": "The body is larger than the server takes."},
-    415: {"description": "The body is not declared to be JSON."},
+    415: {"description": "The body is not declared to be JSON, or has a coding other than gzip."},
     422: {"description": "A field is wrong; `details` names each."},
     429: {"description": "The queue is full; see `Retry-After`."},
     500: {"description": "A fault of the server; the log has the `request_id`."},
@@ -91,6 +91,7 @@ def create_app(
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.server = state
     app.state.routes = RouteTable(app.routes)
@@ -113,13 +114,16 @@ def create_app(
         app.include_router(
             router,
             prefix="/collections/{name}",
+            generate_unique_id_function=lambda route: route.name + openapi.IN_COLLECTION,
             dependencies=[Depends(collection_in_path)],
             responses={404: no_collection, **responses},
         )
     no_model = {"model": ErrorBody, "description": "This server has no pair model."}
     app.include_router(similarity.router, responses={**responses, 409: no_model})
-    app.include_router(jobs.router, responses=responses)
+    no_jobs = {"model": ErrorBody, "description": "This server runs no bulk jobs."}
+    app.include_router(jobs.router, responses={**responses, 409: no_jobs})
     app.include_router(collections.router, responses=responses)
     app.include_router(snapshots.router, responses=responses)
-    app.include_router(operations.router)
+    app.include_router(operations.router, responses={s: responses[s] for s in (422, 500)})
+    openapi.install(app, settings)
     return app

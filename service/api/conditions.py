@@ -7,7 +7,8 @@ from service.errors import InvalidInputError
 from service.index.document_store import Expectation
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-_TAGS = re.compile(rf"\s*{_TAG}(?:\s*,\s*{_TAG})*\s*")
+_TAGS = rf"{_TAG}(?:\s*,\s*{_TAG})*"
+PATTERN = rf"^(?:\*|{_TAGS})$"
 _ANY = "*"
 
 
@@ -44,7 +45,7 @@ def is_known(if_none_match: str | None, version: int) -> bool:
 def _tags(header: str, name: str) -> AbstractSet[str]:
     if header.strip() == _ANY:
         return {_ANY}
-    if not _TAGS.fullmatch(header):
+    if not re.fullmatch(rf"\s*{_TAGS}\s*", header):
         raise InvalidInputError(f'{name} must be * or versions in quotes, such as "7"', name)
     return set(re.findall(_TAG, header))
 

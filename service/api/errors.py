@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from service import errors
 from service.api.paths import RouteTable, own_path
-from service.api.schemas import ErrorBody, ErrorContent, ErrorDetail
+from service.api.schemas import ErrorBody, ErrorCode, ErrorContent, ErrorDetail
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ STATUS: dict[type[errors.SecondpassError], int] = {
 }
 """The first line that fits counts."""
 
-CODES = {
+CODES: dict[int, ErrorCode] = {
     400: "bad_request",
     401: "unauthorized",
     404: "not_found",
@@ -52,7 +52,7 @@ CODES = {
     507: "disk_full",
 }
 
-OWN_CODES: dict[type[errors.SecondpassError], str] = {
+OWN_CODES: dict[type[errors.SecondpassError], ErrorCode] = {
     errors.ConflictError: "conflict",
     errors.StoreError: "store_failed",
 }
@@ -76,7 +76,7 @@ def error_response(
     request_id: str,
     details: Sequence[ErrorDetail] | None = None,
     headers: dict[str, str] | None = None,
-    code: str | None = None,
+    code: ErrorCode | None = None,
 ) -> JSONResponse:
     """The envelope as a response."""
     content = _content(status, message, request_id, details, code)
@@ -129,7 +129,7 @@ def _content(
     message: str,
     request_id: str,
     details: Sequence[ErrorDetail] | None = None,
-    code: str | None = None,
+    code: ErrorCode | None = None,
 ) -> ErrorContent:
     return ErrorContent(
         code=code or CODES.get(status, "error"),

@@ -56,7 +56,7 @@ class Gateway:
 
 
 def _early_answer(scope: Scope) -> JSONResponse:
-    request_id, path = request_id_for(scope), scope["path"]
+    request_id, path = request_id_for(scope), scope["path"].rstrip("/")
     headers = {"X-Request-ID": request_id}
     if path == "/livez":
         return JSONResponse(LiveBody().model_dump(), headers=headers)

@@ -2,16 +2,18 @@
 
 import base64
 import binascii
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends, Header, Path, Query, Request
 from starlette.convertors import Convertor, register_url_convertor
 
-from service.api.conditions import expectation
+from service.api.conditions import PATTERN, expectation
 from service.api.dependencies import StateDep
 from service.api.document_batch import sentence
-from service.api.schemas_filters import filters_from_text
+from service.api.schemas import component
+from service.api.schemas_documents import ID_SCHEMA
+from service.api.schemas_filters import MAX_TEXT_CHARS, filters_from_text
 from service.collection.rows import check_id
 from service.errors import InvalidInputError
 from service.index.document_store import Expectation
@@ -40,6 +42,7 @@ async def _id_in_path(
         str,
         Path(
             alias="id",
+            json_schema_extra=ID_SCHEMA,
             description="The document's id, percent-encoded; slashes may stand as they are.",
             examples=["py-except"],
         ),
@@ -54,10 +57,21 @@ async def _id_in_path(
         return check_id(id_)
 
 
+_TAGS: dict[str, Any] = {"pattern": PATTERN}
+_CURSOR: dict[str, Any] = {
+    "pattern": "^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{3}=|[A-Za-z0-9_-]{2}==)?$"
+}
+_FILTERS: dict[str, Any] = {
+    "maxLength": MAX_TEXT_CHARS,
+    "contentMediaType": "application/json",
+    "contentSchema": component("Filter"),
+}
+
 IfMatch = Annotated[
     str | None,
     Header(
         alias="If-Match",
+        json_schema_extra=_TAGS,
         description='Only this version, such as `"7"`, or `*` for any that is there; else 412.',
     ),
 ]
@@ -69,6 +83,7 @@ async def _condition(
         str | None,
         Header(
             alias="If-None-Match",
+            json_schema_extra=_TAGS,
             description="`*`: only where there is no such document yet; else 412.",
         ),
     ] = None,
@@ -99,7 +114,11 @@ async def _patience(
 async def _filters(
     filters: Annotated[
         str | None,
-        Query(description="As for `/search`, in JSON.", examples=['{"topic": "python"}']),
+        Query(
+            json_schema_extra=_FILTERS,
+            description="As for `/search`, in JSON.",
+            examples=['{"topic": "python"}'],
+        ),
     ] = None,
 ) -> Filters:
     if filters is None:
@@ -110,7 +129,12 @@ async def _filters(
 
 async def _after(
     cursor: Annotated[
-        str | None, Query(max_length=4096, description="From the page before; none for the first.")
+        str | None,
+        Query(
+            max_length=4096,
+            json_schema_extra=_CURSOR,
+            description="From the page before; none for the first.",
+        ),
     ] = None,
 ) -> str:
     try:

@@ -1,10 +1,54 @@
 """The wire: what all requests, errors and probes are like. Names that stay."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 MOST_FIELDS = 50
+
+
+ErrorCode = Literal[
+    "bad_request",
+    "body_too_large",
+    "conflict",
+    "deadline_exceeded",
+    "disk_full",
+    "error",
+    "head_too_large",
+    "internal",
+    "invalid_request",
+    "method_not_allowed",
+    "misdirected_request",
+    "not_available",
+    "not_found",
+    "not_implemented",
+    "not_ready",
+    "overloaded",
+    "precondition_failed",
+    "request_timeout",
+    "store_failed",
+    "unauthorized",
+    "unsupported_media_type",
+    "version_not_supported",
+]
+"""Every `code` of the error envelope; `error` where a status has no word of its own."""
+
+
+COMPONENT = "x-component"
+
+
+def component(name: str) -> dict[str, Any]:
+    """Refers to a schema of OpenAPI's components that no model stands for.
+
+    Pydantic refuses a `$ref` that it has not made; `service.api.openapi` makes one of this.
+    """
+    return {COMPONENT: name}
+
+
+def whole(value: Any) -> Any:
+    """A number as JSON Schema has it: `10.0` is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class RequestBody(BaseModel):
@@ -14,10 +58,25 @@ class RequestBody(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _whole_numbers(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        fields = cls.model_fields
+        return {
+            name: whole(given) if name in fields and _is_integer(fields[name]) else given
+            for name, given in value.items()
+        }
+
+    @model_validator(mode="before")
+    @classmethod
     def _at_most_fields(cls, value: Any) -> Any:
         if isinstance(value, dict) and len(value) > MOST_FIELDS:
             raise ValueError(f"a request has at most {MOST_FIELDS} fields")
         return value
+
+
+def _is_integer(field: FieldInfo) -> bool:
+    return int in {field.annotation, *get_args(field.annotation)}
 
 
 class ErrorDetail(BaseModel):
@@ -33,7 +92,7 @@ class ErrorDetail(BaseModel):
 class ErrorContent(BaseModel):
     """The content of the one error envelope."""
 
-    code: str = Field(description="For programs; stays.", examples=["invalid_request"])
+    code: ErrorCode = Field(description="For programs; stays.", examples=["invalid_request"])
     message: str = Field(description="For people.")
     request_id: str = Field(description="That of the header `X-Request-ID`; the log has it.")
     details: list[ErrorDetail] | None = Field(None, description="The first 20 wrong fields.")

@@ -6,7 +6,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from service.api.schemas import RequestBody
+from service.index.catalog import NAME_PATTERN
 
+NAME_SCHEMA: dict[str, Any] = {"pattern": f"^{NAME_PATTERN}$"}
 _NAME = "1 to 64 of a-z, 0-9, `_` and `-`, the first one a letter or digit."
 
 
@@ -53,7 +55,12 @@ class OwnSettings(RequestBody):
 class CreateCollectionRequest(RequestBody):
     """A new collection."""
 
-    name: str = Field(max_length=1000, description=_NAME, examples=["articles-2"])
+    name: str = Field(
+        max_length=1000,
+        json_schema_extra=NAME_SCHEMA,
+        description=_NAME,
+        examples=["articles-2"],
+    )
     settings: OwnSettings = Field(
         default_factory=OwnSettings, description="What it has other than the server."
     )

@@ -2,13 +2,27 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    WithJsonSchema,
+    model_validator,
+)
 
-from service.api.schemas import RequestBody
+from service.api.schemas import RequestBody, component, whole
 from service.api.schemas_filters import DESCRIPTION as FILTERS
 from service.api.schemas_filters import EXAMPLES as FILTER_EXAMPLES
 from service.api.schemas_filters import SomeFilters
-from service.collection.rows import MAX_ID_CHARS
+from service.collection.rows import (
+    MAX_ID_CHARS,
+    MAX_METADATA_FIELDS,
+    MAX_NAME_CHARS,
+    MAX_VALUE_CHARS,
+    MAX_VALUES,
+)
 
 MOST_DOCUMENTS = 1000
 """Of one request or page."""
@@ -33,16 +47,52 @@ _EXAMPLE: dict[str, Any] = {
     "metadata": {"topic": "python", "level": 2, "tags": ["errors", "syntax"]},
 }
 
+ID_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_ID_CHARS,
+    "pattern": r"^(?![\s\S]*[\u0000-\u001f\u007f-\u009f])[\s\S]*\S",
+}
+_STRING = {"type": "string", "maxLength": MAX_VALUE_CHARS}
+_VALUE = {
+    "anyOf": [
+        _STRING,
+        {"type": "number"},
+        {"type": "boolean"},
+        {"type": "null"},
+        {"type": "array", "items": _STRING, "maxItems": MAX_VALUES},
+    ]
+}
+_NULL: dict[str, Any] = {"type": "null"}
+COMPONENTS = {
+    "Metadata": {
+        "type": "object",
+        "description": _METADATA,
+        "propertyNames": {"minLength": 1, "maxLength": MAX_NAME_CHARS},
+        "additionalProperties": _VALUE,
+        "maxProperties": MAX_METADATA_FIELDS,
+        "examples": [_EXAMPLE["metadata"]],
+    }
+}
+"""For `components.schemas`."""
+
+DocumentId = Annotated[
+    str | int,
+    BeforeValidator(whole),
+    WithJsonSchema({"anyOf": [ID_SCHEMA, {"type": "integer"}]}),
+]
+Metadata = Annotated[dict[str, Any], WithJsonSchema(component("Metadata"))]
+
 
 class DocumentBody(RequestBody):
     """A document whose id stands in the path. Only `text` is required."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    id: str | int | None = Field(None, description="If given, the same as in the path.")
+    id: DocumentId | None = Field(None, description="If given, the same as in the path.")
     title: str | None = Field(None, description=_TITLE)
     text: str = Field(description=_TEXT)
-    metadata: dict[str, Any] | None = Field(None, description=_METADATA)
+    metadata: Metadata | None = Field(None, description=_METADATA)
 
 
 class IdentifiedDocumentBody(DocumentBody):
@@ -50,7 +100,7 @@ class IdentifiedDocumentBody(DocumentBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": "py-except", **_EXAMPLE}]})
 
-    id: str | int = Field(description=_ID)
+    id: DocumentId = Field(description=_ID)
 
 
 class DocumentsRequest(RequestBody):
@@ -122,7 +172,7 @@ class StoredDocumentBody(BaseModel):
     id: str = Field(description="The document's id.", examples=["py-except"])
     title: str = Field(description="The document's title, or an empty text.")
     text: str = Field(description="The document's text, to the letter.")
-    metadata: dict[str, Any] = Field(description="The document's metadata.")
+    metadata: Metadata = Field(description="The document's metadata.")
     version: int = Field(description=_VERSION, examples=[7])
     indexed: bool = Field(description=_INDEXED)
     problem: str | None = Field(description=_PROBLEM)
@@ -141,10 +191,16 @@ class DeleteDocumentsRequest(RequestBody):
     """Which documents to delete: either `ids` or `filters`."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"ids": ["a", "b"]}, {"filters": {"topic": "python"}}]}
+        json_schema_extra={
+            "examples": [{"ids": ["a", "b"]}, {"filters": {"topic": "python"}}],
+            "oneOf": [
+                {"required": [one], "properties": {one: {"not": _NULL}, other: _NULL}}
+                for one, other in (("ids", "filters"), ("filters", "ids"))
+            ],
+        }
     )
 
-    ids: list[str | int] | None = Field(
+    ids: list[DocumentId] | None = Field(
         None,
         min_length=1,
         max_length=MOST_DOCUMENTS,

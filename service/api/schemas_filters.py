@@ -6,6 +6,7 @@ from pydantic import PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from service import strict_json
+from service.api.schemas import component
 from service.errors import DuplicateKeyError, InvalidInputError
 from service.index.filter_grammar import (
     COMPARISONS,
@@ -74,6 +75,7 @@ def _parsed(given: Any) -> Filter | None:
         raise ValidationError.from_exception_data(ROOT, [detail]) from error
 
 
+_JOINS = "and", "or", "not"
 _SCALAR = {
     "anyOf": [
         {"type": "string", "maxLength": MAX_VALUE_CHARS},
@@ -89,33 +91,51 @@ _LIMIT = {
 _OPERATORS = {
     "type": "object",
     "properties": {
-        "eq": _SCALAR,
-        "in": _LIST,
+        "eq": {**_SCALAR, "description": "The field has this value."},
+        "in": {**_LIST, "description": "The field has one of these values."},
         **dict.fromkeys(COMPARISONS, _LIMIT),
-        "exists": {"type": "boolean"},
+        "exists": {"type": "boolean", "description": "The field has a value at all, or none."},
     },
     "additionalProperties": False,
     "minProperties": 1,
 }
-_NESTED = {"type": "object", "minProperties": 1, "description": "Filters, as on the outside."}
-_SCHEMA = {
+_CONDITION = {"anyOf": [*_SCALAR["anyOf"], _LIST, component("FilterOperators")]}
+_NESTED = {**component("Filter"), "minProperties": 1}
+_NESTED_LIST = {"type": "array", "items": _NESTED, "minItems": 1, "maxItems": MAX_CONDITIONS}
+_FILTER = {
     "type": "object",
-    "propertyNames": {"minLength": 1, "maxLength": MAX_NAME_CHARS},
+    "description": DESCRIPTION,
     "properties": {
-        "and": {"type": "array", "items": _NESTED, "minItems": 1},
-        "or": {"type": "array", "items": _NESTED, "minItems": 1},
-        "not": _NESTED,
+        "and": {**_NESTED_LIST, "description": "All of these hold."},
+        "or": {**_NESTED_LIST, "description": "At least one of these holds."},
+        "not": {**_NESTED, "description": "This does not hold."},
     },
-    "additionalProperties": {"anyOf": [*_SCALAR["anyOf"], _LIST, _OPERATORS]},
+    "propertyNames": {"minLength": 1, "maxLength": MAX_NAME_CHARS},
     "maxProperties": MAX_CONDITIONS,
+    # Every other name is a field with a condition.
+    "patternProperties": {f"^(?!(?:{'|'.join(_JOINS)})$)": component("FilterCondition")},
+    # So nothing is left for this. It is for generated types, whose index signature has to hold for
+    # the joins as well.
+    "additionalProperties": {
+        "anyOf": [
+            component("FilterCondition"),
+            component("Filter"),
+            {"type": "array", "items": component("Filter")},
+        ]
+    },
+    "examples": EXAMPLES,
 }
+COMPONENTS = {
+    "Filter": _FILTER,
+    "FilterCondition": {**_CONDITION, "description": "A value, one of a list, or operators."},
+    "FilterOperators": {**_OPERATORS, "description": "All of them hold for one value."},
+}
+"""For `components.schemas`: a filter may hold others, so it has a name."""
 
-FiltersField = Annotated[dict[str, Any], PlainValidator(_checked), WithJsonSchema(_SCHEMA)]
+FiltersField = Annotated[
+    dict[str, Any], PlainValidator(_checked), WithJsonSchema(component("Filter"))
+]
 """Filters in a body; `{}` keeps all documents. Give it `DESCRIPTION` and `EXAMPLES`."""
 
-SomeFilters = Annotated[
-    dict[str, Any],
-    PlainValidator(_not_empty),
-    WithJsonSchema({**_SCHEMA, "minProperties": 1}),
-]
+SomeFilters = Annotated[dict[str, Any], PlainValidator(_not_empty), WithJsonSchema(_NESTED)]
 """The same where `{}` would do harm, as in a deletion."""

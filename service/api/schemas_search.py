@@ -1,10 +1,11 @@
 """Searches on the wire."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.schemas import ErrorBody, RequestBody
+from service.api.schemas_documents import Metadata
 from service.api.schemas_filters import DESCRIPTION as FILTERS
 from service.api.schemas_filters import EXAMPLES as FILTER_EXAMPLES
 from service.api.schemas_filters import FiltersField
@@ -23,11 +24,16 @@ class SearchRequest(RequestBody):
             "examples": [
                 {"query": "catch several exceptions in one handler"},
                 {"query": "Đạo hàm của hàm hợp", "top_k": 3, "filters": {"grade": [11, 12]}},
-            ]
+            ],
+            "not": {  # confidences come from the rerank
+                "required": ["min_confidence", "rerank"],
+                "properties": {"min_confidence": {"type": "string"}, "rerank": {"const": False}},
+            },
         },
     )
 
     query: str = Field(
+        json_schema_extra={"minLength": 1},  # an empty one is refused by itself within a batch
         description=(
             "What is sought, in any language; 1 to 4,000 characters after cleaning (the server's "
             "`max_query_chars`). Send it without `query: `: the service adds the prefix."
@@ -81,9 +87,7 @@ class HitBody(BaseModel):
     text: str | None = Field(description="The best passage, as it stands in the document.")
     start: int = Field(description="Where the passage begins in the document, in code points.")
     end: int = Field(description="Where it ends (exclusive).")
-    metadata: dict[str, Any] = Field(
-        description="The document's metadata.", examples=[{"kind": "topic"}]
-    )
+    metadata: Metadata = Field(description="The document's metadata.", examples=[{"kind": "topic"}])
     confidence: Literal["high", "medium", "low", "uncalibrated"] = Field(
         description="The word for `probability`; `uncalibrated` where there is none."
     )

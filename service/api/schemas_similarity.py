@@ -9,10 +9,15 @@ class PairBody(RequestBody):
     """Two queries."""
 
     a: str = Field(
+        json_schema_extra={"minLength": 1},
         description="1 to 4,000 characters after cleaning (the server's `max_query_chars`).",
         examples=["how do I close a file"],
     )
-    b: str = Field(description="The same.", examples=["closing an open file"])
+    b: str = Field(
+        json_schema_extra={"minLength": 1},
+        description="The same.",
+        examples=["closing an open file"],
+    )
 
 
 class SimilarityRequest(RequestBody):

@@ -37,7 +37,7 @@ def parse_document(value: object, limits: DocumentLimits, id_: str | None = None
 def _id(value: dict[str, object], id_: str | None) -> str:
     if id_ is None:
         return check_id(_required(value, "id"))
-    if "id" in value and check_id(value["id"]) != id_:
+    if value.get("id") is not None and check_id(value["id"]) != id_:
         raise InvalidInputError("is not the id in the path", "id")
     return check_id(id_)
 

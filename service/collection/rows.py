@@ -54,6 +54,8 @@ def make_document(
 
 def check_id(value: object, field: str = "id") -> str:
     """A string of 1 to 512 characters without control characters; an integer is made one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON knows one kind of number: 7.0 is 7
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):

@@ -37,7 +37,8 @@ SettingValue = str | int | float | bool | None
 
 MOST_COLLECTIONS = 100
 MOST_ALIASES = 100
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,63}"
+_NAME = re.compile(NAME_PATTERN)
 
 
 class CollectionRecord(BaseModel):

@@ -739,11 +739,15 @@ def test_openapi_describes_both_ways_to_each_path(client: TestClient) -> None:
     }
     schemas = spec["components"]["schemas"]
     many = schemas["DocumentsRequest"]["properties"]["documents"]
+    assert many["items"] == {"$ref": "#/components/schemas/IdentifiedDocumentBody"}
+    several = schemas["IdentifiedDocumentBody"]
     assert (many["minItems"], many["maxItems"]) == (1, 1000)
-    one = writes["requestBody"]["content"]["application/json"]["schema"]
-    assert many["items"]["required"] == ["id", "text"]
+    body = writes["requestBody"]["content"]["application/json"]["schema"]
+    assert body == {"$ref": "#/components/schemas/DocumentBody"}
+    one = schemas["DocumentBody"]
+    assert several["required"] == ["id", "text"]
     assert one["required"] == ["text"]
-    for body in (many["items"], one):
+    for body in (several, one):
         assert body["additionalProperties"] is False
         assert body["examples"]
         assert set(body["properties"]) == {"id", "title", "text", "metadata"}

@@ -109,7 +109,10 @@ def test_the_schema_describes_them(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     field = schemas["SearchRequest"]["properties"]["filters"]
     assert DESCRIPTION in field["description"]
-    assert {"and", "or", "not"} == set(field["properties"])
+    assert field["$ref"] == "#/components/schemas/Filter"
+    described = schemas["Filter"]["properties"]
+    assert {"and", "or", "not"} == set(described)
+    assert described["or"]["items"]["$ref"] == described["not"]["$ref"] == field["$ref"]
     for example in field["examples"]:
         assert isinstance(found(client, example), set)
 

@@ -56,15 +56,17 @@ def require_ndjson(request: Request) -> None:
     responses=_RESPONSES,
     openapi_extra=_BODY,
 )
-async def upload(
+async def upload_documents(
     request: Request,
     collection: CollectionDep,
     jobs: JobsDep,
     idempotency_key: Annotated[
         str | None,
         Header(
+            alias="Idempotency-Key",
+            json_schema_extra={"pattern": f"^{_KEY.pattern}$"},
             description="1 to 255 printable ASCII characters. The same key with the same bytes for "
-            "the same name is the same job, unless it failed; with other bytes it is 409."
+            "the same name is the same job, unless it failed; with other bytes it is 409.",
         ),
     ] = None,
 ) -> AcceptedBody:

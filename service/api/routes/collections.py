@@ -34,6 +34,17 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {
 CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorBody, "description": "What is there does not allow it."}
 }
+MADE: dict[int | str, dict[str, Any]] = {
+    201: {
+        "headers": {
+            "Location": {
+                "description": "Its path.",
+                "schema": {"type": "string"},
+                "example": "/collections/articles-2",
+            }
+        }
+    }
+}
 FULL: dict[int | str, dict[str, Any]] = {
     507: {"model": ErrorBody, "description": "The server's disk is full; nothing is lost."}
 }
@@ -51,7 +62,7 @@ async def list_collections(collections: CollectionsDep) -> CollectionsBody:
     status_code=201,
     dependencies=[Depends(changing)],
     summary="Make a collection",
-    responses={**CONFLICT, **FULL},
+    responses={**MADE, **CONFLICT, **FULL},
 )
 async def create_collection(
     body: CreateCollectionRequest,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import SkipValidation
 
-from service.api.conditions import etag, expectation, is_known
+from service.api.conditions import PATTERN, etag, expectation, is_known
 from service.api.dependencies import CollectionDep, StateDep, require_key
 from service.api.document_batch import read_batch, sentence
 from service.api.guard import PermitDep, PermitRoute
@@ -54,7 +54,13 @@ _GONE: dict[int | str, dict[str, Any]] = {
 _FULL: dict[int | str, dict[str, Any]] = {
     507: {"model": ErrorBody, "description": "The server's disk is full; nothing is lost."}
 }
-_ETAG = {"ETag": {"description": "The version in quotes.", "schema": {"type": "string"}}}
+_ETAG = {
+    "ETag": {
+        "description": "The version in quotes.",
+        "schema": {"type": "string"},
+        "example": '"7"',
+    }
+}
 
 
 @router.put(
@@ -179,7 +185,7 @@ async def list_documents(
     response_model=StoredDocumentBody,
     responses={
         200: {"description": "The document.", "headers": _ETAG},
-        304: {"description": "It has the version of `If-None-Match`."},
+        304: {"description": "It has the version of `If-None-Match`.", "headers": _ETAG},
         **_GONE,
     },
 )
@@ -192,6 +198,7 @@ async def get_document(
         str | None,
         Header(
             alias="If-None-Match",
+            json_schema_extra={"pattern": PATTERN},
             description='A version that is known, such as `"7"`: 304 where it is.',
         ),
     ] = None,

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.api.dependencies import JobsDep, StateDep, require_key, streaming
+from service.api.examples import JOB_ID
 from service.api.schemas import ErrorBody
 from service.api.schemas_jobs import JobBody, JobsBody, JobSummaryBody, RefusalBody
 from service.api.strict_route import StrictRoute
@@ -28,7 +29,8 @@ _GONE: dict[int | str, dict[str, Any]] = {
 
 
 async def _found(
-    jobs: JobsDep, id_: Annotated[str, Path(alias="id", description="The job's id.")]
+    jobs: JobsDep,
+    id_: Annotated[str, Path(alias="id", description="The job's id.", examples=[JOB_ID])],
 ) -> Job:
     return await asyncio.to_thread(jobs.get, id_)
 

@@ -1,6 +1,7 @@
 """Probes and metrics."""
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -12,16 +13,28 @@ from service.api.strict_route import StrictRoute
 
 router = APIRouter(tags=["operations"], route_class=StrictRoute)
 
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": ReadyBody, "description": "Something is not ready; `checks` says what."}
+}
+
 
 @router.get("/livez", summary="Is the process up?")
-async def livez() -> LiveBody:
+async def get_liveness() -> LiveBody:
     """Answers as long as the event loop runs."""
     return LiveBody()
 
 
-@router.get("/healthz", summary="Alias of /readyz", responses={503: {"model": ReadyBody}})
-@router.get("/readyz", summary="Can it search?", responses={503: {"model": ReadyBody}})
-async def readyz(response: Response, state: StateDep) -> ReadyBody:
+@router.get(
+    "/healthz",
+    operation_id="get_health",
+    summary="Alias of /readyz",
+    responses=_NOT_READY,
+)
+@router.get("/readyz", summary="Can it search?", responses=_NOT_READY)
+async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
     """200 once models and index are loaded and a probe search went through both, else 503."""
     if state.engine is None or state.phase.stopping:
         response.status_code = 503
@@ -41,8 +54,8 @@ async def readyz(response: Response, state: StateDep) -> ReadyBody:
     )
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(state: StateDep) -> Response:
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
+async def get_metrics(state: StateDep) -> Response:
     """Counters, histograms and gauges in Prometheus' text format.
 
     A gauge that cannot be read now is `NaN`.

@@ -21,7 +21,7 @@ from service.api.schemas_search import (
     SearchResponse,
 )
 from service.api.state import ServerState
-from service.api.timing import server_timing
+from service.api.timing import DECLARED, server_timing
 from service.errors import InvalidInputError
 from service.pipeline.query import Query, Result
 from service.pipeline.timings import Timings
@@ -29,7 +29,12 @@ from service.pipeline.timings import Timings
 router = APIRouter(tags=["search"], dependencies=[Depends(require_key)], route_class=GuardedRoute)
 
 
-@router.post("/search", response_model=SearchResponse, summary="Search in two stages")
+@router.post(
+    "/search",
+    response_model=SearchResponse,
+    summary="Search in two stages",
+    responses=DECLARED,
+)
 async def search(
     body: SearchRequest, request: Request, collection: CollectionDep, state: StateDep
 ) -> Response:
@@ -45,7 +50,10 @@ async def search(
 
 
 @router.post(
-    "/search/batch", response_model=SearchBatchResponse, summary="Several searches at once"
+    "/search/batch",
+    response_model=SearchBatchResponse,
+    summary="Several searches at once",
+    responses=DECLARED,
 )
 async def search_batch(
     body: SearchBatchRequest, request: Request, collection: CollectionDep, state: StateDep

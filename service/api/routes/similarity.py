@@ -8,7 +8,7 @@ from service.api.dependencies import EngineDep, require_key
 from service.api.errors import request_id
 from service.api.guard import GuardedRoute
 from service.api.schemas_similarity import SimilarityRequest, SimilarityResponse, VerdictBody
-from service.api.timing import server_timing
+from service.api.timing import DECLARED, server_timing
 from service.errors import NotAvailableError
 
 router = APIRouter(
@@ -16,8 +16,8 @@ router = APIRouter(
 )
 
 
-@router.post("/similarity", summary="Do queries mean the same?")
-async def similarity(
+@router.post("/similarity", summary="Do queries mean the same?", responses=DECLARED)
+async def compare_queries(
     body: SimilarityRequest, request: Request, response: Response, engine: EngineDep
 ) -> SimilarityResponse:
     """Compare pairs of queries by the pair model.

@@ -41,6 +41,13 @@ PATIENCE_S = 600.0
 
 _TYPES = (MEDIA_TYPE, "application/octet-stream")
 _ARCHIVE = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+_NAMED = {
+    "Content-Disposition": {
+        "description": "A name for the file.",
+        "schema": {"type": "string"},
+        "example": 'attachment; filename="articles-2.tar"',
+    }
+}
 _BODY = {"requestBody": {"required": True, "description": "The archive.", **_ARCHIVE}}
 _RESTORED: dict[int | str, dict[str, Any]] = {
     413: {"model": ErrorBody, "description": "It is larger than `max_snapshot_bytes`."},
@@ -53,9 +60,9 @@ _RESTORED: dict[int | str, dict[str, Any]] = {
     "/collections/{name}/snapshot",
     summary="An archive of a collection",
     response_class=StreamingResponse,
-    responses={200: {"description": "A tar.", **_ARCHIVE}, **NOT_FOUND},
+    responses={200: {"description": "A tar.", "headers": _NAMED, **_ARCHIVE}, **NOT_FOUND},
 )
-async def snapshot(
+async def read_snapshot(
     name: NameDep, collections: CollectionsDep, state: StateDep
 ) -> StreamingResponse:
     """All of the collection as it is at this moment, while writes go on: documents with their
@@ -76,7 +83,7 @@ async def snapshot(
     responses={**_RESTORED, **CONFLICT, **FULL},
     openapi_extra=_BODY,
 )
-async def restore(
+async def restore_collection(
     name: OwnNameDep,
     request: Request,
     collections: CollectionsDep,

@@ -1,0 +1,166 @@
+"""The OpenAPI document: FastAPI's, made valid, complete and as strict as the server.
+
+What no model or route of FastAPI's can say is added here: schemas that refer to themselves, headers
+of every answer, errors of answers that are no JSON, examples, and limits that are settings.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI
+
+from service.api import examples, schemas_documents, schemas_filters
+from service.api.errors import CODES
+from service.api.schemas import COMPONENT
+from service.settings import Settings
+
+JSON = "application/json"
+Json = dict[str, Any]
+
+IN_COLLECTION = "_in_collection"
+"""Ends the id of an operation whose path names the collection."""
+
+_HEADERS = {
+    "X-Request-ID": "The caller's id of the request where it is well formed, else a new one.",
+    "Retry-After": "Seconds until another try may succeed.",
+    "WWW-Authenticate": "`Bearer`.",
+    "Accept-Encoding": "`gzip`, where the body has another coding.",
+}
+_OF_STATUS = {
+    "401": ("WWW-Authenticate",),
+    "415": ("Accept-Encoding",),
+    "429": ("Retry-After",),
+    "503": ("Retry-After",),
+}
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Let `app` describe itself so."""
+    made = app.openapi
+
+    @cache
+    def openapi() -> Json:
+        return completed(made(), settings)
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def completed(document: Json, settings: Settings) -> Json:
+    """The document that FastAPI made, with all that it lacks."""
+    components = document["components"]
+    schemas = components["schemas"]
+    schemas |= schemas_filters.COMPONENTS | schemas_documents.COMPONENTS
+    for name, example in examples.OF_SCHEMAS.items():
+        schemas[name].setdefault("examples", [example])
+    _name_documents(document, schemas)
+    _set_limits(schemas, settings)
+    components["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
+    }
+    for operation in _operations(document):
+        _complete(operation, schemas)
+    resolved: Json = _with_references(document)
+    return resolved
+
+
+def _operations(document: Json) -> Iterator[Json]:
+    for operations in document["paths"].values():
+        yield from operations.values()
+
+
+def _name_documents(document: Json, schemas: Json) -> None:
+    """FastAPI writes a model that it does not validate out in full, where it is used."""
+    several = schemas["DocumentsRequest"]["properties"]["documents"]
+    schemas["IdentifiedDocumentBody"] = several["items"]
+    several["items"] = _reference("IdentifiedDocumentBody")
+    for operation in _operations(document):
+        media = operation.get("requestBody", {}).get("content", {}).get(JSON, {"schema": {}})
+        if "properties" in media["schema"]:
+            schemas["DocumentBody"] = {**media["schema"], "title": "DocumentBody"}
+            media["schema"] = _reference("DocumentBody")
+
+
+def _reference(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _complete(operation: Json, schemas: Json) -> None:
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _without_null(parameter["schema"])
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        _add_example(media, schemas)
+    for status, response in operation["responses"].items():
+        if "content" in response:
+            response["content"] = dict(_contents(int(status), response, schemas))
+        for name in ("X-Request-ID", *_OF_STATUS.get(status, ())):
+            reference = {"$ref": f"#/components/headers/{name}"}
+            response.setdefault("headers", {}).setdefault(name, reference)
+
+
+def _contents(status: int, response: Json, schemas: Json) -> Iterator[tuple[str, Json]]:
+    """The media types of an answer, each with an example."""
+    for kind, given in response["content"].items():
+        # `itemSchema` is a word of OpenAPI 3.2.
+        media = {"schema": {"type": "string"}} if "itemSchema" in given else given
+        text = examples.OF_TEXTS.get(kind.partition(";")[0])
+        if status >= 400:
+            envelope = _error_example(status, response["description"])
+            media["example"] = examples.OF_ERRORS.get(_named(media), envelope)
+            yield JSON, media
+        elif text:
+            yield kind, {**media, "example": text}
+        else:
+            _add_example(media, schemas)
+            yield kind, media
+
+
+def _without_null(schema: Json) -> Json:
+    """A parameter is there or not; `null` would be the four letters."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    rest = {key: value for key, value in schema.items() if key != "anyOf"}
+    return {**kinds[0], **rest}
+
+
+def _named(media: Json) -> str:
+    reference: str = media.get("schema", {}).get("$ref", "")
+    return reference.rpartition("/")[2]
+
+
+def _add_example(media: Json, schemas: Json) -> None:
+    if "example" not in media and (found := schemas.get(_named(media), {}).get("examples")):
+        media["example"] = found[0]
+
+
+def _error_example(status: int, description: str) -> Json:
+    content = {
+        "code": CODES[status],
+        "message": description,
+        "request_id": examples.REQUEST_ID,
+    }
+    return {"error": content}
+
+
+def _set_limits(schemas: Json, settings: Settings) -> None:
+    """Limits that an operator may change."""
+    queries = schemas["SearchBatchRequest"]["properties"]["queries"]
+    queries["maxItems"] = settings.max_batch_queries
+    for name in ("DocumentBody", "IdentifiedDocumentBody"):
+        properties = schemas[name]["properties"]
+        properties["text"]["maxLength"] = settings.max_document_chars
+        for kind in properties["title"]["anyOf"]:
+            if kind["type"] == "string":
+                kind["maxLength"] = settings.max_title_chars
+
+
+def _with_references(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_with_references(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    rest = {key: _with_references(value) for key, value in node.items() if key != COMPONENT}
+    if COMPONENT in node:
+        return _reference(node[COMPONENT]) | rest
+    return rest
