@@ -28,7 +28,7 @@ from service.evaluation.provenance import provenance
 from service.index.allowed_passages import AllowedPassages
 from service.index.document_store import DocumentStore
 from service.index.faiss_index import FaissIndex, Kind
-from service.types import EncoderIdentity, Filters, Ids, Vectors
+from service.types import Filters, Ids, IndexIdentity, Vectors
 
 SEED = 0
 K = 100
@@ -70,7 +70,7 @@ def _store(folder: Path, passages: int, dimension: int) -> Path:
     if path.exists():
         return path
     store = DocumentStore(path)
-    store.set_identity(EncoderIdentity("m", "0" * 64, dimension, "", "", 256, 1))
+    store.set_identity(IndexIdentity("m", "0" * 64, dimension, "", "", 256, 1))
     store.close()
     documents = passages // PER_DOCUMENT
     connection = sqlite3.connect(path)

@@ -11,7 +11,7 @@ from service.collection import read_beir
 from service.pipeline.build import build_encoder
 from service.protocols import Encoder
 from service.settings import Settings
-from service.types import EncoderIdentity, Vectors
+from service.types import IndexIdentity, Vectors
 
 SEED = 7
 DIMENSION, TOPICS = 384, 300
@@ -21,7 +21,7 @@ PASSAGE_CHARS = 600
 class TopicEncoder:
     """Vectors around topics: the text names its topic and a number that says where beside it."""
 
-    identity = EncoderIdentity("topics", "0" * 64, DIMENSION, "", "", 64, 1)
+    identity = IndexIdentity("topics", "0" * 64, DIMENSION, "", "", 64, 1)
     query_budget = passage_budget = 60
 
     def __init__(self) -> None:

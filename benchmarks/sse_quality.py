@@ -24,7 +24,7 @@ from service.evaluation.metrics import means, per_query
 from service.pipeline.build import build_encoder
 from service.settings import Settings
 from service.text.normalizer import clean
-from service.text.passage import passage_input
+from service.text.passage import passage_text
 
 MEASURES = (
     ["ndcg@10", "mrr@10", "map@100", "recall@100"]
@@ -77,7 +77,7 @@ def _figures(
 def _measured(collection: Collection, encoder: BiEncoder, size: int) -> dict[str, float]:
     queries = {q: clean(collection.queries[q]) for q in collection.qrels}
     ids = [document.id for document in collection.documents]
-    texts = [clean(passage_input(d.title, d.text)) for d in collection.documents]
+    texts = [passage_text(d.title, d.text) for d in collection.documents]
     passages = _cut(encoder.encode_passages, texts, size)
     asked = _cut(encoder.encode_queries, list(queries.values()), size)
     run = {

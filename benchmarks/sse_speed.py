@@ -20,14 +20,14 @@ from service.collection import read_beir
 from service.encoder.bi_encoder import BiEncoder
 from service.pipeline.build import build_encoder
 from service.settings import Settings
-from service.text.passage import passage_input
+from service.text.passage import passage_text
 
 
 def main() -> None:
     """Write the figures as JSON to standard output."""
     arguments = _arguments()
     documents = read_beir(arguments.collection).documents
-    texts = [passage_input(document.title, document.text) for document in documents]
+    texts = [passage_text(document.title, document.text) for document in documents]
     fast, slow = (
         build_encoder(Settings(encoder=name, hub_offline=True, device="cpu"))
         for name in (arguments.encoder, arguments.against)

@@ -75,7 +75,8 @@ class Span(NamedTuple):
 class StoredPassage:
     """A passage as the store gives it back, with what a hit shows of its document.
 
-    `text` is `document.text[start:end]`, to the letter.
+    `text` is `document.text[start:end]`, to the letter. Models read the title up to `title_end`;
+    None where they read all of it.
     """
 
     id: int
@@ -85,6 +86,20 @@ class StoredPassage:
     start: int
     end: int
     metadata: Metadata
+    title_end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedQuery:
+    """A query as the encoder read it.
+
+    `windows` are the parts that it was read in: the query alone where it fits the encoder's window.
+    `vectors` float32 (windows, dim), rows of unit length. `tokens` counts the whole query.
+    """
+
+    windows: tuple[str, ...]
+    vectors: Vectors
+    tokens: int
 
 
 class Candidate(NamedTuple):
@@ -119,7 +134,7 @@ class TokenStates:
 
 @dataclass(frozen=True, slots=True)
 class EncoderIdentity:
-    """All that decides what a text's vector is. An index made with another one is refused."""
+    """All that decides what a text's vector is."""
 
     model: str
     weights_sha256: str
@@ -128,6 +143,20 @@ class EncoderIdentity:
     passage_prefix: str
     max_length: int
     normalizer_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexIdentity(EncoderIdentity):
+    """All that decides what an index stores of a document. Any other index is refused.
+
+    The versions are those of `text.chunker`, `text.passage` and `words`; `passage_overlap` is in
+    tokens.
+    """
+
+    chunker_version: int = 0
+    passage_text_version: int = 0
+    words_version: int = 0
+    passage_overlap: int = 0
 
 
 @dataclass(frozen=True, slots=True)

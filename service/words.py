@@ -1,9 +1,14 @@
-"""The words of a text, for search by words: in any script, with spaces between words or without."""
+"""The words of a text, for search by words: in any script, with spaces between words or without.
+
+The store holds them: whatever changes the words of any text needs a new `WORDS_VERSION`.
+"""
 
 import unicodedata
 from itertools import pairwise
 
 import regex
+
+WORDS_VERSION = 1
 
 # Scripts that are written without spaces, or, as Hangul, with whole phrases between them.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー"

@@ -16,7 +16,7 @@ from benchmarks.speed.prose import PACKAGES, pages, sentences
 from service.collection import Collection, read_beir
 from service.collection.beir import write_beir
 from service.evaluation.provenance import versions
-from service.text.passage import passage_input, split_document
+from service.text.passage import cut_document, passage_text
 from service.types import Document
 
 SEED = 5
@@ -74,9 +74,10 @@ def of_collection(
     ordered = sorted(found.documents, key=lambda document: document.id not in judged)[:most]
     documents = []
     for document in ordered:
-        spans = split_document(document, budget=budget, overlap=0, count_tokens=count_tokens)
-        if spans:
-            text = passage_input(document.title, document.text[spans[0].start : spans[0].end])
+        cut = cut_document(document, budget=budget, overlap=0, count_tokens=count_tokens)
+        if cut.spans:
+            first, title = cut.spans[0], document.title[: cut.title_end]
+            text = passage_text(title, document.text[first.start : first.end])
             documents.append(Document(document.id, text))
     there = {document.id for document in documents}
     qrels = {

@@ -58,7 +58,7 @@ class Look:
     def __call__(self, path: Path, *, rerank: bool = True) -> "Observed":
         """The collection's searches."""
         from service.collection import data_sha256, open_collection  # noqa: PLC0415
-        from service.evaluation.candidates import CANDIDATES, Observer, observe  # noqa: PLC0415
+        from service.evaluation.candidates import Observer, observe  # noqa: PLC0415
         from service.evaluation.depth import time_depths  # noqa: PLC0415
         from service.evaluation.run import sample  # noqa: PLC0415
         from service.evaluation.searching import opened  # noqa: PLC0415
@@ -79,8 +79,7 @@ class Look:
             observer = Observer(engine, self._settings.rerank_depth)
             # Before all else, as a reranker may remember the passages that it has seen.
             if self._timed and logits is not None and not self.milliseconds:
-                found = (observer.finder(labelled.queries[q]) for q in chosen[: self._timed])
-                searches = [(text, find(CANDIDATES)) for text, find in found]
+                searches = [observer.pairs(labelled.queries[q]) for q in chosen[: self._timed]]
                 self.milliseconds = time_depths(logits.reranker, searches)
             return observe(observer, labelled, chosen, to_rerank, advance)
 

@@ -34,16 +34,19 @@ class BiEncoder:
         *,
         batch_tokens: int,
         dimensions: int | None = None,
+        query_tokens: int | None = None,
         device: str = "auto",
         threads: int = 0,
     ) -> None:
         """Load the model; raises `ModelSourceError` when the folder holds none with this identity.
 
-        `dimensions` cuts each vector to its first ones, as Matryoshka models allow.
+        `dimensions` cuts each vector to its first ones, as Matryoshka models allow. Passages have a
+        window of `identity.max_length` tokens; queries one of `query_tokens`, the same if left out.
         `device` is `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`. `threads` above 0
         bounds the CPU threads of the whole process.
         """
         self._identity, self._dimensions = identity, dimensions
+        self._query_window = query_tokens or identity.max_length
         if threads:
             torch.set_num_threads(threads)
         self._model = _load(folder, identity.model, batch_tokens, device)
@@ -57,9 +60,9 @@ class BiEncoder:
         bare, query, passage = self.count_tokens(
             ["a", identity.query_prefix + "a", identity.passage_prefix + "a"]
         )
-        room = identity.max_length - self._model.special_tokens + bare
-        self._query_budget: int = room - query
-        self._passage_budget: int = room - passage
+        around = self._model.special_tokens - bare
+        self._query_budget: int = self._query_window - around - query
+        self._passage_budget: int = identity.max_length - around - passage
 
     @property
     def identity(self) -> EncoderIdentity:
@@ -100,38 +103,44 @@ class BiEncoder:
     def encode_queries(self, texts: Sequence[str], /) -> Vectors:
         """Cleaned texts without prefix -> float32 (n, dim), rows of unit length, input order.
 
-        What exceeds `identity.max_length` tokens, prefix and special tokens counted, is cut off.
-        Raises `InferenceError` when a row is not finite or has no direction.
+        What exceeds the queries' window, prefix and special tokens counted, is cut off. Raises
+        `InferenceError` when a row is not finite or has no direction.
         """
-        return self._encode([self._identity.query_prefix + text for text in texts])
+        return self._encode(self._as_queries(texts), self._query_window)
 
     def encode_passages(self, texts: Sequence[str], /) -> Vectors:
-        """The same for passages."""
-        return self._encode([self._identity.passage_prefix + text for text in texts])
+        """The same for passages, in their own window."""
+        return self._encode(self._as_passages(texts), self._identity.max_length)
 
     def encode_passages_and_states(
         self, texts: Sequence[str], /, layers: Sequence[int]
     ) -> tuple[Vectors, list[TokenStates]]:
         """The same in one pass with the states of these layers. Needs a `transformer`."""
-        return self._encode_with_states([self._identity.passage_prefix + t for t in texts], layers)
+        return self._encode_with_states(self._as_passages(texts), self._identity.max_length, layers)
 
     def encode_queries_and_states(
         self, texts: Sequence[str], /, layers: Sequence[int]
     ) -> tuple[Vectors, list[TokenStates]]:
         """The same for queries."""
-        return self._encode_with_states([self._identity.query_prefix + t for t in texts], layers)
+        return self._encode_with_states(self._as_queries(texts), self._query_window, layers)
+
+    def _as_queries(self, texts: Sequence[str]) -> list[str]:
+        return [self._identity.query_prefix + text for text in texts]
+
+    def _as_passages(self, texts: Sequence[str]) -> list[str]:
+        return [self._identity.passage_prefix + text for text in texts]
 
     def _encode_with_states(
-        self, prefixed: Sequence[str], layers: Sequence[int]
+        self, prefixed: Sequence[str], window: int, layers: Sequence[int]
     ) -> tuple[Vectors, list[TokenStates]]:
         if self.transformer is None:
             raise ModelSourceError(f"{self._identity.model} has no token states")
-        seen = self.transformer.states(prefixed, self._identity.max_length, layers)
+        seen = self.transformer.states(prefixed, window, layers)
         pooled = np.array([s.pooled for s in seen], np.float32).reshape(len(seen), -1)
         return self._unit(pooled), seen
 
-    def _encode(self, texts: Sequence[str]) -> Vectors:
-        return self._unit(self._model.encode(texts, self._identity.max_length))
+    def _encode(self, texts: Sequence[str], window: int) -> Vectors:
+        return self._unit(self._model.encode(texts, window))
 
     def _unit(self, vectors: Vectors) -> Vectors:
         vectors = vectors[:, : self._dimensions]

@@ -12,8 +12,9 @@ from service.confidence.fusion import fuse
 from service.errors import UnprocessableTextError
 from service.evaluation.metrics import Qrels
 from service.pipeline.engine import Engine
+from service.pipeline.query_windows import encode_queries
 from service.pipeline.recall import Found
-from service.pipeline.rerank import language_of, pairs_of
+from service.pipeline.rerank import language_of
 from service.protocols import WholeReranker
 from service.text.normalizer import normalize
 
@@ -68,34 +69,44 @@ class Observer:
 
     def search(self, query: str, relevant: Set[str], *, rerank: bool = True) -> Search:
         """Both ways of one query. Raises as the models do; a query too long to rerank is not."""
-        text, find = self.finder(query)
+        text, windows, find = self._finder(query)
         with_answer = find(CANDIDATES)
         without = _without(find, relevant)
         depth = self._depth if rerank else 0
-        first, second = self._logits(text, with_answer[:depth], without[:depth])
+        first, second = self._logits(windows, with_answer[:depth], without[:depth])
         return Search(_candidates(text, with_answer, first), _candidates(text, without, second))
 
-    def finder(self, query: str) -> tuple[str, Callable[[int], list[Found]]]:
-        """The normalised query, and what finds its first candidates."""
+    def pairs(self, query: str) -> list[tuple[str, str]]:
+        """What the reranker reads of a query's candidates."""
+        _, windows, find = self._finder(query)
+        return self._searcher.second_stage.pairs(windows, find(CANDIDATES))
+
+    def _finder(self, query: str) -> tuple[str, Sequence[str], Callable[[int], list[Found]]]:
+        """The normalised query, its windows, and what finds its first candidates."""
         searcher, identity = self._searcher, self._searcher.encoder.identity
         text = normalize(
             query,
             max_chars=searcher.limits.query_chars,
             prefixes=(identity.query_prefix, identity.passage_prefix),
         ).text
-        vectors = searcher.encoder.encode_queries([text])
-        return text, lambda count: searcher.retriever.find(vectors, count, {}, mode="dense").found
+        (encoded,) = encode_queries(searcher.encoder, [text])
 
-    def _logits(self, text: str, *lists: Sequence[Found]) -> list[list[float]]:
+        def find(count: int) -> list[Found]:
+            return searcher.retriever.find(encoded.vectors, count, {}, mode="dense").found
+
+        return text, encoded.windows, find
+
+    def _logits(self, windows: Sequence[str], *lists: Sequence[Found]) -> list[list[float]]:
         """Logits of each list; a passage that several have is scored once, where it may be."""
-        reranker = self._searcher.second_stage.reranker
+        stage = self._searcher.second_stage
+        reranker = stage.reranker
         if isinstance(reranker, WholeReranker) and len({_ids(listed) for listed in lists}) > 1:
-            return [logits for listed in lists for logits in self._logits(text, listed)]
+            return [logits for listed in lists for logits in self._logits(windows, listed)]
         found = {c.passage.id: c for listed in lists for c in listed}
         if reranker is None or not found:
             return [[] for _ in lists]
         try:
-            scores = reranker.score(pairs_of(text, list(found.values())))
+            scores = reranker.score(stage.pairs(windows, list(found.values())))
         except UnprocessableTextError:
             return [[] for _ in lists]
         logits = {id_: score.logit for id_, score in zip(found, scores, strict=True)}

@@ -13,8 +13,6 @@ from service.evaluation.candidates import Observed, ranking
 from service.evaluation.metrics import per_query
 from service.evaluation.significance import paired
 from service.pipeline.build import rerank_slice
-from service.pipeline.recall import Found
-from service.pipeline.rerank import pairs_of
 from service.protocols import Reranker
 
 DEPTHS = (0, 5, 10, 20, 30, 50, 75, 100)
@@ -81,18 +79,17 @@ def choose_depth(rows: Sequence[DepthRow], loss: float) -> DepthRow:
 
 def time_depths(
     reranker: Reranker,
-    searches: Sequence[tuple[str, Sequence[Found]]],
+    searches: Sequence[Sequence[tuple[str, str]]],
     depths: Sequence[int] = DEPTHS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[int, float]:
     """Depth -> median milliseconds of reranking so many candidates, in slices as the service does.
 
-    `searches` are (normalised query, its candidates); nothing that is kept on the disk may answer.
+    `searches` are the (query, passage) pairs of each; nothing that is kept on the disk may answer.
     """
     spent: dict[int, list[float]] = {depth: [] for depth in depths}
     size = rerank_slice(reranker)
-    for query, found in searches:
-        pairs = pairs_of(query, found)
+    for pairs in searches:
         total, done = 0.0, 0
         for depth in sorted(spent):
             began = clock()

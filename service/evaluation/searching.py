@@ -13,7 +13,7 @@ from service.confidence.words import Thresholds
 from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.run import Answer, ScoredHit
 from service.index.schema import SCHEMA_VERSION
-from service.pipeline.build import encoder_digest
+from service.pipeline.build import index_digest
 from service.pipeline.engine import Engine
 from service.pipeline.ingestion import open_ingestion
 from service.pipeline.opening import open_engine
@@ -106,12 +106,13 @@ def opened(
 ) -> Iterator[tuple[Engine, CachedReranker | None]]:
     """Ingest a collection into a folder of its own and yield an engine over it.
 
-    The folder's name holds the data's hash, the encoder's and the store's version, under the cache
-    folder, so that the next evaluation of the same data with the same encoder starts at once. The
-    engine's reranker, where there is one, keeps its logits; it comes beside the engine.
+    The folder is under the cache folder. Its name holds the hashes of the data and of the index
+    identity, and the store's version, so that the next evaluation of the same data with the same
+    encoder starts at once. The engine's reranker, where there is one, keeps its logits; it comes
+    beside the engine.
     """
-    digest = data_sha256(collection)[:12] + "-" + encoder_digest(settings)[:12]
-    cut = f"passages{settings.passage_overlap}" if chunked else "whole"
+    digest = data_sha256(collection)[:12] + "-" + index_digest(settings)[:12]
+    cut = "passages" if chunked else "whole"
     name = f"{collection.resolve().name}-{cut}-{digest}-v{SCHEMA_VERSION}"
     folder = settings.cache_dir / "evaluation" / name
     here = settings.model_copy(update={"data_dir": folder, "max_query_chars": 100_000})

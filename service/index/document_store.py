@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from service.errors import VersionConflictError
-from service.index import encoder_identity, unfinished
+from service.index import index_identity, unfinished
 from service.index.database import Database
 from service.index.metadata_values import is_unicode
 from service.index.records import (
@@ -28,7 +28,7 @@ from service.index.rows import (
 )
 from service.index.store_view import StoreView
 from service.index.transfer import RestoredRow, insert_row
-from service.types import Document, EncoderIdentity, Filters, Ids, StoredPassage
+from service.types import Document, Filters, Ids, IndexIdentity, StoredPassage
 
 Expectation = Callable[[int | None], bool]
 """Given a document's version, None where it is not there: may it be written?"""
@@ -116,7 +116,7 @@ class DocumentStore:
             dimension = _dimension(StoreView(connection))
             for staged, encoded in rows:
                 check_passages(encoded, dimension)
-                publish_document(connection, staged, encoded.spans, encoded.vectors)
+                publish_document(connection, staged, encoded)
             next_version(connection)
 
     def set_problem(self, staged: StagedDocument, problem: str) -> None:
@@ -218,24 +218,24 @@ class DocumentStore:
         with self.view() as view:
             return view.revision
 
-    def identity(self) -> EncoderIdentity | None:
+    def identity(self) -> IndexIdentity | None:
         """The encoder that made the vectors; None before `set_identity`."""
         with self.view() as view:
             return view.identity
 
-    def set_identity(self, wanted: EncoderIdentity) -> None:
+    def set_identity(self, wanted: IndexIdentity) -> None:
         """Store the encoder's identity the first time; afterwards insist on the same one.
 
         Raises `IndexMismatchError` that says what differs and what to run.
         """
         stored = self.identity()
         if stored is not None:
-            encoder_identity.require_same(stored, wanted, self._path.parent, self._reindex)
+            index_identity.require_same(stored, wanted, self._path.parent, self._reindex)
             return
         with self._database.writing() as connection:
-            encoder_identity.write(connection, wanted)
+            index_identity.write(connection, wanted)
 
-    def start_over(self, wanted: EncoderIdentity) -> None:
+    def start_over(self, wanted: IndexIdentity) -> None:
         """Drop every passage and take another encoder's identity; the documents stay, staged."""
         with self._database.writing() as connection:
             connection.execute(
@@ -245,7 +245,7 @@ class DocumentStore:
             connection.execute("DELETE FROM passages")
             connection.execute("DELETE FROM unfinished")
             connection.execute("UPDATE documents SET staged = 1, problem = NULL")
-            encoder_identity.write(connection, wanted)
+            index_identity.write(connection, wanted)
             next_version(connection)
 
     def note(self, name: str) -> str | None:

@@ -28,7 +28,7 @@ from service.index.document_store import DocumentStore
 from service.index.durable import flush, store_error
 from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, kind_for
 from service.index.records import Counts, GenerationRecord
-from service.types import EncoderIdentity, Ids, Vectors
+from service.types import Ids, IndexIdentity, Vectors
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -63,7 +63,7 @@ class _StaleError(Exception):
 def open_or_build(
     store: DocumentStore,
     folder: Path,
-    identity: EncoderIdentity,
+    identity: IndexIdentity,
     *,
     hnsw_threshold: int,
     complete: bool = False,
@@ -92,7 +92,7 @@ def open_or_build(
     return generation
 
 
-def load_current(store: DocumentStore, folder: Path, identity: EncoderIdentity) -> Generation:
+def load_current(store: DocumentStore, folder: Path, identity: IndexIdentity) -> Generation:
     """The generation that another process built last, mapped; builds and writes nothing.
 
     Raises `StoreError` where there is none for `identity`, `IndexDamagedError` as it says.
@@ -116,7 +116,7 @@ def worth_building(changes: int, passages: int) -> bool:
 def _load(
     store: DocumentStore,
     folder: Path,
-    identity: EncoderIdentity,
+    identity: IndexIdentity,
     complete_threshold: int | None,
     *,
     mapped: bool = False,
@@ -164,7 +164,7 @@ def _verified_manifest(folder: Path, record: GenerationRecord) -> dict[str, Any]
 def build(
     store: DocumentStore,
     folder: Path,
-    identity: EncoderIdentity,
+    identity: IndexIdentity,
     *,
     hnsw_threshold: int,
     use: Callable[[Generation], None] = lambda _generation: None,
@@ -224,7 +224,7 @@ def _passages(
 
 
 def _manifest(
-    index: FaissIndex, counts: Counts, revision: int, identity: EncoderIdentity, created: datetime
+    index: FaissIndex, counts: Counts, revision: int, identity: IndexIdentity, created: datetime
 ) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,

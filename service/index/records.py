@@ -11,11 +11,15 @@ from service.types import Document, Span, Vectors
 
 
 class EncodedDocument(NamedTuple):
-    """A document, the spans of its passages, and a vector for each: float32 (n_spans, dim)."""
+    """A document, the spans of its passages, and a vector for each: float32 (n_spans, dim).
+
+    Models read the title up to `title_end`, in code points; None for all of it.
+    """
 
     document: Document
     spans: Sequence[Span]
     vectors: Vectors
+    title_end: int | None = None
 
 
 class StagedDocument(NamedTuple):
@@ -29,7 +33,8 @@ class StoredDocument(NamedTuple):
     """A document as it was last written.
 
     `indexed` is whether searches see this version; until then they see the one before, if any.
-    `problem` says why its passages could not be encoded.
+    `problem` says why its passages could not be encoded, or what of an indexed document the models
+    do not read.
     """
 
     document: Document

@@ -25,7 +25,7 @@ def check_document(document: Document) -> None:
 
 def check_passages(row: EncodedDocument, dimension: int) -> None:
     """Raise `InferenceError` or `ValueError` for passages that do not fit text or encoder."""
-    document, spans, vectors = row
+    document, spans, vectors, _ = row
     if vectors.shape != (len(spans), dimension) or vectors.dtype != np.float32:
         raise ValueError(
             f"document {document.id!r}: vectors are {vectors.dtype} {vectors.shape}, "
@@ -35,6 +35,8 @@ def check_passages(row: EncodedDocument, dimension: int) -> None:
         raise InferenceError(f"document {document.id!r}: a vector is not finite")
     if any(not 0 <= start <= end <= len(document.text) for start, end in spans):
         raise ValueError(f"document {document.id!r}: a span reaches beyond the text")
+    if row.title_end is not None and not 0 <= row.title_end <= len(document.title):
+        raise ValueError(f"document {document.id!r}: title_end reaches beyond the title")
 
 
 def put_document(connection: sqlite3.Connection, row: EncodedDocument) -> None:
@@ -42,7 +44,7 @@ def put_document(connection: sqlite3.Connection, row: EncodedDocument) -> None:
     connection.execute("DELETE FROM documents WHERE id = ?", [row.document.id])
     version = next_version(connection)
     number = insert_document(connection, row.document, version, staged=False)
-    insert_passages(connection, number, row.spans, row.vectors)
+    _insert_encoded(connection, number, row)
 
 
 def stage_document(connection: sqlite3.Connection, document: Document) -> Written:
@@ -80,7 +82,7 @@ def stage_document(connection: sqlite3.Connection, document: Document) -> Writte
 
 
 def publish_document(
-    connection: sqlite3.Connection, staged: StagedDocument, spans: Sequence[Span], vectors: Vectors
+    connection: sqlite3.Connection, staged: StagedDocument, row: EncodedDocument
 ) -> None:
     """Let searches see a staged document; nothing where it was written again or deleted."""
     found = connection.execute(
@@ -93,7 +95,7 @@ def publish_document(
     connection.execute(
         "UPDATE documents SET staged = 0, problem = NULL WHERE number = ?", [found[0]]
     )
-    insert_passages(connection, found[0], spans, vectors)
+    _insert_encoded(connection, found[0], row)
     connection.execute("DELETE FROM unfinished WHERE document = ?", [found[0]])
 
 
@@ -120,10 +122,19 @@ def insert_document(
     return number
 
 
+def _insert_encoded(connection: sqlite3.Connection, number: int, row: EncodedDocument) -> None:
+    insert_passages(connection, number, row.spans, row.vectors, row.title_end)
+
+
 def insert_passages(
-    connection: sqlite3.Connection, number: int, spans: Sequence[Span], vectors: Vectors
+    connection: sqlite3.Connection,
+    number: int,
+    spans: Sequence[Span],
+    vectors: Vectors,
+    title_end: int | None,
 ) -> None:
     """The passages of the document whose row is `number`: their vectors and their words."""
+    connection.execute("UPDATE documents SET title_end = ? WHERE number = ?", [title_end, number])
     connection.executemany(
         'INSERT INTO passages (document, ordinal, start, "end", vector) VALUES (?, ?, ?, ?, ?)',
         [

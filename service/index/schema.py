@@ -7,7 +7,7 @@ from pathlib import Path
 from service.errors import StoreError
 from service.index import lexical, unfinished
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x32E9A55
 """Marks the file as a store of this package (`PRAGMA application_id`)."""
 
@@ -15,6 +15,7 @@ APPLICATION_ID = 0x32E9A55
 # A document has at most two rows: the one that searches see, and a newer one that is *staged* until
 # its passages are encoded. `problem` says why they could not be. `version` is the store's revision
 # when the row was written: one that was deleted and comes again never has an earlier one.
+# Models read the title up to `title_end`; NULL where they read all of it.
 # AUTOINCREMENT: an id that a deleted passage had is never given again, so an older index can at
 # worst name a passage that is gone, never another one, and all passages that it lacks have greater
 # ids than any that it has. `removed` names those that have gone since it was built.
@@ -32,6 +33,7 @@ _TABLES = (
         problem TEXT,
         content_hash TEXT NOT NULL,
         title TEXT NOT NULL,
+        title_end INTEGER,
         metadata TEXT NOT NULL,
         text TEXT NOT NULL,
         UNIQUE (id, staged)

@@ -2,7 +2,8 @@
 
 ```
 documents-00001.jsonl   a line for each document: id, title, text, metadata, version, staged,
-                        spans (of its passages, in code points); a few megabytes
+                        spans (of its passages, in code points), title_end (where models stop
+                        reading the title); a few megabytes
 vectors-00001.npy       float32 (n, dimension): the vectors of the passages, in the order of the
                         lines and their spans; the parts of both kinds end independently
 ...
@@ -28,9 +29,9 @@ from service.index.catalog import SettingValue
 from service.index.store_view import StoreView
 from service.index.tar_format import END, header, padding
 from service.index.transfer import stored_rows
-from service.types import EncoderIdentity
+from service.types import IndexIdentity
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 CHECKSUM_FILE = "manifest.sha256"
 MEDIA_TYPE = "application/x-tar"
@@ -65,7 +66,7 @@ class Manifest(BaseModel):
     created: str
     revision: int = Field(ge=0, lt=2**62)
     settings: dict[str, SettingValue]
-    encoder: EncoderIdentity | None
+    encoder: IndexIdentity | None
     documents: int = Field(ge=0)
     staged: int = Field(ge=0)
     passages: int = Field(ge=0)

@@ -49,6 +49,7 @@ class _Line(BaseModel):
     metadata: dict[str, Any]
     version: int = Field(ge=0, lt=2**62)
     staged: bool
+    title_end: int | None = Field(ge=0)
     spans: Annotated[
         list[Annotated[list[int], FailFast(), Field(min_length=2, max_length=2)]], FailFast()
     ]
@@ -123,7 +124,12 @@ class Snapshot:
                 counts["passages"] += len(spans)
                 document = Document(line.id, line.text, line.title, line.metadata)
                 yield RestoredRow(
-                    document, line.version, line.staged, spans, vectors.take(len(spans))
+                    document,
+                    line.version,
+                    line.staged,
+                    spans,
+                    vectors.take(len(spans)),
+                    line.title_end,
                 )
         vectors.require_end()
         for name, found in counts.items():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import StoreError
-from service.index import encoder_identity, lexical
+from service.index import index_identity, lexical
 from service.index.filters import condition
 from service.index.metadata_values import is_unicode
 from service.index.records import Counts, StagedDocument, StoredDocument
@@ -17,9 +17,9 @@ from service.index.rows import VECTOR_DTYPE, json_of
 from service.types import (
     Candidate,
     Document,
-    EncoderIdentity,
     Filters,
     Ids,
+    IndexIdentity,
     StoredPassage,
     Vectors,
 )
@@ -78,9 +78,9 @@ class StoreView:
         return int(row[0]), int(row[1])
 
     @property
-    def identity(self) -> EncoderIdentity | None:
+    def identity(self) -> IndexIdentity | None:
         """The encoder that made the vectors; None before the first."""
-        return encoder_identity.read(self.connection)
+        return index_identity.read(self.connection)
 
     def vectors(self, batch: int, after: int = 0) -> Iterator[tuple[Ids, Vectors]]:
         """Passages with ids over `after`, ascending: int64 (n,), float32 (n, dim); n <= `batch`."""
@@ -161,9 +161,9 @@ class StoreView:
             [json_of([int(id_) for id_ in ids])],
         ).fetchall()
         documents = {
-            number: Document(id_, text, title, json.loads(metadata))
-            for number, id_, title, metadata, text in self.connection.execute(
-                "SELECT number, id, title, metadata, text FROM documents "
+            number: (Document(id_, text, title, json.loads(metadata)), title_end)
+            for number, id_, title, title_end, metadata, text in self.connection.execute(
+                "SELECT number, id, title, title_end, metadata, text FROM documents "
                 "WHERE number IN (SELECT value FROM json_each(?))",
                 [json_of({number for _, number, _, _ in rows})],
             )
@@ -172,12 +172,13 @@ class StoreView:
         return {
             id_: StoredPassage(
                 id=id_,
-                document_id=(document := documents[number]).id,
+                document_id=(document := documents[number][0]).id,
                 title=document.title,
                 text=document.text[start:end],
                 start=start,
                 end=end,
                 metadata=document.metadata,
+                title_end=documents[number][1],
             )
             for id_, number, start, end in rows
         }
@@ -215,7 +216,7 @@ class StoreView:
         if not is_unicode(id_):
             return None
         row = self.connection.execute(
-            "SELECT id, text, title, metadata, version, staged, problem FROM documents "
+            "SELECT id, text, title, metadata, version, staged, problem, title_end FROM documents "
             "WHERE id = ? ORDER BY staged DESC LIMIT 1",
             [id_],
         ).fetchone()
@@ -279,8 +280,13 @@ def _as_arrays(rows: Sequence[tuple[int, bytes]], dimension: int) -> tuple[Ids, 
     return np.array(ids, np.int64), flat.reshape(-1, dimension)
 
 
-def _stored(row: tuple[str, str, str, str, int, int, str | None]) -> StoredDocument:
-    id_, text, title, metadata, version, staged, problem = row
+def _stored(row: tuple[str, str, str, str, int, int, str | None, int | None]) -> StoredDocument:
+    id_, text, title, metadata, version, staged, problem, title_end = row
+    if problem is None and title_end is not None and title_end < len(title.rstrip()):
+        problem = (
+            f"the models read the first {title_end} of the title's {len(title)} characters: "
+            "a title gets at most a quarter of a passage's window"
+        )
     return StoredDocument(
         Document(id_, text, title, json.loads(metadata)), version, not staged, problem
     )

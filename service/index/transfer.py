@@ -29,6 +29,7 @@ class StoredRow:
     staged: bool
     spans: list[tuple[int, int]]
     vectors: bytes
+    title_end: int | None
 
     def line(self) -> bytes:
         """All but the vectors as a line of JSON."""
@@ -41,6 +42,7 @@ class StoredRow:
             "version": self.version,
             "staged": self.staged,
             "spans": self.spans,
+            "title_end": self.title_end,
         }
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
@@ -54,14 +56,16 @@ class RestoredRow:
     staged: bool
     spans: Sequence[Span]
     vectors: Vectors
+    title_end: int | None = None
 
 
 def stored_rows(view: StoreView, dimension: int) -> Iterator[StoredRow]:
     """Every row of the store, one at a time. Raises `StoreError` for a damaged vector."""
     rows = view.connection.execute(
-        "SELECT number, id, staged, version, title, metadata, text FROM documents ORDER BY number"
+        "SELECT number, id, staged, version, title, title_end, metadata, text FROM documents "
+        "ORDER BY number"
     )
-    for number, id_, staged, version, title, metadata, text in rows:
+    for number, id_, staged, version, title, title_end, metadata, text in rows:
         passages = view.connection.execute(
             'SELECT start, "end", vector FROM passages WHERE document = ? ORDER BY ordinal',
             [number],
@@ -74,6 +78,7 @@ def stored_rows(view: StoreView, dimension: int) -> Iterator[StoredRow]:
             bool(staged),
             [(start, end) for start, end, _ in passages],
             b"".join(vector for *_, vector in passages),
+            title_end,
         )
 
 
@@ -85,7 +90,7 @@ def insert_row(connection: sqlite3.Connection, row: RestoredRow, dimension: int)
     document = row.document
     check_document(document)
     try:
-        check_passages(EncodedDocument(document, row.spans, row.vectors), dimension)
+        check_passages(EncodedDocument(document, row.spans, row.vectors, row.title_end), dimension)
     except ValueError as error:
         raise InvalidInputError(str(error)) from error
     if row.staged and row.spans:
@@ -94,7 +99,7 @@ def insert_row(connection: sqlite3.Connection, row: RestoredRow, dimension: int)
         number = insert_document(connection, document, row.version, staged=row.staged)
     except sqlite3.IntegrityError as error:
         raise InvalidInputError(f"document {document.id!r} is there twice") from error
-    insert_passages(connection, number, row.spans, row.vectors)
+    insert_passages(connection, number, row.spans, row.vectors, row.title_end)
 
 
 def are_unit(vectors: Vectors) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 from service.confidence.calibration import (
@@ -27,8 +27,11 @@ from service.protocols import Encoder, Reranker, StateEncoder, StateReranker
 from service.reranker.interaction import read_config
 from service.reranker.interaction_reranker import InteractionReranker
 from service.settings import Settings
+from service.text.chunker import CHUNKER_VERSION
 from service.text.normalizer import NORMALIZER_VERSION
-from service.types import EncoderIdentity
+from service.text.passage import PASSAGE_TEXT_VERSION
+from service.types import EncoderIdentity, IndexIdentity
+from service.words import WORDS_VERSION
 
 if TYPE_CHECKING:
     from service.reranker.backends import BackendRecord
@@ -55,6 +58,7 @@ def _load(settings: Settings, model: PreparedModel, dimensions: int | None = Non
         model.folder,
         _identity(settings, model, dimensions),
         dimensions=dimensions,
+        query_tokens=model.max_length,
         batch_tokens=settings.batch_tokens,
         device=settings.device,
         threads=settings.threads,
@@ -94,9 +98,21 @@ def _identity(
     )
 
 
-def encoder_digest(settings: Settings) -> str:
-    """A short name, in hexadecimal, for all that decides this encoder's vectors."""
-    stated = json.dumps(asdict(encoder_identity(settings)), sort_keys=True)
+def index_identity(settings: Settings, encoder: EncoderIdentity) -> IndexIdentity:
+    """All that decides what an index of these settings stores of a document."""
+    return IndexIdentity(
+        **{field.name: getattr(encoder, field.name) for field in fields(EncoderIdentity)},
+        chunker_version=CHUNKER_VERSION,
+        passage_text_version=PASSAGE_TEXT_VERSION,
+        words_version=WORDS_VERSION,
+        passage_overlap=settings.passage_overlap,
+    )
+
+
+def index_digest(settings: Settings) -> str:
+    """A short name, in hexadecimal, for `index_identity`; loads no weights."""
+    identity = index_identity(settings, encoder_identity(settings))
+    stated = json.dumps(asdict(identity), sort_keys=True)
     return hashlib.sha256(stated.encode()).hexdigest()
 
 

@@ -23,6 +23,7 @@ from service.index.generation import open_or_build
 from service.index.snapshot import write
 from service.index.snapshot_reader import Snapshot
 from service.pipeline import garbage
+from service.pipeline.build import index_identity
 from service.pipeline.collection_settings import effective_settings
 from service.pipeline.copying import Copy, CopyState, read_state
 from service.pipeline.engine import Engine
@@ -30,7 +31,7 @@ from service.pipeline.live_collection import LiveCollection
 from service.pipeline.opening import open_collection
 from service.pipeline.restoring import fill, own_settings, require_vectors_of
 from service.settings import Settings
-from service.types import EncoderIdentity
+from service.types import EncoderIdentity, IndexIdentity
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class Collections:
         name: str,
         own: Mapping[str, SettingValue],
         effective: Settings,
-        identity: EncoderIdentity,
+        identity: IndexIdentity,
         fill: Callable[[CollectionFolder], None],
     ) -> None:
         engine = self._engine
@@ -230,9 +231,9 @@ class Collections:
         record = CollectionRecord(created=datetime.now(UTC), settings=dict(own))
         return effective_settings(record, self._settings)
 
-    def _identity(self, effective: Settings) -> EncoderIdentity:
+    def _identity(self, effective: Settings) -> IndexIdentity:
         try:
-            return self._engine.models.identity(effective)
+            return index_identity(effective, self._engine.models.identity(effective))
         except ModelError as error:
             log.warning("the models of a collection cannot be loaded: %s", error)
             raise NotAvailableError(_NO_MODELS) from error

@@ -16,7 +16,7 @@ from service.index.generation import (
 from service.index.live_index import LiveIndex
 from service.pipeline.ingest import Ingestor
 from service.pipeline.passage_states import PassageStates
-from service.types import EncoderIdentity
+from service.types import IndexIdentity
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Indexer:
         folder: CollectionFolder,
         index: LiveIndex,
         ingestor: Ingestor,
-        identity: EncoderIdentity,
+        identity: IndexIdentity,
         *,
         hnsw_threshold: int,
         states: PassageStates | None = None,

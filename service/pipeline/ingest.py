@@ -12,8 +12,8 @@ from service.pipeline.staged import StagedDocuments, Step
 from service.pipeline.storing import Chunked, IngestReport, Storing
 from service.protocols import Encoder
 from service.text.chunker import TokenCounter
-from service.text.normalizer import normalize
-from service.text.passage import fit_title, passage_input, split_document
+from service.text.control_tokens import break_up
+from service.text.passage import CutDocument, cut_document, passage_text, title_end
 from service.types import Document, Refused, Span
 
 log = logging.getLogger(__name__)
@@ -130,8 +130,8 @@ class Ingestor:
         count_tokens = self._encoder.count_tokens
         whole = [document.text.strip() for document in documents if self._chunked]
         titles = {document.title.strip() for document in documents} - {""}
-        asked = {*whole, *titles, *(passage_input(title, "") for title in titles)}
-        texts = [text for text in asked if is_unicode(text)]
+        asked = map(break_up, {*whole, *titles, *(f"{title} " for title in titles)})
+        texts = list({text for text in asked if is_unicode(text)})
         known = dict(zip(texts, count_tokens(texts), strict=True)) if texts else {}
 
         def count(texts: Sequence[str]) -> list[int]:
@@ -145,26 +145,22 @@ class Ingestor:
         encoder = self._encoder
         budget = encoder.passage_budget
         if self._chunked:
-            spans = split_document(
+            cut = cut_document(
                 document, budget=budget, overlap=self._overlap, count_tokens=count_tokens
             )
         else:
-            spans = [Span(0, len(document.text))]
-        title = fit_title(document.title, budget=budget, count_tokens=count_tokens)
+            end = title_end(document.title, window=budget, count_tokens=count_tokens)
+            cut = CutDocument([Span(0, len(document.text))], end)
         prefixes = (encoder.identity.query_prefix, encoder.identity.passage_prefix)
-        kept, inputs = [], []
-        for span in spans:
-            # NFC at most triples a text; what fits the window is no matter of characters.
-            text = passage_input(title, document.text[span.start : span.end])
-            try:
-                cleaned = normalize(text, max_chars=3 * len(text), prefixes=prefixes, field="text")
-            except UnprocessableTextError:  # nothing in it that a reader could see
-                continue
-            kept.append(span)
-            inputs.append(cleaned.text)
+        title, kept, inputs = document.title[: cut.title_end], [], []
+        for span in cut.spans:
+            text = passage_text(title, document.text[span.start : span.end], prefixes)
+            if text:  # else nothing in it that a reader could see
+                kept.append(span)
+                inputs.append(text)
         if not kept:
             raise UnprocessableTextError("nothing is left of the text once it is cleaned", "text")
-        return Chunked(document, kept, inputs)
+        return Chunked(document, kept, inputs, cut.title_end)
 
     def _encode(self, chunks: Sequence[Chunked]) -> list[EncodedDocument]:
         texts = [text for c in chunks for text in c.inputs]
@@ -176,7 +172,9 @@ class Ingestor:
         encoded, start = [], 0
         for chunk in chunks:
             end = start + len(chunk.spans)
-            encoded.append(EncodedDocument(chunk.document, chunk.spans, vectors[start:end]))
+            encoded.append(
+                EncodedDocument(chunk.document, chunk.spans, vectors[start:end], chunk.title_end)
+            )
             start = end
         return encoded
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service.errors import StoreError
 from service.index.catalog import MAIN
 from service.index.data_folder import CollectionFolder, DataFolder
-from service.pipeline.build import build_encoder, build_state_reranker
+from service.pipeline.build import build_encoder, build_state_reranker, index_identity
 from service.pipeline.ingest import Ingestor
 from service.pipeline.opening import build_index, settings_of
 from service.pipeline.passage_states import KeepingEncoder, PassageStates, open_states
@@ -42,7 +42,7 @@ def open_ingestion(
         settings = settings_of(folder.catalog.collections[name], settings)
         opened = folder.collection(name)
         encoder = build_encoder(settings)
-        opened.store.set_identity(encoder.identity)
+        opened.store.set_identity(index_identity(settings, encoder.identity))
         with _keeping(settings, opened, encoder) as keeping:
             ingestor = Ingestor(
                 opened.store, keeping, overlap=settings.passage_overlap, chunked=chunked

@@ -13,7 +13,7 @@ from service.index.durable import store_error
 from service.index.generation import open_or_build
 from service.index.snapshot import write
 from service.index.snapshot_reader import Snapshot
-from service.pipeline.build import encoder_identity
+from service.pipeline.build import encoder_identity, index_identity
 from service.pipeline.collection_settings import effective_settings
 from service.pipeline.restoring import fill, own_settings, require_vectors_of
 from service.settings import Settings
@@ -66,7 +66,7 @@ def restore(settings: Settings, path: Path, name: str, *, re_embed: bool) -> Non
         found = Snapshot.verified(file)
         own = own_settings(found, re_embed=re_embed)
         effective = _effective(own, settings)
-        identity = encoder_identity(effective)
+        identity = index_identity(effective, encoder_identity(effective))
         if not re_embed:
             require_vectors_of(found, identity)
         _make(
@@ -109,7 +109,7 @@ def _make(
     effective: Settings,
     fill: Callable[[CollectionFolder], None],
 ) -> None:
-    identity = encoder_identity(effective)
+    identity = index_identity(effective, encoder_identity(effective))
     with folder.making(name) as made:
         fill(made)
         open_or_build(

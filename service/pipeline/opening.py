@@ -24,6 +24,7 @@ from service.pipeline.build import (
     build_answer_cache,
     build_judge,
     build_pair_model,
+    index_identity,
     limits,
     most_reranks,
     rerank_slice,
@@ -177,6 +178,7 @@ def open_collection(
                 judge,
                 most_reranks(settings, reranker, states_kept=states is not None),
                 rerank_slice(reranker),
+                (encoder.identity.query_prefix, encoder.identity.passage_prefix),
             ),
             limits(settings),
             build_answer_cache(settings, pair_model, retriever),
@@ -202,7 +204,7 @@ def open_collection(
             folder,
             index,
             ingestor,
-            encoder.identity,
+            index_identity(settings, encoder.identity),
             hnsw_threshold=settings.hnsw_threshold,
             states=states,
         )
@@ -218,7 +220,8 @@ def _open_index(
 ) -> tuple[LiveIndex, Generation | None]:
     """The index, and the generation where it is this process that builds them."""
     if folder.read_only:
-        load = partial(load_current, folder.store, folder.generations, encoder.identity)
+        identity = index_identity(settings, encoder.identity)
+        load = partial(load_current, folder.store, folder.generations, identity)
         return FollowedIndex(folder.store, load), None
     generation = build_index(settings, folder, encoder)
     with folder.store.view() as store:
@@ -235,7 +238,7 @@ def build_index(
     return open_or_build(
         folder.store,
         folder.generations,
-        encoder.identity,
+        index_identity(settings, encoder.identity),
         hnsw_threshold=settings.hnsw_threshold,
         complete=complete,
     )

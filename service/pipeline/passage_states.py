@@ -16,7 +16,6 @@ from service.index.data_folder import CollectionFolder
 from service.index.document_store import DocumentStore
 from service.index.state_store import StateStore
 from service.index.store_view import StoreView
-from service.pipeline.rerank import reranked_text
 from service.protocols import (
     Encoder,
     PackingReranker,
@@ -26,6 +25,7 @@ from service.protocols import (
     StateReranker,
 )
 from service.settings import Settings
+from service.text.passage import stored_text
 from service.types import EncoderIdentity, Ids, PairScore, Vectors
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ class PassageStates:
     """Follows a store: each of its passages gets states, those of removed ones go.
 
     States are whatever the reranker packs. Where they are `encoder`'s, what it encodes for the
-    store has its states from the same pass. What has none (it is older than the file, came from a
-    snapshot, or has a title that the encoder reads a part of) gets them while `idle`.
+    store has its states from the same pass. What has none (it is older than the file or came from
+    a snapshot) gets them while `idle`.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class PassageStates:
         self.idle: Callable[[], bool] = lambda: True
         """Whether no search would wait; where it is not set, none does."""
         self._store, self._states, self._reranker = store, states, reranker
+        self._prefixes = (encoder.query_prefix, encoder.passage_prefix)
         self._reads_states: StateReranker | None = None
         if isinstance(reranker, StateReranker) and reranker.reads(encoder):
             self._reads_states = reranker
@@ -147,7 +148,8 @@ class PassageStates:
         with self._store.view() as view:
             self._note_changes(view)
             chosen = [self._backlog.popleft() for _ in range(min(count, len(self._backlog)))]
-            return {id_: reranked_text(p) for id_, p in view.passages(chosen).items()}
+            found = view.passages(chosen)
+        return {id_: stored_text(passage, self._prefixes) for id_, passage in found.items()}
 
     def _put(self, texts: Mapping[int, str], made: Mapping[str, bytes]) -> None:
         try:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from service.index.live_index import IndexView
 from service.index.store_view import StoreView
@@ -19,7 +20,7 @@ class Found:
     """A candidate: its passage, its cosine with the query, its 1-based rank in stage one.
 
     `order` is the score that stage one ordered by. `sparse_score` is BM25's where the passage was
-    found by words.
+    found by words. `window` is the place of the query's window that is nearest to the passage.
     """
 
     passage: StoredPassage
@@ -27,6 +28,14 @@ class Found:
     rank: int
     order: float
     sparse_score: float | None = None
+    window: int = 0
+
+
+class _Nearest(NamedTuple):
+    """A passage's greatest cosine with a window of the query, and which window that is."""
+
+    cosine: float
+    window: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +49,9 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Finder:
-    """Finds passages at one moment of the store, for the one query in `vectors`, shape (1, dim).
+    """Finds passages at one moment of the store, for one query.
 
+    `vectors` has shape (windows, dim): a passage is as near to the query as to its nearest window.
     `allowed` narrows to these passages. No document takes up more than `per_document` of what is
     found; what it would have taken goes to the next best.
     """
@@ -55,17 +65,19 @@ class Finder:
     def dense(self, count: int) -> list[Found]:
         """The `count` passages nearest to the query."""
         reachable = len(self.index) if self.allowed is None else len(self.allowed)
+        best: dict[int, _Nearest] = {}
 
         def nearest(wanted: int) -> tuple[list[Candidate], bool]:
             if not reachable:
                 return [], True
-            (candidates,) = self.index.search(self.vectors, wanted, self.allowed)
-            rounded = [Candidate(c.passage_id, _rounded(c.score)) for c in candidates]
-            rounded.sort(key=lambda c: (-c.score, c.passage_id))
-            return rounded, wanted >= reachable
+            for window, listed in enumerate(self.index.search(self.vectors, wanted, self.allowed)):
+                _keep_nearest(best, window, ((c.passage_id, c.score) for c in listed))
+            candidates = [Candidate(id_, found.cosine) for id_, found in best.items()]
+            candidates.sort(key=lambda c: (-c.score, c.passage_id))
+            return candidates[:wanted], wanted >= reachable
 
         rows = self._within_share(nearest, count)
-        return _found((passage, score, score, None) for passage, score in rows)
+        return _found((passage, best[passage.id], score, None) for passage, score in rows)
 
     def sparse(self, text: str, count: int) -> list[Found]:
         """The `count` passages that BM25 puts first; none that shares no word with `text`."""
@@ -75,10 +87,11 @@ class Finder:
             return candidates, len(candidates) < wanted
 
         rows = self._within_share(matching, count)
-        cosines = self.store.cosines([passage.id for passage, _ in rows], self.vectors[0])
-        return _found(
-            (passage, _rounded(cosines[passage.id]), score, score) for passage, score in rows
-        )
+        ids = [passage.id for passage, _ in rows]
+        best: dict[int, _Nearest] = {}
+        for window, vector in enumerate(self.vectors):
+            _keep_nearest(best, window, self.store.cosines(ids, vector).items())
+        return _found((passage, best[passage.id], score, score) for passage, score in rows)
 
     def hybrid(self, text: str, count: int, hybrid: Hybrid) -> list[Found]:
         """The best `count` of both by their fused score; ties by document, then passage id."""
@@ -128,13 +141,19 @@ class _Shares:
         return self._taken[document] <= self._most
 
 
-def _rounded(cosine: float) -> float:
-    return round(cosine, COSINE_DECIMALS)
+def _keep_nearest(
+    best: dict[int, _Nearest], window: int, cosines: Iterable[tuple[int, float]]
+) -> None:
+    """Note which passages are nearer to this window than to those before it."""
+    for passage, cosine in cosines:
+        rounded = round(cosine, COSINE_DECIMALS)
+        if passage not in best or rounded > best[passage].cosine:
+            best[passage] = _Nearest(rounded, window)
 
 
-def _found(rows: Iterable[tuple[StoredPassage, float, float, float | None]]) -> list[Found]:
-    """Ranked records of (passage, cosine, what ordered it, BM25's score)."""
+def _found(rows: Iterable[tuple[StoredPassage, _Nearest, float, float | None]]) -> list[Found]:
+    """Ranked records of (passage, cosine and window, what ordered it, BM25's score)."""
     return [
-        Found(passage, cosine, rank, order, bm25)
-        for rank, (passage, cosine, order, bm25) in enumerate(rows, 1)
+        Found(passage, nearest.cosine, rank, order, bm25, nearest.window)
+        for rank, (passage, nearest, order, bm25) in enumerate(rows, 1)
     ]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from service.index.catalog import MAIN
 from service.index.data_folder import DataFolder
-from service.pipeline.build import build_encoder
+from service.pipeline.build import build_encoder, index_identity
 from service.pipeline.ingest import Ingestor
 from service.pipeline.opening import build_index, settings_of
 from service.settings import Settings
@@ -28,8 +28,9 @@ def reindex(
         settings = settings_of(folder.catalog.collections[name], settings)
         opened = folder.collection(name)
         encoder = build_encoder(settings)
-        if opened.store.identity() != encoder.identity:
-            opened.store.start_over(encoder.identity)
+        identity = index_identity(settings, encoder.identity)
+        if opened.store.identity() != identity:
+            opened.store.start_over(identity)
         ingestor = Ingestor(opened.store, encoder, overlap=settings.passage_overlap)
         done = 0
         while documents := ingestor.index_staged():

@@ -16,8 +16,8 @@ from service.pipeline.recall import Found
 from service.protocols import Reranker, WholeReranker
 from service.text.language import UNDETERMINED, search_language
 from service.text.normalizer import clean
-from service.text.passage import passage_input
-from service.types import PairScore, RerankStatus, StoredPassage
+from service.text.passage import stored_text
+from service.types import PairScore, RerankStatus
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +73,14 @@ class SecondStage:
         judge: Judge,
         max_reranks: int,
         slice_size: int = RERANK_SLICE,
+        prefixes: Sequence[str] = (),
     ) -> None:
-        """`slice_size`: candidates scored between two looks at the clock."""
+        """`slice_size`: candidates scored between two looks at the clock.
+
+        `prefixes` are the encoder's own; the reranker reads passages without them too.
+        """
         self.reranker, self.judge, self._slice_size = reranker, judge, slice_size
+        self._prefixes = prefixes
         self._gate = Gate(max_reranks, "reranks")
         self._thread = OwnerThread("reranker")
 
@@ -88,12 +93,15 @@ class SecondStage:
         rows = _rows(found, [c.order for c in found], [None] * len(found), None)
         return Ranking(rows, RerankReport("skipped", 0, 0, "the request said rerank: false"))
 
-    async def rank(self, query: str, found: Sequence[Found], deadline: Deadline) -> Ranking:
-        """The final order for a normalised query.
+    async def rank(
+        self, query: str, windows: Sequence[str], found: Sequence[Found], deadline: Deadline
+    ) -> Ranking:
+        """The final order for a normalised query, which was read in `windows`.
 
-        A reranker that fails or runs out of time costs its order and raises nothing. Raises
-        `OverloadedError` when `max_reranks` searches are at this stage. A client waits for itself
-        when a quarter of these are its own.
+        A reranker reads of the query the window by which the passage was found. One that fails
+        or runs out of time costs its order and raises nothing. Raises `OverloadedError` when
+        `max_reranks` searches are at this stage. A client waits for itself when a quarter of these
+        are its own.
         """
         if not found:
             return Ranking([], RerankReport("complete", 0, 0))
@@ -108,9 +116,13 @@ class SecondStage:
         elif self.judge.rerank_depth == 0:
             reason = "this server's rerank_depth is 0"
         else:
-            pairs = pairs_of(query, found[: self.judge.rerank_depth])
+            pairs = self.pairs(windows, found[: self.judge.rerank_depth])
             return await self._rerank(self.reranker, found, pairs, deadline, weight, language)
         return self._by_stage_one(found, "skipped", reason, language)
+
+    def pairs(self, windows: Sequence[str], found: Sequence[Found]) -> list[tuple[str, str]]:
+        """What the reranker reads of each candidate, in input order."""
+        return [(windows[c.window], stored_text(c.passage, self._prefixes)) for c in found]
 
     def _depth(self, found: Sequence[Found]) -> int:
         return min(len(found), self.judge.rerank_depth)
@@ -202,16 +214,6 @@ def language_of(query: str, found: Sequence[Found]) -> str:
     """The language that decides on the rerank, from a normalised query and its candidates."""
     sample = [clean(c.passage.text) for c in found[:LANGUAGE_SAMPLE]]
     return search_language(query, sample)
-
-
-def pairs_of(query: str, found: Sequence[Found]) -> list[tuple[str, str]]:
-    """What the reranker reads, in input order."""
-    return [(query, reranked_text(c.passage)) for c in found]
-
-
-def reranked_text(passage: StoredPassage) -> str:
-    """A passage as the reranker reads it."""
-    return clean(passage_input(passage.title, passage.text))
 
 
 def _rows(

@@ -10,7 +10,7 @@ from service.index.catalog import SettingValue
 from service.index.document_store import DocumentStore
 from service.index.snapshot_reader import Snapshot
 from service.index.transfer import RestoredRow
-from service.types import DocumentLimits, EncoderIdentity
+from service.types import DocumentLimits, IndexIdentity
 
 MODEL_SETTINGS = ("encoder", "embedding_dimensions", "reranker")
 
@@ -24,7 +24,7 @@ def own_settings(snapshot: Snapshot, *, re_embed: bool) -> dict[str, SettingValu
     return {n: v for n, v in settings.items() if not (re_embed and n in MODEL_SETTINGS)}
 
 
-def require_vectors_of(snapshot: Snapshot, identity: EncoderIdentity) -> None:
+def require_vectors_of(snapshot: Snapshot, identity: IndexIdentity) -> None:
     """Raise `ConflictError` unless the vectors are this encoder's, whatever it is called."""
     stored = snapshot.manifest.encoder
     if stored is None:
@@ -45,7 +45,7 @@ def require_vectors_of(snapshot: Snapshot, identity: EncoderIdentity) -> None:
 def fill(
     store: DocumentStore,
     snapshot: Snapshot,
-    identity: EncoderIdentity,
+    identity: IndexIdentity,
     limits: DocumentLimits,
     *,
     re_embed: bool = False,

@@ -43,7 +43,7 @@ class Retriever:
         text: str = "",
         mode: Mode | None = None,
     ) -> Recall:
-        """The best `count` passages of one query: its vector, shape (1, dim), and its `text`.
+        """The best `count` passages of one query: its vectors, (windows, dim), and its `text`.
 
         The dense mode needs no text. Filters narrow before the count is taken, and no document
         takes up more than its share of passages, so one long document cannot fill the candidates.

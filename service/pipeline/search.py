@@ -14,6 +14,7 @@ from service.pipeline.clients import current_caller, one_caller
 from service.pipeline.gate import Deadline, Gate, Limits
 from service.pipeline.owner_thread import OwnerThread
 from service.pipeline.query import Hit, Query, Result
+from service.pipeline.query_windows import encode_queries
 from service.pipeline.recall import Recall
 from service.pipeline.rerank import Ranked, Ranking, SecondStage
 from service.pipeline.retriever import Retriever
@@ -21,7 +22,7 @@ from service.pipeline.shares import SHARES
 from service.pipeline.timings import Timings
 from service.protocols import Encoder
 from service.text.normalizer import normalize
-from service.types import Vectors, Word
+from service.types import EncodedQuery, Word
 
 ENCODE_CHARS = 1024
 """Characters of queries in one pass of the encoder, `CHARS_AROUND` each counted: on two cores a
@@ -155,31 +156,36 @@ class Searcher:
         lane: Lane,
     ) -> Result:
         with timings.stage("encode"):
-            vectors, tokens = await self._encoding.run(text, deadline)
-        if tokens > self.encoder.query_budget:
+            encoded = await self._encoding.run(text, deadline)
+        if len(encoded.windows) > 1:
             warnings.append(
-                f"the query has {tokens} tokens; the encoder reads the first "
-                f"{self.encoder.query_budget}"
+                f"the query has {encoded.tokens} tokens and the encoder reads "
+                f"{self.encoder.query_budget} at a time: each hit was ranked by the one of the "
+                f"query's {len(encoded.windows)} parts that fits it best"
             )
         async with lane.turn(deadline):
             with timings.stage("retrieve"):
                 recall = await self._retrieve_thread.run(
                     deadline,
                     lambda: self.retriever.find(
-                        vectors, query.num_candidates, query.filters, text=text, mode=query.mode
+                        encoded.vectors,
+                        query.num_candidates,
+                        query.filters,
+                        text=text,
+                        mode=query.mode,
                     ),
                 )
             with timings.stage("rerank"):
                 if query.rerank:
-                    ranking = await self.second_stage.rank(text, recall.found, deadline)
+                    ranking = await self.second_stage.rank(
+                        text, encoded.windows, recall.found, deadline
+                    )
                 else:
                     ranking = self.second_stage.unranked(recall.found)
         return self._result(query, ranking, recall, timings.finish(), warnings)
 
-    def _encode(self, texts: Sequence[str]) -> list[tuple[Vectors, int]]:
-        """Of each text its vector, shape (1, dim), and its tokens."""
-        vectors, counts = self.encoder.encode_queries(texts), self.encoder.count_tokens(texts)
-        return [(vectors[i : i + 1], count) for i, count in enumerate(counts)]
+    def _encode(self, texts: Sequence[str]) -> list[EncodedQuery]:
+        return encode_queries(self.encoder, texts)
 
     def _normalize(self, query: Query) -> tuple[str, list[str]]:
         identity = self.encoder.identity

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -120,7 +121,9 @@ class StagedDocuments:
             self._store.set_problem(row, str(chunked))
             return True
         end = first + STAGED_PASSAGES
-        part = Chunked(row.document, chunked.spans[first:end], chunked.inputs[first:end])
+        part = replace(
+            chunked, spans=chunked.spans[first:end], inputs=chunked.inputs[first:end]
+        )
         try:
             if part.spans:
                 (encoded,) = self._encode([part])
@@ -152,7 +155,8 @@ class StagedDocuments:
             # Another version of this program cut it otherwise.
             self._store.forget_slices(row)
             return
-        self._store.publish([(row, EncodedDocument(row.document, spans, vectors))])
+        encoded = EncodedDocument(row.document, spans, vectors, chunked.title_end)
+        self._store.publish([(row, encoded)])
 
 
 def _some(rows: Sequence[StagedDocument], chars: int) -> list[StagedDocument]:

@@ -29,11 +29,15 @@ class IngestReport:
 
 @dataclass(frozen=True, slots=True)
 class Chunked:
-    """A document, its passages, and the text of each as the encoder is given it."""
+    """A document, its passages, and the text of each as models read it, without a prefix.
+
+    They read the title up to `title_end`.
+    """
 
     document: Document
     spans: Sequence[Span]
     inputs: Sequence[str]
+    title_end: int
 
 
 class Storing:

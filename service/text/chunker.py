@@ -1,4 +1,7 @@
-"""Cut long texts into overlapping passages on sentence and paragraph borders."""
+"""Cut long texts into overlapping passages on sentence and paragraph borders.
+
+Whatever cuts any text elsewhere needs a new `CHUNKER_VERSION`, also in `borders`.
+"""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -8,6 +11,8 @@ from math import ceil
 
 from service.text import borders
 from service.types import Span
+
+CHUNKER_VERSION = 1
 
 TokenCounter = Callable[[Sequence[str]], list[int]]
 """Tokens of each text alone: no prefix, no special tokens, nothing cut."""

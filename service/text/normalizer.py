@@ -11,8 +11,9 @@ from functools import lru_cache
 import regex
 
 from service.errors import UnprocessableTextError
+from service.text.control_tokens import break_up
 
-NORMALIZER_VERSION = 1
+NORMALIZER_VERSION = 2
 
 TYPED_PREFIXES = ("query:", "passage:")
 
@@ -108,15 +109,30 @@ def clean(text: str, *, field: str | None = None) -> str:
 def normalize(
     text: str, *, max_chars: int, prefixes: Collection[str] = (), field: str = "query"
 ) -> Normalized:
-    """Clean a query or passage and take away the prefixes that its author typed.
+    """A text as the models read it: see `readable`. Its length has limits.
+
+    Raises `UnprocessableTextError` for `field` when nothing, or more than `max_chars` characters,
+    is left, or for a lone surrogate.
+    """
+    found = readable(text, prefixes, field=field)
+    if not 1 <= len(found.text) <= max_chars:
+        raise UnprocessableTextError(
+            f"{field} must have 1 to {max_chars} characters after cleaning; "
+            f"it has {len(found.text)}",
+            field,
+        )
+    return found
+
+
+def readable(text: str, prefixes: Collection[str] = (), *, field: str | None = None) -> Normalized:
+    """Clean a text, remove the prefixes that its author typed, and break up control tokens.
 
     `query:` and `passage:` are recognised, and the model's own `prefixes`: in any case, in
     full-width letters, with spaces before the colon, and when repeated. A prefix that ends in a
     letter or digit is not looked for, as it cannot be told from the text. The encoder adds the one
-    prefix that the model sees.
+    prefix that the model sees. The result may be empty.
 
-    Raises `UnprocessableTextError` for `field` when nothing, or more than `max_chars` characters,
-    is left, or for a lone surrogate.
+    Raises `UnprocessableTextError` for a lone surrogate, naming `field`.
     """
     cleaned = clean(text, field=field)
     pattern = _prefix_pattern(tuple(sorted(prefixes)))
@@ -124,13 +140,7 @@ def normalize(
     while match := pattern.match(cleaned, start):
         removed = removed or _canonical(match[0])
         start = match.end()
-    result = cleaned[start:]
-    if not 1 <= len(result) <= max_chars:
-        raise UnprocessableTextError(
-            f"{field} must have 1 to {max_chars} characters after cleaning; it has {len(result)}",
-            field,
-        )
-    return Normalized(result, removed)
+    return Normalized(break_up(cleaned[start:]), removed)
 
 
 def _nfc(text: str) -> str:

@@ -1,34 +1,82 @@
-"""What the models see of a document: passages that each carry the title."""
+"""What models read of a document: passages that each carry the title.
+
+Encoder, reranker, training and evaluation take a passage's text from here and from nowhere else.
+Whatever changes it for any document needs a new `PASSAGE_TEXT_VERSION`.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from service.text.chunker import TokenCounter, chunk
-from service.types import Document, Span
+from service.text.control_tokens import break_up
+from service.text.normalizer import readable
+from service.types import Document, Span, StoredPassage
+
+PASSAGE_TEXT_VERSION = 2
+
+_TITLE_SHARE = 4
+"""A title gets at most one part in so many of a window: the text is what a search is for."""
 
 
-def passage_input(title: str, text: str) -> str:
-    """The text that a model is given for a passage, before it is normalized."""
-    return f"{title} {text}" if title.strip() else text
+def passage_text(title: str, text: str, prefixes: Collection[str] = ()) -> str:
+    """A passage as models read it, without a prefix: the title, then the text.
+
+    Both are cleaned, and prefixes that were typed into them removed (`normalizer.readable`). Give
+    it the part of the title that `title_end` allows. "" where nothing is left of the text.
+
+    Raises `UnprocessableTextError` for a lone surrogate.
+    """
+    read = readable(text, prefixes, field="text").text
+    before = readable(title, prefixes, field="title").text if title and read else ""
+    return f"{before} {read}" if before else read
 
 
-def fit_title(title: str, *, budget: int, count_tokens: TokenCounter) -> str:
-    """What a passage carries of the title: a quarter of its `budget` of tokens, cut at a border."""
-    spans = chunk(title, budget=max(1, budget // 4), overlap=0, count_tokens=count_tokens)
-    return title[spans[0].start : spans[0].end] if spans else ""
+def stored_text(passage: StoredPassage, prefixes: Collection[str]) -> str:
+    """`passage_text` of a passage in the store."""
+    return passage_text(passage.title[: passage.title_end], passage.text, prefixes)
 
 
-def split_document(
+def title_end(title: str, *, window: int, count_tokens: TokenCounter) -> int:
+    """Where models stop reading a title: after a quarter of the `window`, on a border.
+
+    In code points; `window` is in tokens. 0 where the title is blank.
+    """
+    spans = chunk(
+        title,
+        budget=max(1, window // _TITLE_SHARE),
+        overlap=0,
+        count_tokens=partial(_count, count_tokens),
+    )
+    return spans[0].end if spans else 0
+
+
+@dataclass(frozen=True, slots=True)
+class CutDocument:
+    """The passages of a document, and where models stop reading its title."""
+
+    spans: Sequence[Span]
+    title_end: int
+
+
+def cut_document(
     document: Document, *, budget: int, overlap: int, count_tokens: TokenCounter
-) -> list[Span]:
-    """The document's passages, such that each fits `budget` tokens with the fitted title before it.
+) -> CutDocument:
+    """Cut a document so that each passage fits `budget` tokens with the title before it.
 
     The rest is as for `chunk`. Raises `ValueError` when `budget` leaves no room for text.
     """
-    title = fit_title(document.title, budget=budget, count_tokens=count_tokens)
-    reserved = count_tokens([passage_input(title, "")])[0] if title else 0
-    room = budget - reserved
+    end = title_end(document.title, window=budget, count_tokens=count_tokens)
+    title = document.title[:end].strip()
+    count = partial(_count, count_tokens)
+    room = budget - (count([f"{title} "])[0] if title else 0)
     # The title's share of the window comes off the overlap as well.
-    return chunk(
-        document.text,
-        budget=room,
-        overlap=min(overlap, max(0, room - 1)),
-        count_tokens=count_tokens,
+    spans = chunk(
+        document.text, budget=room, overlap=min(overlap, max(0, room - 1)), count_tokens=count
     )
+    return CutDocument(spans, end)
+
+
+def _count(count_tokens: TokenCounter, texts: Sequence[str]) -> list[int]:
+    """Tokens of the texts as models read them."""
+    return count_tokens([break_up(text) for text in texts])

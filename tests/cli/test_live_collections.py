@@ -8,6 +8,7 @@ import pytest
 from service.api.app import create_app
 from service.index.data_folder import DataFolder
 from service.pipeline import offline, reindex
+from service.pipeline.build import index_identity
 from service.pipeline.ingest import Ingestor
 from tests.cli.test_commands import Done, secondpass
 from tests.fixtures.hash_models import HashPool, NamedEncoder, hash_settings, open_hash_engine
@@ -24,9 +25,10 @@ def hash_models(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "data"
-    encoder = NamedEncoder(HashPool().identity(hash_settings(path)))
+    settings = hash_settings(path)
+    encoder = NamedEncoder(HashPool().identity(settings))
     with DataFolder.open(path) as opened:
-        opened.store.set_identity(encoder.identity)
+        opened.store.set_identity(index_identity(settings, encoder.identity))
         Ingestor(opened.store, encoder, overlap=0).ingest(DOCUMENTS)
     return path
 

@@ -114,8 +114,9 @@ def test_logits_belong_to_the_first_candidates_of_each_way(folder: DataFolder) -
     observer = Observer(over, 10)
     search = observer.search(QUERY, {"d007"})
     assert reranker.calls == [11]  # one passage moved up; the others are scored once
-    _, find = observer.finder(QUERY)
-    expected = [logit(c.passage.text) for c in find(CANDIDATES) if c.passage.document_id != "d007"]
+    (seventh,) = (d.text for d in DOCUMENTS if d.id == "d007")
+    passages = [passage for _query, passage in observer.pairs(QUERY)]
+    expected = [logit(passage) for passage in passages if passage != seventh]
     assert search.unanswered.logits.tolist() == expected[:10]
     assert len(search.answered.logits) == 10
 

@@ -10,8 +10,6 @@ from service.evaluation.depth import (
     measure_depths,
     time_depths,
 )
-from service.pipeline.recall import Found
-from service.types import StoredPassage
 from tests.fixtures.candidates import observed
 from tests.fixtures.doubles import ScriptedReranker
 
@@ -70,9 +68,8 @@ def test_each_depth_is_timed_with_the_slices_that_it_takes() -> None:
         now += 0.25
 
     reranker = ScriptedReranker(len, tick)
-    passages = [StoredPassage(i, f"d{i}", "", f"Bài toán số {i}", 0, 9, {}) for i in range(25)]
-    found = [Found(passage, 0.9, i + 1, 0.9) for i, passage in enumerate(passages)]
-    spent = time_depths(reranker, [("đạo hàm", found)] * 3, (0, 5, 10, 30), lambda: now)
+    pairs = [("đạo hàm", f"Bài toán số {i}") for i in range(25)]
+    spent = time_depths(reranker, [pairs] * 3, (0, 5, 10, 30), lambda: now)
     assert reranker.calls == [5, 5, 10, 5] * 3
     assert spent == {0: 0.0, 5: 250.0, 10: 500.0, 30: 1000.0}
 

@@ -16,9 +16,9 @@ from service.index.data_folder import DataFolder
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
 from service.index.records import EncodedDocument, content_hash
-from service.types import Document, EncoderIdentity, Span
+from service.types import Document, IndexIdentity, Span
 
-IDENTITY = EncoderIdentity("random", "0" * 64, 32, "query: ", "passage: ", 256, 1)
+IDENTITY = IndexIdentity("random", "0" * 64, 32, "query: ", "passage: ", 256, 1)
 DOCUMENTS_PER_BATCH = 50
 PASSAGES = 3
 HNSW_THRESHOLD = 1000

@@ -24,7 +24,7 @@ from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
 from service.pipeline.indexer import Indexer
 from service.pipeline.ingest import Ingestor
-from service.types import Document, EncoderIdentity, Vectors
+from service.types import Document, IndexIdentity, Vectors
 
 WRITERS, IDS = 2, 40
 ALIAS, COLLECTIONS = "news", ("main", "other")
@@ -40,7 +40,7 @@ class TextEncoder:
     static = False
 
     def __init__(self, dimension: int) -> None:
-        self.identity = EncoderIdentity("hash", "0" * 64, dimension, "", "", 64, 1)
+        self.identity = IndexIdentity("hash", "0" * 64, dimension, "", "", 64, 1)
 
     def encode_queries(self, texts: Sequence[str], /) -> Vectors:
         return np.stack([self._direction(text) for text in texts])

@@ -9,18 +9,18 @@ import pytest
 
 from service.index.document_store import DocumentStore
 from service.index.records import EncodedDocument
-from service.types import Document, EncoderIdentity, Metadata, Span, Vectors
+from service.types import Document, IndexIdentity, Metadata, Span, Vectors
 
 Encoded = Callable[..., EncodedDocument]
 
 
 @pytest.fixture
-def identity() -> EncoderIdentity:
-    return EncoderIdentity("e5-small", "ab" * 32, 8, "query: ", "passage: ", 256, 1)
+def identity() -> IndexIdentity:
+    return IndexIdentity("e5-small", "ab" * 32, 8, "query: ", "passage: ", 256, 1)
 
 
 @pytest.fixture
-def store(tmp_path: Path, identity: EncoderIdentity) -> Iterator[DocumentStore]:
+def store(tmp_path: Path, identity: IndexIdentity) -> Iterator[DocumentStore]:
     store = DocumentStore(tmp_path / "store.db")
     store.set_identity(identity)
     yield store

@@ -12,7 +12,7 @@ from service.index.document_store import DocumentStore
 from service.index.filter_grammar import MAX_CONDITIONS, MAX_VALUES
 from service.index.filters import condition
 from service.index.records import EncodedDocument
-from service.types import Document, EncoderIdentity, Metadata, Span
+from service.types import Document, IndexIdentity, Metadata, Span
 
 Encoded = Callable[..., EncodedDocument]
 
@@ -259,7 +259,7 @@ def test_filters_agree_with_plain_python(
 def property_store(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path: Path = tmp_path_factory.mktemp("property") / "store.db"
     store = DocumentStore(path)
-    store.set_identity(EncoderIdentity("m", "0" * 64, 8, "", "", 256, 1))
+    store.set_identity(IndexIdentity("m", "0" * 64, 8, "", "", 256, 1))
     yield store
     store.close()
 

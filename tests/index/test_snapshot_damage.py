@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from service.errors import InvalidInputError
 from service.index.document_store import DocumentStore
-from service.index.snapshot import MANIFEST_FILE
+from service.index.snapshot import FORMAT_VERSION, MANIFEST_FILE
 from service.index.tar_format import BLOCK
 from service.types import DocumentLimits
 from tests.fixtures.library import DOCUMENTS
@@ -304,7 +304,7 @@ def test_vectors_that_are_no_unit_vectors_or_of_another_shape_are_refused() -> N
 @pytest.mark.parametrize(
     "changed",
     [
-        {"format_version": 2},
+        {"format_version": FORMAT_VERSION + 1},
         {"documents": 1},
         {"staged": 0},
         {"passages": 1},

@@ -21,7 +21,7 @@ from service.reranker.interaction_reranker import InteractionReranker
 from service.reranker.opening import open_cross_encoder
 from service.reranker.pair_tokens import PairTokenizer
 from service.settings import Settings
-from service.types import Document, EncoderIdentity, TokenStates
+from service.types import Document, IndexIdentity, TokenStates
 from tests.fixtures.library import QUESTIONS
 from tests.fixtures.small_models import write_small_encoder, write_two_headed_reranker
 
@@ -47,7 +47,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def encoder(base: Path) -> BiEncoder:
     sha256 = open_folder(base, "bi-encoder").sha256
-    identity = EncoderIdentity("small", sha256, 32, "query: ", "passage: ", 64, 1)
+    identity = IndexIdentity("small", sha256, 32, "query: ", "passage: ", 64, 1)
     return BiEncoder(base, identity, batch_tokens=512, device="cpu")
 
 
@@ -221,7 +221,7 @@ def test_an_encoder_of_other_weights_leaves_none(
     make: Callable[..., InteractionReranker],
 ) -> None:
     reranker = make(counting)
-    other = EncoderIdentity("other", "0" * 64, 32, "query: ", "passage: ", 64, 1)
+    other = IndexIdentity("other", "0" * 64, 32, "query: ", "passage: ", 64, 1)
     states = open_states(Settings(), folder.main, reranker, other)
     assert states is not None
     assert states.encoder(encoder) is encoder

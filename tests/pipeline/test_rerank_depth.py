@@ -66,7 +66,7 @@ def ranked(
     judge = Judge(ENCODER.identity, "f" * 64, artifact, Thresholds(), rerank_depth=depth)
     stage = SecondStage(reranker or ScriptedReranker(last_number), judge, 8)
     try:
-        return asyncio.run(stage.rank(query, found, Deadline(30)))
+        return asyncio.run(stage.rank(query, [query], found, Deadline(30)))
     finally:
         stage.close()
 

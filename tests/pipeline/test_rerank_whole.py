@@ -127,7 +127,7 @@ def ranked(
     )
     stage = SecondStage(reranker, judge, 8)
     try:
-        return asyncio.run(stage.rank(QUERY, found, deadline or Deadline(30)))
+        return asyncio.run(stage.rank(QUERY, [QUERY], found, deadline or Deadline(30)))
     finally:
         stage.close()
 

@@ -40,7 +40,7 @@ from service.pipeline.indexer import Indexer
 from service.pipeline.ingest import Ingestor
 from service.pipeline.recall import COSINE_DECIMALS
 from service.pipeline.retriever import Retriever
-from service.text.passage import passage_input, split_document
+from service.text.passage import cut_document, passage_text
 from service.types import Document, Filters, Metadata, Span, Vectors
 from tests.fixtures.doubles import HashEncoder
 
@@ -118,10 +118,11 @@ class Seen:
 
     def passages(self) -> list[tuple[int, Span, str]]:
         budget, count = NarrowEncoder.passage_budget, NarrowEncoder().count_tokens
-        spans = split_document(self.document, budget=budget, overlap=0, count_tokens=count)
-        texts = [self.document.text[start:end] for start, end in spans]
-        inputs = [passage_input(self.document.title, text) for text in texts]
-        return [(self.stored, span, text) for span, text in zip(spans, inputs, strict=True)]
+        cut = cut_document(self.document, budget=budget, overlap=0, count_tokens=count)
+        title = self.document.title[: cut.title_end]
+        texts = [self.document.text[start:end] for start, end in cut.spans]
+        inputs = [passage_text(title, text) for text in texts]
+        return [(self.stored, span, text) for span, text in zip(cut.spans, inputs, strict=True)]
 
 
 class Oracle:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import IndexMismatchError, InvalidInputError
-from service.pipeline.build import encoder_digest
+from service.pipeline.build import index_digest
 from service.pipeline.ingestion import open_ingestion
 from service.pipeline.opening import open_engine
 from service.pipeline.query import Query
@@ -64,7 +64,7 @@ def test_an_index_of_another_size_is_refused(settings: MakeSettings) -> None:
     ingest(settings(32))
     with pytest.raises(IndexMismatchError, match="dimension is 32 there, 64 here"):
         open_engine(settings())
-    assert encoder_digest(settings(32)) != encoder_digest(settings())
+    assert index_digest(settings(32)) != index_digest(settings())
 
 
 @pytest.mark.parametrize("dimensions", [48, 128, 1])

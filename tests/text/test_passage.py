@@ -4,11 +4,11 @@ from itertools import pairwise
 import pytest
 from tokenizers import Tokenizer
 
+from service.errors import UnprocessableTextError
 from service.models.sources import PreparedModel
 from service.text.chunker import TokenCounter
-from service.text.normalizer import clean
-from service.text.passage import fit_title, passage_input, split_document
-from service.types import Document
+from service.text.passage import cut_document, passage_text, stored_text, title_end
+from service.types import Document, StoredPassage
 
 
 def words(texts: Sequence[str]) -> list[int]:
@@ -26,25 +26,55 @@ def e5_tokens(e5: PreparedModel) -> TokenCounter:
     return count
 
 
-def test_the_title_stands_before_the_text() -> None:
-    assert passage_input("Title", "text") == "Title text"
+def test_the_title_comes_before_the_text() -> None:
+    assert passage_text("Title", "text") == "Title text"
 
 
-@pytest.mark.parametrize("title", ["", " \n"])
+@pytest.mark.parametrize("title", ["", " \n", "\u200b", "passage:"])
 def test_no_title_adds_nothing(title: str) -> None:
-    assert passage_input(title, "text") == "text"
+    assert passage_text(title, "text") == "text"
 
 
-def test_a_title_is_cut_on_a_word_border_to_a_quarter_of_the_budget() -> None:
+@pytest.mark.parametrize("text", ["", " ", "\u200b", "query: passage:"])
+def test_a_title_alone_is_no_passage(text: str) -> None:
+    assert passage_text("Title", text) == ""
+
+
+@pytest.mark.parametrize(
+    "typed", ["X", "passage: X", "query: X", "Passage : query:X", "ｑｕｅｒｙ：X"]
+)
+@pytest.mark.parametrize("title", ["", "T", "passage: T"])
+def test_typed_prefixes_are_removed_from_title_and_text(typed: str, title: str) -> None:
+    assert passage_text(title, typed) == ("T X" if title else "X")
+
+
+def test_the_prefixes_of_the_model_are_removed_too() -> None:
+    assert passage_text("", "Document> X", ["Document>"]) == "X"
+
+
+def test_a_lone_surrogate_is_named_by_its_field() -> None:
+    with pytest.raises(UnprocessableTextError) as raised:
+        passage_text("a\ud800", "text")
+    assert raised.value.field == "title"
+
+
+def test_a_stored_passage_has_the_title_that_was_read_when_it_was_stored() -> None:
+    passage = StoredPassage(1, "d", "one two three", "passage: text", 0, 13, {}, title_end=7)
+    assert stored_text(passage, ()) == "one two text"
+
+
+def test_a_title_is_cut_on_a_word_border_to_a_quarter_of_the_window() -> None:
     title = "one two three four five six"
-    assert fit_title(title, budget=16, count_tokens=words) == "one two three four"
-    assert fit_title(title, budget=24, count_tokens=words) == title
-    assert fit_title(" ", budget=24, count_tokens=words) == ""
+    assert title[: title_end(title, window=16, count_tokens=words)] == "one two three four"
+    assert title_end(title, window=24, count_tokens=words) == len(title)
+    assert title_end(" ", window=24, count_tokens=words) == 0
 
 
 def test_every_passage_leaves_room_for_the_title() -> None:
     document = Document("1", "a b c d. " * 10, title="one two three four five six")
-    spans = split_document(document, budget=16, overlap=4, count_tokens=words)
+    cut = cut_document(document, budget=16, overlap=4, count_tokens=words)
+    spans = cut.spans
+    assert document.title[: cut.title_end] == "one two three four"
     assert [words([document.text[a:b]])[0] for a, b in spans][:-1] == [12] * (len(spans) - 1)
     assert all(a.end - b.start == len("a b c d.") for a, b in pairwise(spans[:-1]))
 
@@ -63,16 +93,16 @@ def test_every_passage_leaves_room_for_the_title() -> None:
         "هل ذهبت إلى المدرسة؟ نعم. ",
         "👨\u200d👩\u200d👧\u200d👦🇻🇳",
         "supercalifragilistic",
+        "The <s> tag and <pad> and [SEP]. ",
     ],
 )
 def test_passages_of_real_tokens_fit_the_window_and_fill_it(
     unit: str, title: str, e5_tokens: TokenCounter
 ) -> None:
     document = Document("1", unit * 120, title=title)
-    spans = split_document(document, budget=256, overlap=32, count_tokens=e5_tokens)
-    fitted = fit_title(title, budget=256, count_tokens=e5_tokens)
-    seen = [clean(passage_input(fitted, document.text[a:b])) for a, b in spans]
-    counts = e5_tokens(seen)
+    cut = cut_document(document, budget=256, overlap=32, count_tokens=e5_tokens)
+    spans, read = cut.spans, title[: cut.title_end]
+    counts = e5_tokens([passage_text(read, document.text[a:b]) for a, b in spans])
     assert max(counts) <= 256
     assert len(spans) > 1
     assert all(count > 200 for count in counts[:-1])

@@ -6,12 +6,12 @@ from service.training.mining.examples import (
     Examples,
     from_collection,
     from_rows,
-    passage_text,
 )
 from service.training.mining.lexical import mine_bm25
 from service.training.mining.neighbours import Encode, mine_dense
 from service.training.mining.queries import QueryFor
 from service.training.mining.report import MiningReport
+from service.training.texts import passage_text
 
 __all__ = [
     "Choice",

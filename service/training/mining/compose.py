@@ -8,12 +8,12 @@ import numpy as np
 
 from service.collection import LevelledCollection, TrainingRow
 from service.training.mining.choice import Choice, Mined, Ranking, choose
-from service.training.mining.examples import Examples, passage_text
+from service.training.mining.examples import Examples
 from service.training.mining.lexical import rank_bm25
 from service.training.mining.neighbours import Encode, rank_dense, rescored
 from service.training.mining.queries import QueryFor
 from service.training.mining.report import MiningReport
-from service.training.texts import without_prefix
+from service.training.texts import passage_text, without_prefix
 
 
 def mine_smart(levelled: LevelledCollection, *, seed: int = 0) -> Mined:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from service.collection import Collection, TrainingRow
 from service.errors import InvalidInputError
-from service.text.passage import passage_input
-from service.training.texts import without_prefix
+from service.training.texts import passage_text, without_prefix
 from service.types import Document
 
 ArticleOf = Callable[[Document], str | None]
@@ -36,14 +35,6 @@ class Examples:
             for place in places:
                 answered[place].append(query)
         return dict(answered)
-
-
-def passage_text(document: Document) -> str:
-    """What the models are given of a document: title and text, cleaned as the service cleans.
-
-    "" where nothing is left, as of invisible characters, or of a typed `passage:` alone.
-    """
-    return without_prefix(passage_input(document.title, document.text))
 
 
 def from_collection(

@@ -10,7 +10,8 @@ from service.collection.problems import existing, stop
 from service.collection.rows import MAX_CHARS, check_text
 from service.errors import InvalidInputError
 from service.text.normalizer import clean
-from service.training.mining.examples import Examples, passage_text
+from service.training.mining.examples import Examples
+from service.training.texts import passage_text
 from service.types import Refused
 
 QueryFor = Callable[[str], str | None]

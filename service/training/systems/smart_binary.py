@@ -35,9 +35,8 @@ from service.text.normalizer import clean
 from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
 from service.training.labels import describe, most, read_options, split
 from service.training.mining.compose import mine_smart
-from service.training.mining.examples import passage_text
 from service.training.system import Job, Prepared
-from service.training.texts import prefixed
+from service.training.texts import passage_text, prefixed
 from service.types import Document
 
 
