@@ -39,7 +39,10 @@ _TITLE = (
     "`max_title_chars`)."
 )
 _INDEXED = "Whether searches see this version; until then they see the one before, if any."
-_PROBLEM = "Why searches will never see this version, such as a text without any letter."
+_PROBLEM = (
+    "Why searches will never see this version, such as a text without any letter. With `indexed` "
+    "true: what the models do not read, such as the end of a long title."
+)
 _VERSION = "Grows with every change; the `ETag` without its quotes."
 _EXAMPLE: dict[str, Any] = {
     "title": "Handling several exceptions",
