@@ -121,9 +121,7 @@ class StagedDocuments:
             self._store.set_problem(row, str(chunked))
             return True
         end = first + STAGED_PASSAGES
-        part = replace(
-            chunked, spans=chunked.spans[first:end], inputs=chunked.inputs[first:end]
-        )
+        part = replace(chunked, spans=chunked.spans[first:end], inputs=chunked.inputs[first:end])
         try:
             if part.spans:
                 (encoded,) = self._encode([part])
