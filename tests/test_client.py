@@ -280,6 +280,23 @@ def test_each_code_has_its_exception(
     assert str(error) == f"{code}: why (request r1)"
 
 
+@pytest.mark.parametrize(
+    ("message", "details", "said"),
+    [
+        ("the request is not valid: top_k", [("top_k", "too large")], "top_k: too large"),
+        ("is not known", [("settings.x", "is not known")], "settings.x: is not known"),
+        ("not valid: a, b", [("b", "x"), ("a", "y"), ("a", "z")], "b: x; a: y; a: z"),
+        ("at 12: here", [("id", "why")], "at 12: here: id: why"),
+    ],
+)
+def test_a_field_is_named_once(message: str, details: list[tuple[str, str]], said: str) -> None:
+    found = [{"field": field, "message": reason} for field, reason in details]
+    text = str(clients.InvalidRequestError(message, details=found))
+    assert text.endswith(said)
+    assert all(text.count(f"{detail['field']}: {detail['field']}") == 0 for detail in found)
+    assert text.count(said) == 1
+
+
 @pytest.mark.parametrize(("status", "code"), CODES.items())
 def test_every_code_of_the_service_is_known(status: int, code: str) -> None:
     with pytest.raises(SearchError) as caught:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from service.cli.console import console
 from service.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def describe(
     table = Table(show_header=False)
     for name, value in figures.items():
         table.add_row(name.replace("_", " "), _shown(value))
-    Console().print(table)
+    console().print(table)
 
 
 def split(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from service.cli.console import console
 from service.cli.options import MODEL_SETTINGS, with_settings
 from service.cli.progress import progress
 from service.errors import InvalidInputError, SecondpassError
@@ -18,6 +18,8 @@ from service.settings import Settings
 from service.types import Document, Refused
 
 SHOWN_REFUSALS = 20
+SOME_REFUSED = 3
+"""The exit code where some rows were refused and the others stored."""
 SERVER_SECONDS = 90.0
 
 
@@ -51,8 +53,20 @@ def ingest(
         typer.Option(help="With --url: the same file sent with the same key is stored once."),
     ] = None,
     wait: Annotated[bool, typer.Option(help="With --url: wait until the server is done.")] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Read all of it first; store nothing if a row is bad.")
+    ] = False,
 ) -> None:
-    """Put documents into the data folder. Safe to run again: unchanged ones cost nothing."""
+    """Put documents into the data folder. Safe to run again: unchanged ones cost nothing.
+
+    Ends with 0 where every row was taken, with 3 where some were refused, with 2 where all were.
+    """
+    from service.collection import count_rows, read_documents, unread_files  # noqa: PLC0415
+
+    if unread := unread_files(path):
+        typer.echo(f"passed over: {unread}", err=True)
+    if strict:
+        _require_fit(read_documents(path, settings.document_limits))
     if url is not None:
         from service.cli.upload import Destination, upload  # noqa: PLC0415
 
@@ -63,8 +77,6 @@ def ingest(
     for option, value in (("collection", collection), ("idempotency_key", idempotency_key)):
         if value is not None:
             raise InvalidInputError("needs --url: a folder is filled as `main`", option)
-    from service.collection import count_rows, read_documents  # noqa: PLC0415
-
     rows = read_documents(path, settings.document_limits)
     _ingest(rows, count_rows(path), settings)
 
@@ -167,31 +179,31 @@ def _search_folder(settings: Settings, collection: str, asked: dict[str, Any]) -
 
 
 def _show(answer: dict[str, object]) -> None:
-    console = Console()
+    out = console()
     rerank, warnings = answer["rerank"], answer["warnings"]
     if isinstance(rerank, dict) and rerank["status"] != "complete":
-        console.print(f"rerank {rerank['status']}: {rerank['reason']}", style="dim")
+        out.print(f"rerank {rerank['status']}: {rerank['reason']}", style="dim")
     for warning in warnings if isinstance(warnings, list) else ():
-        console.print(str(warning), style="yellow")
+        out.print(str(warning), style="yellow")
     if isinstance(cached := answer.get("cached"), dict):
         age_s, similarity = cached["age_ms"] / 1000, cached["query_similarity"]
-        console.print(f"from {age_s:.0f} s ago, query similarity {similarity:.4f}", style="dim")
+        out.print(f"from {age_s:.0f} s ago, query similarity {similarity:.4f}", style="dim")
     hits = answer["hits"]
     if not isinstance(hits, list):
         raise TypeError("hits must be a list")
     for hit in hits:
         probability = "" if hit["probability"] is None else f" {hit['probability']:.2f}"
-        console.print(
+        out.print(
             Text(f"{hit['rank']:>2}. ", style="dim")
             + Text(hit["title"] or hit["id"], style="bold")
             + Text(f"  {hit['confidence']}{probability}", style="cyan")
             + Text(f"  {hit['id']}", style="dim")
         )
-        console.print(Text("    " + " ".join((hit["text"] or "").split())[:240]))
+        out.print(Text("    " + " ".join((hit["text"] or "").split())[:240]))
     if not hits:
-        console.print("no hits")
+        out.print("no hits")
     elif answer["answerable"] is False:
-        console.print("Probably nothing here answers this: no hit reaches medium.", style="yellow")
+        out.print("Probably nothing here answers this: no hit reaches medium.", style="yellow")
 
 
 def _ingest(rows: Iterable[Document | Refused], total: int | None, settings: Settings) -> None:
@@ -208,12 +220,25 @@ def _ingest(rows: Iterable[Document | Refused], total: int | None, settings: Set
     _report_refusals(report.refused, all_of_them=report.rows == len(report.refused))
 
 
+def _require_fit(rows: Iterable[Document | Refused]) -> None:
+    refused = [row for row in rows if isinstance(row, Refused)]
+    _show_refusals(refused)
+    if refused:
+        raise InvalidInputError(f"--strict: {len(refused)} rows are bad; nothing was stored")
+
+
 def _report_refusals(refused: list[Refused], *, all_of_them: bool) -> None:
+    _show_refusals(refused)
+    if refused and all_of_them:
+        raise InvalidInputError("every row was refused")
+    if refused:
+        raise typer.Exit(SOME_REFUSED)
+
+
+def _show_refusals(refused: list[Refused]) -> None:
     for row in refused[:SHOWN_REFUSALS]:
         where = row.source if row.line is None else f"{row.source}:{row.line}"
         field = f"{row.field}: " if row.field else ""
         typer.echo(f"refused {where}: {field}{row.reason}", err=True)
     if len(refused) > SHOWN_REFUSALS:
         typer.echo(f"... and {len(refused) - SHOWN_REFUSALS} more", err=True)
-    if refused and all_of_them:
-        raise InvalidInputError("every row was refused")

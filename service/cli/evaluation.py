@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import labelled_pairs
+from service.cli.console import as_help
 from service.cli.options import MODE_SETTINGS, MODEL_SETTINGS, with_settings
 from service.cli.progress import progress
 from service.errors import SecondpassError
@@ -111,7 +112,9 @@ def evaluate_rerank(
     weight: Annotated[
         list[float] | None,
         typer.Option(
-            min=0.0, max=1.0, help="Share of the reranker in a fused order.  [default: 0.2, 0.4]"
+            min=0.0,
+            max=1.0,
+            help=as_help("Share of the reranker in a fused order.  [default: 0.2, 0.4]"),
         ),
     ] = None,
     queries: QueriesOption = None,

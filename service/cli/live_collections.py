@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
+from service.cli.console import console
 from service.cli.options import MODEL_SETTINGS, with_settings
 from service.errors import InvalidInputError, SecondpassError
 from service.settings import Settings
@@ -65,7 +66,7 @@ def list_collections(settings: Settings, url: UrlOption = None, api_key: KeyOpti
     for name, aliases, *figures, own in rows:
         shown = ["-" if figure is None else str(figure) for figure in figures]
         table.add_row(name, ", ".join(aliases), *shown, json.dumps(own) if own else "")
-    Console().print(table)
+    console().print(table)
 
 
 def create(
@@ -221,11 +222,23 @@ def _in_folder(settings: Settings, change: "Callable[..., object]") -> None:
         change(folder)
 
 
-def _own_settings(pairs: list[str]) -> dict[str, str | int]:
-    own: dict[str, str | int] = {}
+def _own_settings(pairs: list[str]) -> dict[str, str | int | float | bool]:
+    own: dict[str, str | int | float | bool] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals and value):
             raise InvalidInputError(f"--set takes NAME=VALUE, not {pair!r}")
-        own[name] = int(value) if value.isdecimal() else value
+        own[name] = _typed(name, value)
     return own
+
+
+def _typed(name: str, value: str) -> str | int | float | bool:
+    """The value as the setting's type has it; what does not fit is refused further on."""
+    field = Settings.model_fields.get(name)
+    if field is None or field.annotation is None:
+        return value
+    try:
+        typed = TypeAdapter(field.annotation).validate_python(value)
+    except ValidationError:
+        return value
+    return typed if isinstance(typed, str | int | float | bool) else value

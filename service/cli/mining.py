@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from service import __version__
 from service.cli.collections import ArticleOption, SeedOption
+from service.cli.console import as_help, console
 from service.cli.options import with_settings
 from service.cli.progress import progress
 from service.errors import InvalidInputError
@@ -82,8 +82,10 @@ def mine(
     margin: Annotated[
         float | None,
         typer.Option(
-            help="Leave out what scores above the positive's score less this; -2 turns the rule "
-            "off.  [default: 0; bm25: off]"
+            help=as_help(
+                "Leave out what scores above the positive's score less this; -2 turns the rule "
+                "off.  [default: 0; bm25: off]"
+            )
         ),
     ] = None,
     relative_margin: Annotated[
@@ -121,10 +123,10 @@ def mine(
     ] = 1,
     seed: SeedOption = 0,
     work: Annotated[
-        Path | None, typer.Option(help="Folder for vectors.  [default: CACHE_DIR/mining]")
+        Path | None, typer.Option(help=as_help("Folder for vectors.  [default: CACHE_DIR/mining]"))
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="File for the report.  [default: OUT.report.json]")
+        Path | None, typer.Option(help=as_help("File for the report.  [default: OUT.report.json]"))
     ] = None,
 ) -> None:
     """Find passages that look right and are not, to train with. Goes on where it was stopped."""
@@ -271,7 +273,7 @@ def _show(reports: Sequence["MiningReport"]) -> None:
     table.add_section()
     for name in ("rank_of_negatives", "score_of_negatives", "score_of_positives"):
         table.add_row(f"{name.replace('_', ' ')}: median", *(_median(one[name]) for one in found))
-    Console().print(table)
+    console().print(table)
 
 
 def _median(quartiles: dict[str, float] | None) -> str:

@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
+from service.cli.console import console
 from service.cli.options import ALL_SETTINGS, with_settings
 from service.settings import Settings
 
@@ -85,7 +85,7 @@ def list_models(settings: Settings) -> None:
     for name, spec in REGISTRY.items():
         dimension = "" if spec.dimension is None else str(spec.dimension)
         table.add_row(name, spec.kind, dimension, str(spec.max_length), spec.licence or "")
-    Console().print(table)
+    console().print(table)
     typer.echo(f"prepared models are kept in {settings.cache_dir}")
 
 

@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from service.cli.console import as_help
 from service.config_docs import flag
 from service.errors import InvalidInputError
 from service.settings import Settings, environment_variables
@@ -99,7 +100,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     variables = " or ".join(environment_variables(name, info))
     option = typer.Option(
         f"{spelled}/--no-{spelled[2:]}" if is_switch else spelled,
-        help=f"{info.description} [env: {variables}]",
+        help=as_help(f"{info.description} [env: {variables}]"),
         show_default=_default(info),
         metavar=None if is_switch else _metavar(info),
         rich_help_panel="Settings",

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from service.cli.console import console
 
 LINE_SECONDS = 10
 """Between two lines where there is no terminal for a bar."""
@@ -37,20 +38,20 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
     Where stderr is no terminal, a plain line now and then.
     """
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    out = console(stderr=True)
+    if not out.is_terminal:
         yield _lines(title, total)
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=out) as bar:
         task = bar.add_task(title, total=total)
 
         def set_done(done: int) -> None:

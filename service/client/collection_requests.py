@@ -86,7 +86,7 @@ def get(name: str) -> Call[Collection]:
     return Call("GET", in_collection(name), lambda answer: read(answer, _COLLECTION))
 
 
-def create(name: str, settings: Mapping[str, str | int] | None) -> Call[Collection]:
+def create(name: str, settings: Mapping[str, str | int | float | bool] | None) -> Call[Collection]:
     """`POST /collections`."""
     body = {"name": name, "settings": dict(settings or {})}
     return Call("POST", "collections", made, {"json": body}, conditional=True)

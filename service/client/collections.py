@@ -39,7 +39,7 @@ class CollectionCalls:
         return self._manage(requests.get(name))
 
     def create_collection(
-        self, name: str, settings: Mapping[str, str | int] | None = None
+        self, name: str, settings: Mapping[str, str | int | float | bool] | None = None
     ) -> Collection:
         """Make a collection with `settings` other than the server's; returns when it is loaded.
 
@@ -126,7 +126,7 @@ class AsyncCollectionCalls:
         return await self._manage(requests.get(name))
 
     async def create_collection(
-        self, name: str, settings: Mapping[str, str | int] | None = None
+        self, name: str, settings: Mapping[str, str | int | float | bool] | None = None
     ) -> Collection:
         """As `SearchClient.create_collection`."""
         return await self._manage(requests.create(name, settings))

@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+_SHOWN = 3
+"""Details that the text of an error shows."""
+
 
 class SearchError(Exception):
     """The service refused, failed or could not be asked.
@@ -40,10 +43,11 @@ class SearchError(Exception):
         self.from_service = from_service
 
     def __str__(self) -> str:
-        said = f"{self.code}: {self.message}"
+        parts = [self.code, *_without_details(self.message, self.details)]
         if self.details:
-            reasons = (f"{d.get('field')}: {d.get('message')}" for d in self.details[:3])
-            said = f"{said}: {'; '.join(reasons)}"
+            reasons = (f"{d.get('field')}: {d.get('message')}" for d in self.details[:_SHOWN])
+            parts.append("; ".join(reasons))
+        said = ": ".join(parts)
         return f"{said} (request {self.request_id})" if self.request_id else said
 
 
@@ -189,6 +193,15 @@ def error_from_content(content: Mapping[str, Any]) -> SearchError:
         status=kind.usual_status,
         request_id=content.get("request_id"),
     )
+
+
+def _without_details(message: str, details: Sequence[Mapping[str, str]]) -> list[str]:
+    """The message without the fields or the reason that the details say too; [] for none left."""
+    if len(details) == 1 and details[0].get("message") == message:
+        return []
+    head, _, fields = message.rpartition(": ")
+    named = {str(detail.get("field")) for detail in details[:_SHOWN]}
+    return [head] if head and named and set(fields.split(", ")) <= named else [message]
 
 
 def _told(content: Mapping[str, Any], otherwise: str) -> dict[str, Any]:

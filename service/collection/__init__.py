@@ -2,7 +2,7 @@
 
 from service.collection.beir import read_beir, write_beir
 from service.collection.describe import Labels, describe, find_problems, open_labels
-from service.collection.files import count_rows, read_documents
+from service.collection.files import count_rows, read_documents, unread_files
 from service.collection.labels import Collection
 from service.collection.layouts import data_sha256, open_collection
 from service.collection.levels import (
@@ -50,6 +50,7 @@ __all__ = [
     "read_levels",
     "read_training_rows",
     "rows_kind",
+    "unread_files",
     "write_beir",
     "write_labelled_pairs",
     "write_levels",

@@ -1,5 +1,6 @@
 """From a path to rows: which reader a file or folder needs."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,14 @@ from service.collection.jsonl import read_jsonl
 from service.collection.layouts import labelled_documents
 from service.collection.lines import count_lines, shown
 from service.collection.rows import Row
-from service.collection.texts import SUFFIXES, find_texts, is_text, read_text, read_texts
+from service.collection.texts import (
+    SUFFIXES,
+    find_texts,
+    is_text,
+    passed_over,
+    read_text,
+    read_texts,
+)
 from service.errors import InvalidInputError
 from service.types import DocumentLimits
 
@@ -71,7 +79,7 @@ def _line_file(path: Path) -> Path | None:
             if not find_texts(path):
                 raise InvalidInputError(
                     f"{shown(path)}: the folder holds neither corpus.jsonl nor any file "
-                    f"named {', '.join(SUFFIXES)}",
+                    f"named {', '.join(SUFFIXES)}{_only(passed_over(path))}",
                     "path",
                 )
             return None
@@ -86,6 +94,26 @@ def _line_file(path: Path) -> Path | None:
             "path",
         )
     return None
+
+
+def unread_files(path: Path) -> str:
+    """How many files of a folder `read_documents` passes over: `3 .pdf, 1 .rst`; empty for none.
+
+    Of a folder that is read by its layout, none counts.
+    """
+    by_layout = not path.is_dir() or labelled_documents(path, _LIMITS) is not None
+    if by_layout or corpus_file(path).exists():
+        return ""
+    return _counted(passed_over(path))
+
+
+def _counted(suffixes: Counter[str]) -> str:
+    ordered = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {suffix}" for suffix, count in ordered)
+
+
+def _only(suffixes: Counter[str]) -> str:
+    return f"; it holds {_counted(suffixes)}" if suffixes else ""
 
 
 def _check_there(path: Path) -> None:

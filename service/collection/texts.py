@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,12 +27,28 @@ _SETEXT_LINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*")
 _FENCE = re.compile(r" {0,3}(```+(?=[^`]*$)|~~~+)")
 
 
+NO_SUFFIX = "no suffix"
+
+
 def find_texts(folder: Path) -> list[Path]:
     """All such files under `folder`, by relative path. Names that begin with a dot are left out.
 
-    Folders that are not entered, because they are links or cannot be listed, stand there too.
+    Folders that are not entered, because they are links or cannot be listed, are named too.
     """
+    return _find(folder)[0]
+
+
+def passed_over(folder: Path) -> Counter[str]:
+    """How many files under `folder` are not read, by their suffix or `NO_SUFFIX`.
+
+    Names that begin with a dot do not count.
+    """
+    return _find(folder)[1]
+
+
+def _find(folder: Path) -> tuple[list[Path], Counter[str]]:
     found: list[Path] = []
+    others: Counter[str] = Counter()
 
     def add_unlisted(error: OSError) -> None:
         found.append(Path(error.filename))
@@ -40,7 +57,9 @@ def find_texts(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [path for name in folders if (path := Path(parent, name)).is_symlink()]
         found += [Path(parent, name) for name in names if is_text(name)]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+        unread = [name for name in names if not name.startswith(".") and not is_text(name)]
+        others.update(Path(name).suffix.lower() or NO_SUFFIX for name in unread)
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix()), others
 
 
 def is_text(name: str) -> bool:

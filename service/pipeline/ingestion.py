@@ -43,7 +43,7 @@ def open_ingestion(
         opened = folder.collection(name)
         encoder = build_encoder(settings)
         opened.store.set_identity(index_identity(settings, encoder.identity))
-        with _keeping(settings, opened, encoder) as keeping:
+        with keeping_states(settings, opened, encoder) as keeping:
             ingestor = Ingestor(
                 opened.store, keeping, overlap=settings.passage_overlap, chunked=chunked
             )
@@ -54,7 +54,7 @@ def open_ingestion(
 
 
 @contextmanager
-def _keeping(
+def keeping_states(
     settings: Settings, folder: CollectionFolder, encoder: StateEncoder
 ) -> Iterator[Encoder]:
     """The encoder, which keeps token states where they come with the vectors.

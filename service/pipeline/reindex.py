@@ -6,6 +6,7 @@ from service.index.catalog import MAIN
 from service.index.data_folder import DataFolder
 from service.pipeline.build import build_encoder, index_identity
 from service.pipeline.ingest import Ingestor
+from service.pipeline.ingestion import keeping_states
 from service.pipeline.opening import build_index, settings_of
 from service.settings import Settings
 
@@ -31,10 +32,11 @@ def reindex(
         identity = index_identity(settings, encoder.identity)
         if opened.store.identity() != identity:
             opened.store.start_over(identity)
-        ingestor = Ingestor(opened.store, encoder, overlap=settings.passage_overlap)
         done = 0
-        while documents := ingestor.index_staged():
-            done += documents
-            on_progress(done)
+        with keeping_states(settings, opened, encoder) as keeping:
+            ingestor = Ingestor(opened.store, keeping, overlap=settings.passage_overlap)
+            while documents := ingestor.index_staged():
+                done += documents
+                on_progress(done)
         build_index(settings, opened, encoder, complete=True)
     return done

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import sqlite3
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -55,7 +56,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def filled(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     done = secondpass("ingest", rows, "--data-dir", folder)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     assert f"{len(DOCUMENTS)} added, 0 updated, 0 unchanged, 2 refused" in done.stdout
     assert "library.jsonl:4: " in done.stderr
     assert "library.jsonl:6: text: " in done.stderr
@@ -97,12 +98,31 @@ def test_another_prefix_refuses_and_says_what_to_run(filled: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def count(path: Path, query: str) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute(query).fetchone()[0])
+
+
+def passages(folder: Path) -> int:
+    return count(folder / "store.db", "SELECT count(*) FROM passages")
+
+
+def passages_with_states(folder: Path) -> int:
+    """Those that the reranker has token states for, without another pass."""
+    with contextlib.closing(sqlite3.connect(folder / "states.db")) as states:
+        kept = {id_ for (id_,) in states.execute("SELECT passage FROM states")}
+    with contextlib.closing(sqlite3.connect(folder / "store.db")) as store:
+        return sum(id_ in kept for (id_,) in store.execute("SELECT id FROM passages"))
+
+
 def test_reindex_takes_another_window_and_back(rows: Path, tmp_path: Path) -> None:
     secondpass("ingest", rows, "--data-dir", tmp_path)
+    assert passages_with_states(tmp_path) == passages(tmp_path) > 0
     window = ("--passage-tokens", "32", "--passage-overlap", "8")
     done = secondpass("reindex", "--data-dir", tmp_path, *window)
     assert done.returncode == 0, done.stderr
     assert f"{len(DOCUMENTS)} documents encoded anew" in done.stdout
+    assert passages_with_states(tmp_path) == passages(tmp_path) > len(DOCUMENTS)
     found = secondpass("search", "tides", "--json", "--data-dir", tmp_path, *window)
     hit = json.loads(found.stdout)["hits"][0]
     whole = next(d for d in DOCUMENTS if d.id == hit["id"]).text

@@ -1,5 +1,6 @@
 """`secondpass collections` and `secondpass snapshot`, on a data folder and on a server."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,10 +83,12 @@ def test_one_collection_is_encoded_anew(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_collections_come_are_switched_and_go(where: list[str]) -> None:
-    run("collections", "create", "next", "--set", "encoder=minilm-l6", *where)
+    own = {"encoder": "minilm-l6", "hybrid_weight": 0.3, "rerank_depth": 7}
+    pairs = [word for name, value in own.items() for word in ("--set", f"{name}={value}")]
+    run("collections", "create", "next", *pairs, *where)
     run("collections", "alias", "default", "next", *where)
     listed = run("collections", "list", *where).stdout
-    assert "minilm-l6" in listed
+    assert all(json.dumps({name: value})[1:-1] in listed for name, value in own.items())
     assert [line.split()[1] for line in listed.splitlines() if "│ next" in line] == ["next"]
     refused = secondpass("collections", "delete", "next", *where)
     assert refused.returncode == 1
