@@ -8,6 +8,7 @@ collection whose documents are paragraphs of articles: a paragraph's siblings ar
 import hashlib
 import random
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def article_key(spec: str) -> ArticleOf:
     there is no title, field or match, the document stands for itself. Raises `InvalidInputError`.
     """
     if spec == "title":
-        return lambda document: document.title.strip() or None
+        return lambda document: _composed(document.title.strip()) or None
     kind, _, value = spec.partition(":")
     if kind == "metadata" and value:
         return lambda document: _metadata_key(document, value)
@@ -246,8 +247,14 @@ def _by_id(documents: Iterable[Document]) -> dict[str, Document]:
 
 
 def _metadata_key(document: Document, field: str) -> str | None:
-    value = document.metadata.get(field)
-    return None if value in (None, "") else str(value)
+    named = {_composed(name): value for name, value in document.metadata.items()}
+    value = named.get(_composed(field))
+    return None if value in (None, "") else _composed(str(value))
+
+
+def _composed(text: str) -> str:
+    """Unicode's NFC, in which filters compare metadata too."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _match_key(pattern: re.Pattern[str], id_: str) -> str | None:

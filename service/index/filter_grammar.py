@@ -14,7 +14,7 @@ from operator import ge, gt, le, lt
 from typing import Any, Literal, NamedTuple, TypeGuard
 
 from service.errors import InvalidInputError
-from service.index.metadata_values import Kind, is_unicode, kind_of, microseconds
+from service.index.metadata_values import Kind, composed, is_unicode, kind_of, microseconds
 from service.types import Filters, FilterScalar
 
 MAX_DEPTH = 8
@@ -225,13 +225,13 @@ def _scalar(given: object, path: _Path) -> FilterScalar:
         raise _wrong(f"must have at most {MAX_VALUE_CHARS} characters", path)
     if kind_of(given) is None:
         raise _wrong("must be valid Unicode or a finite number within 64 bits", path)
-    return given
+    return composed(given) if isinstance(given, str) else given
 
 
 def _name(given: object, path: _Path) -> str:
     if not isinstance(given, str) or not 1 <= len(given) <= MAX_NAME_CHARS or not is_unicode(given):
         raise _wrong(f"a field's name must have 1 to {MAX_NAME_CHARS} characters of Unicode", path)
-    return given
+    return composed(given)
 
 
 def _is_list(given: object) -> TypeGuard[list[object] | tuple[object, ...]]:

@@ -1,11 +1,14 @@
 """Metadata as rows that a filter can be matched against.
 
 Text, number and boolean are kept apart: the text "1", the number 1 and true are three values.
-The numbers 1 and 1.0 are one. A text that is a date is a row of text and one of time.
+The numbers 1 and 1.0 are one. A text that is a date is a row of text and one of time. Names and
+texts are composed (NFC), here and in a filter: `ế` is one value, in however many code points it was
+written. Documents keep their metadata as it was sent.
 """
 
 import math
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
@@ -38,13 +41,14 @@ def metadata_rows(metadata: Metadata) -> list[MetadataRow]:
     Raises `InvalidInputError` for a value that could not be stored and found again as it is.
     """
     rows = []
-    for field, value in metadata.items():
+    for field, given in metadata.items():
         where = f"metadata.{field}"
         if kind_of(field) is None:
             raise InvalidInputError("a metadata field's name is not valid Unicode", "metadata")
-        if isinstance(value, list) and not all(isinstance(element, str) for element in value):
+        if isinstance(given, list) and not all(isinstance(element, str) for element in given):
             raise InvalidInputError("a list in metadata may only hold strings", where)
-        for element in value if isinstance(value, list) else [value]:
+        name = composed(field)
+        for element in given if isinstance(given, list) else [given]:
             if element is None:
                 continue
             kind = kind_of(element)
@@ -54,10 +58,11 @@ def metadata_rows(metadata: Metadata) -> list[MetadataRow]:
                     "a boolean, null or a list of strings",
                     where,
                 )
-            rows.append(MetadataRow(field, kind, element))
+            value = composed(element) if isinstance(element, str) else element
+            rows.append(MetadataRow(name, kind, value))
             time = microseconds(element) if isinstance(element, str) else None
             if time is not None:
-                rows.append(MetadataRow(field, "date", time))
+                rows.append(MetadataRow(name, "date", time))
     return rows
 
 
@@ -88,6 +93,11 @@ def microseconds(text: str) -> int | None:
     # By subtraction: at the ends of the calendar the time in UTC has no datetime.
     offset = moment.utcoffset() or timedelta()
     return (moment.replace(tzinfo=UTC) - _EPOCH - offset) // timedelta(microseconds=1)
+
+
+def composed(text: str) -> str:
+    """`text` in the form in which names and values are compared: Unicode's NFC."""
+    return unicodedata.normalize("NFC", text)
 
 
 def is_unicode(text: str) -> bool:

@@ -294,3 +294,32 @@ def test_every_condition_is_a_stretch_of_the_primary_key(
             ]
         used = [line for line in plan if "metadata" in line]
         assert used == [f"SEARCH metadata USING PRIMARY KEY ({walk})" for walk in walks], plan
+
+
+HUE_NFC, HUE_NFD = "Hu\u1ebf", "Hue\u0302\u0301"
+
+
+@pytest.mark.parametrize("filters", [
+    {"city": HUE_NFC},
+    {"city": HUE_NFD},
+    {"city": ["x", HUE_NFD]},
+    {"city": {"in": [HUE_NFC], "eq": HUE_NFD}},
+    {"city": {"gte": HUE_NFC, "lte": HUE_NFD}},
+    {HUE_NFC: True, "city": HUE_NFC},
+    {HUE_NFD: {"exists": True}},
+    {"not": {"or": [{"city": {"lt": HUE_NFD}}, {HUE_NFD: {"exists": False}}]}},
+])  # fmt: skip
+@pytest.mark.parametrize("form", [HUE_NFC, HUE_NFD])
+def test_a_text_is_the_same_in_all_its_code_points(
+    store: DocumentStore, encoded: Encoded, filters: Any, form: str
+) -> None:
+    store.put([
+        encoded("scalar", metadata={"city": form, form: True}),
+        encoded("list", metadata={"city": [form], form: True}),
+        encoded("other", metadata={"city": "Hue"}),
+    ])  # fmt: skip
+    assert found(store, filters) == {"scalar", "list"}
+    with store.view() as view:  # shown as it was sent
+        stored = view.document("scalar")
+        assert stored is not None
+        assert stored.document.metadata == {"city": form, form: True}
