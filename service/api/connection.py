@@ -59,12 +59,12 @@ class Connection(H11Protocol):
         self._half_closed = False
         self._ending = False
         """An error was answered: what still comes is thrown away."""
+        shared.connections.open.add(self)
 
     # What the transport tells
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._shared.connections.open.add(self)
         self._look()
 
     def data_received(self, data: bytes) -> None:
@@ -83,8 +83,7 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timers()
-        self._shared.connections.idle.pop(self, None)
-        self._shared.connections.open.discard(self)
+        self._shared.connections.forget(self)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -233,7 +232,7 @@ class Connection(H11Protocol):
 
         await app(with_path_as_target(scope), receive, send_on)
         if unread:
-            if is_sending:
+            if is_sending and not self._shared.phase.cut:
                 await _throw_away(cycle, receive)
             cycle.keep_alive = cycle.keep_alive and not cycle.more_body
             await send({"type": "http.response.body", "body": b""})

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol
 
 try:
@@ -36,25 +37,18 @@ class Connections:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._highest = _highest_descriptor()
+        allowed = _allowed_by_the_system()
+        self._most = most if allowed is None else min(most, allowed)
         self.open: set[Waiting] = set()
         self.idle: dict[Waiting, None] = {}
         """Those between two requests or in a request's head, the one waiting longest first."""
-        if self._highest is not None and most > self._highest:
-            log.warning(
-                "max_connections is %d, but the limit on open files leaves room for about %d",
-                most,
-                self._highest,
-            )
+        if self._most < most:
+            text = "max_connections is %d, but the limit on open files leaves room for %d"
+            log.warning(text, most, self._most)
 
-    def make_room(self, descriptor: int) -> bool:
-        """Whether a connection with this file descriptor fits in, now that room has been made.
-
-        The system gives the lowest descriptor that is free, so a high one tells that few are left.
-        """
-        few_left = self._highest is not None and descriptor > self._highest
-        if len(self.open) < self._most and not few_left:
+    def make_room(self) -> bool:
+        """Whether one more fits in, now that room has been made."""
+        if len(self.open) < self._most:
             return True
         longest = next(iter(self.idle), None) or min(
             self._stalled(), key=lambda one: one.waits_since() or 0.0, default=None
@@ -62,6 +56,16 @@ class Connections:
         if longest is not None:
             longest.drop()
         return longest is not None
+
+    def forget(self, connection: Waiting) -> None:
+        """It is closed."""
+        self.open.discard(connection)
+        self.idle.pop(connection, None)
+
+    def shed(self) -> None:
+        """Close a part of the idle ones: the system has nothing left for a new one."""
+        for one in list(islice(self.idle, 1 + len(self.idle) // 4)):
+            one.drop()
 
     def _stalled(self) -> Iterator[Waiting]:
         latest = time.monotonic() - STALLED_S
@@ -86,8 +90,8 @@ class Rarely:
         return True
 
 
-def _highest_descriptor() -> int | None:
-    """The file descriptor from which too few are left for all else; None without a limit."""
+def _allowed_by_the_system() -> int | None:
+    """Connections that leave enough open files for all else; None without a limit."""
     if resource is None:
         return None
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

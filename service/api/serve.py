@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_BACKLOG = 2048
+"""Connections that the system keeps until they are accepted."""
+
 
 def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
     """Serve until interrupted; False when the engine could not be loaded.
@@ -67,7 +70,7 @@ def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Bind before anything is loaded, so that a taken port is told at once."""
+    """Listen before anything is loaded, so that a taken port is told at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with ExitStack() as undo:
@@ -78,6 +81,7 @@ def _listen(host: str, port: int) -> socket.socket:
             undo.enter_context(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
+            listener.listen(_BACKLOG)
             undo.pop_all()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

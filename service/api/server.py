@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
         phase: Phase,
         listener: socket.socket | None = None,
     ) -> None:
-        """`listener` is bound; without one, all connections come by `take`."""
+        """`listener` listens; without one, all connections come by `take`."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -72,7 +72,6 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._listener is not None:
-            self._listener.listen(self.config.backlog)
             self._listener.setblocking(False)
             self._accepting = asyncio.create_task(self._accept(self._listener))
         await super().startup(sockets or [])
@@ -105,17 +104,26 @@ class Server(uvicorn.Server):
 
     def take(self, connection: socket.socket) -> None:
         """Serve a connection that another process, or this one, has accepted."""
-        if not self._connections.make_room(connection.fileno()):
+        if not self._connections.make_room():
             if self._tell_full():
                 log.error("connections are refused: all of them are busy with requests")
             _refuse(connection)
             return
-        task = asyncio.create_task(self._take(connection))
+        task = asyncio.create_task(self._take(connection, Connection(self._shared())))
         self._taking.add(task)
         task.add_done_callback(self._taking.discard)
 
-    async def _take(self, connection: socket.socket) -> None:
-        shared = Surroundings(
+    async def _take(self, connection: socket.socket, protocol: Connection) -> None:
+        connection.setblocking(False)
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(lambda: protocol, connection)
+        except OSError:  # it is gone already
+            self._connections.forget(protocol)
+            connection.close()
+
+    def _shared(self) -> Surroundings:
+        return Surroundings(
             self.config,
             self.server_state,
             self.lifespan.state,
@@ -123,13 +131,6 @@ class Server(uvicorn.Server):
             self._phase,
             self._settings.header_timeout_s,
         )
-        connection.setblocking(False)
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(shared), connection
-            )
-        except OSError:  # it is gone already
-            connection.close()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -141,6 +142,7 @@ class Server(uvicorn.Server):
             except OSError as error:
                 if self._tell_accept():
                     log.error("cannot accept connections, and go on trying: %s", error)
+                self._connections.shed()
                 await asyncio.sleep(_PAUSE_S)
                 continue
             with suppress(OSError):  # see `serve.listen`
