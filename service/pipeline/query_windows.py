@@ -6,8 +6,12 @@ from service.protocols import Encoder
 from service.text.chunker import chunk
 from service.types import EncodedQuery
 
-_OVERLAP_SHARE = 8
-"""Neighbouring windows share one part in so many of their tokens, at most."""
+WINDOW = 128
+"""Tokens in a window of a query that is too long to be read whole. A vector of 500 tokens says
+little of the one sentence among them that asks something; the best of several short ones does."""
+
+_OVERLAP = 16
+"""Tokens that neighbouring windows share, at most."""
 
 
 def encode_queries(encoder: Encoder, texts: Sequence[str]) -> list[EncodedQuery]:
@@ -28,9 +32,9 @@ def encode_queries(encoder: Encoder, texts: Sequence[str]) -> list[EncodedQuery]
 
 
 def _windows(encoder: Encoder, text: str, tokens: int) -> list[str]:
-    budget = encoder.query_budget
-    if tokens <= budget:
+    if tokens <= encoder.query_budget:
         return [text]
-    overlap = budget // _OVERLAP_SHARE
+    budget = min(WINDOW, encoder.query_budget)
+    overlap = min(_OVERLAP, budget // 4)
     spans = chunk(text, budget=budget, overlap=overlap, count_tokens=encoder.count_tokens)
     return [text[span.start : span.end] for span in spans]

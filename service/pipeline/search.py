@@ -160,8 +160,8 @@ class Searcher:
         if len(encoded.windows) > 1:
             warnings.append(
                 f"the query has {encoded.tokens} tokens and the encoder reads "
-                f"{self.encoder.query_budget} at a time: each hit was ranked by the one of the "
-                f"query's {len(encoded.windows)} parts that fits it best"
+                f"{self.encoder.query_budget}: it was read in {len(encoded.windows)} parts, and "
+                "each hit is ranked by the part that fits it best"
             )
         async with lane.turn(deadline):
             with timings.stage("retrieve"):
