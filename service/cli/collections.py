@@ -11,6 +11,7 @@ from service.cli.console import console
 from service.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from service.collection import Collection
     from service.collection.levels import ArticleOf
 
 PathArgument = Annotated[
@@ -82,13 +83,13 @@ def split(
     seed: SeedOption = 0,
 ) -> None:
     """Part the judged queries; with --article, no article's queries fall into two parts."""
-    from service.collection import open_collection, write_beir  # noqa: PLC0415
+    from service.collection import write_beir  # noqa: PLC0415
     from service.collection.split import split_collection  # noqa: PLC0415
     from service.collection.writing import new_folder  # noqa: PLC0415
 
     asked = {"train": train, "validation": validation, "test": test}
     parts = split_collection(
-        open_collection(path),
+        _opened(path),
         {name: share for name, share in asked.items() if share > 0},
         seed=seed,
         article_of=_article_of(article),
@@ -117,12 +118,11 @@ def levels(
         derive_levels,
         graded,
         levels_from_grades,
-        open_collection,
         write_beir,
         write_levels,
     )
 
-    collection = open_collection(path)
+    collection = _opened(path)
     article_of = _article_of(article)
     if article_of is None:
         levelled = levels_from_grades(collection)
@@ -144,7 +144,6 @@ def convert(
 ) -> None:
     """From any layout to a BEIR folder or to rows {query, pos, neg}."""
     from service.collection import (  # noqa: PLC0415
-        open_collection,
         read_training_rows,
         write_beir,
         write_training_rows,
@@ -154,12 +153,22 @@ def convert(
     if path.is_file():
         collection = collection_of(path.stem, read_training_rows(path))
     else:
-        collection = open_collection(path)
+        collection = _opened(path)
     if _is_lines(out):
         typer.echo(f"{out}: {write_training_rows(out, rows_of(collection))} rows")
         return
     write_beir(out, collection)
     typer.echo(f"{out}: {len(collection.documents)} documents, {len(collection.queries)} queries")
+
+
+def _opened(path: Path) -> "Collection":
+    """The collection of a folder, whose warnings are printed."""
+    from service.collection import open_collection  # noqa: PLC0415
+
+    collection = open_collection(path)
+    for warning in collection.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return collection
 
 
 def _article_of(spec: str | None) -> "ArticleOf | None":

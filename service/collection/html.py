@@ -30,12 +30,12 @@ _WRITTEN_BUTTONS = frozenset({"button", "reset", "submit"})
 _AROUND_ROLES = frozenset({"alertdialog", "contentinfo", "dialog", "menu", "menubar", "navigation"})
 _DISPLAY = re.compile(r"\bdisplay\s*:\s*([a-z-]+)")
 _INVISIBLE = re.compile(r"\bvisibility\s*:\s*(?:hidden|collapse)")
-_COOKIE_BAR = re.compile(
+_AROUND_NAMES = re.compile(
     r"(?:cookies?|consent|gdpr|ccpa)[-_]?(?:law[-_]info[-_]|policy[-_])?"
     r"(?:alert|banner|bar|consent|dialog|disclaimer|modal|notice|notification|overlay|popup|prompt"
-    r"|wall)|cybotcookiebot|didomi-|onetrust-|qc-cmp2|truste-|usercentrics|\bcc-window|\bcky-"
+    r"|wall)|\bskip-(?:link|main|nav|to)|cybotcookiebot|didomi-|onetrust-|qc-cmp2|truste-|usercentrics|\bcc-window|\bcky-"
 )
-"""Names, in an `id` or `class`, of the bars that ask for consent."""
+"""Names, in an `id` or `class`, of bars that ask for consent and of links that skip the menu."""
 
 _WHITE_SPACE = re.compile(r"\s+")
 _MOST_HEADINGS = 10
@@ -249,7 +249,7 @@ def _is_hidden(name: str, attributes: dict[str, str | None], style: str) -> bool
 
 
 def _is_around(name: str, attributes: dict[str, str | None], place: _Place) -> bool:
-    """Whether an element is not content: a menu, a footer of the page, a cookie bar."""
+    """Whether an element is not content: a menu, the page's footer, a cookie bar."""
     if name == "nav" or attributes.get("role") in _AROUND_ROLES:
         return True
     if name == "footer" and not place.in_section:
@@ -257,7 +257,7 @@ def _is_around(name: str, attributes: dict[str, str | None], place: _Place) -> b
     if name in ("body", "html") or name in _SECTIONS:
         return False
     names = f"{attributes.get('id') or ''} {attributes.get('class') or ''}".lower()
-    return _COOKIE_BAR.search(names) is not None
+    return _AROUND_NAMES.search(names) is not None
 
 
 def _replacement(name: str, attributes: dict[str, str | None]) -> str:

@@ -122,7 +122,7 @@ def _tsv_documents(
             continue
         title = columns[1] if len(columns) == 3 else ""
         try:
-            yield path, number, make_document(columns[0], columns[-1], title, {}, limits)
+            yield path, number, make_document(columns[0].strip(), columns[-1], title, {}, limits)
         except InvalidInputError as error:
             yield path, number, Refused(shown(path), number, error.field, str(error))
 
@@ -132,7 +132,11 @@ def _tsv_queries(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Query 
         if isinstance(columns, Refused):
             yield path, number, columns
         else:
-            yield path, number, _query_or_why(path, number, columns[0], columns[1], max_chars)
+            yield (
+                path,
+                number,
+                _query_or_why(path, number, columns[0].strip(), columns[1], max_chars),
+            )
 
 
 def _query_or_why(path: Path, number: int, id_: str, text: str, max_chars: int) -> Query | Refused:

@@ -1,6 +1,7 @@
 """The commands on labelled data, as a user runs them."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,18 @@ def test_describe_shows_figures_as_a_table_or_as_json(folder: Path) -> None:
     assert "queries judged" in done.stdout
     figures = json.loads(secondpass("collection", "describe", folder, "--json").stdout)
     assert (figures["documents"], figures["queries"]) == (10, 8)
+
+
+def test_documents_without_text_are_warnings(folder: Path, tmp_path: Path) -> None:
+    with (folder / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "471", "title": "", "text": ""}\n')
+    with (folder / "qrels.tsv").open("a") as file:
+        file.write("q-tide\t471\t1\n")
+    warning = "warning: .*1 document with neither text nor title, which cannot be found: '471'"
+    for command in (("check",), ("convert", "--out", tmp_path / "rows.jsonl")):
+        done = secondpass("collection", command[0], folder, *command[1:])
+        assert done.returncode == 0, done.stderr
+        assert re.search(warning, done.stderr)
 
 
 def test_split_writes_a_folder_a_part(folder: Path, tmp_path: Path) -> None:

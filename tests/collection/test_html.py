@@ -47,11 +47,12 @@ PAGES = {
         ["unseen"],
     ),
     "around": Page(
+        "<a href=#main class=skip-to-content>skip</a>"
         "<header><a href=/>home</a><nav><h2>menu</h2><a href=a>Dogs</a></nav><h1>Fees</h1></header>"
         "<div id=cookie-banner class=x><p>We use cookies</p><button>Accept</button></div>"
         f"<main><p>{FEE}</p></main><div role=navigation>more</div><footer>Imprint</footer>",
         ["Fees\n\n" + FEE],
-        ["home", "menu", "Dogs", "cookies", "Accept", "more", "Imprint"],
+        ["skip", "home", "menu", "Dogs", "cookies", "Accept", "more", "Imprint"],
     ),
     "within an article": Page(
         "<article class='cookie-recipe'><header><h1>Oat cookies</h1><p>By the cook</p></header>"

@@ -220,7 +220,7 @@ def test_documents_without_text_are_told_and_their_judgements_kept(tmp_path: Pat
     lines = "\n".join(json.dumps({"title": "", **document}) for document in documents)
     (beir / "corpus.jsonl").write_text(lines)
     (nano / "corpus" / "0.jsonl").write_text(lines.replace('" \\n"', "null"))
-    (trec / "corpus.tsv").write_text("a\t\tone\nb\ttwo\t\nc\t\t\n")
+    (trec / "corpus.tsv").write_text(" a\t\tone\nb \ttwo\t\nc\t\t\n")
     for path in (beir / "queries.jsonl", nano / "queries" / "0.jsonl"):
         path.write_text('{"_id": "q", "text": "which"}\n{"_id": "r", "text": "what"}\n')
     (trec / "queries.tsv").write_text("q\twhich\nr\twhat\n")
