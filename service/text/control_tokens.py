@@ -10,12 +10,15 @@ import unicodedata
 
 import regex
 
-_NAMES = (
+_ANGLED = (
     r"s|pad|unk|unknown|mask|cls|sep|bos|eos|eod|eop|eot|bot|endoftext|startoftext"
     r"|extra_id_\d+|unused_?\d+|special_?\d+|reserved_\w+"
     r"|start_of_(?:turn|text|image)|end_of_(?:turn|text|image)"
 )
-_CONTROL_TOKEN = regex.compile(rf"[<\[]/?(?:{_NAMES})[>\]]|<\|[^|]+\|>", regex.IGNORECASE)
+_SQUARE = r"cls|sep|pad|unk|mask|bos|eos|unused_?\d+"
+_CONTROL_TOKEN = regex.compile(
+    rf"</?(?:{_ANGLED})>|\[/?(?:{_SQUARE})\]|<\|[^|]+\|>", regex.IGNORECASE
+)
 """Control tokens of published tokenizers: BERT, RoBERTa, XLM-R, T5, GPT, Llama, Qwen, Gemma."""
 
 _LONGEST = 40

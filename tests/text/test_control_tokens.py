@@ -28,7 +28,8 @@ def test_control_tokens_are_broken_up(token: str, around: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["<b>", "<u>", "<span>", "a < s > b", "x[0]", "[see]", "List<String>", "<s", "s>", "<>"]
+    "text",
+    ["<b>", "<u>", "<span>", "a < s > b", "x[0]", "[s]", "[see]", "List<String>", "<s", "s>", "<>"],
 )
 def test_other_brackets_stay(text: str) -> None:
     assert break_up(text) == text
