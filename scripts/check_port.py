@@ -4,6 +4,8 @@ Run before the long work of a first start, by any Python 3, so it uses the stand
 """
 
 import errno
+import ipaddress
+import os
 import socket
 import sys
 
@@ -25,7 +27,19 @@ def problem(host: str, port: str) -> str | None:
             listener.listen()
         except OSError as error:
             return _in_words(error, host, port)
+    if not ipaddress.ip_address(str(address[0])).is_loopback and not _is_guarded():
+        return (
+            f"{host} can be reached from other machines, and without API keys everyone there may "
+            "read, write and delete: set SECONDPASS_API_KEY_HASHES (`make setup`, then "
+            "`.venv/bin/secondpass key` makes one), or SECONDPASS_ALLOW_ANONYMOUS=1"
+        )
     return None
+
+
+def _is_guarded() -> bool:
+    """Whether the environment sets keys, or allows to do without; the server looks closer."""
+    names = ("SECONDPASS_API_KEY_HASHES", "SECONDPASS_ALLOW_ANONYMOUS")
+    return any(os.environ.get(name) for name in names)
 
 
 def _in_words(error: OSError, host: str, port: str) -> str:

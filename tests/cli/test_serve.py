@@ -127,6 +127,17 @@ def test_a_taken_port_is_told_at_once(folder: Path) -> None:
     assert "Traceback" not in log
 
 
+def test_one_that_is_loading_ends_at_once_when_asked(folder: Path) -> None:
+    with server(folder, free_port()) as process:
+        assert process.stderr is not None
+        assert any("listening on" in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGTERM
+    assert "ready:" not in log
+    assert "Traceback" not in log
+
+
 def test_a_second_server_on_the_folder_refuses_to_start(folder: Path) -> None:
     first_port = free_port()
     with server(folder, first_port), SearchClient(f"http://127.0.0.1:{first_port}") as client:

@@ -23,6 +23,10 @@ from typing import Any
 import pytest
 import yaml
 
+from service.api.hosts import require_keys_or_loopback
+from service.errors import InvalidInputError
+from service.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     {"id": "tea", "title": "Tea", "text": "Green tea is steeped at eighty degrees."},
@@ -272,6 +276,24 @@ def test_torch_is_chosen_by_a_build_argument_that_names_no_host() -> None:
     assert arguments == {"TORCH_INDEX_URL": "${TORCH_INDEX_URL:-}"}
     script = (ROOT / "docker" / "build.sh").read_text()
     assert '${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"}' in script
+
+
+def test_only_compose_which_publishes_on_loopback_does_without_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment_of_image().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SECONDPASS_ALLOWED_HOSTS", raising=False)
+    with pytest.raises(InvalidInputError, match="SECONDPASS_ALLOW_ANONYMOUS=1"):
+        require_keys_or_loopback(Settings())
+    for name, value in compose()["services"]["search"]["environment"].items():
+        default = re.fullmatch(r"\$\{" + name + r":-(.*)\}", value)
+        assert default, name
+        monkeypatch.setenv(name, default[1])
+    monkeypatch.delenv("SECONDPASS_DEMO")  # the entry script's
+    require_keys_or_loopback(Settings())
+    assert Settings().api_key_hashes == frozenset()
+    assert Settings().allowed_hosts == set(compose()["services"]) == {"search"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("useradd"), reason="needs root")

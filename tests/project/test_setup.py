@@ -240,6 +240,7 @@ def test_serve_takes_port_and_folder_from_the_environment_but_not_the_host(
         (["PORT=http"], "PORT=http is not a port"),
         (["PORT=0", "HOST=nowhere.invalid"], "HOST=nowhere.invalid is not an address"),
         (["PORT=0", "HOST=192.0.2.1"], "cannot listen on 192.0.2.1"),
+        (["PORT=0", "HOST=0.0.0.0"], "SECONDPASS_ALLOW_ANONYMOUS=1"),
     ],
 )
 def test_a_place_to_listen_that_cannot_be_is_said_before_the_install(
@@ -249,6 +250,13 @@ def test_a_place_to_listen_that_cannot_be_is_said_before_the_install(
     assert done.returncode != 0
     assert said in done.stderr
     assert checkout.called() == []
+
+
+@pytest.mark.parametrize("name", ["SECONDPASS_ALLOW_ANONYMOUS", "SECONDPASS_API_KEY_HASHES"])
+def test_keys_or_a_word_open_an_address_that_others_reach(checkout: Checkout, name: str) -> None:
+    done = checkout.make("serve", "PORT=0", "HOST=0.0.0.0", **{name: "1"})
+    assert done.returncode == 0, done.stderr
+    assert "secondpass serve --host 0.0.0.0" in checkout.called()[-1]
 
 
 def test_a_taken_port_is_said_before_the_install(checkout: Checkout, taken_port: int) -> None:
