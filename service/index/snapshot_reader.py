@@ -234,9 +234,13 @@ def _difference(said: list[PartRecord], found: list[PartRecord]) -> str:
 
 def _parsed(model: type[T], content: bytes, where: str) -> T:
     try:
-        return model.model_validate_json(content)
+        parsed = model.model_validate_json(content)
+        strict_json.loads(content)  # pydantic's parser takes the last of two values
     except ValidationError as error:
         raise InvalidInputError(f"{where}: {_first(error)}") from error
+    except DuplicateKeyError as error:
+        raise InvalidInputError(f"{where}: {error}") from error
+    return parsed
 
 
 def _line(content: bytes, where: str) -> _Line:

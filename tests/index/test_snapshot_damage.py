@@ -27,6 +27,7 @@ from tests.fixtures.snapshots import (
     packed,
     read_all,
     signed,
+    signed_as,
     unpacked,
 )
 
@@ -241,6 +242,14 @@ def test_a_line_that_names_a_field_twice_is_refused() -> None:
     lines = members[0][1].replace(b'"staged":', b'"staged":false,"staged":', 1)
     with pytest.raises(InvalidInputError, match="staged"):
         read_all(signed([(members[0][0], lines), *members[1:]]))
+
+
+def test_a_manifest_that_names_a_field_twice_is_refused() -> None:
+    members = unpacked(ARCHIVE)
+    text = dict(members)[MANIFEST_FILE].replace(b'"revision":', b'"revision": 1, "revision":', 1)
+    parts = [member for member in members if not member[0].startswith("manifest")]
+    with pytest.raises(InvalidInputError, match='the key "revision" appears twice'):
+        read_all(signed_as(parts, text))
 
 
 def test_a_manifest_of_more_values_than_its_parts_need_is_refused() -> None:
