@@ -2,6 +2,7 @@
 
 import json
 import threading
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -755,3 +756,17 @@ def test_openapi_describes_both_ways_to_each_path(client: TestClient) -> None:
     for name, schema in schemas.items():
         for field, about in schema.get("properties", {}).items():
             assert about.get("description") or "$ref" in about, f"{name}.{field}"
+
+
+def test_filters_compare_metadata_in_whatever_code_points(client: TestClient) -> None:
+    composed, apart = "Huế", unicodedata.normalize("NFD", "Huế")
+    sent = {"city": apart, apart: [apart, "x"]}
+    body = {"text": TEXT, "metadata": sent}
+    assert client.put("/documents/hue", params=WAIT, json=body).status_code == 201
+    for filters in ({"city": composed}, {composed: composed}, {apart: ["y", composed]}):
+        answer = client.post("/search", json={"query": "tide", "filters": filters})
+        assert [hit["metadata"] for hit in answer.json()["hits"]] == [sent]
+        listed = client.get("/documents", params={"filters": json.dumps(filters)}).json()
+        assert [document["id"] for document in listed["documents"]] == ["hue"]
+    answer = client.post("/documents/delete", json={"filters": {"city": composed}})
+    assert answer.json() == {"deleted": 1}
