@@ -43,6 +43,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The API key is missing or wrong."},
     413: {"description": "The body is larger than the server takes."},
     415: {"description": "The body is not declared to be JSON, or has a coding other than gzip."},
+    421: {"description": "A server without keys does not know the name in `Host`."},
     422: {"description": "A field is wrong; `details` names each."},
     429: {"description": "The queue is full; see `Retry-After`."},
     500: {"description": "A fault of the server; the log has the `request_id`."},
@@ -124,6 +125,6 @@ def create_app(
     app.include_router(jobs.router, responses={**responses, 409: no_jobs})
     app.include_router(collections.router, responses=responses)
     app.include_router(snapshots.router, responses=responses)
-    app.include_router(operations.router, responses={s: responses[s] for s in (422, 500)})
+    app.include_router(operations.router, responses={s: responses[s] for s in (421, 422, 500)})
     openapi.install(app, settings)
     return app

@@ -228,6 +228,8 @@ def _own_settings(pairs: list[str]) -> dict[str, str | int | float | bool]:
         name, equals, value = pair.partition("=")
         if not (name and equals and value):
             raise InvalidInputError(f"--set takes NAME=VALUE, not {pair!r}")
+        if name in own:
+            raise InvalidInputError(f"--set names {name} twice")
         own[name] = _typed(name, value)
     return own
 

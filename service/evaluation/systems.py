@@ -78,7 +78,10 @@ def parse_system(text: str, base: Settings) -> System:
         key, given, value = part.partition("=")
         if not given:
             raise InvalidInputError(f"system {name}: {part!r} is not SETTING=VALUE", "system")
-        changes[key.strip().replace("-", "_")] = value.strip()
+        key = key.strip().replace("-", "_")
+        if key in changes:
+            raise InvalidInputError(f"system {name}: {key} is given twice", "system")
+        changes[key] = value.strip()
     if not equals:
         raise InvalidInputError(f"{text!r} is not NAME=SETTING=VALUE,...", "system")
     return _system(name.strip(), changes, base)

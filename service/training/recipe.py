@@ -4,7 +4,6 @@ A recipe has the keys `name`, `system`, `base` and two tables: `[training]`, ali
 and `[options]`, which the system reads with a model of its own.
 """
 
-import json
 import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from service import strict_json
 from service.errors import InvalidInputError
 
 
@@ -107,6 +107,6 @@ def _apply(raw: dict[str, Any], change: str) -> None:
         if not isinstance(raw, dict):
             raise InvalidInputError(f"{key}: {table} is no table", "set")
     try:
-        raw[last] = json.loads(value)
+        raw[last] = strict_json.loads(value)
     except ValueError:
         raw[last] = value

@@ -130,6 +130,7 @@ def test_what_is_wrong_is_told_in_one_line(folder: Path, tmp_path: Path) -> None
         (["snapshot", "check", tmp_path / "none"], "there is no file"),
         (["snapshot", "restore", other, "A", *there], "a name has 1 to 64"),
         (["collections", "create", "x", "--set", "encoder", *there], "takes NAME=VALUE"),
+        (["collections", "create", "x", *2 * ["--set", "encoder=e"], *there], "encoder twice"),
         (["collections", "create", "x", "--set", "device=cpu", *there], "no setting 'device'"),
         (["collections", "delete", "main", *there], "cannot be removed"),
         (["collections", "alias", "default", "none", *there], "no collection 'none'"),

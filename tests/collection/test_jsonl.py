@@ -34,6 +34,7 @@ def test_underscore_id_is_taken_and_wins(tmp_path: Path) -> None:
 
 def test_an_integer_id_becomes_a_string(tmp_path: Path) -> None:
     assert read(tmp_path, '{"id": 17, "text": "x"}') == [Document("17", "x")]
+    assert read(tmp_path, '{"id": 17.0, "text": "x"}') == [Document("17", "x")]
 
 
 def test_other_keys_become_metadata(tmp_path: Path) -> None:

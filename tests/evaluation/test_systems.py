@@ -32,6 +32,7 @@ def test_a_system_may_change_nothing() -> None:
     [
         ("e5", "is not NAME=SETTING=VALUE"),
         ("e5=encoder", "'encoder' is not SETTING=VALUE"),
+        ("e5=rerank-depth=1,rerank_depth=2", "rerank_depth is given twice"),
         ("e5=port=80", "port: is none of encoder, reranker"),
         ("e5=rerank_weight=2", "rerank_weight: Input should be less than or equal to 1"),
         ("a/b=encoder=x", "'a/b' is no name"),
