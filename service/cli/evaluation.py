@@ -9,7 +9,6 @@ from service.cli import labelled_pairs
 from service.cli.console import as_help
 from service.cli.options import MODE_SETTINGS, MODEL_SETTINGS, with_settings
 from service.cli.progress import progress
-from service.errors import SecondpassError
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -161,6 +160,7 @@ def chosen_systems(
 
 
 def _show(found: "Evaluation", json_path: Path | None, out: Path | None) -> None:
+    from service.evaluation.each import require_all  # noqa: PLC0415
     from service.evaluation.outputs import write_comparison, write_json  # noqa: PLC0415
     from service.evaluation.tables import (  # noqa: PLC0415
         difference_table,
@@ -183,7 +183,4 @@ def _show(found: "Evaluation", json_path: Path | None, out: Path | None) -> None
     if out is not None:
         write_comparison(out, report, found.collections)
         typer.echo(f"\n{out}: report.json, report.md, queries.csv, runs/ and plots")
-    if found.failed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.failed.items())
-        total = len(found.failed) + len(found.collections)
-        raise SecondpassError(f"{len(found.failed)} of {total} collections not measured: {reasons}")
+    require_all(found.failed, len(found.collections))

@@ -50,6 +50,7 @@ def evaluate_pairs(
     out: OutOption = None,
 ) -> None:
     """How well a bi-encoder tells which texts mean the same: accuracy, F1, AP and thresholds."""
+    from service.evaluation.each import require_all  # noqa: PLC0415
     from service.evaluation.pair_labels import evaluate_encoder, read_pairs  # noqa: PLC0415
     from service.evaluation.pairs import SIMILARITIES  # noqa: PLC0415
     from service.evaluation.tables import pair_table  # noqa: PLC0415
@@ -67,6 +68,7 @@ def evaluate_pairs(
     marks = ("cosine_accuracy_threshold", "cosine_f1_threshold")
     _write(found, pair_table(found["systems"], SIMILARITIES), json_path, out)
     _plot(found, labels, marks, "cosine", out)
+    require_all(found["failed"], len(found["systems"]))
 
 
 def evaluate_crossencoder(
@@ -89,6 +91,7 @@ def evaluate_crossencoder(
 
     Logits are kept in the cache folder, so that the command goes on where it was interrupted.
     """
+    from service.evaluation.each import require_all  # noqa: PLC0415
     from service.evaluation.pair_labels import (  # noqa: PLC0415
         evaluate_cross_encoder,
         read_pairs,
@@ -105,6 +108,7 @@ def evaluate_crossencoder(
     labels = [row.label for row in rows]
     _write(found, classification_table(found["systems"]), json_path, out)
     _plot(found, labels, ("best_threshold",), "logit", out)
+    require_all(found["failed"], len(found["systems"]))
 
 
 def _measure_all(
@@ -116,6 +120,7 @@ def _measure_all(
     measure: Callable[[Settings], tuple[dict[str, Any], Any]],
 ) -> dict[str, Any]:
     """The report, each system's scores in it under `scores`."""
+    from service.evaluation.each import measure_each  # noqa: PLC0415
     from service.evaluation.plots import check_plots  # noqa: PLC0415
     from service.evaluation.provenance import provenance  # noqa: PLC0415
     from service.evaluation.systems import check_names, parse_system  # noqa: PLC0415
@@ -126,11 +131,11 @@ def _measure_all(
     systems = [parse_system(text, settings) for text in system or []]
     check_names([one.name for one in systems])
     wanted = {one.name: one.settings for one in systems} or {default: settings}
-    found, scores = {}, {}
-    for name, one in wanted.items():
-        found[name], scores[name] = measure(one)
+    measured, failed = measure_each(wanted, measure)
+    found = {name: figures for name, (figures, _) in measured.items()}
+    scores = {name: of for name, (_, of) in measured.items()}
     data = [{"file": path.name, "sha256": file_sha256(path)} for path in files]
-    return {**provenance(0), "data": data, "systems": found, "scores": scores}
+    return {**provenance(0), "data": data, "systems": found, "failed": failed, "scores": scores}
 
 
 def _write(found: dict[str, Any], table: str, json_path: Path | None, out: Path | None) -> None:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from service.evaluation.candidates import Candidates, Observer
 from service.evaluation.comparison import Compared, compared_report, mean_report, measure
-from service.evaluation.labelled import Draw, Labelled, measure_each, read_labelled
+from service.evaluation.each import measure_each
+from service.evaluation.labelled import Draw, Labelled, read_labelled
 from service.evaluation.provenance import provenance
 from service.evaluation.report import collection_report
 from service.evaluation.rerank import rerank_runs
@@ -75,9 +76,9 @@ def evaluate_systems(
         details = next(iter(reports.values())) if len(reports) == 1 else {"systems": reports}
         return _compared(labelled, {**rankings, **read[labelled.name]}, details)
 
-    compared, failed = measure_each(collections, measured)
+    compared, failed = measure_each({c.name: c for c in collections}, measured)
     described |= {run.name: {"run": run.path.name} for run in runs}
-    return _evaluation("Retrieval", compared, failed, draw, described)
+    return _evaluation("Retrieval", list(compared.values()), failed, draw, described)
 
 
 def evaluate_reranker(
@@ -116,8 +117,8 @@ def evaluate_reranker(
         return _compared(labelled, rerank_runs(found, weights, depth), details)
 
     collections = read_labelled(paths, draw, _most_chars([system]))
-    compared, failed = measure_each(collections, measured)
-    return _evaluation("Rerank", compared, failed, draw, described)
+    compared, failed = measure_each({c.name: c for c in collections}, measured)
+    return _evaluation("Rerank", list(compared.values()), failed, draw, described)
 
 
 def _most_chars(systems: Sequence[System]) -> int:

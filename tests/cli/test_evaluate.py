@@ -221,6 +221,25 @@ def test_pairs_of_one_label_alone_are_refused(
     assert "pairs.jsonl: needs pairs with label 1 and pairs with label 0" in done.stderr
 
 
+def test_a_model_that_cannot_be_loaded_costs_no_other_models_figures(
+    models: tuple[Path, Path, Path], cache: Path, tmp_path: Path
+) -> None:
+    pairs = rows(
+        tmp_path / "pairs.jsonl",
+        [
+            {"sentence1": "a", "sentence2": text, "label": label}
+            for text, label in (("a", 1), ("b", 0))
+        ],
+    )
+    out = tmp_path / "figures.json"
+    systems = ("--system", "one=", "--system", "gone=encoder=/nowhere")
+    done = evaluate("pairs", models, cache, "--pairs", pairs, *systems, "--json", out)
+    assert done.returncode == 1
+    assert "1 of 2 were not measured: gone: " in done.stderr
+    report = json.loads(out.read_text())
+    assert (list(report["systems"]), list(report["failed"])) == (["one"], ["gone"])
+
+
 def with_empty_texts(folder: Path) -> Path:
     """The library, and two right answers without text, as in Cranfield and TREC-COVID."""
     beir(folder)
@@ -279,7 +298,7 @@ def test_what_was_measured_is_reported_where_a_later_collection_fails(
     (folder / "store.db").write_bytes(b"no database" * 1000)
     done = evaluate("retrieval", models, cache, *both)
     assert done.returncode == 1
-    assert "1 of 2 collections not measured: other: " in done.stderr
+    assert "1 of 2 were not measured: other: " in done.stderr
     assert f"| library | {len(QUESTIONS)} |" in done.stdout
     report = json.loads((out / "report.json").read_text())
     assert list(report["collections"]) == ["library"]
