@@ -1,22 +1,29 @@
 # Two stages: the first builds the environment and prepares the models, the second carries what came
 # of it and nothing else. Every step is a call of docker/build.sh, so that the tests can run it.
 ARG PYTHON_VERSION=3.11
+ARG BUILD_BASE=python:${PYTHON_VERSION}
+ARG RUN_BASE=python:${PYTHON_VERSION}-slim
 
-FROM python:${PYTHON_VERSION} AS builder
-ARG TORCH_INDEX_URL=""
+FROM ${BUILD_BASE} AS builder
+# PyTorch's CPU builds. Empty: the package index's own build, which is the one for CUDA.
+ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+# Names of models to make ready besides the default ones.
+ARG MODELS=""
 ENV VENV=/opt/venv \
     CACHE_DIR=/opt/models \
-    TORCH_INDEX_URL=${TORCH_INDEX_URL}
+    PIP_NO_CACHE_DIR=1
 WORKDIR /build
 COPY docker/build.sh docker/build.sh
-COPY pyproject.toml constraints.txt ./
+COPY scripts/install.sh scripts/install.sh
+COPY requirements requirements
 RUN docker/build.sh packages
-COPY README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY service service
 RUN docker/build.sh project
 RUN docker/build.sh models
+RUN docker/build.sh trim
 
-FROM python:${PYTHON_VERSION}-slim
+FROM ${RUN_BASE}
 COPY docker/build.sh docker/entrypoint.sh docker/healthcheck.py /opt/docker/
 RUN /opt/docker/build.sh user
 COPY --from=builder /opt/venv /opt/venv

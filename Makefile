@@ -10,18 +10,19 @@ endif
 HOST = $(or $(SECONDPASS_HOST),127.0.0.1)
 
 BIN := .venv/bin
-export PYTHON
+export PYTHON TORCH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint format docs bench docker-check clean
+.PHONY: help setup serve test lint format docs lock audit bench docker-check image-check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' Makefile | awk -F'|' '{ printf "%-20s%s\n", $$1, $$2 }'
 	@echo
-	@echo '  make serve takes HOST=, PORT= and DATA_DIR=; make setup takes PYTHON=/path/to/python.'
+	@echo '  make serve takes HOST=, PORT= and DATA_DIR=; make setup takes PYTHON=/path/to/python'
+	@echo '  and TORCH=default for the build of torch that pip chooses (CUDA on Linux).'
 	@echo '  make bench takes QUICK=1 and BENCH="--collection FOLDER": see docs/performance.md.'
 
-setup: ## environment in .venv, pinned packages, prepared models
+setup: ## environment in .venv, locked packages, prepared models
 	@scripts/setup.sh
 
 serve: ## setup, the demo corpus if there are no documents yet, the server
@@ -45,11 +46,20 @@ format: setup ## put the code in form
 docs: setup ## write the generated pages of docs/
 	$(BIN)/python -m service.config_docs docs/configuration.md
 
+lock: setup ## resolve pyproject.toml for every Python; UPGRADE=1 takes the newest versions
+	$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)
+
+audit: setup ## look the locked packages up in a database of known vulnerabilities
+	scripts/audit.sh
+
 bench: setup ## speed and quality beside other packages on the same weights; QUICK=1 for a try
 	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick) $(BENCH)
 
 docker-check: setup ## every step of the image's build and start, without Docker (minutes)
 	$(BIN)/python -m pytest -m slow tests/project/test_docker.py
+
+image-check: ## build the image (Docker, or buildah and mmdebstrap as root), start it, ask it
+	scripts/image_check.sh
 
 clean: ## remove the environment and caches; documents and models stay
 	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist *.egg-info

@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Makes .venv with the pinned packages and prepares the models: `setup.sh [HOST PORT]`.
+# Makes .venv with the locked packages and prepares the models: `setup.sh [HOST PORT]`.
+#
+# torch comes from PyTorch's index of CPU builds where that answers, else from pip's own index, whose
+# build for Linux needs CUDA. TORCH=cpu and TORCH=default choose. The choice holds for later runs.
 #
 # With HOST and PORT it first makes sure that a server could listen there. What is done is marked in
 # .venv only when it is complete, so that an interrupted run is taken up again by the next one, and
@@ -38,6 +41,26 @@ find_python() {
   Install one, or say where it is: make setup PYTHON=/path/to/python3"
 }
 
+# Sets torch_index. On other systems than Linux pip's own index has the CPU build.
+choose_torch() {
+    torch_index=
+    case "${TORCH:-}" in
+    default) ;;
+    cpu)
+        torch_index=$(scripts/torch_index.sh "$python")
+        [ -n "$torch_index" ] || fail "TORCH=cpu: PyTorch's index of CPU builds does not answer."
+        ;;
+    "")
+        if [ -f "$VENV/.torch" ]; then
+            torch_index=$(cut -d ' ' -f 2 "$VENV/.torch")
+        elif [ "$(uname -s)" = Linux ]; then
+            torch_index=$(scripts/torch_index.sh "$python")
+        fi
+        ;;
+    *) fail "TORCH=$TORCH is neither cpu nor default." ;;
+    esac
+}
+
 make_venv() {
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python comes without the modules venv and ensurepip.
@@ -52,7 +75,7 @@ check_disk() {
     free=$(free_mb .)
     [ "$free" -ge "$INSTALL_MB" ] ||
         fail "the disk of $PWD has $free MB free; the packages need about $INSTALL_MB MB
-  (twice that where pip chooses the CUDA build of torch)."
+  (three times that for the CUDA build of torch)."
 }
 
 explain_pip() {
@@ -65,6 +88,9 @@ explain_pip() {
         say "  install one (Debian and Ubuntu: sudo apt install build-essential; macOS: xcode-select --install)."
     elif grep -qE 'Max retries exceeded|ConnectTimeout|Read timed out|SSLError|ProxyError' "$LOG"; then
         say "  The package index did not answer: look at the network, or at pip's settings (pip config list)."
+    elif grep -q 'DO NOT MATCH THE HASHES' "$LOG"; then
+        say "  A file is not the one that requirements/ names by its SHA-256, and was not installed:"
+        say "  look at the package index that pip uses (pip config list)."
     elif grep -q 'No matching distribution found' "$LOG"; then
         say "  pip's package index does not have that version for this Python and machine:"
         say "  look at pip's settings (pip config list), or try another Python with make setup PYTHON=..."
@@ -78,22 +104,24 @@ install_packages() {
     if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || moved; then
         make_venv
     fi
-    say "Installing the pinned packages (about 1 GB on a first run)"
+    say "Installing the locked packages (about 1 GB on a first run), torch from ${torch_index:-the default index}"
     rm -f "$LOG"
-    "$VENV/bin/python" -m pip --disable-pip-version-check --no-input --log "$LOG" \
-        install -c constraints.txt -e '.[dev]' || explain_pip
+    export PIP_LOG=$LOG
+    TORCH_INDEX_URL=$torch_index scripts/install.sh "$VENV" dev || explain_pip
+    "$VENV/bin/python" -m pip --disable-pip-version-check --no-input \
+        install --no-deps --no-build-isolation -e . || explain_pip
 }
 
-# The scripts of an environment carry its path, so one that was moved is made anew.
+# The scripts of an environment carry its path, so one that was moved is made again.
 moved() { [ -f "$VENV/.packages" ] && [ "$(tail -n 1 "$VENV/.packages")" != "$PWD" ]; }
 
 packages_key() {
-    cat pyproject.toml constraints.txt Makefile scripts/setup.sh | cksum
-    printf '%s\n' "$PWD"
+    cat pyproject.toml requirements/*.txt Makefile scripts/*.sh | cksum
+    printf '%s\n' "torch from $torch_index" "$PWD"
 }
 
 models_key() {
-    cat constraints.txt service/models/*.py | cksum
+    cat requirements/run.txt service/models/*.py | cksum
     printf '%s\n' "$cache_dir" "${SECONDPASS_ENCODER:-}" "${SECONDPASS_RERANKER:-}"
 }
 
@@ -111,6 +139,7 @@ if [ $# -eq 2 ]; then
     "$python" scripts/check_port.py "$1" "$2"
 fi
 
+choose_torch
 key=$(packages_key)
 if ! done_before "$VENV/.packages" "$key" || ! [ -x "$VENV/bin/secondpass" ]; then
     install_packages

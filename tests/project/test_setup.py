@@ -4,30 +4,36 @@ The environment's programs are stand-ins here; a fresh clone and `make docker-ch
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COPIED = ["Makefile", "scripts", "pyproject.toml", "constraints.txt"]
+COPIED = ["Makefile", "scripts", "pyproject.toml", "requirements"]
 TOOLS = [
-    "awk", "bash", "cat", "cksum", "compgen", "df", "dirname", "grep", "make", "mkdir", "rm", "sed",
-    "sh", "tail",
+    "awk", "bash", "cat", "cksum", "compgen", "cut", "df", "dirname", "grep", "make", "mkdir", "rm",
+    "sed", "sh", "tail", "uname",
 ]  # fmt: skip
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 PIP = r"""#!/bin/sh
-# The environment's Python, of which only pip is asked.
+# The environment's Python, of which only pip is asked, and whether torch is a CUDA build.
+[ "$1" = -c ] && exit "${IS_CPU_BUILD:-1}"
 echo "$*" >>"$CALLS"
 case "$*" in
 *--version*) exit 0 ;;
 *install*)
     [ -z "${PIP_SAYS:-}" ] && exit 0
-    echo "$PIP_SAYS" >.venv/setup.log
+    echo "$PIP_SAYS" >"$PIP_LOG"
     exit 1 ;;
 esac
 """
@@ -69,6 +75,7 @@ class Checkout:
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         self.calls.write_text("")
         environment = {
+            "TORCH": "default",
             "PATH": str(self.bin),
             "HOME": str(self.folder),
             "CALLS": str(self.calls),
@@ -85,9 +92,15 @@ class Checkout:
         )
 
     def called(self) -> list[str]:
-        """What was installed and which commands ran, in order."""
+        """Whether packages were installed, and which commands ran, in order."""
+        lines = [line for line in self.calls.read_text().splitlines() if line != PIP_CHECK]
+        pip = [line for line in lines if line.startswith("-m pip ")]
+        return ["install"] * bool(pip) + [line for line in lines if line not in pip]
+
+    def pip(self) -> list[str]:
+        """What pip was asked for, in order."""
         lines = self.calls.read_text().splitlines()
-        return ["install" if " install " in line else line for line in lines if line != PIP_CHECK]
+        return [line for line in lines if " install " in line or " download " in line]
 
 
 @pytest.fixture
@@ -107,12 +120,19 @@ def test_setup_installs_and_prepares_once(checkout: Checkout) -> None:
     first = checkout.make("setup")
     assert first.returncode == 0, first.stderr
     assert checkout.called() == ["install", "secondpass models prepare"]
-    assert "-c constraints.txt -e .[dev]" in checkout.calls.read_text()
+    torch, locked_torch, packages, project = checkout.pip()
+    assert " download " in torch
+    for line, lock in [(locked_torch, "torch"), (packages, "dev")]:
+        assert "--no-deps --require-hashes" in line
+        assert line.endswith(f"-r requirements/{lock}.txt")
+    assert project.endswith("install --no-deps --no-build-isolation -e .")
     second = checkout.make("setup")
     assert (second.returncode, checkout.called()) == (0, [])
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "Makefile"])
+@pytest.mark.parametrize(
+    "name", ["pyproject.toml", "requirements/dev.txt", "scripts/install.sh", "Makefile"]
+)
 def test_a_changed_file_installs_again(checkout: Checkout, name: str) -> None:
     checkout.make("setup")
     with (checkout.folder / name).open("a") as file:
@@ -164,6 +184,7 @@ def test_the_cache_folder_that_setup_assumes_is_the_default_of_the_settings() ->
         ("error: command '/usr/bin/x86_64-linux-gnu-gcc' failed with exit code 1", "C compiler"),
         ("ERROR: Could not install packages: [Errno 28] No space left on device", "disk is full"),
         ("ERROR: No matching distribution found for faiss-cpu==1.15.1", "not have that version"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "not the one that requirements/ names"),
         ("HTTPSConnectionPool: Max retries exceeded\nNo matching distribution", "did not answer"),
     ],
 )
@@ -173,6 +194,90 @@ def test_what_pip_says_is_put_in_plain_words(
     done = checkout.make("setup", PIP_SAYS=pip_says)
     assert done.returncode != 0
     assert explained in done.stderr
+
+
+def serve_cpu_index(checkout: Checkout, url: str) -> None:
+    """Have the scripts ask this address in place of PyTorch's."""
+    script = checkout.folder / "scripts" / "torch_index.sh"
+    script.write_text(script.read_text().replace(CPU_INDEX, url))
+
+
+@pytest.fixture
+def cpu_index() -> Iterator[str]:
+    """An index that answers every request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one build")
+
+
+@ON_LINUX
+def test_torch_comes_from_the_cpu_index_where_it_answers(
+    checkout: Checkout, cpu_index: str
+) -> None:
+    serve_cpu_index(checkout, cpu_index)
+    done = checkout.make("setup", TORCH="")
+    assert done.returncode == 0, done.stderr
+    assert f"--index-url {cpu_index} torch==" in checkout.pip()[0]
+
+
+@ON_LINUX
+def test_torch_comes_from_the_default_index_where_the_other_is_silent(
+    checkout: Checkout, taken_port: int
+) -> None:
+    """The port takes connections and never answers: two seconds are enough to know."""
+    serve_cpu_index(checkout, f"http://127.0.0.1:{taken_port}")
+    begin = time.monotonic()
+    done = checkout.make("setup", TORCH="")
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begin > 2
+    assert "--index-url" not in checkout.pip()[0]
+    assert checkout.make("setup", TORCH="cpu").returncode != 0
+
+
+def test_the_chosen_torch_stays_until_another_is_chosen(checkout: Checkout, cpu_index: str) -> None:
+    serve_cpu_index(checkout, cpu_index)
+    assert checkout.make("setup", TORCH="default").returncode == 0
+    assert "--index-url" not in checkout.pip()[0]
+    checkout.make("setup", TORCH="")
+    assert checkout.called() == []
+    checkout.make("setup", TORCH="cpu")
+    assert f"--index-url {cpu_index} torch==" in checkout.pip()[0]
+    checkout.make("setup", TORCH="")
+    assert checkout.called() == []
+
+
+def test_what_a_cuda_build_needs_is_installed_with_it_alone(checkout: Checkout) -> None:
+    checkout.make("setup", IS_CPU_BUILD="1")
+    assert not any("requirements/cuda.txt" in line for line in checkout.pip())
+    (checkout.folder / ".venv" / ".packages").unlink()
+    checkout.make("setup", IS_CPU_BUILD="0")
+    assert any("requirements/cuda.txt" in line for line in checkout.pip())
+
+
+def test_an_unknown_choice_of_torch_is_said(checkout: Checkout) -> None:
+    done = checkout.make("setup", TORCH="cuda")
+    assert done.returncode != 0
+    assert "TORCH=cuda is neither cpu nor default" in done.stderr
+
+
+def test_every_file_names_the_same_index_of_cpu_builds() -> None:
+    for name in ["scripts/lock.py", "scripts/torch_index.sh", "Dockerfile", "docker-compose.yml"]:
+        assert re.findall(r"https://[^\s\"}]*pytorch[^\s\"}]*", (ROOT / name).read_text()) == [
+            CPU_INDEX
+        ]
 
 
 def test_no_python_is_said(checkout: Checkout) -> None:
@@ -279,7 +384,7 @@ def test_help_names_every_target() -> None:
 def test_the_check_of_a_change_is_make_test() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert "exec make test" in script.read_text()
+    assert script.read_text().endswith("\nexec make test </dev/null\n")
 
 
 def test_make_test_runs_every_check() -> None:
