@@ -254,7 +254,7 @@ def test_pairs_are_sent_and_verdicts_are_typed(
     ("status", "code", "kind"),
     [
         (422, "invalid_request", clients.InvalidRequestError),
-        (400, "malformed_body", clients.MalformedBodyError),
+        (400, "bad_request", clients.BadRequestError),
         (401, "unauthorized", clients.UnauthorizedError),
         (404, "not_found", clients.NotFoundError),
         (405, "method_not_allowed", clients.MethodNotAllowedError),

@@ -57,10 +57,10 @@ class InvalidRequestError(SearchError):
     code, usual_status = "invalid_request", 422
 
 
-class MalformedBodyError(SearchError):
-    """The body cannot be parsed."""
+class BadRequestError(SearchError):
+    """What arrived is not valid HTTP."""
 
-    code, usual_status = "malformed_body", 400
+    code, usual_status = "bad_request", 400
 
 
 class UnauthorizedError(SearchError):
@@ -79,6 +79,36 @@ class MethodNotAllowedError(SearchError):
     """The path is there for another method."""
 
     code, usual_status = "method_not_allowed", 405
+
+
+class RequestTimeoutError(SearchError):
+    """The request did not arrive in time."""
+
+    code, usual_status = "request_timeout", 408
+
+
+class MisdirectedRequestError(SearchError):
+    """The server does not know the name in `base_url`: see its setting `allowed_hosts`."""
+
+    code, usual_status = "misdirected_request", 421
+
+
+class HeadTooLargeError(SearchError):
+    """Request line and headers are larger than the server takes."""
+
+    code, usual_status = "head_too_large", 431
+
+
+class NotSupportedError(SearchError):
+    """The server does not know a transfer coding; a proxy may have added it."""
+
+    code, usual_status = "not_implemented", 501
+
+
+class VersionNotSupportedError(SearchError):
+    """The server does not know this version of HTTP; a proxy may have chosen it."""
+
+    code, usual_status = "version_not_supported", 505
 
 
 class NotAvailableError(SearchError):
