@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         "where no API keys are set; IP addresses, `localhost` and `host` always may; `*`: any.",
     )
     max_connections: int = Field(
-        1000,
+        512,
         ge=1,
         le=1_000_000,
         description="Open connections, at most; fewer where the limit on open files is too low. "

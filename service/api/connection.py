@@ -112,8 +112,10 @@ class Connection(H11Protocol):
 
     def waits_since(self) -> float | None:
         """Since when the client has to send or to read something; None while it is our turn."""
-        waits = self._is_idle or self.cycle.more_body or self.flow.write_paused
-        return self._heard if waits else None
+        if self._ending:
+            return None
+        sends = self._is_idle or (self.cycle.more_body and not self.flow.read_paused)
+        return self._heard if sends or self.flow.write_paused else None
 
     # What uvicorn's protocol asks of itself
 
