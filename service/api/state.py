@@ -18,7 +18,7 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 
 MIB = 1 << 20
-MOST_CHANGES = 4
+MOST_CHANGES = 8
 MOST_ARCHIVES = 16
 """On their way to be restored."""
 MOST_RESTORES = 4

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from service.pipeline.part_size import PartSize
 from service.pipeline.shares import SHARES, Shares
 from service.types import Vectors
 
@@ -22,7 +23,9 @@ class Background:
 
     def __init__(self, shares: Shares = SHARES) -> None:
         self._shares = shares
-        self._chars = 4 * _LEAST_CHARS
+        self._chars = PartSize(
+            4 * _LEAST_CHARS, least=_LEAST_CHARS, most=_MOST_CHARS, seconds=PART_S
+        )
 
     def encode(
         self, encode: Callable[[Sequence[str]], Vectors], texts: Sequence[str], dimension: int
@@ -37,22 +40,16 @@ class Background:
             with self._shares.turn(ACCOUNT):
                 began = self._shares.clock()
                 vectors[part] = encode([texts[place] for place in part])
-                self._adapt(self._shares.clock() - began, sum(len(texts[p]) for p in part))
+                chars = sum(len(texts[place]) for place in part)
+                self._chars.took(chars, self._shares.clock() - began)
         return vectors
 
     def _part(self, places: Sequence[int], texts: Sequence[str]) -> list[int]:
         part: list[int] = []
-        left = self._chars
+        left = self._chars.now
         for place in places:
             if part and len(texts[place]) > left:
                 break
             part.append(place)
             left -= len(texts[place])
         return part
-
-    def _adapt(self, seconds: float, chars: int) -> None:
-        """A GPU does much more in the time than a processor, and a static encoder too."""
-        if seconds > 2 * PART_S:
-            self._chars = max(_LEAST_CHARS, self._chars // 2)
-        elif seconds < PART_S / 2 and chars > self._chars // 2:
-            self._chars = min(_MOST_CHARS, 2 * self._chars)

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from service.errors import NotReadyError
 from service.pipeline.clients import Caller, current_caller
 from service.pipeline.gate import CLOSED, Deadline, outcome
+from service.pipeline.part_size import PartSize
 from service.pipeline.shares import SHARES, Shares
 
 In = TypeVar("In")
@@ -45,11 +46,12 @@ class Batcher(Generic[In, Out]):
         work: Callable[[Sequence[In]], Sequence[Out]],
         *,
         cost: Callable[[In], int],
-        budget: int,
+        budget: int | PartSize,
         shares: Shares = SHARES,
     ) -> None:
         """`work` gives the outcomes in the order of its items; it runs in the thread."""
-        self._work, self._cost, self._budget, self._shares = work, cost, budget, shares
+        self._work, self._cost, self._shares = work, cost, shares
+        self._budget = budget if isinstance(budget, PartSize) else PartSize.fixed(budget)
         self._lines: dict[Caller, deque[_Item[In, Out]]] = {}
         """What waits, by caller, in the order in which they came."""
         self._closed = False
@@ -98,7 +100,7 @@ class Batcher(Generic[In, Out]):
 
     def _take(self) -> list[_Item[In, Out]]:
         taken: list[_Item[In, Out]] = []
-        left = self._budget
+        left = self._budget.now
         in_pass: defaultdict[Hashable, int] = defaultdict(int)
         self._drop_cancelled()
         may_go = {
@@ -144,6 +146,7 @@ class Batcher(Generic[In, Out]):
         finally:
             seconds = self._shares.clock() - began
             total = sum(max(1, item.cost) for item in items)
+            self._budget.took(total, seconds)
             for item in items:
                 part = seconds * max(1, item.cost) / total
                 item.caller.had += part

@@ -16,6 +16,8 @@ from service.index.data_folder import CollectionFolder
 from service.index.document_store import DocumentStore
 from service.index.state_store import StateStore
 from service.index.store_view import StoreView
+from service.pipeline.background import ACCOUNT
+from service.pipeline.shares import SHARES
 from service.protocols import (
     Encoder,
     PackingReranker,
@@ -26,12 +28,15 @@ from service.protocols import (
 )
 from service.settings import Settings
 from service.text.passage import stored_text
-from service.types import EncoderIdentity, Ids, PairScore, Vectors
+from service.types import EncoderIdentity, Ids, PairScore, PassageMemory, Vectors
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 16
 """Passages whose states are in memory together: of each, up to 200,000 numbers."""
+
+_IN_A_TURN = 4
+"""Of these, made before a search may come between."""
 
 _OFFERED = 2048
 """States that wait for their passages to be stored, at most; 13 KB each."""
@@ -98,8 +103,14 @@ class PassageStates:
     def reranker(self) -> "RememberingReranker":
         """The reranker with these states at hand."""
         if isinstance(self._reranker, PackingWholeReranker):
-            return RememberingWholeReranker(self._reranker, self._states)
-        return RememberingReranker(self._reranker, self._states)
+            return RememberingWholeReranker(self._reranker, self.kept)
+        return RememberingReranker(self._reranker, self.kept)
+
+    def kept(self, texts: Sequence[str]) -> Mapping[str, bytes]:
+        """The states of those among `texts` that have any, on the disk or on their way there."""
+        with self._offer_lock:
+            offered = {text: self._offered[text] for text in texts if text in self._offered}
+        return {**self._states.get([text for text in texts if text not in offered]), **offered}
 
     def encoder(self, encoder: StateEncoder) -> Encoder:
         """The encoder, which leaves states here where they are what the reranker reads."""
@@ -121,7 +132,7 @@ class PassageStates:
             missing = {id_: text for id_, text in texts.items() if text not in made}
             wait = bool(missing) and not self.idle()
             if missing and not wait:
-                made |= self._from_texts(list(dict.fromkeys(missing.values())))
+                made |= self._made(list(dict.fromkeys(missing.values())))
             self._put(texts, made)
             if wait:
                 self._backlog.extend(missing)
@@ -157,6 +168,9 @@ class PassageStates:
         except BaseException:
             self._compared_at = None  # the next comparison finds what is not there
             raise
+        with self._offer_lock:  # only now: searches read them until they are on the disk
+            for text in made:
+                self._offered.pop(text, None)
 
     def _note_changes(self, view: StoreView) -> None:
         """List new passages, the newest in front, and drop the states of removed ones."""
@@ -186,10 +200,16 @@ class PassageStates:
         """What was offered for these."""
         with self._offer_lock:
             return {
-                text: self._offered.pop(text)
-                for text in set(texts.values())
-                if text in self._offered
+                text: self._offered[text] for text in set(texts.values()) if text in self._offered
             }
+
+    def _made(self, texts: Sequence[str]) -> dict[str, bytes]:
+        """As `_from_texts`, in parts that give way to searches."""
+        made: dict[str, bytes] = {}
+        for start in range(0, len(texts), _IN_A_TURN):
+            with SHARES.turn(ACCOUNT):
+                made |= self._from_texts(texts[start : start + _IN_A_TURN])
+        return made
 
     def _from_texts(self, texts: Sequence[str]) -> dict[str, bytes]:
         try:
@@ -204,8 +224,8 @@ class PassageStates:
 class RememberingReranker:
     """Implements `service.protocols.Reranker`: a reranker with states at hand."""
 
-    def __init__(self, reranker: PackingReranker, states: StateStore) -> None:
-        self.reranker, self._states = reranker, states
+    def __init__(self, reranker: PackingReranker, memory: PassageMemory) -> None:
+        self.reranker, self._memory = reranker, memory
 
     @property
     def model(self) -> str:
@@ -219,19 +239,19 @@ class RememberingReranker:
 
     def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
         """As the reranker's own."""
-        return self.reranker.score(pairs, self._states.get)
+        return self.reranker.score(pairs, self._memory)
 
 
 class RememberingWholeReranker(RememberingReranker):
     """Implements `service.protocols.WholeReranker` likewise."""
 
-    def __init__(self, reranker: PackingWholeReranker, states: StateStore) -> None:
-        super().__init__(reranker, states)
+    def __init__(self, reranker: PackingWholeReranker, memory: PassageMemory) -> None:
+        super().__init__(reranker, memory)
         self._steps = reranker.steps
 
     def steps(self, pairs: Sequence[tuple[str, str]], /) -> Iterator[tuple[list[PairScore], bool]]:
         """As the reranker's own."""
-        return self._steps(pairs, self._states.get)
+        return self._steps(pairs, self._memory)
 
 
 class KeepingEncoder:

@@ -1,6 +1,7 @@
 """Stage two: the final order of the candidates, and how sure each is."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from service.confidence.judge import Judge
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.pipeline.gate import Deadline, Gate
 from service.pipeline.owner_thread import OwnerThread
+from service.pipeline.part_size import PartSize
 from service.pipeline.query import QUERY_FILLS_WINDOW, RerankReport
 from service.pipeline.recall import Found
 from service.protocols import Reranker, WholeReranker
@@ -27,6 +29,10 @@ a cross-encoder they take tenths of a second on a CPU."""
 
 INTERACTION_SLICE = 50
 """The same of an interaction reranker, which takes some ten milliseconds for so many."""
+
+SLICE_S = 0.1
+LEAST_SLICE = 4
+"""Slices are smaller where one takes much longer: of passages that have no states yet, say."""
 
 SLOW_RERANKS = 32
 """Searches that may be at the rerank where one may take seconds on a CPU; 8 of one client."""
@@ -75,11 +81,13 @@ class SecondStage:
         slice_size: int = RERANK_SLICE,
         prefixes: Sequence[str] = (),
     ) -> None:
-        """`slice_size`: candidates scored between two looks at the clock.
+        """`slice_size`: most candidates scored between two looks at the clock.
 
         `prefixes` are the encoder's own; the reranker reads passages without them too.
         """
-        self.reranker, self.judge, self._slice_size = reranker, judge, slice_size
+        self.reranker, self.judge = reranker, judge
+        least = min(LEAST_SLICE, slice_size)
+        self._slice = PartSize(slice_size, least=least, most=slice_size, seconds=SLICE_S)
         self._prefixes = prefixes
         self._gate = Gate(max_reranks, "reranks")
         self._thread = OwnerThread("reranker")
@@ -164,12 +172,21 @@ class SecondStage:
                 while not last:
                     scores, last = await self._thread.run(deadline, partial(next, steps))
             else:
-                for start in range(0, len(pairs), self._slice_size):
-                    part = pairs[start : start + self._slice_size]
-                    scores += await self._thread.run(deadline, partial(reranker.score, part))
+                start = 0
+                while part := pairs[start : start + self._slice.now]:
+                    start += len(part)
+                    scores += await self._thread.run(
+                        deadline, partial(self._score_slice, reranker, part)
+                    )
         except DeadlineError:
             return scores, False
         return scores, True
+
+    def _score_slice(self, reranker: Reranker, part: Sequence[tuple[str, str]]) -> list[PairScore]:
+        began = time.monotonic()
+        scores = reranker.score(part)
+        self._slice.took(len(part), time.monotonic() - began)
+        return scores
 
     def _by_stage_one(
         self, found: Sequence[Found], status: RerankStatus, reason: str, language: str

@@ -13,6 +13,7 @@ from service.pipeline.batcher import Batcher
 from service.pipeline.clients import current_caller, one_caller
 from service.pipeline.gate import Deadline, Gate, Limits
 from service.pipeline.owner_thread import OwnerThread
+from service.pipeline.part_size import PartSize
 from service.pipeline.query import Hit, Query, Result
 from service.pipeline.query_windows import encode_queries
 from service.pipeline.recall import Recall
@@ -24,9 +25,10 @@ from service.protocols import Encoder
 from service.text.normalizer import normalize
 from service.types import EncodedQuery, Word
 
-ENCODE_CHARS = 1024
-"""Characters of queries in one pass of the encoder, `CHARS_AROUND` each counted: on two cores a
-pass of so many takes less than a tenth of a second, and the next client waits no longer."""
+PASS_S = 0.03
+LEAST_CHARS, MOST_CHARS = 256, 4096
+"""Queries go through the encoder together as long as a pass takes about `PASS_S`: the next client
+waits for it. In characters, `CHARS_AROUND` each counted."""
 
 CHARS_AROUND = 16
 """What a query's prefix and special tokens count."""
@@ -72,7 +74,8 @@ class Searcher:
         self.encoder, self.retriever, self.second_stage = encoder, retriever, second_stage
         self.limits, self.answers = limits, answers
         self._gate = Gate(limits.queue)
-        self._encoding = Batcher("encoder", self._encode, cost=_cost, budget=ENCODE_CHARS)
+        size = PartSize(4 * LEAST_CHARS, least=LEAST_CHARS, most=MOST_CHARS, seconds=PASS_S)
+        self._encoding = Batcher("encoder", self._encode, cost=_cost, budget=size)
         self._retrieve_thread = OwnerThread("retriever")
 
     @property

@@ -141,7 +141,7 @@ def test_other_requests_get_their_turn_while_a_large_answer_is_written(
         monkeypatch.setattr(engine.searcher, "search_many", counted)
         beside = asyncio.create_task(others())
         transport = httpx.ASGITransport(client.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as caller:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as caller:
             queries = [{"query": "tides", "rerank": False}] * 40
             answer = await caller.post("/search/batch", json={"queries": queries})
         beside.cancel()

@@ -148,7 +148,7 @@ def test_behind_a_memory_backends_have_logits_of_their_own_too(tmp_path: Path) -
     with closing(StateStore(tmp_path / "states.db", "a")) as states:
         for backend in ("torch", "torch-bf16"):
             reranker = Packing(backend)
-            remembering = RememberingReranker(reranker, states)
+            remembering = RememberingReranker(reranker, states.get)
             with cached(remembering, Settings(cache_dir=tmp_path)) as kept:
                 kept.score(PAIRS)
             assert reranker.scored == PAIRS

@@ -137,6 +137,33 @@ def test_what_is_ingested_is_reranked_without_a_pass(
     states.close()
 
 
+def test_states_that_are_on_their_way_to_the_disk_are_read_already(
+    folder: DataFolder,
+    encoder: BiEncoder,
+    counting: Counting,
+    make: Callable[..., InteractionReranker],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reranker = make(counting)
+    plain = reranker.score(PAIRS)
+    states = opened(folder, reranker, encoder)
+    Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False).ingest(DOCUMENTS)
+    counting.made = 0
+    put, during = StateStore.put, []
+
+    def slow(store: StateStore, rows: object) -> None:
+        during.append([found.logit for found in states.reranker.score(PAIRS)])
+        put(store, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StateStore, "put", slow)
+    before = [found.logit for found in states.reranker.score(PAIRS)]
+    followed(states)
+    assert counting.made == 0
+    for logits in (before, *during):
+        assert logits == pytest.approx([p.logit for p in plain], abs=0.002)
+    states.close()
+
+
 def test_vectors_are_the_encoders_own(
     folder: DataFolder,
     encoder: BiEncoder,

@@ -25,7 +25,7 @@ from service.pipeline.gate import Deadline
 from service.pipeline.ingest import Ingestor
 from service.pipeline.query import Query, Result
 from service.pipeline.recall import Found
-from service.pipeline.rerank import RERANK_SLICE, Ranked, SecondStage
+from service.pipeline.rerank import Ranked, SecondStage
 from service.pipeline.search import SIDE_BY_SIDE, Lane, Limits, Searcher, _one_a_document
 from service.types import Document, StoredPassage
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
@@ -192,7 +192,6 @@ def test_a_deadline_in_the_rerank_gives_a_partial_answer(folder: DataFolder) -> 
     result = ask(searcher(folder, slow, artifact()), Query(QUERY, top_k=60, timeout_ms=800))
     assert result.rerank.status == "partial"
     assert 0 < result.rerank.scored < 60
-    assert result.rerank.scored % RERANK_SLICE == 0
     scored = [hit for hit in result.hits if hit.rerank_score is not None]
     assert result.hits[: len(scored)] == scored
     assert {hit.confidence for hit in result.hits} == {"uncalibrated"}
