@@ -188,6 +188,7 @@ def test_a_failing_reranker_leaves_stage_ones_order_and_says_so(folder: DataFold
 
 
 def test_a_deadline_in_the_rerank_gives_a_partial_answer(folder: DataFolder) -> None:
+    ask(searcher(folder, None), Query(QUERY))  # loads what tells the language
     slow = ScriptedReranker(last_number, lambda: time.sleep(0.3))
     result = ask(searcher(folder, slow, artifact()), Query(QUERY, top_k=60, timeout_ms=800))
     assert result.rerank.status == "partial"
