@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from service.api.keys import is_known
 from service.api.state import ServerState
 from service.errors import NotAvailableError, NotReadyError
+from service.index.catalog import NAME_PATTERN
 from service.pipeline.collections import Collections
 from service.pipeline.engine import Engine
 from service.pipeline.jobs import Jobs
@@ -59,7 +60,14 @@ EngineDep = Annotated[Engine, Depends(engine)]
 
 
 async def collection_in_path(
-    name: Annotated[str, Path(description="A collection or an alias.", examples=["default"])],
+    name: Annotated[
+        str,
+        Path(
+            description="A collection or an alias.",
+            examples=["default"],
+            json_schema_extra={"pattern": f"^{NAME_PATTERN}$"},
+        ),
+    ],
 ) -> None:
     """Describe the path parameter of what stands under `/collections/{name}`."""
 

@@ -231,6 +231,8 @@ def parameter(path: str, method: str, name: str) -> dict[str, Any]:
         *(("/documents", "get", "limit", value) for value in (1, 1000, 0, 1001, "x")),
         *(("/documents", "get", "filters", value) for value in ("{}", '{"a": 1}', "[]", "x")),
         *(("/documents/{id}", "get", "id", value) for value in ("a", "x" * 513, "%20", "a%0A")),
+        *(("/aliases/{alias}", "put", "alias", v) for v in ("a-1", "A", "a" * 65, "-a", "a.b")),
+        *(("/collections/{name}/restore", "post", "name", v) for v in ("main", "A", "a" * 65)),
         *(("/documents/bulk", "post", "Idempotency-Key", v) for v in ("k-1", "a b", "k" * 256)),
     ],
 )
@@ -246,7 +248,11 @@ def test_a_parameter_is_refused_by_its_schema_when_the_server_refuses_it(
         options["json"] = {"text": "t"}
     if path == "/documents/bulk":
         options = {"headers": {name: value, "Content-Type": "application/x-ndjson"}}
-    filled = path.replace("{id}", str(value) if name == "id" else "7")
+    if path == "/aliases/{alias}":
+        options["json"] = {"collection": "main"}
+    if path == "/collections/{name}/restore":
+        options["headers"] = {"Content-Type": "application/x-tar"}
+    filled = path.replace(f"{{{name}}}", str(value)).replace("{id}", "7")
     answer = client.request(method, filled, **options)
     seen = httpx.URL(f"http://x/{value}").path[1:] if name == "id" else value
     refused = bool(errors_of(schema, seen))

@@ -10,6 +10,7 @@ from service.api.dependencies import CollectionsDep, changing, require_key
 from service.api.guard import GuardedRoute
 from service.api.schemas import ErrorBody
 from service.api.schemas_collections import (
+    NAME_SCHEMA,
     AliasesBody,
     AliasRequest,
     CollectionBody,
@@ -24,9 +25,25 @@ router = APIRouter(
     tags=["collections"], dependencies=[Depends(require_key)], route_class=GuardedRoute
 )
 
-NameDep = Annotated[str, Path(description="A collection or an alias.", examples=["articles-2"])]
-OwnNameDep = Annotated[str, Path(description="A collection; no alias.", examples=["articles-2"])]
-AliasDep = Annotated[str, Path(description="An alias.", examples=["default"])]
+NameDep = Annotated[
+    str,
+    Path(
+        description="A collection or an alias.",
+        examples=["articles-2"],
+        json_schema_extra=NAME_SCHEMA,
+    ),
+]
+OwnNameDep = Annotated[
+    str,
+    Path(
+        description="A collection; no alias.",
+        examples=["articles-2"],
+        json_schema_extra=NAME_SCHEMA,
+    ),
+]
+AliasDep = Annotated[
+    str, Path(description="An alias.", examples=["default"], json_schema_extra=NAME_SCHEMA)
+]
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorBody, "description": "There is no such collection or alias."}
