@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from service.encoder.sentence_model import SentenceModel
     from service.encoder.static_model import StaticModel
 
+    LoadedModel = Transformer | StaticModel | SentenceModel
+
 
 class BiEncoder:
     """Implements `service.protocols.Encoder`, in float32 on every device.
@@ -45,13 +47,34 @@ class BiEncoder:
         `device` is `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`. `threads` above 0
         bounds the CPU threads of the whole process.
         """
-        self._identity, self._dimensions = identity, dimensions
+        model = load_model(folder, identity.model, batch_tokens, device, threads)
+        self._take(model, identity, dimensions, query_tokens)
+
+    @classmethod
+    def over(
+        cls,
+        model: "LoadedModel",
+        identity: EncoderIdentity,
+        *,
+        dimensions: int | None = None,
+        query_tokens: int | None = None,
+    ) -> Self:
+        """One with weights that are in memory already; the rest is as for the constructor."""
+        encoder = cls.__new__(cls)
+        encoder._take(model, identity, dimensions, query_tokens)
+        return encoder
+
+    def _take(
+        self,
+        model: "LoadedModel",
+        identity: EncoderIdentity,
+        dimensions: int | None,
+        query_tokens: int | None,
+    ) -> None:
+        self._model, self._identity, self._dimensions = model, identity, dimensions
         self._query_window = query_tokens or identity.max_length
-        if threads:
-            torch.set_num_threads(threads)
-        self._model = _load(folder, identity.model, batch_tokens, device)
-        self._static = not isinstance(self._model, Transformer) and self._model.static
-        dimension = self._model.dimension
+        self._static = not isinstance(model, Transformer) and model.static
+        dimension = model.dimension
         if min(dimension, dimensions or dimension) != identity.dimension:
             raise ModelSourceError(
                 f"the vectors of {identity.model} have {dimension} dimensions, "
@@ -79,11 +102,14 @@ class BiEncoder:
         """Whether a token costs it no more than to look up its row."""
         return self._static
 
-    def twin(self) -> Self:
-        """Another one with the same weights in memory, whose calls do not wait for this one's."""
+    def twin_model(self) -> "LoadedModel":
+        """The same weights in memory, for an encoder whose calls do not wait for this one's."""
+        return self._model if isinstance(self._model, Transformer) else self._model.twin()
+
+    def twin(self, model: "LoadedModel | None" = None) -> Self:
+        """Another one over `twin_model`, which may be one that another encoder gave."""
         other = copy.copy(self)
-        if not isinstance(self._model, Transformer):
-            other._model = self._model.twin()
+        other._model = model or self.twin_model()
         return other
 
     @property
@@ -151,9 +177,12 @@ class BiEncoder:
         return unit
 
 
-def _load(
-    folder: Path, name: str, batch_tokens: int, device: str
-) -> "Transformer | StaticModel | SentenceModel":
+def load_model(
+    folder: Path, name: str, batch_tokens: int, device: str, threads: int = 0
+) -> "LoadedModel":
+    """What a bi-encoder's folder holds, as for `BiEncoder`. Raises `ModelSourceError`."""
+    if threads:
+        torch.set_num_threads(threads)
     pooling = plain_pooling(folder)
     try:
         if pooling:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from service.confidence.calibration import (
     thresholds,
 )
 from service.confidence.judge import Judge
-from service.encoder.bi_encoder import BiEncoder
+from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_threshold
@@ -34,6 +35,7 @@ from service.types import EncoderIdentity, IndexIdentity
 from service.words import WORDS_VERSION
 
 if TYPE_CHECKING:
+    from service.encoder.bi_encoder import LoadedModel
     from service.reranker.backends import BackendRecord
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,11 @@ log = logging.getLogger(__name__)
 NO_MODEL = "none"
 
 
-def build_encoder(settings: Settings) -> BiEncoder:
+Load = Callable[[PreparedModel], "LoadedModel"]
+"""Gives a bi-encoder's weights: loads them, or has them in memory."""
+
+
+def build_encoder(settings: Settings, load: Load | None = None) -> BiEncoder:
     """Prepare and load the bi-encoder that the settings name."""
     model = _prepare_encoder(settings)
     if model.prefixes_from == "unknown":
@@ -50,18 +56,25 @@ def build_encoder(settings: Settings) -> BiEncoder:
             "with prefixes, set query_prefix and passage_prefix",
             settings.encoder,
         )
-    return _load(settings, model, settings.embedding_dimensions)
+    return _encoder(settings, model, load, settings.embedding_dimensions)
 
 
-def _load(settings: Settings, model: PreparedModel, dimensions: int | None = None) -> BiEncoder:
-    return BiEncoder(
-        model.folder,
-        _identity(settings, model, dimensions),
+def _encoder(
+    settings: Settings, model: PreparedModel, load: Load | None, dimensions: int | None = None
+) -> BiEncoder:
+    identity = _identity(settings, model, dimensions)
+    return BiEncoder.over(
+        load(model) if load else load_weights(settings, model),
+        identity,
         dimensions=dimensions,
         query_tokens=model.max_length,
-        batch_tokens=settings.batch_tokens,
-        device=settings.device,
-        threads=settings.threads,
+    )
+
+
+def load_weights(settings: Settings, model: PreparedModel) -> "LoadedModel":
+    """Those of a bi-encoder, as the settings say."""
+    return load_model(
+        model.folder, model.name, settings.batch_tokens, settings.device, settings.threads
     )
 
 
@@ -116,10 +129,13 @@ def index_digest(settings: Settings) -> str:
     return hashlib.sha256(stated.encode()).hexdigest()
 
 
-def build_reranker(settings: Settings, encoder: BiEncoder | None = None) -> Reranker | None:
+def build_reranker(
+    settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
+) -> Reranker | None:
     """Prepare and load the reranker, or None where the settings say `none`.
 
-    An interaction reranker shares the transformer of `encoder` where that is its base.
+    An interaction reranker shares the transformer of `encoder` where that is its base, else the one
+    that `load` gives.
     """
     if settings.reranker == NO_MODEL:
         return None
@@ -134,7 +150,7 @@ def build_reranker(settings: Settings, encoder: BiEncoder | None = None) -> Rera
                 "cross-encoder with an early head",
                 "rerank_keep",
             )
-        return _interaction(settings, model, encoder)
+        return _interaction(settings, model, encoder, load)
     # Not before it is needed, as below: to import its library takes a hundred megabytes.
     from service.reranker.opening import open_cross_encoder  # noqa: PLC0415
 
@@ -177,7 +193,10 @@ def build_state_reranker(settings: Settings, encoder: StateEncoder) -> StateRera
 
 
 def _interaction(
-    settings: Settings, model: PreparedModel, encoder: BiEncoder | None
+    settings: Settings,
+    model: PreparedModel,
+    encoder: BiEncoder | None,
+    load: Load | None = None,
 ) -> InteractionReranker:
     config = read_config(model.folder)
     base = prepare(
@@ -187,6 +206,8 @@ def _interaction(
         raise ModelSourceError(f"{model.name} was trained on another {config.base} than this one")
     shared = encoder is not None and encoder.identity.weights_sha256 == base.weights_sha256
     states = encoder.transformer if encoder and shared else None
+    if states is None and load and isinstance(loaded := load(base), Transformer):
+        states = loaded
     if states is None:
         states = Transformer.load(
             base.folder, batch_tokens=settings.batch_tokens, device=settings.device
@@ -202,7 +223,9 @@ def _interaction(
     )
 
 
-def build_pair_model(settings: Settings, encoder: BiEncoder | None = None) -> PairModel | None:
+def build_pair_model(
+    settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
+) -> PairModel | None:
     """The model that tells whether two queries mean the same; None where the settings say `none`.
 
     `encoder` serves as the pair model too where it is the same one. Raises `InvalidInputError`
@@ -228,7 +251,7 @@ def build_pair_model(settings: Settings, encoder: BiEncoder | None = None) -> Pa
             "pair_threshold",
         )
     if encoder is None or encoder.identity != _identity(settings, model):
-        encoder = _load(settings, model)
+        encoder = _encoder(settings, model, load)
     return PairModel(encoder, threshold, limits(settings))
 
 

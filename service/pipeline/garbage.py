@@ -1,10 +1,12 @@
-"""Python's garbage collector beside loaded models.
+"""Memory beside loaded models: Python's garbage collector, and what the allocator keeps.
 
-It would walk through their objects, half a million, again and again, and stop every thread for some
-tenths of a second.
+The collector would walk through the models' objects, half a million, again and again, and stop
+every thread for some tenths of a second.
 """
 
 import gc
+
+from service.memory import give_back_freed_memory
 
 
 def freeze() -> None:
@@ -14,7 +16,8 @@ def freeze() -> None:
 
 
 def collect_frozen() -> None:
-    """Let go of what is no longer in use of all that was frozen. Nothing where nothing was."""
+    """Let go of what is no longer in use, of all that was frozen too, and give its memory back."""
     if gc.get_freeze_count():
         gc.unfreeze()
         freeze()
+    give_back_freed_memory()

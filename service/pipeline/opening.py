@@ -23,7 +23,6 @@ from service.pipeline.background import Background
 from service.pipeline.build import (
     build_answer_cache,
     build_judge,
-    build_pair_model,
     index_identity,
     limits,
     most_reranks,
@@ -72,7 +71,7 @@ def open_engine(
     try:
         language.load()
         encoder = engine.models.encoder(settings)
-        engine.pair_model = build_pair_model(settings, encoder) if pairs else None
+        engine.pair_model = engine.models.pair_model(settings, encoder) if pairs else None
         if engine.pair_model:
             engine.pair_model.encoder.encode_queries(["ready"])
         for name, record in folder.catalog.collections.items():

@@ -155,6 +155,7 @@ def test_an_index_that_is_gone_is_built_again(settings: Settings, serve: Serve, 
             shutil.rmtree(folder if lost == "the generation" else folder.parent)
         assert "it is built again" in checks(client)["index"]
         until(lambda: client.get("/readyz").status_code == 200)
+        until(lambda: len(list(folder.parent.iterdir())) == 1)
         assert only_generation(settings) != folder
         assert answers(client) == right
     with serve(settings) as client:
