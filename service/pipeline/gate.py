@@ -24,7 +24,7 @@ CLOSED = "what was asked is being closed"
 TOO_LATE = "the time allowed ran out"
 
 CLIENTS = 4
-"""So many clients can use up a gate together: each has the permits divided by this at most."""
+"""A client holds one in this number of permits at most: that many clients use up a gate."""
 
 
 @dataclass(frozen=True, slots=True)

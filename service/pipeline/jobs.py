@@ -208,7 +208,7 @@ class Jobs:
 
     async def _write(self, chunks: AsyncIterator[bytes]) -> Upload:
         pieces = paced(chunks)
-        # No permit before this: an upload of which next to nothing comes is in nobody's way.
+        # No permit before this: an upload that hardly comes must not keep another waiting.
         first = await anext(pieces, b"")
         with self._uploads.permit(), self._spool.new() as upload:
             await self._on_disk(partial(upload.write, first))

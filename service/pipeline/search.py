@@ -92,9 +92,9 @@ class Searcher:
     async def search_many(self, queries: Sequence[Query]) -> list[Result | Exception]:
         """Answer each query, or say why not, in their order.
 
-        They go through the encoder so many at a time as they hold permits, and two at a time
-        through what follows. They hold half of what the client has left, so that its next request
-        is answered too. What one of them raises, see `search`, is that of none other. Raises
+        Each holds a permit while it is under way, up to `TOGETHER` at a time; two at a time are
+        retrieved and reranked. They take half of what the client has left at most, so that its next
+        request is answered too. What one of them raises, see `search`, is that of none other. Raises
         `OverloadedError` where no permit is left.
         """
         lane = Lane()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 MOST_WEIGHT = 4
-"""A second counts as many times as the client has requests under way, so many times at most."""
+"""A second counts once for each request that the client has under way, at most this often."""
 
 LEAD_S = 0.1
 """An account may be so far ahead of the least one of those at work; then it is held back."""

@@ -158,7 +158,7 @@ class StagedDocuments:
 
 
 def _some(rows: Sequence[StagedDocument], chars: int) -> list[StagedDocument]:
-    """The first ones, with so many characters; one at least."""
+    """The first ones, until they have that number of characters; one at least."""
     before = accumulate((len(row.document.text) for row in rows), initial=0)
     return [row for row, chars_before in zip(rows, before, strict=False) if chars_before < chars]
 

@@ -58,7 +58,7 @@ def begun(address: str, path: str, *lines: str, body: bytes = b"") -> socket.soc
         ("/collections/other/restore", "application/x-tar", b"o"),
     ],
 )
-def test_bodies_that_do_not_come_are_in_nobody_s_way(
+def test_bodies_that_do_not_come_block_no_other_request(
     address: str, path: str, kind: str, body: bytes
 ) -> None:
     with ExitStack() as opened:

@@ -14,7 +14,7 @@ TEXTS = [f"text {n} " + "tides " * (n % 50) for n in range(400)]
 
 
 class Timed(HashEncoder):
-    """Takes so many seconds of a clock for a character."""
+    """Moves a clock on for each character."""
 
     def __init__(self, seconds_per_char: float) -> None:
         self.now, self._seconds = 0.0, seconds_per_char

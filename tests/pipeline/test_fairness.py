@@ -1,4 +1,4 @@
-"""One greedy client beside a modest one: what stands between a modest search and its answer.
+"""One greedy client beside a modest one: what is done before a modest search has its answer.
 
 Counted in pieces of a model's work, so that the machine's load decides nothing.
 """

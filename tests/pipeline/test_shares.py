@@ -1,4 +1,4 @@
-"""Who goes first, by a clock that stands still."""
+"""Which client goes first, by a clock that the test moves."""
 
 import asyncio
 import threading

@@ -101,7 +101,7 @@ async def restore_collection(
     state.restores.check()
     collections.require_free(name)
     pieces = paced(request.stream())
-    # No permit before this: an archive of which next to nothing comes is in nobody's way.
+    # No permit before this: an archive that hardly comes must not keep another waiting.
     first = await _next(pieces)
     with state.archives.permit(), _spool(state) as spool:
         await _receive(first, pieces, spool, state)
