@@ -94,8 +94,8 @@ class Searcher:
 
         Each holds a permit while it is under way, up to `TOGETHER` at a time; two at a time are
         retrieved and reranked. They take half of what the client has left at most, so that its next
-        request is answered too. What one of them raises, see `search`, is that of none other. Raises
-        `OverloadedError` where no permit is left.
+        request is answered too. Each fails by itself, as `search` does. Raises `OverloadedError`
+        where no permit is left.
         """
         lane = Lane()
         # All of them begin now, whichever has to wait for the others.
