@@ -35,9 +35,25 @@ def environment(work: Path, name: str, *extra: str) -> Path:
     log.parent.mkdir(parents=True, exist_ok=True)
     run([sys.executable, "-m", "venv", str(folder)], log)
     file = str(REQUIREMENTS / f"{name}.txt")
-    run([str(python), "-m", "pip", "install", "--prefer-binary", "-r", file, *extra], log)
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--prefer-binary",
+        *torch_index(Path(sys.prefix)),
+    ]
+    run([*install, "-r", file, *extra], log)
     done.write_text(digest, encoding="utf-8")
     return python
+
+
+def torch_index(own: Path) -> list[str]:
+    """pip's options that find torch where the environment `own` has it from."""
+    stamp = own / ".torch"  # by scripts/install.sh
+    said = stamp.read_text(encoding="utf-8") if stamp.exists() else ""
+    index = said.strip().partition(" ")[2]
+    return ["--extra-index-url", index] if index else []
 
 
 def same_torch() -> str:
