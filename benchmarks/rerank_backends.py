@@ -46,7 +46,7 @@ def main() -> None:
     settings = Settings(
         reranker=arguments.reranker, device="cpu", threads=arguments.threads, rerank_score_cache=0
     )
-    ways, tokenizer = _ways(settings, arguments.window, arguments.keep)
+    ways, tokenizer = _ways(settings, arguments.window)
     report: dict[str, Any] = {
         **provenance(0),
         "packages": versions(["torch", "sentence-transformers", "onnxruntime"]),
@@ -72,7 +72,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
 
 
-def _ways(settings: Settings, window: int, keeps: Sequence[int]) -> tuple[dict[str, Score], Any]:
+def _ways(settings: Settings, window: int) -> tuple[dict[str, Score], Any]:
     model = prepare(settings.reranker, "cross-encoder", cache_dir=settings.cache_dir, offline=True)
     plain = CrossEncoder(str(model.folder), device="cpu", local_files_only=True)
 
@@ -85,13 +85,12 @@ def _ways(settings: Settings, window: int, keeps: Sequence[int]) -> tuple[dict[s
         )
         return [float(score) for score in scores]
 
-    def scorer(backend: str, window: int = 0, keep: int = 0) -> Score:
+    def scorer(backend: str, window: int = 0) -> Score:
         # Nothing is remembered: tokenising counts, as it does for the other.
         changes = {
             "rerank_backend": backend,
             "rerank_cache_mb": 0,
             "rerank_window": window,
-            "rerank_keep": keep,
         }
         reranker = open_cross_encoder(settings.model_copy(update=changes), model)
         return lambda pairs: [score.logit for score in reranker.score(pairs)]
@@ -99,9 +98,6 @@ def _ways(settings: Settings, window: int, keeps: Sequence[int]) -> tuple[dict[s
     ways = {PLAIN: predict} | {backend: scorer(backend) for backend in BACKENDS}
     if window:
         ways[f"torch, best {window}"] = scorer("torch", window)
-    for keep in keeps:
-        for backend in ("torch", "torch-bf16"):
-            ways[f"{backend}, keep {keep}"] = scorer(backend, keep=keep)
     return ways, plain.tokenizer
 
 
@@ -204,9 +200,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--queries", type=int, default=50, help="that the quality is measured on")
     parser.add_argument("--window", type=int, default=128, help="also with this `rerank_window`")
-    parser.add_argument(
-        "--keep", type=int, action="append", default=[], help="also with this `rerank_keep`"
-    )
     parser.add_argument("--depth", type=int, default=20, help="documents of each")
     given = parser.parse_args()
     if len({path.name for path in given.collection}) < len(given.collection):

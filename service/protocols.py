@@ -1,6 +1,6 @@
 """What the stages are to each other: the fewest methods that work."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from service.types import (
@@ -103,19 +103,6 @@ class Reranker(Protocol):
 
 
 @runtime_checkable
-class WholeReranker(Reranker, Protocol):
-    """A reranker whose score of a passage depends on the query's other ones: it wants them all."""
-
-    def steps(self, pairs: Sequence[tuple[str, str]], /) -> Iterator[tuple[list[PairScore], bool]]:
-        """What `score` gives, by and by: after each part of the work, what is known by then.
-
-        That is scores of the first so many pairs, and whether they are the last ones, those of
-        `score`. A part takes tenths of a second at most. Raises as `score`.
-        """
-        ...
-
-
-@runtime_checkable
 class PackingReranker(Protocol):
     """A reranker that reads of a passage what can be made and kept beforehand, packed in bytes."""
 
@@ -133,17 +120,6 @@ class PackingReranker(Protocol):
 
     def pack_texts(self, texts: Sequence[str]) -> list[bytes]:
         """What a memory is to keep of passages without prefix. Raises `InferenceError`."""
-        ...
-
-
-@runtime_checkable
-class PackingWholeReranker(PackingReranker, Protocol):
-    """The same of a `WholeReranker`."""
-
-    def steps(
-        self, pairs: Sequence[tuple[str, str]], /, memory: PassageMemory | None = None
-    ) -> Iterator[tuple[list[PairScore], bool]]:
-        """As `WholeReranker.steps`, with a memory."""
         ...
 
 

@@ -179,13 +179,6 @@ class Settings(BaseSettings):
         description="Tokens to which a cross-encoder cuts a longer passage, where it shares most "
         "with the query; 0: it reads the passage from its beginning.",
     )
-    rerank_keep: int = Field(
-        0,
-        ge=0,
-        le=1000,
-        description="Candidates that go through all layers of a cross-encoder with an early head, "
-        "the best by its first layers; 0: all of them.",
-    )
     passage_states: bool = Field(
         True,
         description="Keep on the disk what the reranker reads of each passage, so that it need not "

@@ -122,7 +122,6 @@ def _artifact(name: str, settings: Settings, look: Look, found: "Fitting") -> "C
         reranker_weights_sha256=look.reranker_weights_sha256,
         rerank_weights=found.shares,
         rerank_depth=settings.rerank_depth,
-        rerank_keep=settings.rerank_keep,
         thresholds=found.words,
         curves={ordering: one.fit.curve for ordering, one in found.curves.items()},
         mixed_curves={ordering: one.fit.curve for ordering, one in found.mixed.items()},
@@ -191,9 +190,7 @@ def tune_depth(
         raise InvalidInputError("there is no reranker whose depth could be tuned", "reranker")
     if out is not None and picture:
         check_plots()
-    # Of scores made in two steps a shorter list's are not a longer one's first.
-    changes = {"rerank_depth": max(tuning.DEPTHS), "rerank_keep": 0}
-    deepest = settings.model_copy(update=changes)
+    deepest = settings.model_copy(update={"rerank_depth": max(tuning.DEPTHS)})
     look = Look(deepest, collection, queries, None, seed, timed=TIMED_QUERIES)
     observed = [look(path) for path in collection]
     rows = tuning.measure_depths(

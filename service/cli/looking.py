@@ -23,7 +23,6 @@ _DECIDING = (
     "rerank_max_length",
     "rerank_weight",
     "rerank_depth",
-    "rerank_keep",
 )
 
 

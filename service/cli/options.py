@@ -34,7 +34,6 @@ MODEL_SETTINGS = (
     "rerank_backend",
     "rerank_score_cache",
     "rerank_window",
-    "rerank_keep",
     "rerank_weight",
     "rerank_depth",
     "hnsw_threshold",

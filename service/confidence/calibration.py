@@ -135,8 +135,6 @@ class Calibration(BaseModel):
     named, `und` for searches whose query and passages differ. What is in none is not reranked."""
     rerank_depth: int = Field(100, ge=0)
     """Candidates that were reranked; fused scores of another number mean something else."""
-    rerank_keep: int = Field(0, ge=0)
-    """Of these, how many went through all of the reranker's layers; 0: all."""
     thresholds: dict[Literal["high", "medium"], WordThreshold] = Field(default_factory=dict)
     curves: dict[Ordering, Curve]
     mixed_curves: dict[Ordering, Curve] = Field(default_factory=dict)

@@ -23,8 +23,6 @@ class Judge:
     weight_override: float | None = None
     rerank_depth: int = 100
     """Candidates that are reranked, at most."""
-    rerank_keep: int = 0
-    """Of these, how many all layers of the reranker read; 0: all."""
 
     @property
     def name(self) -> str | None:
@@ -57,23 +55,14 @@ class Judge:
             return True
         return self.rerank_depth == self.artifact.rerank_depth
 
-    @property
-    def fits_keep(self) -> bool:
-        """Are reranked scores, if any, made as those that their curves were fitted on?"""
-        if self.artifact is None:
-            return True
-        fitted = self.artifact.rerank_keep, self.artifact.rerank_depth
-        return _chosen(*fitted) == _chosen(self.rerank_keep, self.rerank_depth)
-
     def probabilities(
         self, scores: Sequence[float], ordering: Ordering, language: str
     ) -> list[float] | None:
         """Probability of each score, or None where no curve was fitted on such scores.
 
         Searches whose query and passages differ in language have curves of their own. A curve of
-        reranked hits holds for the fitted share alone, and where all layers read as many out of
-        as many candidates: what the others have is an estimate. One of fused scores holds for the
-        fitted depth alone, as these are z-scored within the candidates.
+        reranked hits holds for the fitted share alone. One of fused scores holds for the fitted
+        depth alone, as these are z-scored within the candidates.
         """
         if self.artifact is None:
             return None
@@ -84,8 +73,6 @@ class Judge:
         if ordering != "retrieval" and self.rerank_weight(language) != self.artifact.share(
             language
         ):
-            return None
-        if ordering != "retrieval" and not self.fits_keep:
             return None
         if ordering == "fused" and not self.fits_depth:
             return None
@@ -100,8 +87,3 @@ class Judge:
             and self._fits_encoder()
             and self.artifact.fits_reranker(self.reranker_weights_sha256)
         )
-
-
-def _chosen(keep: int, depth: int) -> tuple[int, int] | None:
-    """How many out of how many candidates all layers read; None where that is every one."""
-    return (keep, depth) if 0 < keep < depth else None

@@ -15,7 +15,6 @@ from service.pipeline.engine import Engine
 from service.pipeline.query_windows import encode_queries
 from service.pipeline.recall import Found
 from service.pipeline.rerank import language_of
-from service.protocols import WholeReranker
 from service.text.normalizer import normalize
 
 Floats = NDArray[np.float64]
@@ -100,8 +99,6 @@ class Observer:
         """Logits of each list; a passage that several have is scored once, where it may be."""
         stage = self._searcher.second_stage
         reranker = stage.reranker
-        if isinstance(reranker, WholeReranker) and len({_ids(listed) for listed in lists}) > 1:
-            return [logits for listed in lists for logits in self._logits(windows, listed)]
         found = {c.passage.id: c for listed in lists for c in listed}
         if reranker is None or not found:
             return [[] for _ in lists]
@@ -163,10 +160,6 @@ def _sorted(
 
     rows = sorted(range(len(scores)), key=order)
     return [(candidates.documents[start + i], float(scores[i]), reranked) for i in rows]
-
-
-def _ids(found: Sequence[Found]) -> tuple[int, ...]:
-    return tuple(c.passage.id for c in found)
 
 
 def _without(find: Callable[[int], list[Found]], relevant: Set[str]) -> list[Found]:

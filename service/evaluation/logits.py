@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,7 +11,7 @@ from typing import Self
 from service.errors import StoreError
 from service.pipeline.build import build_reranker
 from service.pipeline.passage_states import RememberingReranker
-from service.protocols import PackingReranker, Reranker, StateReranker, WholeReranker
+from service.protocols import PackingReranker, Reranker, StateReranker
 from service.settings import Settings
 from service.types import PairScore
 
@@ -125,29 +125,12 @@ class CachedReranker:
             raise StoreError(f"{self._path}: cannot be written: {error}") from error
 
 
-class CachedWholeReranker(CachedReranker):
-    """The same for a reranker whose scores are those of all a call's pairs together.
-
-    Implements `protocols.WholeReranker`. A pair's key holds the others too.
-    """
-
-    def steps(self, pairs: Sequence[tuple[str, str]], /) -> Iterator[tuple[list[PairScore], bool]]:
-        """What `score` gives, in one step."""
-        yield self.score(pairs), True
-
-    def _keys(self, pairs: Sequence[tuple[str, str]]) -> list[bytes]:
-        alone = super()._keys(pairs)
-        together = hashlib.sha256(b"".join(sorted(alone))).digest()
-        return [hashlib.sha256(together + key).digest() for key in alone]
-
-
 def cached(reranker: Reranker, settings: Settings) -> CachedReranker:
     """`reranker` with its logits kept under the cache folder, one file a model's weights."""
     name = f"{reranker.weights_sha256[:16]}.db"
     path = settings.cache_dir / "evaluation" / "logits" / name
-    kind = CachedWholeReranker if isinstance(reranker, WholeReranker) else CachedReranker
     own = reranker.reranker if isinstance(reranker, RememberingReranker) else reranker
-    return kind(reranker, path, variant=_variant(own, settings))
+    return CachedReranker(reranker, path, variant=_variant(own, settings))
 
 
 def _variant(reranker: Reranker | PackingReranker, settings: Settings) -> str:
@@ -158,8 +141,6 @@ def _variant(reranker: Reranker | PackingReranker, settings: Settings) -> str:
         variant += f", {backend}"
     if settings.rerank_window and hasattr(reranker, "backend"):
         variant += f", best {settings.rerank_window}"
-    if isinstance(reranker, WholeReranker):
-        variant += f", keep {settings.rerank_keep}"
     if isinstance(reranker, StateReranker):
         variant += ", eight bits"  # logits of states with more are other ones, of the same weights
     return variant

@@ -27,7 +27,6 @@ VARIED = (
     "rerank_max_length",
     "rerank_weight",
     "rerank_depth",
-    "rerank_keep",
     "calibration",
     "confidence_high",
     "confidence_medium",

@@ -144,12 +144,6 @@ def build_reranker(
         settings.reranker, kind, cache_dir=settings.cache_dir, offline=settings.hub_offline
     )
     if kind == "interaction":
-        if settings.rerank_keep:
-            raise InvalidInputError(
-                f"{settings.reranker} has no layers to leave out; rerank_keep is for a "
-                "cross-encoder with an early head",
-                "rerank_keep",
-            )
         return _interaction(settings, model, encoder, load)
     # Not before it is needed, as below: to import its library takes a hundred megabytes.
     from service.reranker.opening import open_cross_encoder  # noqa: PLC0415
@@ -301,7 +295,6 @@ def build_judge(settings: Settings, encoder: Encoder, reranker: Reranker | None)
         thresholds=thresholds(artifact, settings.confidence_high, settings.confidence_medium),
         weight_override=settings.rerank_weight,
         rerank_depth=settings.rerank_depth,
-        rerank_keep=settings.rerank_keep,
     )
 
 

@@ -129,8 +129,6 @@ def settings_of(record: CollectionRecord, settings: Settings) -> Settings:
         settings = settings.model_copy(
             update={"query_prefix": None, "passage_prefix": None, "embedding_dimensions": None}
         )
-    if own.get("reranker", settings.reranker) != settings.reranker:
-        settings = settings.model_copy(update={"rerank_keep": 0})
     try:
         return Settings.model_validate(settings.model_copy(update=own).model_dump())
     except ValidationError as error:
@@ -254,11 +252,6 @@ def _notes(name: str, generation: Generation | None, judge: Judge) -> list[str]:
     elif judge.reranker_weights_sha256 is not None and not judge.knows_reranker:
         notes.append(
             "no calibration fits this reranker or its share: reranked hits are uncalibrated"
-        )
-    elif judge.knows_reranker and not judge.fits_keep:
-        notes.append(
-            "the calibration was fitted at another rerank_keep or rerank_depth: reranked hits are "
-            "uncalibrated"
         )
     elif judge.knows_reranker and not judge.fits_depth:
         notes.append(

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from service.pipeline.shares import SHARES
 from service.protocols import (
     Encoder,
     PackingReranker,
-    PackingWholeReranker,
     Reranker,
     StateEncoder,
     StateReranker,
@@ -102,8 +101,6 @@ class PassageStates:
     @property
     def reranker(self) -> "RememberingReranker":
         """The reranker with these states at hand."""
-        if isinstance(self._reranker, PackingWholeReranker):
-            return RememberingWholeReranker(self._reranker, self.kept)
         return RememberingReranker(self._reranker, self.kept)
 
     def kept(self, texts: Sequence[str]) -> Mapping[str, bytes]:
@@ -240,18 +237,6 @@ class RememberingReranker:
     def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
         """As the reranker's own."""
         return self.reranker.score(pairs, self._memory)
-
-
-class RememberingWholeReranker(RememberingReranker):
-    """Implements `service.protocols.WholeReranker` likewise."""
-
-    def __init__(self, reranker: PackingWholeReranker, memory: PassageMemory) -> None:
-        super().__init__(reranker, memory)
-        self._steps = reranker.steps
-
-    def steps(self, pairs: Sequence[tuple[str, str]], /) -> Iterator[tuple[list[PairScore], bool]]:
-        """As the reranker's own."""
-        return self._steps(pairs, self._memory)
 
 
 class KeepingEncoder:

@@ -15,7 +15,7 @@ from service.pipeline.owner_thread import OwnerThread
 from service.pipeline.part_size import PartSize
 from service.pipeline.query import QUERY_FILLS_WINDOW, RerankReport
 from service.pipeline.recall import Found
-from service.protocols import Reranker, WholeReranker
+from service.protocols import Reranker
 from service.text.language import UNDETERMINED, search_language
 from service.text.normalizer import clean
 from service.text.passage import stored_text
@@ -166,18 +166,12 @@ class SecondStage:
         """Scores of the first pairs, as many as the deadline allows; and whether that is all."""
         scores: list[PairScore] = []
         try:
-            if isinstance(reranker, WholeReranker):
-                steps, last = reranker.steps(pairs), False
-                # Whoever asked for one more to see that there is none would queue for it.
-                while not last:
-                    scores, last = await self._thread.run(deadline, partial(next, steps))
-            else:
-                start = 0
-                while part := pairs[start : start + self._slice.now]:
-                    start += len(part)
-                    scores += await self._thread.run(
-                        deadline, partial(self._score_slice, reranker, part)
-                    )
+            start = 0
+            while part := pairs[start : start + self._slice.now]:
+                start += len(part)
+                scores += await self._thread.run(
+                    deadline, partial(self._score_slice, reranker, part)
+                )
         except DeadlineError:
             return scores, False
         return scores, True
@@ -217,11 +211,7 @@ class SecondStage:
         rows = _rows(scored, fused, scores, probabilities)
         rows += _rows(rest, [c.order for c in rest], [None] * len(rest), None)
         order = "rerank_score" if weight >= 1.0 else f"fused (rerank_score {weight:g})"
-        reason = None
-        if len(scored) < self._depth(found):
-            reason = "the time ran out; the rest follows in stage one's order"
-        elif not complete:
-            reason = "the time ran out before the best candidates had gone through all layers"
+        reason = None if complete else "the time ran out; the rest follows in stage one's order"
         status: RerankStatus = "complete" if complete else "partial"
         report = RerankReport(status, self._depth(found), len(scores), reason)
         return Ranking(rows, report, order, language)

@@ -13,7 +13,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from service.errors import InferenceError, ModelSourceError, UnprocessableTextError
 from service.reranker.backends import Backend
 from service.reranker.forward import (
-    Classifier,
     Forward,
     Logits,
     TorchForward,
@@ -87,7 +86,12 @@ class CrossEncoderReranker:
             loaded = load_classifier(folder, model, device)
             tokenizer, limit = loaded.tokenizer, loaded.max_length or max_length
             dtype = torch.bfloat16 if options.backend == "torch-bf16" else torch.float32
-            self._forward = self._torch_forward(loaded, folder, dtype, batch_tokens)
+            self._forward = TorchForward(
+                loaded.network,
+                dtype=dtype,
+                batch_tokens=batch_tokens,
+                takes_types=loaded.takes_types,
+            )
         self._tokenizer = PairTokenizer(
             tokenizer,
             max_length=min(max_length, limit),
@@ -139,17 +143,6 @@ class CrossEncoderReranker:
             read = self._read(pairs, memory)
             logits = self._forward.logits(read)
         return self._rounded(logits, read)
-
-    def _torch_forward(
-        self,
-        loaded: Classifier,
-        folder: Path,  # noqa: ARG002 - a subclass reads more of it
-        dtype: torch.dtype,
-        batch_tokens: int,
-    ) -> TorchForward:
-        return TorchForward(
-            loaded.network, dtype=dtype, batch_tokens=batch_tokens, takes_types=loaded.takes_types
-        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

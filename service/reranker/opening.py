@@ -1,12 +1,10 @@
 """Cross-encoders as the settings want them: which backend, and its files."""
 
 import logging
-from collections.abc import Callable
-from functools import partial
 
 from sentence_transformers.util import get_device_name
 
-from service.errors import ModelError, ModelSourceError
+from service.errors import ModelError
 from service.models.sources import PreparedModel
 from service.reranker.backends import (
     BACKENDS,
@@ -19,7 +17,6 @@ from service.reranker.backends import (
 )
 from service.reranker.cross_encoder import CrossEncoderOptions, CrossEncoderReranker
 from service.reranker.onnx_forward import onnx_is_installed, prepare_onnx
-from service.reranker.two_step_reranker import TwoStepReranker
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,15 +26,12 @@ def open_cross_encoder(settings: Settings, model: PreparedModel) -> CrossEncoder
     """Load a prepared cross-encoder with the backend that the settings name, or the recorded one.
 
     Raises `ModelSourceError` when it cannot be loaded, and when a backend that the settings name
-    cannot run it; a recorded one that cannot leaves it to torch. `onnx` and `onnx-int8` cannot
-    where `rerank_keep` is above 0: their graph gives no states to go on from. What `models prepare`
-    exported is read, and made here only for a backend that is named.
+    cannot run it; a recorded one that cannot leaves it to torch. What `models prepare` exported is
+    read, and made here only for a backend that is named.
     """
     if settings.rerank_backend != "auto":
         return _open(settings, model, settings.rerank_backend)
     backend = _recorded(settings, model)
-    if settings.rerank_keep and backend.startswith("onnx"):
-        backend = REFERENCE
     if backend != REFERENCE:
         try:
             reranker = _open(settings, model, backend, export=False)
@@ -62,7 +56,7 @@ def measure_cross_encoder(settings: Settings, model: PreparedModel) -> BackendRe
     backends only the others are compared.
     """
     plain = settings.model_copy(
-        update={"device": "cpu", "rerank_score_cache": 0, "rerank_window": 0, "rerank_keep": 0}
+        update={"device": "cpu", "rerank_score_cache": 0, "rerank_window": 0}
     )
     usable = [b for b in BACKENDS if onnx_is_installed() or not b.startswith("onnx")]
     record = measure({backend: _open(plain, model, backend) for backend in usable})
@@ -83,11 +77,6 @@ def _open(
 ) -> CrossEncoderReranker:
     onnx_file = None
     if backend in {"onnx", "onnx-int8"}:
-        if settings.rerank_keep:
-            raise ModelSourceError(
-                f"rerank_keep: {backend} does not run {model.name} in two steps; take the backend "
-                "torch or torch-bf16, or 0"
-            )
         onnx_file = prepare_onnx(
             model.folder,
             model.name,
@@ -96,10 +85,7 @@ def _open(
             precision="int8" if backend == "onnx-int8" else "fp32",
             export=export,
         )
-    make: Callable[..., CrossEncoderReranker] = CrossEncoderReranker
-    if settings.rerank_keep:
-        make = partial(TwoStepReranker, keep=settings.rerank_keep)
-    return make(
+    return CrossEncoderReranker(
         model.folder,
         model=model.name,
         weights_sha256=model.weights_sha256,

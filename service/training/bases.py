@@ -13,7 +13,6 @@ from service.encoder.loading import load_sentence_transformer
 from service.errors import ModelSourceError
 from service.models.folder import max_length, prompts
 from service.models.registry import REGISTRY
-from service.training.early import EarlyCrossEncoder
 from service.training.system import Job
 
 
@@ -39,11 +38,11 @@ def load_bi_encoder(job: Job, *, freeze_embeddings: bool = False) -> SentenceTra
 def load_cross_encoder(job: Job, *, freeze_embeddings: bool = False) -> CrossEncoder:
     """The base with one output; where it is a bi-encoder, with a new head, drawn by the seed.
 
-    A cross-encoder keeps its head, and its early one, if it has one.
+    A cross-encoder keeps its head.
     """
     torch.manual_seed(job.recipe.training.seed)
     model: CrossEncoder = _loaded(
-        EarlyCrossEncoder,
+        CrossEncoder,
         job,
         str(job.base),
         trust_remote_code=False,

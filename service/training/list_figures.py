@@ -58,25 +58,20 @@ def judged_candidates(
 
 
 def list_figures(loss: RankedListLoss, test: Sequence[Candidates]) -> Mapping[str, float]:
-    """Of the model alone, of a fused order, of the cosine, and of the early head if there is one.
-
-    All are of the same candidates.
-    """
+    """Figures of the model alone, of a fused order and of the cosine, on the same candidates."""
     if not test:
         return {}
     pairs = [(row.query, passage) for row in test for passage in row.passages]
     training = loss.model.training
     loss.model.eval()
     with torch.inference_mode():
-        logits, early = loss.logits(pairs, at_once=_JUDGED_AT_ONCE)
+        logits = loss.logits(pairs, at_once=_JUDGED_AT_ONCE)
     loss.model.train(training)
     orders = [
         ("", logits, 1.0),
         (f" fused {_FUSED}", logits, _FUSED),
         (" of the cosine", logits, 0.0),
     ]
-    if early is not None:
-        orders.append((" of the early head", early, 1.0))
     figures: dict[str, float] = {}
     for name, found, share in orders:
         figures |= {f"{key}{name}": value for key, value in _measured(test, found, share).items()}

@@ -28,7 +28,6 @@ def teacher_logits(
         "reranker": teacher,
         "device": job.device,
         "rerank_backend": backend,
-        "rerank_keep": 0,
     }
     settings = (job.settings or Settings()).model_copy(update=changes)
     reranker = build_reranker(settings)

@@ -1,14 +1,13 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from service.errors import InferenceError, StoreError
-from service.evaluation.logits import CachedReranker, CachedWholeReranker, cached
+from service.evaluation.logits import CachedReranker, cached
 from service.index.state_store import StateStore
 from service.pipeline.passage_states import RememberingReranker
-from service.protocols import WholeReranker
 from service.settings import Settings
 from service.types import PairScore, PassageMemory
 
@@ -95,36 +94,6 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "l.db").write_text("hardly a database, and longer than a header " * 40)
     with pytest.raises(StoreError, match=r"l\.db"):
         CachedReranker(Lengths(), tmp_path / "l.db", variant="512")
-
-
-class Together(Lengths):
-    """A score is the length's share of all that are scored together."""
-
-    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
-        total = sum(len(passage) for _query, passage in pairs)
-        scores = super().score(pairs)
-        return [PairScore(s.logit / total, s.truncated) for s in scores]
-
-    def steps(self, pairs: Sequence[tuple[str, str]], /) -> Iterator[tuple[list[PairScore], bool]]:
-        yield self.score(pairs), True
-
-
-def test_scores_that_depend_on_the_other_pairs_are_kept_with_them(tmp_path: Path) -> None:
-    reranker, plain = Together(), Together()
-    settings = Settings(cache_dir=tmp_path, rerank_keep=2)
-    with cached(reranker, settings) as kept:
-        assert isinstance(kept, CachedWholeReranker)
-        assert isinstance(kept, WholeReranker)
-        for pairs in (PAIRS, PAIRS[:2], PAIRS[1:]):
-            assert kept.score(pairs) == plain.score(pairs)
-        before = len(reranker.scored)
-        assert kept.score(PAIRS[::-1]) == plain.score(PAIRS)[::-1]
-        assert list(kept.steps(PAIRS)) == [(plain.score(PAIRS), True)]
-        assert len(reranker.scored) == before
-    other = settings.model_copy(update={"rerank_keep": 3})
-    with cached(reranker, other) as kept:
-        kept.score(PAIRS)
-        assert len(reranker.scored) == before + len(PAIRS)
 
 
 class Packing(Lengths):

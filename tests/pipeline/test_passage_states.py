@@ -15,7 +15,6 @@ from service.models.folder import open_folder
 from service.models.sources import prepare
 from service.pipeline.ingest import Ingestor
 from service.pipeline.passage_states import PassageStates, open_states
-from service.protocols import WholeReranker
 from service.reranker.interaction import InteractionConfig, InteractionHead
 from service.reranker.interaction_reranker import InteractionReranker
 from service.reranker.opening import open_cross_encoder
@@ -23,7 +22,7 @@ from service.reranker.pair_tokens import PairTokenizer
 from service.settings import Settings
 from service.types import Document, IndexIdentity, TokenStates
 from tests.fixtures.library import QUESTIONS
-from tests.fixtures.small_models import write_small_encoder, write_two_headed_reranker
+from tests.fixtures.small_models import write_small_encoder, write_small_reranker
 
 TEXTS = [
     "Tomatoes want full sun.",
@@ -364,18 +363,14 @@ def kept(folder: DataFolder) -> list[int]:
         store.close()
 
 
-@pytest.mark.parametrize("keep", [0, 2])
 def test_of_a_cross_encoder_the_token_ids_are_kept(
     folder: DataFolder,
     encoder: BiEncoder,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    keep: int,
 ) -> None:
-    written = write_two_headed_reranker(tmp_path / "cross")
-    settings = Settings(
-        cache_dir=tmp_path / "cache", device="cpu", rerank_backend="torch", rerank_keep=keep
-    )
+    written = write_small_reranker(tmp_path / "cross")
+    settings = Settings(cache_dir=tmp_path / "cache", device="cpu", rerank_backend="torch")
     model = prepare(str(written), "cross-encoder", cache_dir=settings.cache_dir, offline=True)
     pairs = [(QUERY, text) for text in TEXTS if len(text) < 70]  # that are one passage each
     plain = open_cross_encoder(settings, model).score(pairs)
@@ -396,8 +391,4 @@ def test_of_a_cross_encoder_the_token_ids_are_kept(
     monkeypatch.setattr(PairTokenizer, "_encode", counted)
     assert states.reranker.score(pairs) == plain
     assert tokenised == [QUERY]
-    if isinstance(states.reranker, WholeReranker):
-        *_, (scores, last) = states.reranker.steps(pairs)
-        assert (scores, last) == (plain, True)
-    assert isinstance(states.reranker, WholeReranker) == (keep > 0)
     states.close()

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, kl_div, log_softmax
 from torch.nn.utils.rnn import pad_sequence
 
-from service.training.early import early_logits
-
 _NOWHERE = -1e4
 """The logit of a place that no passage has: its share of any softmax is 0."""
 
@@ -30,10 +28,6 @@ class RankedListLoss(nn.Module):
     L and D are means over lists, B is one over pairs. `at_once` pairs go through the model
     together, of like length, so that little is padded; 0 takes all.
 
-    Where the model carries an early head, `early` times the same loss of that head's logits is
-    added. Its teacher, with the weight `self_distillation`, is the model's own logits of the list,
-    which it does not change.
-
     Inputs: queries (n), lists of passages (n, ragged) and, where `teacher` is above 0, the
     teacher's logits (n, ragged). Labels: 1 or 0 for each passage, at least one 1 a list.
     """
@@ -47,13 +41,10 @@ class RankedListLoss(nn.Module):
         teacher: float = 0.0,
         pos_weight: float = 1.0,
         at_once: int = 0,
-        early: float = 0.0,
-        self_distillation: float = 1.0,
     ) -> None:
         super().__init__()
         self.model = model
         self._weights = (listwise, bce, teacher)
-        self._early, self._self_distillation = early, self_distillation
         self._at_once = at_once
         self._pos_weight = pos_weight
 
@@ -68,58 +59,33 @@ class RankedListLoss(nn.Module):
         queries, lists, *teachers = inputs
         listwise, bce, teacher = self._weights
         pairs = [(q, p) for q, passages in zip(queries, lists, strict=True) for p in passages]
-        logits, early = self.logits(pairs, self._at_once)
+        logits = self.logits(pairs, self._at_once)
         right = [label.float().to(logits.device) for label in labels]
-        told = (
-            [torch.tensor(row, device=logits.device).float() for row in teachers[0]]
-            if teacher
-            else []
-        )
-        loss = self._of_one_head(logits, right, told, (listwise, bce, teacher))
-        if self._early and early is not None:
-            own = torch.split(logits.detach(), [len(row) for row in right])
-            weights = (listwise, bce, self._self_distillation)
-            loss = loss + self._early * self._of_one_head(early, right, own, weights)
-        return loss
-
-    def logits(
-        self, pairs: Sequence[tuple[str, str]], at_once: int = 0
-    ) -> tuple[Tensor, Tensor | None]:
-        """Of the model, and of its early head if it carries one; float32 (pairs,), input order."""
-        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][1].encode()))
-        step = at_once or len(order)
-        parts, early = [], []
-        with early_logits(self.model) as seen:
-            for start in range(0, len(order), step):
-                features = self.model.preprocess([pairs[i] for i in order[start : start + step]])
-                found = self.model(batch_to_device(features, self.model.device))["scores"]
-                parts.append(found.view(-1).float())
-                early += [logits.float() for logits in seen]
-                seen.clear()
-        back = torch.tensor(order, device=parts[0].device).argsort()
-        return torch.cat(parts)[back], torch.cat(early)[back] if early else None
-
-    def _of_one_head(
-        self,
-        logits: Tensor,
-        right: Sequence[Tensor],
-        told: Sequence[Tensor],
-        weights: tuple[float, float, float],
-    ) -> Tensor:
-        """The three parts, weighted; `told` is read where the last weight is not 0."""
-        listwise, bce, teacher = weights
         by_list = torch.split(logits, [len(row) for row in right])
         logs = log_softmax(_padded(by_list, _NOWHERE), dim=1)
         chosen = _padded(right, 0.0)
         loss = listwise * -((logs * chosen).sum(1) / chosen.sum(1)).mean()
         if bce:
             loss = loss + bce * binary_cross_entropy_with_logits(
-                logits, torch.cat(list(right)), pos_weight=logits.new_tensor(self._pos_weight)
+                logits, torch.cat(right), pos_weight=logits.new_tensor(self._pos_weight)
             )
         if teacher:
+            told = [torch.tensor(row, device=logits.device).float() for row in teachers[0]]
             wanted = log_softmax(_padded(told, _NOWHERE), dim=1)
             loss = loss + teacher * kl_div(logs, wanted, log_target=True, reduction="batchmean")
         return loss
+
+    def logits(self, pairs: Sequence[tuple[str, str]], at_once: int = 0) -> Tensor:
+        """The model's logits, float32 (pairs,), in input order."""
+        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][1].encode()))
+        step = at_once or len(order)
+        parts = []
+        for start in range(0, len(order), step):
+            features = self.model.preprocess([pairs[i] for i in order[start : start + step]])
+            found = self.model(batch_to_device(features, self.model.device))["scores"]
+            parts.append(found.view(-1).float())
+        back = torch.tensor(order, device=parts[0].device).argsort()
+        return torch.cat(parts)[back]
 
 
 def _padded(rows: Sequence[Tensor], value: float) -> Tensor:

@@ -32,7 +32,6 @@ from service.training.bases import (
 )
 from service.training.buckets import LengthBuckets
 from service.training.crops import crop_alike
-from service.training.early import fit_early_head
 from service.training.labels import PARTS, Part, describe, part_of, read_options, split
 from service.training.layers import Layers, keep_layers, revive_pooler
 from service.training.list_figures import CANDIDATES, judged_candidates, list_figures
@@ -65,9 +64,6 @@ class Options(BaseModel):
 
     `encoder` is the bi-encoder by whose vectors negatives are found; "" is the base itself, which
     then must be one. A base that is a cross-encoder is trained on.
-
-    `early_layer` above 0 trains a second head behind so many layers together with the first, by
-    `early` times the same loss, in which the first head's logits are the teacher.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,8 +83,6 @@ class Options(BaseModel):
     distillation: float = Field(1.0, ge=0)
     teacher: str = NO_TEACHER
     encoder: str = ""
-    early_layer: int = Field(0, ge=0)
-    early: float = Field(1.0, gt=0)
 
     @property
     def teacher_weight(self) -> float:
@@ -119,7 +113,6 @@ def prepare(job: Job) -> Prepared:
     transformer = transformer_of(model, job)
     keep_layers(transformer, options.layers)
     revive_pooler(transformer)
-    fit_early_head(model, options.early_layer)
     rows = {part: _rows(job, options, parts[part], _counter(model)) for part in PARTS[:2]}
     pairs = sum(len(row["passages"]) for row in rows["train"])
     loss = RankedListLoss(
@@ -129,8 +122,6 @@ def prepare(job: Job) -> Prepared:
         teacher=options.teacher_weight,
         pos_weight=pairs / max(1, len(rows["train"])) - 1,
         at_once=_PAIRS_ON_A_CPU if job.device == "cpu" else 0,
-        early=options.early if options.early_layer else 0.0,
-        self_distillation=options.distillation,
     )
     return Prepared(
         model=model,
@@ -236,18 +227,12 @@ def _rows(
 def _notes(
     options: Options, rows: Mapping[Part, Dataset], pairs: int, test: int
 ) -> tuple[str, ...]:
-    early = ""
-    if options.early_layer:
-        early = (
-            f" A second head reads the first {options.early_layer} layers; both are trained "
-            f"together, and the first one teaches it."
-        )
     told = "" if not options.teacher_weight else f" The teacher is {options.teacher}."
     return (
         f"Of each collection at most {options.passages} passages in blocks of {BLOCK}, and "
         f"{options.queries} of the queries they answer: {len(rows['train'])} lists of {pairs} "
         f"pairs to train, {len(rows['validation'])} to validate, {test} queries to test.",
         "Negatives are drawn in turn from the base's nearest passages, BM25's, siblings of the "
-        f"right one, and anywhere; {options.cropped:.0%} of the lists are cropped.{told}{early}",
+        f"right one, and anywhere; {options.cropped:.0%} of the lists are cropped.{told}",
         f"Figures are of each test query's nearest {CANDIDATES} passages of its own sample.",
     )
