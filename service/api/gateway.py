@@ -1,4 +1,4 @@
-"""Stands for the application until it is imported: loading the models' packages takes seconds."""
+"""Answers in place of the application until it is imported, which takes seconds."""
 
 import asyncio
 import logging

@@ -17,7 +17,7 @@ _HOST = re.compile(r"(?P<name>\[[^\]]*\]|[^:\[\]]*)(:\d*)?")
 
 
 class HostCheck:
-    """Refuses a request whose `Host` is a name that nobody gave this server.
+    """Refuses a request whose `Host` is a name that this server was not given.
 
     A page in a browser of this machine's network may come from a name that its owner points to this
     machine (DNS rebinding); the browser then takes the two for the same site and lets the page read
