@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from service.pipeline.ingestion import open_ingestion
+from service.pipeline.pace import PIECE
 from service.settings import Settings
 from tests.fixtures.library import DOCUMENTS, QUESTIONS
 from tests.fixtures.small_models import write_small_encoder, write_small_reranker
@@ -304,10 +305,10 @@ def test_an_upload_that_is_given_up_leaves_nothing(
         return [path.name for path in (server.settings.data_dir / "jobs").iterdir()]
 
     before = spooled()
-    head = f"POST /documents/bulk HTTP/1.1\r\nContent-Length: {MIB}"
+    head = f"POST /documents/bulk HTTP/1.1\r\nContent-Length: {2 * PIECE}"
     connections = talk(server, f"{head}\r\nContent-Type: application/x-ndjson")
     for connection in connections:
-        connection.sendall(b"{")  # without a byte there is nothing to keep
+        connection.sendall(b" " * PIECE)  # less than that is not kept on the disk yet
     end = time.monotonic() + 20
     while len(spooled()) < len(before) + 2:
         assert time.monotonic() < end
