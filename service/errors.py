@@ -3,7 +3,8 @@
 SecondpassError
 ├── InvalidInputError       the caller's request or file is at fault
 │   ├── UnprocessableTextError  a text is empty or too long after cleaning
-│   └── DuplicateKeyError   a key appears twice in one JSON object
+│   ├── DuplicateKeyError   a key appears twice in one JSON object
+│   └── AnswerTooLargeError  the answer to a search would be too large
 ├── ModelError
 │   ├── UnknownModelError   no registry entry, folder or hub name fits
 │   ├── ModelSourceError    a source is there but cannot be read or verified
@@ -61,6 +62,17 @@ class DuplicateKeyError(InvalidInputError):
     def under(self, name: str) -> "DuplicateKeyError":
         """The same in an object that is the field `name` of another one."""
         return DuplicateKeyError(self.key, f"{name}.{self.path}", self.line, self.column)
+
+
+class AnswerTooLargeError(InvalidInputError):
+    """The hits, with their titles, texts and metadata, are more than an answer may have."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(
+            f"the answer would have more than {most_bytes} bytes; ask for fewer hits, for fewer "
+            "queries, or for return_text: false",
+            "top_k",
+        )
 
 
 class ModelError(SecondpassError):

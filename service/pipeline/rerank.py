@@ -37,6 +37,8 @@ LEAST_SLICE = 4
 SLOW_RERANKS = 32
 """Searches that may be at the rerank where one may take seconds on a CPU; 8 of one client."""
 
+_CLEANED_CHARS = 2000
+
 LANGUAGE_SAMPLE = 5
 """Best candidates whose language is looked at."""
 
@@ -124,8 +126,7 @@ class SecondStage:
         elif self.judge.rerank_depth == 0:
             reason = "this server's rerank_depth is 0"
         else:
-            pairs = self.pairs(windows, found[: self.judge.rerank_depth])
-            return await self._rerank(self.reranker, found, pairs, deadline, weight, language)
+            return await self._rerank(self.reranker, windows, found, deadline, weight, language)
         return self._by_stage_one(found, "skipped", reason, language)
 
     def pairs(self, windows: Sequence[str], found: Sequence[Found]) -> list[tuple[str, str]]:
@@ -138,15 +139,17 @@ class SecondStage:
     async def _rerank(
         self,
         reranker: Reranker,
+        windows: Sequence[str],
         found: Sequence[Found],
-        pairs: Sequence[tuple[str, str]],
         deadline: Deadline,
         weight: float,
         language: str,
     ) -> Ranking:
         try:
             async with self._gate.patient_permit(deadline, when_full=False):
-                scores, complete = await self._score(reranker, pairs, deadline)
+                scores, complete = await self._score(
+                    reranker, windows, found[: self.judge.rerank_depth], deadline
+                )
         except DeadlineError:  # of the waiting for a permit
             scores, complete = [], False
         except UnprocessableTextError:
@@ -161,24 +164,33 @@ class SecondStage:
         return self._by_both(found, scores, weight, language, complete=complete)
 
     async def _score(
-        self, reranker: Reranker, pairs: Sequence[tuple[str, str]], deadline: Deadline
+        self,
+        reranker: Reranker,
+        windows: Sequence[str],
+        found: Sequence[Found],
+        deadline: Deadline,
     ) -> tuple[list[PairScore], bool]:
-        """Scores of the first pairs, as many as the deadline allows; and whether that is all."""
+        """Scores of the first candidates, as many as the deadline allows; and is that all of them?
+
+        What is read of them is put together in the reranker's thread: texts may be long.
+        """
         scores: list[PairScore] = []
         try:
             start = 0
-            while part := pairs[start : start + self._slice.now]:
+            while part := found[start : start + self._slice.now]:
                 start += len(part)
                 scores += await self._thread.run(
-                    deadline, partial(self._score_slice, reranker, part)
+                    deadline, partial(self._score_slice, reranker, windows, part)
                 )
         except DeadlineError:
             return scores, False
         return scores, True
 
-    def _score_slice(self, reranker: Reranker, part: Sequence[tuple[str, str]]) -> list[PairScore]:
+    def _score_slice(
+        self, reranker: Reranker, windows: Sequence[str], part: Sequence[Found]
+    ) -> list[PairScore]:
         began = time.monotonic()
-        scores = reranker.score(part)
+        scores = reranker.score(self.pairs(windows, part))
         self._slice.took(len(part), time.monotonic() - began)
         return scores
 
@@ -219,7 +231,8 @@ class SecondStage:
 
 def language_of(query: str, found: Sequence[Found]) -> str:
     """The language that decides on the rerank, from a normalised query and its candidates."""
-    sample = [clean(c.passage.text) for c in found[:LANGUAGE_SAMPLE]]
+    # The beginning alone is looked at. On the event loop, so no more of a long passage is cleaned.
+    sample = [clean(c.passage.text[:_CLEANED_CHARS]) for c in found[:LANGUAGE_SAMPLE]]
     return search_language(query, sample)
 
 

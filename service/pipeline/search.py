@@ -1,10 +1,11 @@
 """The way of one search: normalise, encode, retrieve, rerank, judge."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import islice
+from typing import TypeVar
 
 from service.confidence.words import ORDER
 from service.errors import DeadlineError, InvalidInputError
@@ -25,6 +26,8 @@ from service.protocols import Encoder
 from service.text.normalizer import normalize
 from service.types import EncodedQuery, Word
 
+T = TypeVar("T")
+
 PASS_S = 0.03
 LEAST_CHARS, MOST_CHARS = 256, 4096
 """Queries go through the encoder together as long as a pass takes about `PASS_S`: the next client
@@ -32,6 +35,9 @@ waits for it. In characters, `CHARS_AROUND` each counted."""
 
 CHARS_AROUND = 16
 """What a query's prefix and special tokens count."""
+
+_SHORT_CHARS = 16_384
+"""Up to so many characters a query is cleaned on the event loop, in about a millisecond."""
 
 TOGETHER = 16
 """Searches of one request that are under way together, at most."""
@@ -90,7 +96,19 @@ class Searcher:
         self.second_stage.close()
 
     async def search_many(self, queries: Sequence[Query]) -> list[Result | Exception]:
-        """Answer each query, or say why not, in their order.
+        """As `search_each`: all answers."""
+
+        async def keep(answer: Result | Exception) -> Result | Exception:
+            return answer
+
+        return await self.search_each(queries, keep)
+
+    async def search_each(
+        self, queries: Sequence[Query], take: Callable[[Result | Exception], Awaitable[T]]
+    ) -> list[T]:
+        """Answer each query, or say why not; returns what `take` makes of each, in their order.
+
+        It is called as soon as may be, so that not all answers are in memory at a time.
 
         Each holds a permit while it is under way, up to `TOGETHER` at a time; two at a time are
         retrieved and reranked. They take half of what the client has left at most, so that its next
@@ -100,7 +118,7 @@ class Searcher:
         lane = Lane()
         # All of them begin now, whichever has to wait for the others.
         asked = [(query, self._deadline(query)) for query in queries]
-        found: list[Result | Exception] = []
+        found: list[T] = []
         most = max(1, min(TOGETHER, len(asked), self._gate.check() // 2))
         with one_caller(), self._gate.permits(most) as held:
             for start in range(0, len(asked), held):
@@ -108,7 +126,7 @@ class Searcher:
                 for answer in await asyncio.gather(*together, return_exceptions=True):
                     if not isinstance(answer, Result | Exception):
                         raise answer
-                    found.append(answer)
+                    found.append(await take(answer))
         return found
 
     async def search(self, query: Query) -> Result:
@@ -136,7 +154,7 @@ class Searcher:
             )
         timings = Timings()
         with timings.stage("normalize"):
-            text, warnings = self._normalize(query)
+            text, warnings = await self._normalized(query)
         if self.answers is None:
             return await self._answer(query, text, deadline, timings, warnings, lane)
         with timings.stage("cache"):
@@ -189,6 +207,11 @@ class Searcher:
 
     def _encode(self, texts: Sequence[str]) -> list[EncodedQuery]:
         return encode_queries(self.encoder, texts)
+
+    async def _normalized(self, query: Query) -> tuple[str, list[str]]:
+        if len(query.query) <= _SHORT_CHARS:
+            return self._normalize(query)
+        return await asyncio.to_thread(self._normalize, query)
 
     def _normalize(self, query: Query) -> tuple[str, list[str]]:
         identity = self.encoder.identity

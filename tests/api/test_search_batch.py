@@ -1,6 +1,7 @@
 """`POST /search/batch` on the real models: what single searches answer, in one request."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
@@ -9,6 +10,8 @@ from fastapi.testclient import TestClient
 from service.pipeline.engine import Engine
 from service.pipeline.query import Query, Result
 from tests.fixtures.library import QUESTIONS
+
+Take = Callable[[Result | Exception], Awaitable[bytes]]
 
 
 def batch(client: TestClient, *queries: dict, path: str = "/search/batch") -> list[dict]:
@@ -122,8 +125,9 @@ def test_an_error_has_the_shape_that_it_has_alone(client: TestClient) -> None:
 def test_other_requests_get_their_turn_while_a_large_answer_is_written(
     client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = found_at = 0
-    search_many = engine.searcher.search_many
+    turns = 0
+    search_each = engine.searcher.search_each
+    while_written: list[int] = []
 
     async def others() -> None:
         nonlocal turns
@@ -131,14 +135,17 @@ def test_other_requests_get_their_turn_while_a_large_answer_is_written(
             turns += 1
             await asyncio.sleep(0)
 
-    async def counted(queries: list[Query]) -> list[Result | Exception]:
-        nonlocal found_at
-        found = await search_many(queries)
-        found_at = turns
-        return found
+    async def counted(queries: list[Query], take: Take) -> list[bytes]:
+        async def taken(answer: Result | Exception) -> bytes:
+            before = turns
+            written = await take(answer)
+            while_written.append(turns - before)
+            return written
 
-    async def run() -> int:
-        monkeypatch.setattr(engine.searcher, "search_many", counted)
+        return await search_each(queries, taken)
+
+    async def run() -> None:
+        monkeypatch.setattr(engine.searcher, "search_each", counted)
         beside = asyncio.create_task(others())
         transport = httpx.ASGITransport(client.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as caller:
@@ -146,9 +153,10 @@ def test_other_requests_get_their_turn_while_a_large_answer_is_written(
             answer = await caller.post("/search/batch", json={"queries": queries})
         beside.cancel()
         assert len(answer.json()["results"]) == 40
-        return turns - found_at
 
-    assert asyncio.run(run()) >= 40
+    asyncio.run(run())
+    assert len(while_written) == 40
+    assert min(while_written) > 0
 
 
 def test_a_named_collection_is_searched_as_well(client: TestClient) -> None:

@@ -1,11 +1,13 @@
 """`/documents`: documents come, change and go."""
 
 import asyncio
+import sys
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import SkipValidation
 
+from service.api.answers import written
 from service.api.conditions import PATTERN, etag, expectation, is_known
 from service.api.dependencies import CollectionDep, StateDep, require_key
 from service.api.document_batch import read_batch, sentence
@@ -158,7 +160,7 @@ async def delete_documents(
     return DeletedBody(deleted=deleted)
 
 
-@router.get("", summary="List documents")
+@router.get("", summary="List documents", response_model=DocumentsPage)
 async def list_documents(
     collection: CollectionDep,
     state: StateDep,
@@ -167,16 +169,17 @@ async def list_documents(
     limit: Annotated[
         int, Query(ge=1, le=MOST_DOCUMENTS, description="Most documents of a page.")
     ] = 100,
-) -> DocumentsPage:
+) -> Response:
     """Documents in the order of their ids, as they were last written.
 
     One that is written or deleted meanwhile may or may not show; all others do, once.
     """
     page = await collection.documents.page(filters, after, limit, _deadline(state))
-    return DocumentsPage(
-        documents=[_stored(stored) for stored in page.documents],
-        cursor=cursor_after(page.after) if page.after is not None else None,
-    )
+    cursor = cursor_after(page.after) if page.after is not None else None
+    whole = DocumentsPage(documents=[], cursor=cursor)
+    # `Documents.page` bounds what is in it.
+    content = await written(whole, "documents", map(_stored, page.documents), sys.maxsize)
+    return Response(content, media_type="application/json")
 
 
 @router.get(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from service.api import answers
+from service.api.answers import written
 from service.api.dependencies import CollectionDep, StateDep, require_key
 from service.api.errors import envelope, request_id
 from service.api.guard import GuardedRoute
@@ -22,8 +24,8 @@ from service.api.schemas_search import (
 )
 from service.api.state import ServerState
 from service.api.timing import DECLARED, server_timing
-from service.errors import InvalidInputError
-from service.pipeline.query import Query, Result
+from service.errors import AnswerTooLargeError, InvalidInputError
+from service.pipeline.query import Hit, Query, Result
 from service.pipeline.timings import Timings
 
 router = APIRouter(tags=["search"], dependencies=[Depends(require_key)], route_class=GuardedRoute)
@@ -45,7 +47,7 @@ async def search(
     earlier search's.
     """
     result = await collection.searcher.search(_query(body))
-    content = _entry(result, body, request_id(request), state)
+    content = await _entry(result, body, request_id(request), state, answers.MOST_BYTES)
     return _answer(content, result.timings_ms)
 
 
@@ -68,24 +70,44 @@ async def search_batch(
     if len(body.queries) > most:
         raise InvalidInputError(f"a request may have at most {most} queries", "queries")
     timings = Timings()
-    found = await collection.searcher.search_many([_query(query) for query in body.queries])
-    entries = []
-    for query, result in zip(body.queries, found, strict=True):
-        entries.append(_entry(result, query, request_id(request), state))
+    asked, left = iter(body.queries), answers.MOST_BYTES
+
+    async def take(found: Result | Exception) -> bytes:
+        nonlocal left
+        try:
+            entry = await _entry(found, next(asked), request_id(request), state, left)
+        except AnswerTooLargeError as error:
+            return _failed(error, request_id(request))
+        left -= len(entry)
         await asyncio.sleep(0)  # all of them are megabytes: other requests get their turn
+        return entry
+
+    entries = await collection.searcher.search_each([_query(q) for q in body.queries], take)
     total = timings.finish()
     rest = json.dumps({"timings_ms": total, "request_id": request_id(request)}).encode()
     return _answer(b'{"results":[' + b",".join(entries) + b"]," + rest[1:], total)
 
 
-def _entry(
-    found: Result | Exception, query: SearchRequest, request_id: str, state: ServerState
+async def _entry(
+    found: Result | Exception, query: SearchRequest, request_id: str, state: ServerState, most: int
 ) -> bytes:
     # Written here: FastAPI would check all of it once more.
     if isinstance(found, Exception):
-        return envelope(found, request_id).model_dump_json(exclude_none=True).encode()
+        return _failed(found, request_id)
     state.metrics.observe_search(found)
-    return _response(found, query, request_id).model_dump_json().encode()
+    hits = (_hit(hit, query) for hit in found.hits)
+    return await written(_response(found, request_id), "hits", hits, most)
+
+
+def _failed(error: Exception, request_id: str) -> bytes:
+    return envelope(error, request_id).model_dump_json(exclude_none=True).encode()
+
+
+def _hit(hit: Hit, query: SearchRequest) -> HitBody:
+    body = HitBody.model_validate(hit, from_attributes=True)
+    if not query.return_text:
+        body.text = None
+    return body
 
 
 def _query(body: SearchRequest) -> Query:
@@ -106,14 +128,11 @@ def _answer(content: bytes, timings_ms: Mapping[str, float]) -> Response:
     return Response(content, headers=headers, media_type="application/json")
 
 
-def _response(result: Result, body: SearchRequest, request_id: str) -> SearchResponse:
-    hits = [HitBody.model_validate(hit, from_attributes=True) for hit in result.hits]
-    if not body.return_text:
-        for hit in hits:
-            hit.text = None
+def _response(result: Result, request_id: str) -> SearchResponse:
+    """The answer without its hits."""
     return SearchResponse(
         query=result.query,
-        hits=hits,
+        hits=[],
         answerable=result.answerable,
         rerank=RerankBody.model_validate(result.rerank, from_attributes=True),
         timings_ms=result.timings_ms,
