@@ -41,7 +41,7 @@ compile_what_a_start_imports() {
 case "${1:-}" in
 packages)
     python3 -m venv "$VENV"
-    scripts/install.sh "$VENV" run
+    NO_COMPILE=1 scripts/install.sh "$VENV" run # `trim` compiles what is needed
     ;;
 project)
     "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation .

@@ -3,6 +3,7 @@
 #
 # pip checks each file against the SHA-256 in requirements/ and takes no package that is not there.
 # TORCH_INDEX_URL is the package index that torch comes from. Empty: pip's own.
+# NO_COMPILE leaves the modules uncompiled, if it is not empty.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,7 +12,7 @@ lock=$2
 torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements/torch.txt)
 
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
-locked() { pip install --no-deps --require-hashes "$@"; }
+locked() { pip install --no-deps --require-hashes ${NO_COMPILE:+--no-compile} "$@"; }
 
 # Only the CUDA build names these packages.
 is_cuda_build() {
