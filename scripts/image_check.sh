@@ -11,7 +11,7 @@ IMAGE=secondpass-check
 LIMIT_BYTES=1600000000
 NEEDED_MB=12000
 BUILD_PACKAGES=python3,python3-venv,ca-certificates,binutils
-RUN_PACKAGES=python3,ca-certificates
+RUN_PACKAGES=python3,ca-certificates,passwd
 
 say() { printf '%s\n' "$*" >&2; }
 fail() {
