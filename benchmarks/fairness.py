@@ -97,7 +97,7 @@ class Load:
 
     def upload(self, draw: random.Random) -> bytes:
         """A bulk upload."""
-        return b"".join(json.dumps(line).encode() + b"\n" for line in self.lines(draw, 5 * LOT))
+        return b"".join(json.dumps(line).encode() + b"\n" for line in self.lines(draw, 2 * LOT))
 
 
 Body = Callable[[random.Random], bytes]
@@ -168,6 +168,7 @@ def measure(port: int, load: Load, arguments: argparse.Namespace) -> dict[str, A
     most = {"large writes": arguments.writes, "bulk uploads": arguments.writes}
     figures: dict[str, Any] = {}
     for name, how in kinds.items():
+        _settle(port)
         alone = modest(port, load, arguments.searches, arguments.writes)
         with greedy(port, *how, most.get(name, 10**6)) as statuses:
             beside = modest(port, load, arguments.searches, arguments.writes)
@@ -180,7 +181,6 @@ def measure(port: int, load: Load, arguments: argparse.Namespace) -> dict[str, A
             "greedy_answers": {str(status): count for status, count in sorted(statuses.items())},
         }
         sys.stderr.write(f"{name}: p95 beside / alone {figures[name]['p95_ratio']}\n")
-        _settle(port)
     return figures
 
 
