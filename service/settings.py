@@ -87,14 +87,6 @@ class Settings(BaseSettings):
         description="Longest time that requests under way get to finish after that, in seconds.",
     )
 
-    workers: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="Processes that answer searches; each has the models in memory, and limits "
-        "such as `max_queue` hold in each.",
-    )
-
     encoder: str = Field(
         "e5-small", description="Bi-encoder: a registry name, a folder or a hub name."
     )
@@ -127,7 +119,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=256,
-        description="CPU threads of a model; 0 for all cores, of several `workers` each its share.",
+        description="CPU threads of a model; 0 for all cores.",
     )
 
     passage_tokens: int = Field(

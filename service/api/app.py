@@ -74,14 +74,10 @@ def create_app(
             done = on_failure if state.failed else on_ready
             if done:
                 done()
-            if state.crew and not state.failed:
-                state.crew.go_on()
 
         loading = asyncio.create_task(start())
         yield
         await loading
-        if state.crew:
-            await state.crew.ended()
         state.close()
 
     app = FastAPI(

@@ -15,7 +15,7 @@ _PREFIX_BITS = 64
 def client_of(scope: Scope, key_hashes: Collection[str]) -> str | None:
     """The API key's hash where the request has one that is known, else the peer's address.
 
-    None where there is no peer: the connection was passed on by another process of this server.
+    None where there is no peer, as in a test without a server.
     """
     scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
     if key_hashes and scheme.lower() == "bearer" and is_known(key.strip(), key_hashes):

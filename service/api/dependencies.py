@@ -73,12 +73,7 @@ async def collection_in_path(
 
 
 async def collection(request: Request, engine: EngineDep) -> LiveCollection:
-    """The collection that the path names, or the default one; raises `NotFoundError`.
-
-    In a reader it has been looked up before: see `service.api.forwarding`.
-    """
-    if isinstance(found := request.scope.get("state", {}).get("collection"), LiveCollection):
-        return found
+    """The collection that the path names, or the default one; raises `NotFoundError`."""
     name = request.path_params.get("name")
     return engine.collection() if name is None else engine.collection(name)
 

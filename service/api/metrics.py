@@ -1,17 +1,10 @@
 """Prometheus metrics, one registry per application."""
 
-from collections.abc import Iterable, Mapping
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 
 from service.pipeline.query import Result
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_OF_THE_STORE = frozenset({"secondpass_documents", "secondpass_jobs_unfinished"})
-"""Of all workers' together; each would tell the same."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -107,32 +100,3 @@ class Metrics:
     def render(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-def of_workers(texts: Mapping[str, bytes], owner: str) -> bytes:
-    """The figures of several workers as one text, each with its label `worker`.
-
-    They are not summed up: a worker that is started again begins at zero, which in a sum would look
-    like a restart of all of them.
-    """
-    families: dict[str, Metric] = {}
-    for worker, text in texts.items():
-        for family in text_string_to_metric_families(text.decode()):
-            if worker != owner and family.name in _OF_THE_STORE:
-                continue
-            empty = Metric(family.name, family.documentation, family.type)
-            families.setdefault(family.name, empty).samples += [
-                sample._replace(labels={**sample.labels, "worker": worker})
-                for sample in family.samples
-            ]
-    registry = CollectorRegistry()
-    registry.register(_Families(families.values()))
-    return generate_latest(registry)
-
-
-class _Families(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = list(families)
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families

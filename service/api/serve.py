@@ -1,4 +1,4 @@
-"""Runs the application, in as many processes as the settings say.
+"""Runs the application.
 
 What is imported here is little, so that the server answers its probes soon after its start; the
 application and the models' packages come in `service.api.gateway`'s thread.
@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from service.api.gateway import Gateway
 from service.api.hosts import require_keys_or_loopback
 from service.api.phase import Phase
-from service.api.server import DealingServer, Server
+from service.api.server import Server
 from service.errors import InvalidInputError
 from service.settings import Settings
 
@@ -34,8 +34,6 @@ def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
 
     Raises `InvalidInputError` where the address cannot be listened on, or would be open to all.
     """
-    if settings.workers > 1 and not hasattr(socket, "send_fds"):
-        raise InvalidInputError("several workers need a Unix system", "workers")
     require_keys_or_loopback(settings)
     listener = _listen(settings.host, settings.port)
     phase, failed = Phase(), False
@@ -55,13 +53,9 @@ def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
     def make() -> FastAPI:
         from service.api.app import create_app  # noqa: PLC0415
 
-        app = create_app(settings, load_to_stay, stop, phase=phase)
-        if isinstance(server, DealingServer):
-            app.state.server.crew = server.crew
-        return app
+        return create_app(settings, load_to_stay, stop, phase=phase)
 
-    kind = DealingServer if settings.workers > 1 else Server
-    server = kind(Gateway(make, stop), settings, phase, listener)
+    server = Server(Gateway(make, stop), settings, phase, listener)
     host, port = listener.getsockname()[:2]
     log.info("listening on http://%s:%d (docs at /docs)", host, port)
     with listener:

@@ -1,4 +1,4 @@
-"""The HTTP server of one process; of several, the one that accepts connections deals them out."""
+"""The HTTP server: uvicorn's, with our accepting of connections and an end that is told."""
 
 import asyncio
 import logging
@@ -14,7 +14,6 @@ from starlette.types import ASGIApp
 
 from service.api.connection import Connection, Surroundings
 from service.api.connections import Connections, Rarely
-from service.api.crew import Crew
 from service.api.phase import Phase
 from service.api.refusals import on_the_wire, refusal
 from service.api.targets import MOST_HEAD_BYTES
@@ -43,9 +42,8 @@ class Server(uvicorn.Server):
         app: ASGIApp,
         settings: Settings,
         phase: Phase,
-        listener: socket.socket | None = None,
+        listener: socket.socket,
     ) -> None:
-        """`listener` listens; without one, all connections come by `take`."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -71,9 +69,8 @@ class Server(uvicorn.Server):
         super().run(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._listener is not None:
-            self._listener.setblocking(False)
-            self._accepting = asyncio.create_task(self._accept(self._listener))
+        self._listener.setblocking(False)
+        self._accepting = asyncio.create_task(self._accept(self._listener))
         await super().startup(sockets or [])
 
     async def main_loop(self) -> None:
@@ -95,15 +92,10 @@ class Server(uvicorn.Server):
         """Close the listening socket."""
         if self._accepting is not None:
             self._accepting.cancel()
-        if self._listener is not None:
-            self._listener.close()
-
-    def dispatch(self, connection: socket.socket) -> None:
-        """Serve a connection that was just accepted."""
-        self.take(connection)
+        self._listener.close()
 
     def take(self, connection: socket.socket) -> None:
-        """Serve a connection that another process, or this one, has accepted."""
+        """Serve a connection that was just accepted."""
         if not self._connections.make_room():
             if self._tell_full():
                 log.error("connections are refused: all of them are busy with requests")
@@ -147,7 +139,7 @@ class Server(uvicorn.Server):
                 continue
             with suppress(OSError):  # see `serve.listen`
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.dispatch(connection)
+            self.take(connection)
             await asyncio.sleep(0)  # however many wait: those that are accepted have their turn
 
     async def _go_on_listening(self) -> None:
@@ -169,35 +161,6 @@ class Server(uvicorn.Server):
         # Uvicorn tells of a second Ctrl-C by `force_exit` alone: there is nothing to wait for.
         while not (done() or self.force_exit) and (left := end - time.monotonic()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(min(_LOOK_EVERY_S, left))
-
-
-class DealingServer(Server):
-    """Accepts the connections of a whole crew and lets each worker have one by turns.
-
-    Were all to accept from one socket, the first to wake up would take most, and a client keeps its
-    connection for many requests.
-    """
-
-    def __init__(
-        self, app: ASGIApp, settings: Settings, phase: Phase, listener: socket.socket
-    ) -> None:
-        super().__init__(app, settings, phase, listener)
-        self.crew = Crew(settings, self.take)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.crew.start()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.stop_accepting()
-        self.crew.let_go()
-        await super().shutdown(sockets)
-
-    def dispatch(self, connection: socket.socket) -> None:
-        if self.crew.hand_over(connection):
-            connection.close()
-        else:
-            self.take(connection)
 
 
 def _refuse(connection: socket.socket) -> None:

@@ -5,8 +5,7 @@ import logging
 import math
 from collections.abc import Callable
 
-from service.api.crew import OWNER, Crew
-from service.api.metrics import Metrics, of_workers
+from service.api.metrics import Metrics
 from service.api.phase import Phase
 from service.errors import NotReadyError, SecondpassError, StoreError
 from service.pipeline.collections import Collections
@@ -50,8 +49,6 @@ class ServerState:
         self.snapshots = Gate(MOST_SNAPSHOTS, "snapshots")
         self.engine: Engine | None = None
         self.collections: Collections | None = None
-        self.crew: Crew | None = None
-        """The processes that answer searches beside this one."""
         self.failed = False
         self._load = load
 
@@ -60,8 +57,7 @@ class ServerState:
         try:
             engine = await asyncio.to_thread(self._load)
             self.collections = Collections(engine, self.settings)
-            if not engine.folder.read_only:
-                await asyncio.to_thread(self.collections.resume)
+            await asyncio.to_thread(self.collections.resume)
             self.engine = engine
         except SecondpassError as error:
             self.failed = True
@@ -87,15 +83,11 @@ class ServerState:
     @property
     def notes(self) -> list[str]:
         """What an operator should know."""
-        return (self.engine.notes if self.engine else []) + (self.crew.notes if self.crew else [])
+        return self.engine.notes if self.engine else []
 
     async def figures(self) -> bytes:
-        """The metrics in Prometheus' text format, of all workers where there are several."""
-        own = await asyncio.to_thread(self.metrics.render)  # it reads the jobs' store
-        if self.crew is None:
-            return own
-        texts = {OWNER: own, **await self.crew.figures()}
-        return await asyncio.to_thread(of_workers, texts, OWNER)
+        """The metrics in Prometheus' text format."""
+        return await asyncio.to_thread(self.metrics.render)  # it reads the jobs' store
 
     def close(self) -> None:
         """Let go of models, index and data folder."""

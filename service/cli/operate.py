@@ -43,7 +43,6 @@ def register(app: typer.Typer) -> None:
 
 def serve(settings: Settings) -> None:
     """Run the search service until it is interrupted."""
-    from service.api.crew import per_worker  # noqa: PLC0415
     from service.api.serve import serve as run  # noqa: PLC0415
 
     logging.basicConfig(
@@ -53,7 +52,6 @@ def serve(settings: Settings) -> None:
     )
     # What it tells of its loading reads like trouble and is none.
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-    settings = per_worker(settings)
 
     def load() -> "Engine":
         from service.pipeline.opening import open_engine  # noqa: PLC0415

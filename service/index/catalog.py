@@ -6,15 +6,14 @@ the old one or the new one. So an alias is switched at once or not at all.
 
 import hashlib
 import json
-import os
 import re
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -69,7 +68,6 @@ class Catalog:
     def __init__(self, path: Path, content: _Content) -> None:
         self._path, self._content = path, content
         self._lock = threading.Lock()
-        self._seen: BinaryIO | None = None
         self._mark: FileMark | None = None
 
     @classmethod
@@ -89,36 +87,6 @@ class Catalog:
         catalog = cls(path, content)
         catalog._mark = mark
         return catalog
-
-    def refresh(self) -> None:
-        """Take what another process, the one that owns the folder, has written since.
-
-        Costs a look at which file it is as long as there is nothing new. Raises `StoreError`.
-        """
-        with self._lock:
-            try:
-                if self._seen and _is_at(self._seen, self._path):
-                    return
-                # Opened before it is read: a change between the two is found the next time. Kept
-                # open: no file that takes its place can get its number in the file system.
-                with ExitStack() as undo:
-                    file = undo.enter_context(self._path.open("rb"))
-                    content = self.read(self._path)._content
-                    undo.pop_all()
-            except FileNotFoundError:
-                return  # none has been written yet
-            except OSError as error:
-                raise StoreError(f"{self._path} cannot be read: {error}") from error
-            if self._seen:
-                self._seen.close()
-            self._seen, self._content = file, content
-
-    def close(self) -> None:
-        """Let the file go that `refresh` has read."""
-        with self._lock:
-            if self._seen:
-                self._seen.close()
-            self._seen = None
 
     @property
     def collections(self) -> Mapping[str, CollectionRecord]:
@@ -223,10 +191,6 @@ class Catalog:
         finally:
             with suppress(OSError):
                 unfinished.unlink(missing_ok=True)
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    return os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 def _require_sound(content: _Content, path: Path) -> None:

@@ -44,18 +44,13 @@ _OURS = {
 class CollectionFolder:
     """A store and the folder of its generations."""
 
-    def __init__(
-        self, path: Path, reindex: str, reserve: Reserve | None = None, *, read_only: bool = False
-    ) -> None:
+    def __init__(self, path: Path, reindex: str, reserve: Reserve | None = None) -> None:
         """Make the folder where there is none; the rest is as for `DocumentStore`.
 
         Raises `StoreError`.
         """
-        self.path, self.read_only = path, read_only
+        self.path = path
         self.generations = path / "generations"
-        if read_only:
-            self.store = DocumentStore(path / "store.db", reindex, read_only=True)
-            return
         try:
             self.generations.mkdir(parents=True, exist_ok=True)
             self.store = DocumentStore(path / "store.db", reindex, reserve)
@@ -69,13 +64,13 @@ class CollectionFolder:
 
 
 class DataFolder:
-    """Owns the folder and knows its collections. Make one with `open`, or `follow` the owner."""
+    """Owns the folder and knows its collections. Make one with `open`."""
 
-    def __init__(self, path: Path, lock: FileLock | None, catalog: Catalog) -> None:
+    def __init__(self, path: Path, lock: FileLock, catalog: Catalog) -> None:
         self.path, self.catalog = path, catalog
         self.reserve = Reserve(path / ".reserve")
         self._lock = lock
-        self._lock_mark = FileMark.of(path / ".lock") if lock else None
+        self._lock_mark = FileMark.of(path / ".lock")
         self._opened: dict[str, CollectionFolder] = {}
         self._making: set[str] = set()
         self._making_lock = threading.Lock()
@@ -109,11 +104,6 @@ class DataFolder:
         folder._remove_dropped()
         return folder
 
-    @classmethod
-    def follow(cls, path: Path) -> "DataFolder":
-        """To read what the process that owns the folder writes. Raises `StoreError`."""
-        return cls(path, None, Catalog.read(path / "catalog.json"))
-
     def _open_main(self) -> None:
         """Raises `StoreError`; where `default` leads elsewhere only if the store is locked."""
         try:
@@ -123,11 +113,6 @@ class DataFolder:
         except StoreError:  # said when it is opened to be searched
             if self.catalog.resolve(DEFAULT) == MAIN:
                 raise
-
-    @property
-    def read_only(self) -> bool:
-        """Whether another process owns the folder."""
-        return self._lock is None
 
     @property
     def main(self) -> CollectionFolder:
@@ -156,9 +141,7 @@ class DataFolder:
                     f"the collection {name!r} has no store in {path}: restore store.db from a "
                     "backup, or move what is left of it away"
                 )
-            self._opened[name] = CollectionFolder(
-                path, self._reindex(name), self.reserve, read_only=self.read_only
-            )
+            self._opened[name] = CollectionFolder(path, self._reindex(name), self.reserve)
         return self._opened[name]
 
     @contextmanager
@@ -215,9 +198,8 @@ class DataFolder:
 
     def check(self) -> str:
         """`ok`. Raises `StoreError` where the lock or the catalog was removed or replaced."""
-        if self._lock_mark:
-            self._lock_mark.require_same()
-            self.catalog.check()
+        self._lock_mark.require_same()
+        self.catalog.check()
         return "ok"
 
     def close(self) -> None:
@@ -226,9 +208,7 @@ class DataFolder:
             for name in list(self._opened):
                 self.close_collection(name)
         finally:
-            self.catalog.close()
-            if self._lock is not None:
-                self._lock.release()
+            self._lock.release()
 
     def _path_of(self, name: str) -> Path:
         return self.path if name == MAIN else self.path / "collections" / name

@@ -59,14 +59,9 @@ class Database:
         self,
         path: Path,
         prepare: Callable[[sqlite3.Connection, Path], None] = schema.prepare,
-        *,
-        read_only: bool = False,
     ) -> None:
-        """Open the file; `prepare` makes its tables, or checks those that are there.
-
-        `read_only` is for a process beside the one that writes, which has prepared the file.
-        """
-        self._path, self._read_only = path, read_only
+        """Open the file; `prepare` makes its tables, or checks those that are there."""
+        self._path = path
         self._write_lock = threading.Lock()
         self._pool_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -78,8 +73,6 @@ class Database:
         self._unreadable: tuple[float, str] | None = None
         with self._explained():
             self._writer = self._connect()
-        if read_only:
-            return
         try:
             with self.writing() as connection:
                 prepare(connection, path)
@@ -107,8 +100,6 @@ class Database:
         with self._write_lock, self._explained():
             if self._closed:
                 raise StoreError(f"{self._path} is closed")
-            if self._read_only:
-                raise StoreError(f"{self._path} is open for reading only")
             self._require_files()
             connection = self._writer
             connection.execute("BEGIN IMMEDIATE")
@@ -148,9 +139,8 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         # One thread uses a connection at a time, but not always the same one.
-        mode = "ro" if self._read_only else "rwc"
         connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode={mode}",
+            f"{self._path.absolute().as_uri()}?mode=rwc",
             uri=True,
             timeout=_BUSY_TIMEOUT_S,
             isolation_level=None,

@@ -46,19 +46,16 @@ class DocumentStore:
         path: Path,
         reindex: str | None = None,
         reserve: Reserve | None = None,
-        *,
-        read_only: bool = False,
     ) -> None:
         """Open the file.
 
         `reindex` is the command that encodes its documents anew, for messages; the one for `main`
-        in the file's folder if left out. `reserve` is space for deletes on a full disk. `read_only`
-        is as for `Database`: every write raises.
+        in the file's folder if left out. `reserve` is space for deletes on a full disk.
         """
         self._reserve = reserve
         self._path = path
         self._reindex = reindex or f"secondpass reindex --data-dir {path.parent}"
-        self._database = Database(path, read_only=read_only)
+        self._database = Database(path)
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and let it go."""

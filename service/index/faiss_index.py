@@ -166,15 +166,13 @@ class FaissIndex:
         np.save(folder / PASSAGES_FILE, np.stack([self._passage_ids, self._row_of_passage]))
 
     @classmethod
-    def load(cls, folder: Path, *, mapped: bool = False) -> "FaissIndex":
+    def load(cls, folder: Path) -> "FaissIndex":
         """Read what `save` wrote. The caller must have verified the files' checksums before.
 
-        FAISS trusts what it reads: a forged file could run code. `mapped`: processes that do so
-        share the vectors, which change if the file does. Raises `IndexDamagedError`.
+        FAISS trusts what it reads: a forged file could run code. Raises `IndexDamagedError`.
         """
-        flags = faiss.IO_FLAG_MMAP_IFC if mapped else 0
         try:
-            index = faiss.read_index(str(folder / INDEX_FILE), flags)
+            index = faiss.read_index(str(folder / INDEX_FILE))
             passage_ids, row_of_passage = np.load(folder / PASSAGES_FILE, allow_pickle=False)
         except (RuntimeError, ValueError, OSError, EOFError) as error:
             raise IndexDamagedError(f"the index in {folder} cannot be read: {error}") from error

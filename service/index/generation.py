@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import service
-from service.errors import IndexDamagedError, StoreError
+from service.errors import IndexDamagedError
 from service.index.document_store import DocumentStore
 from service.index.durable import flush, store_error
 from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, kind_for
@@ -92,22 +92,6 @@ def open_or_build(
     return generation
 
 
-def load_current(store: DocumentStore, folder: Path, identity: IndexIdentity) -> Generation:
-    """The generation that another process built last, mapped; builds and writes nothing.
-
-    Raises `StoreError` where there is none for `identity`, `IndexDamagedError` as it says.
-    """
-    while True:
-        record = store.generation()
-        try:
-            return _load(store, folder, identity, None, mapped=True)
-        except _StaleError as reason:
-            raise StoreError(f"the index in {folder} cannot be used: {reason}") from reason
-        except IndexDamagedError:
-            if store.generation() == record:  # else it went as a newer one came
-                raise
-
-
 def worth_building(changes: int, passages: int) -> bool:
     """Whether a generation of `passages`, after `changes` since, should give way to a new one."""
     return changes > max(_LEAST_CHANGES, passages // 8)
@@ -118,8 +102,6 @@ def _load(
     folder: Path,
     identity: IndexIdentity,
     complete_threshold: int | None,
-    *,
-    mapped: bool = False,
 ) -> Generation:
     record = store.generation()
     if record is None:
@@ -129,7 +111,7 @@ def _load(
     for key, value in wanted.items():
         if manifest.get(key) != value:
             raise _StaleError(f"{key} is {manifest.get(key)} in {record.name}, {value} is wanted")
-    index = FaissIndex.load(folder / record.name, mapped=mapped)
+    index = FaissIndex.load(folder / record.name)
     if complete_threshold is not None:
         with store.view() as view:
             kind = kind_for(view.counts.passages, complete_threshold)

@@ -54,24 +54,21 @@ class StateStore:
     `losses` counts both, for whoever keeps the file complete.
     """
 
-    def __init__(self, path: Path, maker: str, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, maker: str) -> None:
         """Open the file; what another `maker` left in it goes, and so does a damaged file.
 
-        `maker` stands for all that decides a text's states. `read_only` is for a process beside the
-        one that keeps the file. Raises `StoreError` where there can be no such file.
+        `maker` stands for all that decides a text's states. Raises `StoreError` where there can be
+        no such file.
         """
         self._path, self._prepare = path, partial(_prepare, maker=maker)
-        self._read_only = read_only
         self.losses = 0
         self._making = threading.Lock()
         try:
-            self._database = Database(path, self._prepare, read_only=read_only)
-            if read_only:
-                self._require(maker)
+            self._database = Database(path, self._prepare)
         except StoreError as error:
             # SQLite has no one code for a file that it cannot read at all.
             lasting = isinstance(error, StoreLockedError | StoreFullError)
-            if lasting or read_only or not path.is_file():
+            if lasting or not path.is_file():
                 raise
             self._make_again(error)
 
@@ -137,19 +134,9 @@ class StateStore:
                 yield connection
         except (StoreDamagedError, StoreLostError) as error:
             with self._making:
-                # Else another thread has just done it, or it is for another process to do.
-                if self._database is database and not self._read_only:
+                if self._database is database:  # else another thread has just done it
                     database.close()
                     self._make_again(error)
-            raise
-
-    def _require(self, maker: str) -> None:
-        try:
-            with self._connection() as connection:
-                if connection.execute("SELECT maker FROM made_by").fetchall() != [(maker,)]:
-                    raise StoreError(f"{self._path} has the states of another reranker")
-        except StoreError:
-            self.close()
             raise
 
     def _lose(self, passages: Sequence[int]) -> None:

@@ -109,8 +109,7 @@ class Engine:
             "models": "ok",
             "index": self._checked(default, self.collection().check),
         }
-        if not self.folder.read_only:
-            checks["folder"] = self._checked("folder", self.folder.check)
+        checks["folder"] = self._checked("folder", self.folder.check)
         if self.jobs is not None:
             checks["jobs"] = self._checked("jobs", self.jobs.check)
         checks |= {

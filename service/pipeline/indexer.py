@@ -77,8 +77,7 @@ class Indexer:
 
     def is_index_whole(self) -> bool:
         """Whether the generation that is searched is still on the disk, for the next start."""
-        folder = self._folder
-        return folder.read_only or is_whole(folder.generations, self._index.latest.generation)
+        return is_whole(self._folder.generations, self._index.latest.generation)
 
     def compact(self) -> Generation:
         """Build a generation of all that is there now and search in it from here on.

@@ -2,7 +2,6 @@
 
 import logging
 from contextlib import ExitStack
-from functools import partial
 
 from pydantic import ValidationError
 
@@ -16,8 +15,7 @@ from service.errors import (
 )
 from service.index.catalog import DEFAULT, CollectionRecord
 from service.index.data_folder import CollectionFolder, DataFolder
-from service.index.followed_index import FollowedIndex
-from service.index.generation import Generation, load_current, open_or_build
+from service.index.generation import Generation, open_or_build
 from service.index.live_index import LiveIndex
 from service.pipeline.background import Background
 from service.pipeline.build import (
@@ -54,19 +52,17 @@ def open_engine(
     pairs: bool = True,
     jobs: bool = True,
     models: ModelPool | None = None,
-    folder: DataFolder | None = None,
 ) -> Engine:
     """Load models and collections and prove that they work.
 
     `pairs` False leaves out the pair model, and the answer cache with it; `jobs` False
-    leaves bulk jobs as they are. `folder` is one that is open already. A collection that cannot be
-    opened is left out, and `Engine.unavailable` says why, unless it is the default one.
+    leaves bulk jobs as they are. A collection that cannot be opened is left out, and
+    `Engine.unavailable` says why, unless it is the default one.
 
     Raises `StoreLockedError`, `IndexMismatchError`, `StoreError` or `ModelError`.
     """
-    folder = folder or DataFolder.open(settings.data_dir)
-    if not folder.read_only:
-        folder.reserve.keep(settings.delete_reserve_bytes)
+    folder = DataFolder.open(settings.data_dir)
+    folder.reserve.keep(settings.delete_reserve_bytes)
     engine = Engine(folder, models=models or ModelPool())
     try:
         language.load()
@@ -75,7 +71,7 @@ def open_engine(
         if engine.pair_model:
             engine.pair_model.encoder.encode_queries(["ready"])
         for name, record in folder.catalog.collections.items():
-            open_into(engine, name, record, settings)
+            _open_into(engine, name, record, settings)
         if jobs:
             engine.jobs = Jobs(
                 settings.data_dir, engine.target, settings.document_limits, folder.reserve
@@ -87,7 +83,7 @@ def open_engine(
     return engine
 
 
-def open_into(engine: Engine, name: str, record: CollectionRecord, settings: Settings) -> None:
+def _open_into(engine: Engine, name: str, record: CollectionRecord, settings: Settings) -> None:
     """Let the engine have a collection of its folder; raises only where it is the default one."""
     folder = engine.folder
     try:
@@ -145,14 +141,13 @@ def open_collection(
     pool: ModelPool,
     pair_model: PairModel | None = None,
 ) -> LiveCollection:
-    """Load what one collection needs, prove it, and start its threads.
-
-    Of a folder that is only read no thread starts, and its store refuses every write.
-    """
+    """Load what one collection needs, prove it, and start its threads."""
     encoder = pool.encoder(settings)
     reranker = pool.reranker(settings, encoder)
     judge = build_judge(settings, encoder, reranker)
-    index, generation = _open_index(settings, folder, encoder)
+    generation = build_index(settings, folder, encoder)
+    with folder.store.view() as store:
+        index = LiveIndex(generation, store)
     retriever = Retriever(
         folder.store,
         index,
@@ -189,11 +184,7 @@ def open_collection(
                 overlap=settings.passage_overlap,
                 background=Background(),
             )
-            for twin in (
-                # Where nothing is indexed no search would wait.
-                encoder if folder.read_only else pool.twin(encoder, of)
-                for of in ("indexer", "bulk jobs")
-            )
+            for twin in (pool.twin(encoder, of) for of in ("indexer", "bulk jobs"))
         )
         if states:
             states.idle = lambda: searcher.in_flight == 0
@@ -206,23 +197,9 @@ def open_collection(
             states=states,
         )
         documents, notes = Documents(folder.store, indexer), _notes(name, generation, judge)
-        if not folder.read_only:
-            indexer.start()  # the last that can fail: nothing would stop it
+        indexer.start()  # the last that can fail: nothing would stop it
         opened.pop_all()
     return LiveCollection(name, folder, searcher, documents, indexer, jobs_ingestor, notes)
-
-
-def _open_index(
-    settings: Settings, folder: CollectionFolder, encoder: Encoder
-) -> tuple[LiveIndex, Generation | None]:
-    """The index, and the generation where it is this process that builds them."""
-    if folder.read_only:
-        identity = index_identity(settings, encoder.identity)
-        load = partial(load_current, folder.store, folder.generations, identity)
-        return FollowedIndex(folder.store, load), None
-    generation = build_index(settings, folder, encoder)
-    with folder.store.view() as store:
-        return LiveIndex(generation, store), generation
 
 
 def build_index(
@@ -241,9 +218,9 @@ def build_index(
     )
 
 
-def _notes(name: str, generation: Generation | None, judge: Judge) -> list[str]:
+def _notes(name: str, generation: Generation, judge: Judge) -> list[str]:
     notes = []
-    if generation and generation.rebuilt_because:
+    if generation.rebuilt_because:
         # The log says which file: a note is for anybody who asks `/readyz`.
         reason = "it was damaged" if generation.damaged else generation.rebuilt_because
         notes.append(f"the index was rebuilt from the store: {reason}")

@@ -57,9 +57,7 @@ def open_states(
     if not settings.passage_states or not isinstance(reranker, PackingReranker):
         return None
     try:
-        states = StateStore(
-            folder.path / "states.db", reranker.weights_sha256, read_only=folder.read_only
-        )
+        states = StateStore(folder.path / "states.db", reranker.weights_sha256)
     except StoreError as error:
         log.warning("token states cannot be kept: %s", error)
         return None

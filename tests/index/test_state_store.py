@@ -109,30 +109,3 @@ def test_an_older_versions_file_is_made_again(states: StateStore, path: Path) ->
     again = StateStore(path, "head 1")
     assert (again.losses, again.get(TEXTS)) == (1, {})
     again.close()
-
-
-def test_a_process_beside_reads_and_changes_nothing(states: StateStore, path: Path) -> None:
-    beside = StateStore(path, "head 1", read_only=True)
-    assert beside.get(TEXTS) == dict(zip(TEXTS, STATES, strict=True))
-    states.put([(12, "New moon, spring tide.", b"later")])
-    assert beside.get(["New moon, spring tide."]) == {"New moon, spring tide.": b"later"}
-    with pytest.raises(StoreError, match="reading only"):
-        beside.put(ROWS)
-    beside.close()
-    with pytest.raises(StoreError, match="another reranker"):
-        StateStore(path, "head 2", read_only=True)
-    assert states.get(TEXTS[:1]), "another maker's states go when somebody writes, not reads"
-
-
-def test_a_process_beside_leaves_a_damaged_file_to_the_one_that_writes(
-    states: StateStore, path: Path
-) -> None:
-    states.close()
-    whole = path.read_bytes()
-    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
-    damaged = path.read_bytes()
-    with suppress(StoreError):
-        beside = StateStore(path, "head 1", read_only=True)
-        assert beside.get(TEXTS) == {}
-        beside.close()
-    assert path.read_bytes() == damaged
