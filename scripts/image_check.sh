@@ -11,7 +11,7 @@ IMAGE=secondpass-check
 LIMIT_BYTES=1600000000
 NEEDED_MB=12000
 BUILD_PACKAGES=python3,python3-venv,ca-certificates,binutils
-RUN_PACKAGES=python3,ca-certificates,passwd
+RUN_PACKAGES=python3,ca-certificates,passwd,libstdc++6
 
 say() { printf '%s\n' "$*" >&2; }
 fail() {
@@ -22,11 +22,22 @@ fail() {
 python=${PYTHON:-python3}
 work=$(mktemp -d)
 server=
+asking=
 container=
+
+# buildah hands no signal on to what it runs: that is the last of a chain of processes.
+last_child() {
+    local process=$1 child
+    while child=$(pgrep --oldest --parent "$process"); do
+        process=$child
+    done
+    echo "$process"
+}
+
 cleanup() {
-    # buildah hands no signal on, so the server is told by the number that it wrote down.
+    [ -z "$asking" ] || kill "$asking" 2>/dev/null || true
     if [ -n "$server" ]; then
-        kill "$(cat "$work/data/pid")" 2>/dev/null || kill "$server" 2>/dev/null || true
+        kill "$(last_child "$server")" 2>/dev/null || true
         wait "$server" || true
     fi
     [ -z "$container" ] || docker rm -f "$container" >/dev/null
@@ -91,8 +102,7 @@ with_buildah() {
     install -d -o 10001 -g 10001 "$work/data"
     chmod 755 "$work"
     build run --isolation chroot --volume "$work/data:/data" --env SECONDPASS_HOST=127.0.0.1 \
-        --env "SECONDPASS_PORT=$port" "$image" -- \
-        sh -c 'echo $$ >/data/pid; exec /opt/docker/entrypoint.sh serve' &
+        --env "SECONDPASS_PORT=$port" "$image" -- /opt/docker/entrypoint.sh serve &
     server=$!
 }
 
@@ -107,7 +117,10 @@ else
   Debian and Ubuntu: sudo apt install buildah mmdebstrap"
 fi
 
-"$python" scripts/ask.py "http://127.0.0.1:$port"
+"$python" scripts/ask.py "http://127.0.0.1:$port" &
+asking=$!
+wait -n || fail "the server ended, or did not answer as it should (see above)."
+asking=
 say "The image has $((size / 1000000)) MB."
 # TORCH_INDEX_URL= asks for the CUDA build, which is larger.
 [ -z "${TORCH_INDEX_URL-cpu}" ] || [ "$size" -lt "$LIMIT_BYTES" ] ||
