@@ -62,6 +62,7 @@ class Load:
     """What there is to ask and to store, from a generator that every run begins with one seed."""
 
     documents: Sequence[Document]
+    lot: int = LOT
     queries: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,11 +94,13 @@ class Load:
 
     def write(self, draw: random.Random) -> bytes:
         """A request that stores many documents."""
-        return json.dumps({"documents": self.lines(draw, LOT)}).encode()
+        return json.dumps({"documents": self.lines(draw, self.lot)}).encode()
 
     def upload(self, draw: random.Random) -> bytes:
         """A bulk upload."""
-        return b"".join(json.dumps(line).encode() + b"\n" for line in self.lines(draw, 2 * LOT))
+        return b"".join(
+            json.dumps(line).encode() + b"\n" for line in self.lines(draw, 2 * self.lot)
+        )
 
 
 Body = Callable[[random.Random], bytes]
@@ -229,7 +232,8 @@ def _ready(port: int) -> bool:
 def main() -> None:
     """Write the figures as JSON."""
     arguments = _arguments()
-    load = Load(list(islice(demo_documents(), arguments.documents)))
+    documents = list(islice(demo_documents(), arguments.documents))
+    load = Load(documents, lot=LOT // 10 if arguments.quick else LOT)
     port = free_port()
     keys = ",".join(hash_key(key) for key in (MODEST, GREEDY))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as parent:

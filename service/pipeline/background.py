@@ -8,11 +8,11 @@ from service.pipeline.part_size import PartSize
 from service.pipeline.shares import SHARES, Shares
 from service.types import Vectors
 
-PART_S = 0.1
+PART_S = 0.04
 """How long a part of the work takes, about: a search that comes meanwhile shares the processors
 with it for so long."""
 
-_LEAST_CHARS, _MOST_CHARS = 1 << 10, 1 << 22
+_LEAST_CHARS, _MOST_CHARS = 1 << 9, 1 << 22
 
 ACCOUNT = "background work"
 """All of it is one client."""
