@@ -19,9 +19,10 @@ from service.api.phase import Phase
 from service.api.refusals import on_the_wire, refusal
 from service.api.request_id import request_id_for
 from service.api.targets import fault, too_large, with_path_as_target
+from service.pipeline.pace import LEAST_BYTES
 
 SEND_S = 60.0
-"""A client that reads nothing of its answer for this long is not waited for."""
+"""A client that reads fewer than `LEAST_BYTES` of its answer in such a time is not waited for."""
 
 LINGER_S = 2.0
 """How long the rest of a refused body is read and thrown away: a connection that is closed with
@@ -54,7 +55,8 @@ class Connection(H11Protocol):
         self.access_log = False  # it would quote the method and the target
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
-        self._unsent = 0
+        self._unsent = self._seen_unsent = 0
+        """`unsent` when the wait for the reader began, and when `waits_since` last looked."""
         self._heard = time.monotonic()
         self._half_closed = False
         self._ending = False
@@ -89,12 +91,14 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._await_reader()
+        self._shared.connections.bound_unsent()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._heard = time.monotonic()
         if self._send_timer is not None:
             self._send_timer.cancel()
+        self._look()
 
     # What the server tells
 
@@ -112,10 +116,18 @@ class Connection(H11Protocol):
 
     def waits_since(self) -> float | None:
         """Since when the client has to send or to read something; None while it is our turn."""
-        if self._ending:
+        if self._ending or self.transport is None:
             return None
+        if self.flow.write_paused:
+            if self.unsent() != self._seen_unsent:
+                self._seen_unsent, self._heard = self.unsent(), time.monotonic()
+            return self._heard
         sends = self._is_idle or (self.cycle.more_body and not self.flow.read_paused)
-        return self._heard if sends or self.flow.write_paused else None
+        return self._heard if sends else None
+
+    def unsent(self) -> int:
+        """Bytes of answers that the client has not taken yet."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
     # What uvicorn's protocol asks of itself
 
@@ -125,7 +137,7 @@ class Connection(H11Protocol):
             return  # the next request was there already
         if self._half_closed:
             self.transport.close()
-        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+        if self.transport.is_closing() and self.unsent():
             self._await_reader()
         self._look()
 
@@ -152,10 +164,15 @@ class Connection(H11Protocol):
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    @property
+    def _waits_for_head(self) -> bool:
+        has_read = self._is_idle and not self.flow.write_paused
+        return has_read and not self._ending and not self.transport.is_closing()
+
     def _look(self) -> None:
         """Start or end the wait for a request's head."""
         idle = self._shared.connections.idle
-        if not self._is_idle or self._ending or self.transport.is_closing():
+        if not self._waits_for_head:
             idle.pop(self, None)
             if self._head_timer is not None:
                 self._head_timer.cancel()
@@ -174,15 +191,14 @@ class Connection(H11Protocol):
             self.drop()
 
     def _await_reader(self) -> None:
-        """Give the client up unless it reads something in time."""
-        self._unsent = self.transport.get_write_buffer_size()
+        """Give the client up unless it reads on in time."""
+        self._unsent = self.unsent()
         if self._send_timer is not None:
             self._send_timer.cancel()
         self._send_timer = self.loop.call_later(SEND_S, self._look_at_reader)
 
     def _look_at_reader(self) -> None:
-        if 0 < self.transport.get_write_buffer_size() < self._unsent:
-            self._heard = time.monotonic()
+        if self._unsent - self.unsent() >= LEAST_BYTES:
             self._await_reader()
         else:
             self.drop()

@@ -19,12 +19,19 @@ SPARE_DESCRIPTORS = 256
 STALLED_S = 5.0
 """A client that is waited for in the middle of a request has had its chance after this long."""
 
+MOST_UNSENT = 256 << 20
+"""Bytes of answers that wait for their clients to read. Above that, clients that have stopped
+reading are closed."""
+
 
 class Waiting(Protocol):
     """A connection."""
 
     def waits_since(self) -> float | None:
         """Since when its client has to do something, in seconds of the monotonic clock."""
+
+    def unsent(self) -> int:
+        """Bytes of answers that its client has not taken yet."""
 
     def drop(self) -> None:
         """Close it at once, whatever was still to be sent."""
@@ -66,6 +73,18 @@ class Connections:
         """Close a part of the idle ones: the system has nothing left for a new one."""
         for one in list(islice(self.idle, 1 + len(self.idle) // 4)):
             one.drop()
+
+    def bound_unsent(self) -> None:
+        """Close stalled readers, the longest stalled first, while too much waits for them."""
+        total = sum(one.unsent() for one in self.open)
+        if total <= MOST_UNSENT:
+            return
+        stalled = [one for one in self._stalled() if one.unsent()]
+        for one in sorted(stalled, key=lambda one: one.waits_since() or 0.0):
+            total -= one.unsent()
+            one.drop()
+            if total <= MOST_UNSENT:
+                return
 
     def _stalled(self) -> Iterator[Waiting]:
         latest = time.monotonic() - STALLED_S
