@@ -88,6 +88,7 @@ def test_documents_and_bulk_uploads_may_be_compressed(client: TestClient) -> Non
         gzip.compress(b'{"query": "tides"}') + b"and more",
         gzip.compress(b"") * 200,
     ],
+    ids=["no gzip", "nothing", "cut", "wrong sum", "more behind", "many members"],
 )
 def test_broken_gzip_is_the_client_s_fault(client: TestClient, content: bytes) -> None:
     def chunks() -> Iterator[bytes]:  # of no declared length, so that an empty body counts too
