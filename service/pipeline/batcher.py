@@ -54,6 +54,8 @@ class Batcher(Generic[In, Out]):
         self._budget = budget if isinstance(budget, PartSize) else PartSize.fixed(budget)
         self._lines: dict[Caller, deque[_Item[In, Out]]] = {}
         """What waits, by caller, in the order in which they came."""
+        self._last_pass: dict[Hashable, float] = {}
+        """When an account that has more waiting was last in a pass."""
         self._closed = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
@@ -104,10 +106,11 @@ class Batcher(Generic[In, Out]):
         in_pass: defaultdict[Hashable, int] = defaultdict(int)
         self._drop_cancelled()
         may_go = {
-            caller.account: self._shares.may_go(caller.account, line[0].since)
-            for caller, line in self._lines.items()
+            account
+            for account, since in self._waiting_since().items()
+            if self._shares.may_go(account, since)
         }
-        while callers := [caller for caller in self._lines if may_go[caller.account]]:
+        while callers := [caller for caller in self._lines if caller.account in may_go]:
             # Of equals the first; what is in this pass counts before any time was measured.
             caller = min(
                 callers,
@@ -129,7 +132,16 @@ class Batcher(Generic[In, Out]):
                 left -= item.cost
                 in_pass[caller.account] += 1
                 in_pass[caller] += 1
+        self._last_pass |= {item.caller.account: self._shares.clock() for item in taken}
         return taken
+
+    def _waiting_since(self) -> dict[Hashable, float]:
+        """Since when each account has waited: since it asked, or since its last pass."""
+        asked: dict[Hashable, float] = {}
+        for caller, line in self._lines.items():
+            asked[caller.account] = min(asked.get(caller.account, line[0].since), line[0].since)
+        self._last_pass = {a: at for a, at in self._last_pass.items() if a in asked}
+        return {a: max(since, self._last_pass.get(a, since)) for a, since in asked.items()}
 
     def _drop_cancelled(self) -> None:
         for caller, line in list(self._lines.items()):

@@ -188,3 +188,29 @@ def test_a_turn_of_the_background_waits_for_searches_but_not_for_long(
         clock.now += PATIENCE_S + 0.1
         thread.join(20)
     assert taken == ["piece"] * 2
+
+
+def test_what_has_waited_long_goes_although_its_client_asks_again(
+    shares: Shares, clock: Clock
+) -> None:
+    thread = OwnerThread("test", shares)
+    done: list[str] = []
+
+    async def ask(name: str) -> None:
+        with on_behalf_of("greedy"), shares.at_work("greedy"):
+            await thread.run(Deadline(20), lambda: done.append(name))
+
+    async def run() -> None:
+        with shares.at_work("modest"):
+            shares.charge("greedy", 100 * LEAD_S)
+            first = asyncio.create_task(ask("first"))
+            await asyncio.sleep(0.02)
+            assert done == []
+            clock.now += PATIENCE_S + 0.1
+            second = asyncio.create_task(ask("second"))
+            await asyncio.wait([first], timeout=1)
+            assert done[:1] == ["first"]
+        await second
+
+    asyncio.run(run())
+    thread.close()
