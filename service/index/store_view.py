@@ -12,7 +12,7 @@ from service.errors import StoreError
 from service.index import index_identity, lexical
 from service.index.filters import condition
 from service.index.metadata_values import is_unicode
-from service.index.records import Counts, StagedDocument, StoredDocument
+from service.index.records import Counts, StoredDocument
 from service.index.rows import VECTOR_DTYPE, json_of
 from service.types import (
     Candidate,
@@ -119,13 +119,6 @@ class StoreView:
         ).fetchall()
         ids = np.unique(np.array([passage for _, passage in rows], np.int64))
         return ids, rows[-1][0] if rows else max(after, self._last_removed)
-
-    def lists_removed(self, after: int) -> bool:
-        """Whether the list still has every entry above `after`: a new generation cuts it."""
-        row = self.connection.execute(
-            "SELECT count(*) FROM removed WHERE sequence > ?", [after]
-        ).fetchone()
-        return bool(after + row[0] >= self._last_removed)
 
     @property
     def _last_removed(self) -> int:
@@ -245,19 +238,6 @@ class StoreView:
             [after, *where.parameters, limit],
         )
         return [id_ for (id_,) in rows]
-
-    def staged(self, limit: int, *, newest: bool = False) -> list[StagedDocument]:
-        """At most `limit` documents that wait for their passages, the oldest or newest in front."""
-        rows = self.connection.execute(
-            "SELECT id, text, title, metadata, version FROM documents "  # noqa: S608
-            f"WHERE staged = 1 AND problem IS NULL ORDER BY version {'DESC' if newest else ''} "
-            "LIMIT ?",
-            [limit],
-        )
-        return [
-            StagedDocument(Document(id_, text, title, json.loads(metadata)), version)
-            for id_, text, title, metadata, version in rows
-        ]
 
     def still_staged(self, versions: Collection[int]) -> bool:
         """Does a document that was written at one of `versions` still wait?"""

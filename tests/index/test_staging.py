@@ -16,6 +16,7 @@ from service.errors import (
     UnprocessableTextError,
     VersionConflictError,
 )
+from service.index import unfinished
 from service.index.document_store import DocumentStore
 from service.index.records import Counts, EncodedDocument, StagedDocument, StoredDocument, Written
 from service.types import Document, EncoderIdentity, Ids
@@ -25,7 +26,7 @@ Encoded = Callable[..., EncodedDocument]
 
 def staged(store: DocumentStore) -> list[StagedDocument]:
     with store.view() as view:
-        return view.staged(100)
+        return unfinished.fresh(view.connection, 100)
 
 
 def document(store: DocumentStore, id_: str) -> StoredDocument | None:
@@ -54,7 +55,7 @@ def everything(store: DocumentStore) -> list[object]:
         return [
             view.revision,
             view.counts,
-            view.staged(100),
+            unfinished.fresh(view.connection, 100),
             list(view.documents({}, "", 100)),
             view.allowed({}).tolist(),
             view.removed()[1],
@@ -222,12 +223,35 @@ def test_versions_only_grow_even_for_one_that_was_deleted(
     assert versions == sorted(set(versions))
 
 
+@pytest.mark.parametrize("shortest", [True, False])
+def test_to_find_the_next_long_document_no_other_is_read(
+    store: DocumentStore, *, shortest: bool
+) -> None:
+    def steps() -> int:
+        """Of SQLite's machine, in tens."""
+        taken: list[None] = []
+        with store.view() as view:
+            view.connection.set_progress_handler(lambda: taken.append(None), 10)
+            unfinished.next_one(view.connection, shortest=shortest)
+            view.connection.set_progress_handler(None, 0)
+        return len(taken)
+
+    store.stage([Document("long", "x" * 100), Document("longer", "x" * 1000)])
+    store.set_aside(staged(store))
+    few = steps()
+    store.stage([Document(f"short {n}", "x") for n in range(500)])
+    assert steps() <= few + 10
+
+
 def test_what_waits_comes_in_the_order_it_was_written(store: DocumentStore) -> None:
     for id_ in ("c", "a", "b", "c"):
         store.stage([Document(id_, f"text {len(staged(store))}")])
     with store.view() as view:
-        assert [row.document.id for row in view.staged(2)] == ["a", "b"]
-        assert [row.document.id for row in view.staged(2, newest=True)] == ["c", "b"]
+        assert [row.document.id for row in unfinished.fresh(view.connection, 2)] == ["a", "b"]
+        assert [row.document.id for row in unfinished.fresh(view.connection, 2, newest=True)] == [
+            "c",
+            "b",
+        ]
     assert [row.document.id for row in staged(store)] == ["a", "b", "c"]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from service.errors import InferenceError, NotReadyError, StoreFullError
+from service.index import unfinished
 from service.index.data_folder import DataFolder
 from service.index.document_store import DocumentStore
 from service.index.generation import build, open_or_build
@@ -73,7 +74,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def waiting(folder: DataFolder) -> int:
     with folder.store.view() as store:
-        return len(store.staged(100))
+        return len(unfinished.fresh(store.connection, 100))
 
 
 def document(folder: DataFolder, id_: str) -> StoredDocument:

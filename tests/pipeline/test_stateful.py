@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from service.errors import StoreFullError
+from service.index import unfinished
 from service.index.data_folder import DataFolder
 from service.index.faiss_index import FaissIndex
 from service.index.generation import open_or_build
@@ -264,7 +265,8 @@ class LiveCollectionMachine(RuleBasedStateMachine):
     @rule()
     def begin_to_encode(self) -> None:
         with self.folder.store.view() as view:
-            self.held = [row for row in view.staged(2) if row.document.text != UNSEEN]
+            waiting = unfinished.fresh(view.connection, 2)
+            self.held = [row for row in waiting if row.document.text != UNSEEN]
 
     @precondition(lambda self: self.held)
     @rule()
