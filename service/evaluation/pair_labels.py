@@ -98,7 +98,6 @@ def evaluate_cross_encoder(
 
     Logits are kept under the cache folder. Raises `InvalidInputError` where there is no reranker.
     """
-    # A pair's logit is not to depend on which others are in the file.
     reranker = open_cached_reranker(settings)
     if reranker is None:
         raise InvalidInputError("--reranker: there is no cross-encoder to measure", "reranker")

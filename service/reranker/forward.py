@@ -1,8 +1,7 @@
 """A cross-encoder's pass from token ids to logits, in torch."""
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,7 +54,8 @@ class TorchForward:
     def logits(self, pairs: Sequence[TokenPair], /) -> Logits:
         """float32, shape (n,), in input order."""
         logits = np.empty(len(pairs), np.float32)
-        with self.exact():
+        # The weights' own type, whatever a caller's autocast says.
+        with torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
             if self._device.type == "cpu":
                 for place, pair in enumerate(pairs):
                     logits[place] = self._alone(pair)
@@ -64,12 +64,6 @@ class TorchForward:
                 for batch in token_batches(lengths, self._batch_tokens):
                     logits[batch] = self._batch([pairs[place] for place in batch])
         return logits
-
-    @contextmanager
-    def exact(self) -> Iterator[None]:
-        """No gradients, and the weights' own type, whatever a caller's autocast says."""
-        with torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
-            yield
 
     def _probe(self) -> Logits:
         return self.logits([self._PROBE])
