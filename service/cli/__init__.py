@@ -45,11 +45,17 @@ def main() -> None:
             check_environment()
         app()
     except SecondpassError as error:
-        field = error.field if isinstance(error, InvalidInputError) else None
-        # A message that begins with a verb says what the field does wrong.
-        said = f"{field}: {error}" if field and field not in str(error) else str(error)
-        typer.echo(f"secondpass: {said}", err=True)
+        typer.echo(f"secondpass: {_line(error)}", err=True)
         sys.exit(2 if isinstance(error, InvalidInputError) else 1)
     except KeyboardInterrupt:
         typer.echo("secondpass: interrupted", err=True)
         sys.exit(130)
+
+
+def _line(error: SecondpassError) -> str:
+    """The message, after the field that it is about unless it names that itself."""
+    field = error.field if isinstance(error, InvalidInputError) else None
+    said = str(error)
+    if not field or field in said or said.startswith(f"{field.rpartition('.')[2]}: "):
+        return said
+    return f"{field}: {said}"

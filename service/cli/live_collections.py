@@ -1,6 +1,7 @@
 """Commands on the collections of a data folder or a server: collections, snapshot."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -243,4 +244,6 @@ def _typed(name: str, value: str) -> str | int | float | bool:
         typed = TypeAdapter(field.annotation).validate_python(value)
     except ValidationError:
         return value
+    if isinstance(typed, float) and not math.isfinite(typed):
+        return value  # JSON has no such number
     return typed if isinstance(typed, str | int | float | bool) else value

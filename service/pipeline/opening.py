@@ -126,7 +126,7 @@ def settings_of(record: CollectionRecord, settings: Settings) -> Settings:
             update={"query_prefix": None, "passage_prefix": None, "embedding_dimensions": None}
         )
     try:
-        return Settings.model_validate(settings.model_copy(update=own).model_dump())
+        return Settings.model_validate({**settings.model_dump(), **own})
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)[0]
         field = str(found["loc"][0]) if found["loc"] else "passage_overlap"

@@ -100,6 +100,15 @@ def test_collections_come_are_switched_and_go(where: list[str]) -> None:
     assert "next" not in run("collections", "list", *where).stdout
 
 
+def test_a_setting_that_is_no_number_is_refused_in_a_line(where: list[str]) -> None:
+    for value in ("nan", "inf", "-inf"):
+        pair = f"hybrid_weight={value}"
+        done = secondpass("collections", "create", "next", "--set", pair, *where)
+        assert done.returncode in {1, 2}
+        assert done.stderr.count("hybrid_weight: ") == 1
+        assert "Traceback" not in done.stderr
+
+
 def test_an_archive_is_written_checked_and_restored(where: list[str], tmp_path: Path) -> None:
     out = tmp_path / "main.tar"
     assert f"{out}: " in run("snapshot", "create", out, *where).stdout
