@@ -56,13 +56,12 @@ def create_app(
     settings: Settings,
     load: Callable[[], Engine],
     on_failure: Callable[[], None] | None = None,
-    on_ready: Callable[[], None] | None = None,
     phase: Phase | None = None,
 ) -> FastAPI:
     """Build the application.
 
     `load` runs in a thread once the server is up: `/livez` answers at once, `/readyz` when it is
-    done. `on_ready` is called then, or `on_failure` when it fails, so that the process can end.
+    done. `on_failure` is called when it fails, so that the process can end.
     """
     state = ServerState(settings, load, phase)
 
@@ -71,9 +70,8 @@ def create_app(
         async def start() -> None:
             await state.load()
             state.phase.loaded = True
-            done = on_failure if state.failed else on_ready
-            if done:
-                done()
+            if state.failed and on_failure:
+                on_failure()
 
         loading = asyncio.create_task(start())
         yield

@@ -21,9 +21,9 @@ from service.pipeline.clients import on_behalf_of
 
 log = logging.getLogger(__name__)
 
-RESTORE_PATH = re.compile(r"/collections/[^/]+/restore")
-BULK_PATH = re.compile(r"(/collections/[^/]+)?/documents/bulk")
-DOCUMENTS_PATH = re.compile(r"(/collections/[^/]+)?/documents(/|$)")
+_RESTORE = re.compile(r"/collections/[^/]+/restore")
+_BULK = re.compile(r"(/collections/[^/]+)?/documents/bulk")
+_DOCUMENTS = re.compile(r"(/collections/[^/]+)?/documents(/|$)")
 
 
 class RequestContext:
@@ -128,11 +128,11 @@ class BodyLimit:
         await self.app(scope, bounded, send)
 
     def _most(self, method: str, path: str) -> int:
-        if method == "POST" and BULK_PATH.fullmatch(path):
+        if method == "POST" and _BULK.fullmatch(path):
             return self.max_bulk_bytes
-        if method == "POST" and RESTORE_PATH.fullmatch(path):
+        if method == "POST" and _RESTORE.fullmatch(path):
             return self.max_snapshot_bytes
-        return self.max_documents_bytes if DOCUMENTS_PATH.match(path) else self.max_bytes
+        return self.max_documents_bytes if _DOCUMENTS.match(path) else self.max_bytes
 
 
 def _route_path(scope: Scope) -> str:

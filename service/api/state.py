@@ -80,15 +80,6 @@ class ServerState:
             raise NotReadyError("models and index are still loading")
         return self.engine
 
-    @property
-    def notes(self) -> list[str]:
-        """What an operator should know."""
-        return self.engine.notes if self.engine else []
-
-    async def figures(self) -> bytes:
-        """The metrics in Prometheus' text format."""
-        return await asyncio.to_thread(self.metrics.render)  # it reads the jobs' store
-
     def close(self) -> None:
         """Let go of models, index and data folder."""
         if self.collections is not None:

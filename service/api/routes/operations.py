@@ -50,7 +50,7 @@ async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
         checks=checks,
         documents=state.engine.documents,
         passages=state.engine.passages,
-        notes=state.notes,
+        notes=state.engine.notes,
     )
 
 
@@ -60,4 +60,5 @@ async def get_metrics(state: StateDep) -> Response:
 
     A gauge that cannot be read now is `NaN`.
     """
-    return Response(await state.figures(), media_type=CONTENT_TYPE_LATEST)
+    figures = await asyncio.to_thread(state.metrics.render)  # it reads the jobs' store
+    return Response(figures, media_type=CONTENT_TYPE_LATEST)
