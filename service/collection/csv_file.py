@@ -78,6 +78,7 @@ def _rows(path: Path, names: Sequence[str], limits: DocumentLimits) -> Iterator[
             lines.back_to_second()
             continue
         if broken and values is not None and not lines.is_well_formed(values, names):
+            lines.back_to_second()  # a quote within it may have opened where none was meant
             continue
         if broken:
             yield _lost(path, *broken, line)

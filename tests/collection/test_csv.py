@@ -73,6 +73,12 @@ def test_lines_that_are_lost_are_named_and_counted(tmp_path: Path) -> None:
     assert rows[1:] == [Document("2", "x")]
 
 
+def test_a_stray_quote_behind_an_open_one_costs_no_good_row(tmp_path: Path) -> None:
+    rows = read(tmp_path, 'id,text\n1,"open\na"b,"x\n2,good\n3,good"\n4,fine\n')
+    stored = [row for row in rows if isinstance(row, Document)]
+    assert [document.id for document in stored] == ["2", "3", "4"]
+
+
 def test_an_open_quote_in_the_last_row_is_told(tmp_path: Path) -> None:
     rows = read(tmp_path, 'id,text\n1,x\n2,"y\nz')
     assert rows[0] == Document("1", "x")
