@@ -32,6 +32,9 @@ STAGED_PASSAGES = 8
 """Of documents that wait, few are shown to searches at a time, and so soon. A slice of a long one
 has as many: a kill costs it no more."""
 
+_KEPT_CUT = 2
+"""Long documents whose passages are kept in memory: the oldest and the shortest take turns."""
+
 Split = Callable[[Sequence[Document]], Iterable[Chunked | UnprocessableTextError]]
 """The passages of each document, or why there are none."""
 
@@ -57,7 +60,7 @@ class StagedDocuments:
         self._store, self._split, self._encode = store, split, encode
         self._shortest = False
         self._chunked: dict[int, Chunked] = {}
-        """Long documents under way, by version: to cut one takes a while."""
+        """Long documents under way, by version, the last used at the end: cutting takes seconds."""
 
     def step(self) -> Step:
         """Do some of what there is to do."""
@@ -135,14 +138,16 @@ class StagedDocuments:
         return True
 
     def _cut(self, row: StagedDocument) -> Chunked | UnprocessableTextError:
-        if row.version not in self._chunked:
-            (found,) = self._split([row.document])
-            if isinstance(found, UnprocessableTextError):
-                return found
-            while len(self._chunked) > 1:  # the oldest and the shortest
-                del self._chunked[next(iter(self._chunked))]
-            self._chunked[row.version] = found
-        return self._chunked[row.version]
+        found = self._chunked.pop(row.version, None)
+        if found is None:
+            (cut,) = self._split([row.document])
+            if isinstance(cut, UnprocessableTextError):
+                return cut
+            found = cut
+        self._chunked[row.version] = found  # behind the others: those go that were used before it
+        while len(self._chunked) > _KEPT_CUT:
+            del self._chunked[next(iter(self._chunked))]
+        return found
 
     def _finish(self, row: StagedDocument, chunked: Chunked) -> None:
         with self._store.view() as view:

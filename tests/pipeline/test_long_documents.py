@@ -3,18 +3,20 @@
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 from pathlib import Path
 
 import pytest
 
-from service.errors import InferenceError
+from service.errors import InferenceError, UnprocessableTextError
 from service.index.data_folder import DataFolder
 from service.index.document_store import DocumentStore
 from service.index.records import StoredDocument
 from service.pipeline.ingest import Ingestor
 from service.pipeline.staged import LONG_CHARS, NEWEST_FIRST, STAGED_DOCUMENTS, STAGED_PASSAGES
+from service.pipeline.storing import Chunked
 from service.types import Document, Vectors
 from tests.fixtures.doubles import HashEncoder
 
@@ -138,6 +140,26 @@ def test_the_longest_gets_on_although_shorter_ones_overtake_it(
         store.stage([Document(f"long {n}", LONG_TEXT)])
         ingestor.index_some()
     assert found(store, "longest").indexed
+
+
+def test_the_oldest_is_cut_once_however_many_shorter_ones_come(
+    store: DocumentStore, ingestor: Ingestor
+) -> None:
+    cut: list[str] = []
+    split = ingestor._staged._split
+
+    def counted(documents: Sequence[Document]) -> Iterable[Chunked | UnprocessableTextError]:
+        cut.extend(document.id for document in documents)
+        return split(documents)
+
+    ingestor._staged._split = counted
+    store.stage([Document("longest", LONG_TEXT * 2)])
+    ingestor.index_some()
+    for n in range(6):
+        store.stage([Document(f"long {n}", LONG_TEXT[: -100 * (n + 1)])])
+        ingestor.index_some()
+        ingestor.index_some()
+    assert Counter(cut) == {"longest": 1, **{f"long {n}": 1 for n in range(6)}}
 
 
 def test_searches_see_all_of_a_long_document_or_nothing(
