@@ -19,7 +19,7 @@ from service.api.phase import Phase
 from service.api.refusals import on_the_wire, refusal
 from service.api.request_id import request_id_for
 from service.api.targets import fault, too_large, with_path_as_target
-from service.pipeline.pace import LEAST_BYTES
+from service.pipeline.pace import LEAST_BYTES, WINDOW_S
 
 SEND_S = 60.0
 """A client that reads fewer than `LEAST_BYTES` of its answer in such a time is not waited for."""
@@ -58,6 +58,7 @@ class Connection(H11Protocol):
         self._unsent = self._seen_unsent = 0
         """`unsent` when the wait for the reader began, and when `waits_since` last looked."""
         self._heard = time.monotonic()
+        """Until when the client has kept up with the pace of `service.pipeline.pace`."""
         self._half_closed = False
         self._ending = False
         """An error was answered: what still comes is thrown away."""
@@ -70,7 +71,9 @@ class Connection(H11Protocol):
         self._look()
 
     def data_received(self, data: bytes) -> None:
-        self._heard = time.monotonic()
+        if self._is_idle:
+            self._heard = time.monotonic()
+        self._keeps_up(len(data))
         if self._ending:
             return
         super().data_received(data)
@@ -119,8 +122,8 @@ class Connection(H11Protocol):
         if self._ending or self.transport is None:
             return None
         if self.flow.write_paused:
-            if self.unsent() != self._seen_unsent:
-                self._seen_unsent, self._heard = self.unsent(), time.monotonic()
+            self._keeps_up(max(0, self._seen_unsent - self.unsent()))
+            self._seen_unsent = self.unsent()
             return self._heard
         sends = self._is_idle or (self.cycle.more_body and not self.flow.read_paused)
         return self._heard if sends else None
@@ -169,6 +172,10 @@ class Connection(H11Protocol):
         has_read = self._is_idle and not self.flow.write_paused
         return has_read and not self._ending and not self.transport.is_closing()
 
+    def _keeps_up(self, count: int) -> None:
+        """The client has sent or read so many bytes: a byte now and then is not enough."""
+        self._heard = min(time.monotonic(), self._heard + count * WINDOW_S / LEAST_BYTES)
+
     def _look(self) -> None:
         """Start or end the wait for a request's head."""
         idle = self._shared.connections.idle
@@ -192,7 +199,8 @@ class Connection(H11Protocol):
 
     def _await_reader(self) -> None:
         """Give the client up unless it reads on in time."""
-        self._unsent = self.unsent()
+        self._unsent = self._seen_unsent = self.unsent()
+        self._heard = time.monotonic()
         if self._send_timer is not None:
             self._send_timer.cancel()
         self._send_timer = self.loop.call_later(SEND_S, self._look_at_reader)

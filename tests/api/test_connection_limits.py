@@ -135,3 +135,26 @@ def test_where_all_are_busy_one_more_is_told_and_stalled_ones_give_way(
         time.sleep(0.2)
         assert server.talk(get, half_close=True).startswith(b"HTTP/1.1 200 ")
         assert uploads[0].recv(100) == b""
+
+
+def test_a_byte_now_and_then_keeps_no_connection_where_all_are_busy(
+    server: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections_module, "STALLED_S", 0.5)
+    line = b'{"id": "a", "text": "' + b"x" * 200 + b'"}\n'
+    with ExitStack() as all_of_them:
+        uploads = [all_of_them.enter_context(server.connect()) for _ in range(4)]
+        for connection in uploads:
+            connection.sendall(UPLOAD.replace(b"1000", b"1000000"))
+        connections = server.server._connections
+        until(lambda: len(connections.open) == 4 and not connections.idle)
+        for _ in range(10):
+            time.sleep(0.1)
+            for connection in uploads[1:]:
+                connection.sendall(b" ")
+            uploads[0].sendall(line)
+        get = HEAD.replace(b"/", b"/livez", 1) + b"\r\n"
+        assert server.talk(get, half_close=True).startswith(b"HTTP/1.1 200 ")
+        assert uploads[1].recv(100) == b""
+        uploads[0].sendall(line)
+        until(lambda: len(connections.open) == 3)
