@@ -1,4 +1,4 @@
-"""What the stages are to each other: the fewest methods that work."""
+"""Contracts between the stages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable

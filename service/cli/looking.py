@@ -46,8 +46,9 @@ class Look:
         from service.evaluation.systems import collection_names  # noqa: PLC0415
 
         self._names = dict(zip(paths, collection_names(paths), strict=True))
+        self._max_chars = settings.max_document_chars
         for path in paths:  # a row that breaks a rule is told before hours of work
-            for warning in open_collection(path, max_chars=settings.max_document_chars).warnings:
+            for warning in open_collection(path, max_chars=self._max_chars).warnings:
                 typer.echo(warning, err=True)
         self._settings, self._queries, self._reranked = settings, queries, reranked
         self._seed, self._timed = seed, timed
@@ -62,7 +63,8 @@ class Look:
         from service.evaluation.run import sample  # noqa: PLC0415
         from service.evaluation.searching import opened  # noqa: PLC0415
 
-        labelled = replace(open_collection(path), name=self._names[path])
+        opened_again = open_collection(path, max_chars=self._max_chars)
+        labelled = replace(opened_again, name=self._names[path])
         self.data[labelled.name] = data_sha256(path)
         chosen = sample(labelled.qrels, self._queries, self._seed)
         to_rerank = set(sample(chosen, self._reranked, self._seed)) if rerank else set()

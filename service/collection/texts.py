@@ -112,7 +112,7 @@ def _document(path: Path, id_: str, limits: DocumentLimits) -> Document:
     else:
         text = decoded(content)
         title = _first_heading(text) if path.suffix.lower() in _MARKDOWN else ""
-    # Nobody wrote it as a title of ours: a long one is no fault of the document's.
+    # Its author knew no limit of ours: a long title is cut, and the document stays.
     return make_document(id_, text, title[: limits.title], {}, limits)
 
 

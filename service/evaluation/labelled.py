@@ -12,7 +12,7 @@ from service.evaluation.systems import collection_names
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Which queries are asked: so many of a collection (None for all), and how they are found."""
+    """Which queries are asked: `queries` of each collection (None for all), drawn by `seed`."""
 
     queries: int | None = None
     seed: int = 0

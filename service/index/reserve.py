@@ -13,7 +13,7 @@ from service.errors import StoreFullError
 T = TypeVar("T")
 
 _SHARE = 8
-"""Of the free space no more than one part in so many is taken."""
+"""The reserve takes at most an eighth of the free space."""
 
 
 class Reserve:

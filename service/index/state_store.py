@@ -51,7 +51,7 @@ class StateStore:
     """States by passage id and by text. Safe to use from several threads.
 
     A file that turns out to be damaged or gone is made again, empty, and damaged states go;
-    `losses` counts both, for whoever keeps the file complete.
+    `losses` counts both, for the thread that keeps the file complete.
     """
 
     def __init__(self, path: Path, maker: str) -> None:

@@ -9,8 +9,8 @@ from service.pipeline.shares import SHARES, Shares
 from service.types import Vectors
 
 PART_S = 0.04
-"""How long a part of the work takes, about: a search that comes meanwhile shares the processors
-with it for so long."""
+"""About how long a part of the work takes. A search that comes meanwhile shares the processors with
+it until the part ends."""
 
 _LEAST_CHARS, _MOST_CHARS = 1 << 9, 1 << 22
 

@@ -52,8 +52,8 @@ def build_encoder(settings: Settings, load: Load | None = None) -> BiEncoder:
     model = _prepare_encoder(settings)
     if model.prefixes_from == "unknown":
         log.warning(
-            "nobody says which prefixes %s needs: texts are encoded without any; if it was trained "
-            "with prefixes, set query_prefix and passage_prefix",
+            "no prefixes are known for %s: texts are encoded without any; if it was trained with "
+            "prefixes, set query_prefix and passage_prefix",
             settings.encoder,
         )
     return _encoder(settings, model, load, settings.embedding_dimensions)
@@ -240,8 +240,8 @@ def build_pair_model(
         threshold = learned.threshold
     if threshold is None:
         raise InvalidInputError(
-            f"nobody says from which cosine two queries mean the same by {settings.pair_model}: it "
-            f"has no {PAIR_THRESHOLD_FILE}; set pair_threshold, or train a pair model",
+            f"no pair threshold is known for {settings.pair_model}: it has no "
+            f"{PAIR_THRESHOLD_FILE}; set pair_threshold, or train a pair model",
             "pair_threshold",
         )
     if encoder is None or encoder.identity != _identity(settings, model):

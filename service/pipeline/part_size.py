@@ -20,7 +20,7 @@ class PartSize:
         return cls(size, least=size, most=size, seconds=1.0)
 
     def took(self, amount: int, seconds: float) -> None:
-        """A part of `amount` took so long."""
+        """Note that a part of `amount` took `seconds`."""
         if seconds > 2 * self._seconds:
             self.now = max(self._least, self.now // 2)
         elif seconds < self._seconds / 2 and amount > self.now // 2:

@@ -37,7 +37,7 @@ CHARS_AROUND = 16
 """What a query's prefix and special tokens count."""
 
 _SHORT_CHARS = 16_384
-"""Up to so many characters a query is cleaned on the event loop, in about a millisecond."""
+"""A query of at most this length is cleaned on the event loop, in about a millisecond."""
 
 TOGETHER = 16
 """Searches of one request that are under way together, at most."""

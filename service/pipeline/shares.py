@@ -66,7 +66,7 @@ class Shares:
         return ahead < LEAD_S or self.clock() - since > PATIENCE_S
 
     def charge(self, account: Hashable, seconds: float) -> None:
-        """A thread worked so long for the client."""
+        """Note that a thread worked `seconds` for the client."""
         with self.changed:
             weight = min(MOST_WEIGHT, max(1, self._at_work[account]))
             self._open(account)

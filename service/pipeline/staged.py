@@ -29,8 +29,8 @@ STEP_CHARS = 32_000
 """Characters of short documents in a step, about; the newest of them have a quarter."""
 
 STAGED_PASSAGES = 8
-"""Of documents that wait, few are shown to searches at a time, and so soon. A slice of a long one
-has as many: a kill costs it no more."""
+"""Passages that are encoded and stored together: few, so that searches see them soon. This is also
+the size of a slice of a long document, and the most that a kill costs it."""
 
 _KEPT_CUT = 2
 """Long documents whose passages are kept in memory: the oldest and the shortest take turns."""

@@ -16,7 +16,7 @@ from service.types import Document, Span, StoredPassage
 PASSAGE_TEXT_VERSION = 2
 
 _TITLE_SHARE = 4
-"""A title gets at most one part in so many of a window: the text is what a search is for."""
+"""A title gets at most a quarter of a window: searches look for the text."""
 
 
 def passage_text(title: str, text: str, prefixes: Collection[str] = ()) -> str:

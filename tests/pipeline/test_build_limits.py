@@ -1,4 +1,4 @@
-"""How many searches are let in where nobody says."""
+"""How many searches are let in by default."""
 
 import pytest
 

@@ -57,7 +57,7 @@ def test_a_document_is_found_by_its_own_words(
         engine.folder.close()
     assert result.hits[0].id == DOCUMENTS[2].id
     assert engine.searcher.encoder.identity.dimension == (dimensions or 64)
-    assert "which prefixes" not in caplog.text
+    assert "no prefixes are known" not in caplog.text
 
 
 def test_an_index_of_another_size_is_refused(settings: MakeSettings) -> None:
