@@ -35,9 +35,9 @@ class Batcher(Generic[In, Out]):
     Nothing waits for company: the first of an idle thread starts at once, and what arrives while it
     works is the next pass, up to `budget` of `cost` (one item may be above it). The client that has
     had least comes first, and of its requests the one that has had least: a client with many cannot
-    hold up one with few, nor a large request a small one. What a client that is far ahead of others
-    wants waits as long as those are at work. From one event loop; what arrives in the same turn of
-    it is handed over together.
+    hold up one with few, nor a large request a small one. A client that is far ahead of others
+    waits while they are at work, at most `shares.PATIENCE_S` for each pass. From one event loop;
+    what arrives in the same turn of it is handed over together.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedQuery:
+class QueryVector:
     """A query's vector, shape (dim,); `truncated` where the model did not read its end."""
 
     vector: Vectors
@@ -87,7 +87,7 @@ class PairModel:
             verdicts = [self._judge(encoded[a], encoded[b]) for a, b in cleaned]
             return Comparison(verdicts, timings.finish())
 
-    async def encode(self, text: str, deadline: Deadline) -> EncodedQuery:
+    async def encode(self, text: str, deadline: Deadline) -> QueryVector:
         """A normalised query's vector. Raises `DeadlineError` and `InferenceError`."""
         return await self._thread.run(deadline, partial(self._encode, text))
 
@@ -103,15 +103,13 @@ class PairModel:
         limit = self.limits.query_chars
         return normalize(text, max_chars=limit, prefixes=prefixes, field=field).text
 
-    def _encode(self, text: str) -> EncodedQuery:
+    def _encode(self, text: str) -> QueryVector:
         # One text at a time: padding beside longer ones would change the last digits of its
         # vector, and a verdict at the threshold with them. Other requests get their turn as well.
         vector = self.encoder.encode_queries([text])[0]
-        return EncodedQuery(
-            vector, self.encoder.count_tokens([text])[0] > self.encoder.query_budget
-        )
+        return QueryVector(vector, self.encoder.count_tokens([text])[0] > self.encoder.query_budget)
 
-    def _judge(self, first: EncodedQuery, second: EncodedQuery) -> PairVerdict:
+    def _judge(self, first: QueryVector, second: QueryVector) -> PairVerdict:
         similarity = cosine(first.vector, second.vector)
         truncated = first.truncated or second.truncated
         return PairVerdict(similarity, similarity >= self.threshold, truncated)
