@@ -67,7 +67,7 @@ class LiveIndex:
         with ExitStack() as stack:
             with self._lock:  # so that no other reader can bring the index past this view
                 view = stack.enter_context(store.view())
-                index = self._view = followed(self._view, view)
+                index = self._view = _followed(self._view, view)
             yield view, index
 
     def swap(self, generation: Generation, store: StoreView) -> None:
@@ -80,10 +80,10 @@ class LiveIndex:
 def _replayed(generation: Generation, store: StoreView) -> IndexView:
     index = generation.index
     start = IndexView(generation.name, -1, 0, index, (), index.last_passage, 0)
-    return followed(start, store)
+    return _followed(start, store)
 
 
-def followed(view: IndexView, store: StoreView) -> IndexView:
+def _followed(view: IndexView, store: StoreView) -> IndexView:
     """What `view` becomes at the later moment `store`, whose list has all that went since."""
     revision = store.revision
     if view.revision >= revision:

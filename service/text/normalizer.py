@@ -112,16 +112,15 @@ def normalize(
     """A text as the models read it: see `readable`. Its length has limits.
 
     Raises `UnprocessableTextError` for `field` when nothing, or more than `max_chars` characters,
-    is left, or for a lone surrogate.
+    is left, or for a lone surrogate. The spaces that break up control tokens do not count.
     """
-    found = readable(text, prefixes, field=field)
-    if not 1 <= len(found.text) <= max_chars:
+    bare, removed = _bare(text, prefixes, field)
+    if not 1 <= len(bare) <= max_chars:
         raise UnprocessableTextError(
-            f"{field} must have 1 to {max_chars} characters after cleaning; "
-            f"it has {len(found.text)}",
+            f"{field} must have 1 to {max_chars} characters after cleaning; it has {len(bare)}",
             field,
         )
-    return found
+    return Normalized(break_up(bare), removed)
 
 
 def readable(text: str, prefixes: Collection[str] = (), *, field: str | None = None) -> Normalized:
@@ -134,13 +133,19 @@ def readable(text: str, prefixes: Collection[str] = (), *, field: str | None = N
 
     Raises `UnprocessableTextError` for a lone surrogate, naming `field`.
     """
+    bare, removed = _bare(text, prefixes, field)
+    return Normalized(break_up(bare), removed)
+
+
+def _bare(text: str, prefixes: Collection[str], field: str | None) -> tuple[str, str | None]:
+    """The cleaned text without typed prefixes, and the first of these."""
     cleaned = clean(text, field=field)
     pattern = _prefix_pattern(tuple(sorted(prefixes)))
     removed, start = None, 0
     while match := pattern.match(cleaned, start):
         removed = removed or _canonical(match[0])
         start = match.end()
-    return Normalized(break_up(cleaned[start:]), removed)
+    return cleaned[start:], removed
 
 
 def _nfc(text: str) -> str:

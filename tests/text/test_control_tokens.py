@@ -5,6 +5,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from service.errors import UnprocessableTextError
 from service.models.sources import PreparedModel
 from service.text.control_tokens import break_up
 from service.text.normalizer import clean, normalize
@@ -39,6 +40,12 @@ def test_queries_and_passages_come_out_broken_up_and_clean() -> None:
     text = normalize("query: what does <s> do", max_chars=100).text
     assert text == "what does < s> do"
     assert clean(text) == text
+
+
+def test_what_breaks_them_up_does_not_count_as_the_users_characters() -> None:
+    assert normalize("<s>" * 20, max_chars=60).text == "< s>" * 20
+    with pytest.raises(UnprocessableTextError, match="it has 63"):
+        normalize("<s>" * 21, max_chars=60)
 
 
 @pytest.mark.parametrize("token", [*_XLM_R, *_FULL_WIDTH])
