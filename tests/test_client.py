@@ -287,6 +287,7 @@ def test_each_code_has_its_exception(
         ("is not known", [("settings.x", "is not known")], "settings.x: is not known"),
         ("not valid: a, b", [("b", "x"), ("a", "y"), ("a", "z")], "b: x; a: y; a: z"),
         ("at 12: here", [("id", "why")], "at 12: here: id: why"),
+        ("text is missing", [("text", "text is missing")], "invalid_request: text is missing"),
     ],
 )
 def test_a_field_is_named_once(message: str, details: list[tuple[str, str]], said: str) -> None:

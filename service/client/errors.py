@@ -45,8 +45,7 @@ class SearchError(Exception):
     def __str__(self) -> str:
         parts = [self.code, *_without_details(self.message, self.details)]
         if self.details:
-            reasons = (f"{d.get('field')}: {d.get('message')}" for d in self.details[:_SHOWN])
-            parts.append("; ".join(reasons))
+            parts.append("; ".join(map(_reason, self.details[:_SHOWN])))
         said = ": ".join(parts)
         return f"{said} (request {self.request_id})" if self.request_id else said
 
@@ -223,6 +222,12 @@ def error_from_content(content: Mapping[str, Any]) -> SearchError:
         status=kind.usual_status,
         request_id=content.get("request_id"),
     )
+
+
+def _reason(detail: Mapping[str, str]) -> str:
+    """The field and what is wrong with it; a message that begins with the field says both."""
+    field, message = str(detail.get("field")), str(detail.get("message"))
+    return message if message.startswith(f"{field} ") else f"{field}: {message}"
 
 
 def _without_details(message: str, details: Sequence[Mapping[str, str]]) -> list[str]:
