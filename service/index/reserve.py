@@ -13,7 +13,7 @@ from service.errors import StoreFullError
 T = TypeVar("T")
 
 _SHARE = 8
-"""The reserve takes at most an eighth of the free space."""
+"""A new reserve takes at most an eighth of the free space."""
 
 
 class Reserve:
@@ -23,22 +23,38 @@ class Reserve:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._most = path, 0
+        self._path, self._most, self._had = path, 0, 0
         self._lock = threading.Lock()
 
     def keep(self, most: int) -> None:
         """Take `most` bytes, or what the disk can spare; none where that fails."""
-        self._most = most
+        self._most, self._had = most, self._size()
+        if not self._had:
+            self._take()
+
+    def _size(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+    def _take(self) -> None:
+        """Take as much as there once was, or a share of what is free if that is more.
+
+        On a full disk all that is free was given up here: a share of it would be less each time.
+        """
         with suppress(OSError):
-            if self._path.exists() and self._path.stat().st_size:
-                return
-            size = min(most, shutil.disk_usage(self._path.parent).free // _SHARE)
-            try:
-                with self._path.open("wb") as file:
-                    if size:
-                        os.posix_fallocate(file.fileno(), 0, size)
-            except OSError:
-                self._path.unlink(missing_ok=True)
+            free = shutil.disk_usage(self._path.parent).free
+            size = min(self._most, max(min(self._had, free), free // _SHARE))
+            while size and not self._allocate(size):
+                size //= 2  # the file system needs some itself
+            self._had = max(self._had, size)
+
+    def _allocate(self, size: int) -> bool:
+        with self._path.open("wb") as file, suppress(OSError):
+            os.posix_fallocate(file.fileno(), 0, size)
+            return True
+        return False
 
     def spend(self, work: Callable[[], T], tidy: Callable[[], None] = lambda: None) -> T:
         """What `work` gives: where the disk is full, with the space that was kept for it.
@@ -56,4 +72,4 @@ class Reserve:
                     return work()
                 finally:
                     tidy()
-                    self.keep(self._most)
+                    self._take()

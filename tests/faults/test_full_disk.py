@@ -12,6 +12,7 @@ from service.errors import StoreError, StoreFullError
 from service.index.document_store import DocumentStore
 from service.index.durable import store_error
 from service.index.faiss_index import FaissIndex
+from service.index.reserve import Reserve
 from service.pipeline import indexer
 from service.pipeline.jobs import Jobs
 from service.settings import Settings
@@ -166,6 +167,25 @@ def test_the_reserve_outlives_a_stop_on_a_full_disk(small_disk: Path, serve: Ser
     with serve(settings) as client:
         assert client.delete("/documents/d1").status_code == 204
         assert client.get("/documents/d1").status_code == 404
+
+
+def test_the_reserve_stays_as_large_as_it_was(small_disk: Path) -> None:
+    """Each delete on a full disk uses a little of it; none may leave a share of the rest only."""
+    reserve = Reserve(small_disk / ".reserve")
+    reserve.keep(1 << 20)
+    before = (small_disk / ".reserve").stat().st_size
+    ballast, log = small_disk / "ballast", small_disk / "log"
+    fill_up(ballast)
+
+    def work() -> None:
+        try:
+            log.write_bytes(b"x" * 65536)
+        except OSError as error:
+            raise StoreFullError("the disk is full") from error
+
+    for _ in range(4):
+        reserve.spend(work, log.unlink)
+        assert (small_disk / ".reserve").stat().st_size == before
 
 
 def fill_up(path: Path) -> None:
