@@ -68,3 +68,24 @@ def test_a_duplicate_at_the_end_is_found_in_linear_time(unit: str) -> None:
         return time.process_time() - began
 
     assert seconds(80_000) < 4 * 2.5 * min(seconds(20_000) for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"a": [' + "[]," * 2_000_000 + "[]]}",
+        "[" + "0," * 2_000_000 + "0]",
+        "[" + '"",' * 2_000_000 + '""]',
+        "{" + ",".join(f'"{i}":0' for i in range(1_100_000)) + "}",
+    ],
+    ids=["arrays", "numbers", "strings", "keys"],
+)
+def test_too_many_values_are_refused_before_they_hold_all_threads_up(body: str) -> None:
+    for data in (body, body.encode()):
+        with pytest.raises(json.JSONDecodeError, match="more than 1,000,000 values"):
+            strict_json.loads(data)
+
+
+def test_commas_in_strings_are_no_values() -> None:
+    value = {"text": '1,2,\\",' * 500_000, "n": list(range(10))}
+    assert strict_json.loads(json.dumps(value).encode()) == value
