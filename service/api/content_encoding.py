@@ -22,7 +22,7 @@ _FIRST_PIECE = 1 << 16
 _PIECE = 1 << 18
 """What is inflated in a thread at a time."""
 _MEMBERS, _BYTES_PER_MEMBER = 100, 1024
-"""A gzip stream may have this many parts, and one more for each so many bytes."""
+"""A gzip stream may have this many parts, and one more for each `_BYTES_PER_MEMBER` bytes."""
 _GZIP = 16 + zlib.MAX_WBITS
 
 

@@ -22,10 +22,10 @@ WHOLE_S = 600.0
 """A body that is not whole by then is given up: 64 MiB need 110 kB a second."""
 
 FREE_BYTES = 1 << 16
-"""So much of each body counts for nothing: a small body never waits for large ones."""
+"""Free of charge in each body, so that a small body never waits for large ones."""
 
 _LARGE = 1 << 18
-"""From so many bytes on a body is parsed in a thread."""
+"""A body of this size or more is parsed in a thread."""
 
 
 class GuardedRoute(StrictRoute):

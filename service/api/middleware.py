@@ -63,7 +63,7 @@ class RequestContext:
                 response = error_response(503, stopping, request_id, headers=headers)
                 await response(scope, receive, send_with_id)
         except Exception:
-            # The last fence: whatever was not foreseen is logged, and told to nobody else.
+            # The last fence: the log has the unforeseen error, the client only its id.
             log.exception("request %s failed", request_id)
             if status:
                 raise

@@ -96,7 +96,7 @@ async def put_document(
     (written,) = await collection.documents.put(
         [document], _deadline(state), {id_: condition} if condition else None
     )
-    permit.close()  # whoever waits writes no longer
+    permit.close()  # a request that waits no longer writes
     await collection.documents.wait([written.version], patience)
     stored = await collection.documents.get(id_, _deadline(state))
     if stored is None or stored.version != written.version:  # another request was here meanwhile
@@ -130,7 +130,7 @@ async def put_documents(
     if batch.documents:
         written = await collection.documents.put(batch.documents, _deadline(state))
         versions = {one.version for one in written}
-        permit.close()  # whoever waits writes no longer
+        permit.close()  # a request that waits no longer writes
         indexed = await collection.documents.wait(versions, patience)
         state.metrics.observe_documents(stored=len(written))
     return DocumentsResponse(

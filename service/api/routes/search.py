@@ -62,9 +62,9 @@ async def search_batch(
 ) -> Response:
     """Answer several searches, which the bi-encoder encodes together.
 
-    Each result is what `POST /search` would have answered, up to the last digit of its scores, and
-    an error in one is none in another. A request that is not well formed is refused as a whole:
-    422 names the entry. So is one for which there is no room: 429.
+    Each result is what `POST /search` would have answered, up to the last digit of its scores.
+    Queries fail independently. A request that is not well formed is refused as a whole: 422 names
+    the entry. If there is no room for the request, it is answered 429.
     """
     most = state.settings.max_batch_queries
     if len(body.queries) > most:

@@ -90,7 +90,7 @@ async def restore_collection(
     state: StateDep,
     re_embed: Annotated[
         bool,
-        Query(description="Encode all documents anew, with the server's models."),
+        Query(description="Encode all documents again, with the server's models."),
     ] = False,
 ) -> CollectionBody:
     """Every size, count and hash is checked before the collection is there; a failure leaves
