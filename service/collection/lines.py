@@ -85,7 +85,8 @@ def _bounded_lines(
 
 def _parse(line: bytes, path: Path, number: int) -> dict[str, Any] | Refused:
     try:
-        value = strict_json.loads(line.decode())
+        # Without its end: the column of a fault behind it would be that of the next line.
+        value = strict_json.loads(line.decode().rstrip("\r\n"))
     except UnicodeDecodeError as error:
         reason = f"not valid UTF-8 at byte {error.start + 1} of the line"
     except json.JSONDecodeError as error:

@@ -98,6 +98,12 @@ def test_a_bad_row_is_refused_with_its_field_and_the_rest_goes_on(
     assert rows[0].reason
 
 
+def test_a_line_that_ends_too_early_is_told_with_the_column_of_its_end(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, '{"id": "1", "text": "a"\n')
+    assert isinstance(row, Refused)
+    assert "at column 24" in row.reason
+
+
 def test_limits_are_inclusive(tmp_path: Path) -> None:
     rows = read(tmp_path, json.dumps({"id": "i" * 512, "text": "12345"}), limits=DocumentLimits(5))
     assert refused(rows) == []
