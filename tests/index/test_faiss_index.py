@@ -105,13 +105,12 @@ def test_the_graph_begins_above_the_threshold() -> None:
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw"])
-@pytest.mark.parametrize("mapped", [False, True])
-def test_a_saved_index_answers_the_same(tmp_path: Path, kind: Kind, mapped: bool) -> None:
+def test_a_saved_index_answers_the_same(tmp_path: Path, kind: Kind) -> None:
     vectors = clustered(np.random.default_rng(3), 500, 16)
     vectors[100:150] = vectors[0]
     index = index_of(vectors, kind)
     index.save(tmp_path)
-    loaded = FaissIndex.load(tmp_path, mapped=mapped)
+    loaded = FaissIndex.load(tmp_path)
     assert (loaded.kind, loaded.dimension, len(loaded)) == (kind, 16, 500)
     some = np.arange(1, 400)
     assert loaded.search(vectors, 30) == index.search(vectors, 30)
