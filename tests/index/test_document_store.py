@@ -16,6 +16,7 @@ from service.errors import (
     StoreError,
     UnprocessableTextError,
 )
+from service.index import unfinished
 from service.index.document_store import DocumentStore
 from service.index.records import Counts, EncodedDocument, content_hash
 from service.types import Document, EncoderIdentity, Ids, Span, Vectors
@@ -275,7 +276,7 @@ def test_starting_over_keeps_documents_and_knows_which_are_left(
 
     def waiting() -> list[Document]:
         with store.view() as view:
-            return [staged.document for staged in view.staged(2)]
+            return [staged.document for staged in unfinished.fresh(view.connection, 2)]
 
     assert waiting() == [row.document for row in rows[:2]]
     store.put(rows[:2])

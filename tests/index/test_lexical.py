@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.index import lexical
+from service.index import lexical, unfinished
 from service.index.document_store import DocumentStore
 from service.index.records import EncodedDocument
 from service.types import Document
@@ -31,7 +31,7 @@ def staged(store: DocumentStore, encoded: Encoded, document: Document) -> None:
     """Write a document as the documents API does, and publish it."""
     store.stage([document])
     with store.view() as view:
-        (row,) = view.staged(1)
+        (row,) = unfinished.fresh(view.connection, 1)
     store.publish([(row, encoded(document.id, document.text, title=document.title, passages=1))])
 
 
