@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from service import client as clients
-from service.api import schemas, schemas_search, schemas_similarity
 from service.api.errors import CODES
+from service.api.schemas import common, search, similarity
 from service.client import (
     AsyncSearchClient,
     SearchClient,
@@ -123,8 +123,8 @@ def test_an_answer_is_typed_and_can_be_written_as_json(ask: Ask) -> None:
 
 
 def test_the_records_have_the_fields_of_the_wire() -> None:
-    hit = schemas_search.HitBody(**ANSWER["hits"][0])
-    sent = schemas_search.SearchResponse.model_validate({**ANSWER, "hits": [hit]})
+    hit = search.HitBody(**ANSWER["hits"][0])
+    sent = search.SearchResponse.model_validate({**ANSWER, "hits": [hit]})
     assert asdict(ask_blocking(Script(httpx.Response(200, json=sent.model_dump())))) == ANSWER
 
 
@@ -157,9 +157,9 @@ def test_the_request_is_what_the_service_takes() -> None:
             timeout_ms=500,
             return_text=False,
         )
-    plain, full = (schemas_search.SearchRequest.model_validate_json(r.content) for r in requests)
-    assert plain == schemas_search.SearchRequest(query="Đạo hàm")
-    assert full == schemas_search.SearchRequest(
+    plain, full = (search.SearchRequest.model_validate_json(r.content) for r in requests)
+    assert plain == search.SearchRequest(query="Đạo hàm")
+    assert full == search.SearchRequest(
         query="a",
         top_k=3,
         num_candidates=50,
@@ -233,14 +233,14 @@ def test_pairs_are_sent_and_verdicts_are_typed(
         requests.append(request)
         if len(requests) == 1:
             return refuse(429, "overloaded")
-        sent = schemas_similarity.SimilarityResponse.model_validate(VERDICTS)
+        sent = similarity.SimilarityResponse.model_validate(VERDICTS)
         return httpx.Response(200, json=sent.model_dump())
 
     result = compare(answer, timeout_ms=500)
     assert asdict(result) == VERDICTS
     assert result.results[0].same
     assert len(pauses) == 1
-    body = schemas_similarity.SimilarityRequest.model_validate_json(requests[1].content)
+    body = similarity.SimilarityRequest.model_validate_json(requests[1].content)
     assert [(pair.a, pair.b) for pair in body.pairs] == PAIRS
     assert body.timeout_ms == 500
     assert requests[1].url == "http://search/similarity"
@@ -503,7 +503,7 @@ both_healths = pytest.mark.parametrize("ask", [health_blocking, health_async])
 def test_health_is_told_whether_ready_or_not(
     ask: Callable[[Handler], tuple[Any, bool]], status: int, word: str
 ) -> None:
-    body = schemas.ReadyBody.model_validate(
+    body = common.ReadyBody.model_validate(
         {"status": word, "checks": {"index": "ok"}, "documents": 3, "passages": 5, "notes": ["n"]}
     )
 

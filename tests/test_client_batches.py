@@ -8,7 +8,7 @@ from dataclasses import asdict
 import httpx
 import pytest
 
-from service.api import schemas_search as wire
+from service.api.schemas import search as wire
 from service.client import (
     AsyncSearchClient,
     DeadlineExceededError,

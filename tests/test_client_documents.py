@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from service import client as clients
-from service.api import schemas_documents as wire
 from service.api.app import create_app
+from service.api.schemas import documents as wire
 from service.client import (
     AsyncSearchClient,
     ConnectionFailedError,

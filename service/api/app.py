@@ -24,7 +24,7 @@ from service.api.routes import (
     similarity,
     snapshots,
 )
-from service.api.schemas import ErrorBody
+from service.api.schemas.common import ErrorBody
 from service.api.state import ServerState
 from service.pipeline.engine import Engine
 from service.settings import Settings

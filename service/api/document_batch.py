@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from service.api.schemas_documents import RefusedBody, ReplacedBody
+from service.api.schemas.documents import RefusedBody, ReplacedBody
 from service.collection.documents import parse_document
 from service.collection.rows import check_id
 from service.errors import DuplicateKeyError, InvalidInputError

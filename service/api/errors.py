@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from service import errors
 from service.api.paths import RouteTable, own_path
-from service.api.schemas import ErrorBody, ErrorCode, ErrorContent, ErrorDetail
+from service.api.schemas.common import ErrorBody, ErrorCode, ErrorContent, ErrorDetail
 
 log = logging.getLogger(__name__)
 

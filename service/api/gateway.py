@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.errors import error_response
 from service.api.request_id import request_id_for
-from service.api.schemas import LiveBody, ReadyBody
+from service.api.schemas.common import LiveBody, ReadyBody
 
 log = logging.getLogger(__name__)
 

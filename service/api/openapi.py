@@ -10,9 +10,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.api import examples, schemas_documents, schemas_filters
 from service.api.errors import CODES
-from service.api.schemas import COMPONENT
+from service.api.schemas import documents, examples, filters
+from service.api.schemas.common import COMPONENT
 from service.settings import Settings
 
 JSON = "application/json"
@@ -50,7 +50,7 @@ def completed(document: Json, settings: Settings) -> Json:
     """The document that FastAPI made, with all that it lacks."""
     components = document["components"]
     schemas = components["schemas"]
-    schemas |= schemas_filters.COMPONENTS | schemas_documents.COMPONENTS
+    schemas |= filters.COMPONENTS | documents.COMPONENTS
     for name, example in examples.OF_SCHEMAS.items():
         schemas[name].setdefault("examples", [example])
     _name_documents(document, schemas)

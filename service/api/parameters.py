@@ -11,9 +11,9 @@ from starlette.convertors import Convertor, register_url_convertor
 from service.api.conditions import PATTERN, expectation
 from service.api.dependencies import StateDep
 from service.api.document_batch import sentence
-from service.api.schemas import component
-from service.api.schemas_documents import ID_SCHEMA
-from service.api.schemas_filters import MAX_TEXT_CHARS, filters_from_text
+from service.api.schemas.common import component
+from service.api.schemas.documents import ID_SCHEMA
+from service.api.schemas.filters import MAX_TEXT_CHARS, filters_from_text
 from service.collection.rows import check_id
 from service.errors import InvalidInputError
 from service.index.document_store import Expectation

@@ -134,7 +134,7 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Search a data folder, or a server with --url."""
-    from service.api.schemas_filters import filters_from_text  # noqa: PLC0415
+    from service.api.schemas.filters import filters_from_text  # noqa: PLC0415
 
     asked = {
         "query": query,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.schemas_filters import DESCRIPTION, filters_from_text
+from service.api.schemas.filters import DESCRIPTION, filters_from_text
 from service.errors import InvalidInputError
 from service.index.filter_grammar import MAX_CONDITIONS, MAX_DEPTH
 

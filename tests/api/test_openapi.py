@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service.api.app import create_app
 from service.api.errors import CODES, OWN_CODES
-from service.api.schemas import ErrorCode
+from service.api.schemas.common import ErrorCode
 from service.settings import Settings
 from tests.fixtures.hash_server import fill, running, until
 from tests.fixtures.openapi import SPEC, errors_of, named

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 from service.api.dependencies import CollectionDep, JobsDep, require_key
-from service.api.schemas import ErrorBody
-from service.api.schemas_jobs import AcceptedBody
+from service.api.schemas.common import ErrorBody
+from service.api.schemas.jobs import AcceptedBody
 from service.api.strict_route import StrictRoute
 from service.errors import InvalidInputError
 from service.index.catalog import DEFAULT

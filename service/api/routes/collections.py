@@ -8,8 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from service.api.dependencies import CollectionsDep, changing, require_key
 from service.api.guard import GuardedRoute
-from service.api.schemas import ErrorBody
-from service.api.schemas_collections import (
+from service.api.schemas.collections import (
     NAME_SCHEMA,
     AliasesBody,
     AliasRequest,
@@ -19,6 +18,7 @@ from service.api.schemas_collections import (
     CopyRequest,
     CreateCollectionRequest,
 )
+from service.api.schemas.common import ErrorBody
 from service.pipeline.collections import CollectionInfo
 
 router = APIRouter(

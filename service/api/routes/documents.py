@@ -21,8 +21,8 @@ from service.api.parameters import (
     PatienceDep,
     cursor_after,
 )
-from service.api.schemas import ErrorBody
-from service.api.schemas_documents import (
+from service.api.schemas.common import ErrorBody
+from service.api.schemas.documents import (
     MOST_DOCUMENTS,
     DeletedBody,
     DeleteDocumentsRequest,

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Path, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.api.dependencies import JobsDep, StateDep, require_key, streaming
-from service.api.examples import JOB_ID
-from service.api.schemas import ErrorBody
-from service.api.schemas_jobs import JobBody, JobsBody, JobSummaryBody, RefusalBody
+from service.api.schemas.common import ErrorBody
+from service.api.schemas.examples import JOB_ID
+from service.api.schemas.jobs import JobBody, JobsBody, JobSummaryBody, RefusalBody
 from service.api.strict_route import StrictRoute
 from service.index.job_store import KEPT_JOBS, Job
 from service.pipeline.jobs import Jobs

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import StateDep
 from service.api.gateway import RETRY_AFTER_S, not_ready
-from service.api.schemas import LiveBody, ReadyBody
+from service.api.schemas.common import LiveBody, ReadyBody
 from service.api.strict_route import StrictRoute
 
 router = APIRouter(tags=["operations"], route_class=StrictRoute)

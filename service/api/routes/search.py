@@ -11,7 +11,7 @@ from service.api.answers import written
 from service.api.dependencies import CollectionDep, StateDep, require_key
 from service.api.errors import envelope, request_id
 from service.api.guard import GuardedRoute
-from service.api.schemas_search import (
+from service.api.schemas.search import (
     CachedBody,
     HitBody,
     IndexBody,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from service.api.dependencies import EngineDep, require_key
 from service.api.errors import request_id
 from service.api.guard import GuardedRoute
-from service.api.schemas_similarity import SimilarityRequest, SimilarityResponse, VerdictBody
+from service.api.schemas.similarity import SimilarityRequest, SimilarityResponse, VerdictBody
 from service.api.timing import DECLARED, server_timing
 from service.errors import NotAvailableError
 

@@ -21,8 +21,8 @@ from service.api.routes.collections import (
     OwnNameDep,
     described,
 )
-from service.api.schemas import ErrorBody
-from service.api.schemas_collections import CollectionBody
+from service.api.schemas.collections import CollectionBody
+from service.api.schemas.common import ErrorBody
 from service.api.state import ServerState
 from service.api.strict_route import StrictRoute
 from service.errors import InvalidInputError, NotReadyError

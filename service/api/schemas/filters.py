@@ -6,7 +6,7 @@ from pydantic import PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from service import strict_json
-from service.api.schemas import component
+from service.api.schemas.common import component
 from service.errors import DuplicateKeyError, InvalidInputError
 from service.index.filter_grammar import (
     COMPARISONS,

@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas import ErrorBody, RequestBody
-from service.api.schemas_documents import Metadata
-from service.api.schemas_filters import DESCRIPTION as FILTERS
-from service.api.schemas_filters import EXAMPLES as FILTER_EXAMPLES
-from service.api.schemas_filters import FiltersField
+from service.api.schemas.common import ErrorBody, RequestBody
+from service.api.schemas.documents import Metadata
+from service.api.schemas.filters import DESCRIPTION as FILTERS
+from service.api.schemas.filters import EXAMPLES as FILTER_EXAMPLES
+from service.api.schemas.filters import FiltersField
 
 MOST_QUERIES = 1000
 """In one request, whatever the server's `max_batch_queries`."""

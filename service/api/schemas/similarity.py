@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas import RequestBody
+from service.api.schemas.common import RequestBody
 
 
 class PairBody(RequestBody):

@@ -12,10 +12,10 @@ from pydantic import (
     model_validator,
 )
 
-from service.api.schemas import RequestBody, component, whole
-from service.api.schemas_filters import DESCRIPTION as FILTERS
-from service.api.schemas_filters import EXAMPLES as FILTER_EXAMPLES
-from service.api.schemas_filters import SomeFilters
+from service.api.schemas.common import RequestBody, component, whole
+from service.api.schemas.filters import DESCRIPTION as FILTERS
+from service.api.schemas.filters import EXAMPLES as FILTER_EXAMPLES
+from service.api.schemas.filters import SomeFilters
 from service.collection.rows import (
     MAX_ID_CHARS,
     MAX_METADATA_FIELDS,

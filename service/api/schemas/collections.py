@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from service.api.schemas import RequestBody
+from service.api.schemas.common import RequestBody
 from service.index.catalog import NAME_PATTERN
 
 NAME_SCHEMA: dict[str, Any] = {"pattern": f"^{NAME_PATTERN}$"}

@@ -1,0 +1,1 @@
+"""Requests and answers on the wire, as pydantic models. Their names stay."""
