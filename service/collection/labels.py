@@ -1,7 +1,7 @@
 """Documents, queries and judgements of any layout, put together and held to the same rules."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -19,8 +19,8 @@ Grades = dict[str, dict[str, int]]
 class Collection:
     """Documents, queries by id, and of each judged query the grades of documents by id.
 
-    `unfindable` has the grades of documents with neither text nor title, which are not among
-    `documents`. `warnings` are sentences about such rows.
+    `unfindable` has the grades of documents without text, which are not among `documents`, whether
+    they have a title or not. `warnings` are sentences about such rows.
     """
 
     name: str
@@ -52,8 +52,6 @@ class Judgement(NamedTuple):
     grade: str
 
 
-_CANNOT_BE_FOUND = "with neither text nor title, which cannot be found"
-_FOUND_BY_TITLE = "without text, whose title is read as the text"
 _SHOWN_IDS = 5
 
 T = TypeVar("T")
@@ -87,7 +85,8 @@ def gather(name: str, parts: Parts, on_problem: OnProblem) -> Collection:
     """
     where = [shown(path) for path in parts.paths]
     found = _documents(parts.documents, on_problem)
-    documents, titles, empty = _by_text(found)
+    documents = [document for document in found if document.text.strip()]
+    empty = [document.id for document in found if not document.text.strip()]
     if not documents:
         on_problem(Refused(where[0], None, None, "no documents"))
     queries = _queries(parts.queries, on_problem)
@@ -96,27 +95,10 @@ def gather(name: str, parts: Parts, on_problem: OnProblem) -> Collection:
     qrels = _qrels(parts.judgements, queries, {d.id for d in found}, on_problem)
     if not qrels:
         on_problem(Refused(where[2], None, None, "no judgements"))
-    without, with_ = _divided(qrels, set(empty))
-    warnings = [
-        f"{where[0]}: {len(ids)} document{'s' * (len(ids) > 1)} {said}: {_some(ids)}"
-        for ids, said in ((empty, _CANNOT_BE_FOUND), (titles, _FOUND_BY_TITLE))
-        if ids
-    ]
-    return Collection(name, documents, queries, without, with_, tuple(warnings))
-
-
-def _by_text(documents: list[Document]) -> tuple[list[Document], list[str], list[str]]:
-    """The documents with a text; ids of those whose title serves as one, and of those with none."""
-    with_text, titles, empty = [], [], []
-    for document in documents:
-        if document.text.strip():
-            with_text.append(document)
-        elif document.title.strip():
-            titles.append(document.id)
-            with_text.append(replace(document, text=document.title, title=""))
-        else:
-            empty.append(document.id)
-    return with_text, titles, empty
+    findable, unfindable = _divided(qrels, set(empty))
+    count = f"{len(empty)} document{'s' * (len(empty) > 1)}"
+    warning = f"{where[0]}: {count} without text, which cannot be found: {_some(empty)}"
+    return Collection(name, documents, queries, findable, unfindable, (warning,) if empty else ())
 
 
 def _divided(qrels: Grades, ids: set[str]) -> tuple[Grades, Grades]:

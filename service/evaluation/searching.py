@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from service.collection import data_sha256, read_documents
+from service.collection import data_sha256, open_collection
 from service.confidence.words import Thresholds
 from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.run import Answer, ScoredHit
@@ -20,11 +20,13 @@ from service.pipeline.opening import open_engine
 from service.pipeline.query import Query
 from service.pipeline.search import Searcher
 from service.settings import Settings
-from service.types import DocumentLimits
 
 log = logging.getLogger(__name__)
 
 _SHOWN = 5
+
+_CONTENT_VERSION = 2
+"""Of the rule that says which documents of a collection are stored: those that have a text."""
 
 CANDIDATES = 100
 """Candidates of a query, and documents of its ranking."""
@@ -107,21 +109,22 @@ def opened(
     """Ingest a collection into a folder of its own and yield an engine over it.
 
     The folder is under the cache folder. Its name holds the hashes of the data and of the index
-    identity, and the store's version, so that the next evaluation of the same data with the same
-    encoder starts at once. The engine's reranker, where there is one, keeps its logits; it comes
-    beside the engine.
+    identity, and the versions of what is stored, so that the next evaluation of the same data with
+    the same encoder starts at once. The engine's reranker, where there is one, keeps its logits; it
+    comes beside the engine.
     """
     digest = data_sha256(collection)[:12] + "-" + index_digest(settings)[:12]
     cut = "passages" if chunked else "whole"
-    name = f"{collection.resolve().name}-{cut}-{digest}-v{SCHEMA_VERSION}"
+    versions = f"v{SCHEMA_VERSION}.{_CONTENT_VERSION}"
+    name = f"{collection.resolve().name}-{cut}-{digest}-{versions}"
     folder = settings.cache_dir / "evaluation" / name
     here = settings.model_copy(update={"data_dir": folder, "max_query_chars": 100_000})
     with open_ingestion(here, chunked=chunked) as ingestion:
-        most = settings.max_document_chars  # of titles too: collections are measured as they are
-        rows = read_documents(collection, DocumentLimits(most, most))
-        report = ingestion.ingestor.ingest(rows, lambda report: on_progress(report.rows))
-        # The collection was checked before: empty texts are known, and have a line.
-        if ids := [row.source for row in report.refused if row.line is None]:
+        report = ingestion.ingestor.ingest(
+            open_collection(collection, max_chars=settings.max_document_chars).documents,
+            lambda report: on_progress(report.rows),
+        )
+        if ids := [row.source for row in report.refused]:
             log.warning("%d texts have nothing to read, such as %s", len(ids), ids[:_SHOWN])
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(here, pairs=False, jobs=False))
