@@ -67,16 +67,21 @@ class DocumentStore:
         with self._database.reading() as connection:
             yield StoreView(connection)
 
-    def put(self, rows: Sequence[EncodedDocument], note: tuple[str, str] | None = None) -> None:
-        """Store all of `rows` or none; each replaces a document of the same id. Searches see them.
+    def put(
+        self,
+        rows: Sequence[EncodedDocument],
+        note: tuple[str, str] | None = None,
+        staged: Sequence[Document] = (),
+    ) -> None:
+        """Store all or none; each of `rows` replaces a document of the same id. Searches see them.
 
-        `note`, a name and a text, is kept as by `set_note`, in the same transaction: whatever
-        moment the process dies at, both are there or neither is. Passages always get new ids.
-        Raises `InvalidInputError` for text or metadata that cannot be stored unchanged,
-        `InferenceError` for a vector that is not finite, `ValueError` for spans and vectors that do
-        not fit the text or the encoder.
+        `staged` are stored as by `stage`, and `note`, a name and a text, is kept as by `set_note`,
+        in the same transaction: whatever moment the process dies at, all are there or none is.
+        Passages always get new ids. Raises `InvalidInputError` for text or metadata that cannot be
+        stored unchanged, `InferenceError` for a vector that is not finite, `ValueError` for spans
+        and vectors that do not fit the text or the encoder.
         """
-        if not rows:
+        if not rows and not staged:
             return
         with self._database.writing() as connection:
             dimension = _dimension(StoreView(connection))
@@ -84,6 +89,9 @@ class DocumentStore:
                 check_document(row.document)
                 check_passages(row, dimension)
                 put_document(connection, row)
+            for document in staged:
+                check_document(document)
+                stage_document(connection, document)
             if note:
                 _set_note(connection, *note)
 

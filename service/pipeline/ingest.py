@@ -8,7 +8,7 @@ from service.index.document_store import DocumentStore
 from service.index.metadata_values import is_unicode
 from service.index.records import EncodedDocument, content_hash
 from service.pipeline.background import Background
-from service.pipeline.staged import StagedDocuments, Step
+from service.pipeline.staged import LONG_CHARS, StagedDocuments, Step
 from service.pipeline.storing import Chunked, IngestReport, Storing
 from service.protocols import Encoder
 from service.text.chunker import TokenCounter
@@ -47,7 +47,7 @@ class Ingestor:
         self._store, self._encoder = store, encoder
         self._overlap, self._chunked = overlap, chunked
         self._background = background
-        self._staged = StagedDocuments(store, self._chunk_staged, self._encode)
+        self._staged = StagedDocuments(store, self._split_all, self._encode)
         self._most = STATIC_BATCH_PASSAGES if encoder.static else BATCH_PASSAGES
 
     def ingest(
@@ -75,13 +75,17 @@ class Ingestor:
     ) -> list[Refused]:
         """Store documents in one transaction, and with them what `note` says; returns the refused.
 
-        No id may be there twice. Where no document is new or changed, nothing is written, no note
-        either. Raises `ModelError`, and as `DocumentStore.put`.
+        Long ones are staged: `index_some` encodes them in slices. No id may be there twice. Where
+        no document is new or changed, nothing is written, no note either. Raises `ModelError`, and
+        as `DocumentStore.put`.
         """
         report = IngestReport()
-        chunks = list(self._chunk(documents, report))
-        if chunks:
-            self._store.put(self._encode(chunks), note(report.refused))
+        new = self._new(documents)
+        staged = [document for document in new if len(document.text) > LONG_CHARS]
+        chunks = list(self._accepted([d for d in new if len(d.text) <= LONG_CHARS], report))
+        if chunks or staged:
+            encoded = self._encode(chunks) if chunks else []
+            self._store.put(encoded, note(report.refused), staged)
         return report.refused
 
     def index_some(self) -> Step:
@@ -98,7 +102,28 @@ class Ingestor:
             if done or not worked:
                 return done
 
-    def _chunk_staged(
+    def _chunk(self, rows: Sequence[Document | Refused], report: IngestReport) -> Iterator[Chunked]:
+        """Those of `rows`, no id twice, that are to be stored; of the others `report` hears."""
+        documents = [row for row in rows if isinstance(row, Document)]
+        report.refused += [row for row in rows if isinstance(row, Refused)]
+        new = self._new(documents)
+        report.unchanged += len(documents) - len(new)
+        yield from self._accepted(new, report)
+
+    def _new(self, documents: Sequence[Document]) -> list[Document]:
+        """Those that are not stored as they are."""
+        known = self._store.content_hashes([document.id for document in documents])
+        return [d for d in documents if known.get(d.id) != content_hash(d)]
+
+    def _accepted(self, documents: Sequence[Document], report: IngestReport) -> Iterator[Chunked]:
+        """The passages of each document; of those that have none `report` hears."""
+        for document, found in zip(documents, self._split_all(documents), strict=True):
+            if isinstance(found, Chunked):
+                yield found
+            else:
+                report.refused.append(Refused(document.id, None, found.field, str(found)))
+
+    def _split_all(
         self, documents: Sequence[Document]
     ) -> Iterator[Chunked | UnprocessableTextError]:
         count_tokens = self._counter(documents)
@@ -107,23 +132,6 @@ class Ingestor:
                 yield self._split(document, count_tokens)
             except UnprocessableTextError as error:
                 yield error
-
-    def _chunk(self, rows: Sequence[Document | Refused], report: IngestReport) -> Iterator[Chunked]:
-        """Those of `rows`, no id twice, that are to be stored; of the others `report` hears."""
-        documents = [row for row in rows if isinstance(row, Document)]
-        known = self._store.content_hashes([document.id for document in documents])
-        same = {d.id for d in documents if known.get(d.id) == content_hash(d)}
-        count_tokens = self._counter([d for d in documents if d.id not in same])
-        for row in rows:
-            if isinstance(row, Refused):
-                report.refused.append(row)
-            elif row.id in same:
-                report.unchanged += 1
-            else:
-                try:
-                    yield self._split(row, count_tokens)
-                except UnprocessableTextError as error:
-                    report.refused.append(Refused(row.id, None, error.field, str(error)))
 
     def _counter(self, documents: Iterable[Document]) -> TokenCounter:
         """Knows the tokens of whole texts and titles, counted together: faster than one by one."""

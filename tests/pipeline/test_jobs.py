@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -315,6 +315,32 @@ def test_a_document_that_the_model_fails_on_spoils_no_other(
     assert ids_in(folder) == ["r0", "r1", "r2", "r4"]
 
 
+def test_a_long_line_is_left_to_the_indexer_and_holds_up_no_other_job(
+    tmp_path: Path, find: Finder, folder: DataFolder
+) -> None:
+    encoded: list[int] = []
+
+    class Measures(HashEncoder):
+        def encode_passages(self, texts: Sequence[str], /) -> Vectors:
+            encoded.append(sum(map(len, texts)))
+            return super().encode_passages(texts)
+
+    find.encoder = Measures()
+    jobs = open_jobs(tmp_path, find, max_chars=1_000_000)
+    text = "Of tides and moons. " * 5000
+    first = receive(jobs, line(0) + line(1, text) + line(2))
+    second = receive(jobs, line(3))
+    jobs.start()
+    assert wait_for(jobs, first.id).done == 3
+    assert wait_for(jobs, second.id).done == 1
+    jobs.close()
+    assert sum(encoded) < 1000, "the job encodes the short ones alone"
+    assert ids_in(folder) == ["r0", "r1", "r2", "r3"]
+    assert folder.store.counts().documents == 3
+    find("main").ingestor.index_staged()
+    assert folder.store.counts().documents == 4
+
+
 # What comes between
 
 
@@ -341,9 +367,11 @@ class Steps:
         return run
 
 
-def work_until(steps: Steps, path: Path, find: Finder, patch: pytest.MonkeyPatch) -> bool:
+def work_until(
+    steps: Steps, path: Path, find: Finder, patch: pytest.MonkeyPatch, max_chars: int = 1000
+) -> bool:
     """Work on the jobs in this thread; False where the process 'died' at it."""
-    jobs = open_jobs(path, find)
+    jobs = open_jobs(path, find, max_chars)
     for owner, names in (
         (jobs._store, ("begin", "checkpoint", "finish")),
         (jobs._spool, ("remove",)),
@@ -404,6 +432,23 @@ def test_what_came_after_a_batch_is_not_undone_by_a_restart(
     assert (caught_up.done, caught_up.refused, caught_up.line) == (3, 1, 4)
     assert [refusal.line for refusal in jobs.refusals(id_)] == [4]
     assert ids_in(folder) == ["r0", "r1"]
+    jobs.close()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_long_line_is_stored_once_whenever_the_process_dies(
+    tmp_path: Path, find: Finder, folder: DataFolder, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    jobs = open_jobs(tmp_path, find, max_chars=100_000)
+    id_ = receive(jobs, line(0, "Of tides and moons. " * 500)).id
+    jobs.close()
+    assert not work_until(Steps(2, after), tmp_path, find, monkeypatch, max_chars=100_000)
+    revision = folder.store.revision()
+    assert len(ids_in(folder)) == after
+    assert work_until(Steps(0, after), tmp_path, find, monkeypatch, max_chars=100_000)
+    assert folder.store.revision() == (revision if after else revision + 1)
+    jobs = open_jobs(tmp_path, find)
+    assert (jobs.get(id_).state, jobs.get(id_).done) == ("done", 1)
     jobs.close()
 
 
