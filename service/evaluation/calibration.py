@@ -17,7 +17,7 @@ from service.confidence.quality import (
     tally,
 )
 from service.errors import InvalidInputError
-from service.evaluation.candidates import Candidates, Observed, served
+from service.evaluation.candidates import Observed
 from service.evaluation.report import SHOWN_HITS
 
 
@@ -94,36 +94,22 @@ def collect_rows(
             for candidates in (search.answered, search.unanswered):
                 if (candidates.language == MIXED) != mixed:
                     continue
-                answered = candidates is search.answered
                 share = share_in(shares, candidates.language)
-                if share > 0.0 and len(candidates.logits):
-                    ordering: Ordering = "rerank" if share >= 1.0 else "fused"
-                    into = rows.setdefault(ordering, Rows())
-                    _add(into, collection, query, candidates, share, depth, answered, True)
-                into = rows["retrieval"]
-                _add(into, collection, query, candidates, 0.0, depth, answered, share == 0.0)
+                for weight in sorted({0.0, share}):
+                    ordered = candidates.ranked(weight, depth)
+                    if weight > 0.0 and ordered.ordering == "retrieval":
+                        continue  # not reranked
+                    into = rows.setdefault(ordered.ordering, Rows())
+                    basis = ordered.basis[:SHOWN_HITS].tolist()
+                    for place, score in zip(ordered.places, basis, strict=False):
+                        into.scores.append(score)
+                        label = collection.is_relevant(query, candidates.documents[place])
+                        into.labels.append(label)
+                        into.queries.append(f"{collection.name}/{query}")
+                        into.collections.append(collection.name)
+                        into.answered.append(candidates is search.answered)
+                        into.served.append(weight == share)
     return rows
-
-
-def _add(
-    rows: Rows,
-    collection: Observed,
-    query: str,
-    candidates: Candidates,
-    share: float,
-    depth: int,
-    answered: bool,
-    is_served: bool,
-) -> None:
-    for document, score, reranked in served(candidates, share, depth)[:SHOWN_HITS]:
-        if share > 0.0 and not reranked:
-            break  # beyond the depth: served without a probability
-        rows.scores.append(score)
-        rows.labels.append(collection.is_relevant(query, document))
-        rows.queries.append(f"{collection.name}/{query}")
-        rows.collections.append(collection.name)
-        rows.answered.append(answered)
-        rows.served.append(is_served)
 
 
 def fit_curves(rows: Mapping[Ordering, Rows]) -> dict[Ordering, Fitted]:

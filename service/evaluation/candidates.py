@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.collection import Collection
-from service.confidence.fusion import fuse
+from service.confidence.ranking import Ordered, rank
 from service.errors import UnprocessableTextError
 from service.evaluation.metrics import Qrels
 from service.pipeline.engine import Engine
@@ -36,6 +35,15 @@ class Candidates:
     cosines: Floats
     logits: Floats
     language: str
+
+    def ranked(self, share: float, depth: int) -> Ordered:
+        """Their order where the reranker has this share and reads `depth` of them."""
+        ids = list(zip(self.documents, self.passages, strict=True))
+        return rank(ids, self.cosines, self.logits[:depth], share)
+
+    def ranking(self, share: float, depth: int, count: int = 10) -> list[str]:
+        """The first `count` documents in that order."""
+        return [self.documents[place] for place in self.ranked(share, depth).places[:count]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,40 +134,6 @@ def observe(
         searches[query] = observer.search(text, relevant, rerank=query in reranked)
         on_progress(number)
     return Observed(labelled.name, labelled.qrels, searches)
-
-
-def served(candidates: Candidates, share: float, depth: int) -> list[tuple[str, float, bool]]:
-    """(document, score that ordered it, reranked?) of each document once, best first.
-
-    As the service orders them where the reranker has this share and reads `depth` candidates:
-    `service.pipeline.rerank` does the same with its own records.
-    """
-    m = min(len(candidates.logits), depth) if share > 0.0 else 0
-    first = candidates.cosines[:m]
-    fused = fuse(first.tolist(), candidates.logits[:m].tolist(), share) if m else first
-    rows = _sorted(candidates, fused, 0, reranked=True)
-    rows += _sorted(candidates, candidates.cosines[m:], m, reranked=False)
-    best: dict[str, tuple[str, float, bool]] = {}
-    for row in rows:
-        best.setdefault(row[0], row)
-    return list(best.values())
-
-
-def ranking(candidates: Candidates, share: float, depth: int, count: int = 10) -> list[str]:
-    """The first `count` documents of `served`."""
-    return [document for document, *_ in islice(served(candidates, share, depth), count)]
-
-
-def _sorted(
-    candidates: Candidates, scores: Floats, start: int, *, reranked: bool
-) -> list[tuple[str, float, bool]]:
-    """Candidates from `start` on, by their scores; ties by document id, then passage id."""
-
-    def order(i: int) -> tuple[float, str, int]:
-        return -scores[i], candidates.documents[start + i], candidates.passages[start + i]
-
-    rows = sorted(range(len(scores)), key=order)
-    return [(candidates.documents[start + i], float(scores[i]), reranked) for i in rows]
 
 
 def _without(find: Callable[[int], list[Found]], relevant: Set[str]) -> list[Found]:

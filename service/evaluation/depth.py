@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidInputError
-from service.evaluation.candidates import Observed, ranking
+from service.evaluation.candidates import Observed
 from service.evaluation.metrics import per_query
 from service.evaluation.significance import paired
 from service.pipeline.build import rerank_slice
@@ -124,10 +124,7 @@ def depth_report(rows: Sequence[DepthRow], chosen: DepthRow, loss: float) -> dic
 def _ndcg(collection: Observed, share: Callable[[str], float], depth: int) -> dict[str, float]:
     searches = collection.searches
     judged = {q: collection.qrels[q] for q in searches if q in collection.qrels}
-    run = {
-        q: ranking(searches[q].answered, share(searches[q].answered.language), depth)
-        for q in judged
-    }
+    run = {q: (found := searches[q].answered).ranking(share(found.language), depth) for q in judged}
     return per_query(judged, run, ["ndcg@10"])["ndcg@10"]
 
 

@@ -8,6 +8,7 @@ from ir_measures import RR, Success
 from numpy.typing import NDArray
 
 from service.collection import LevelledCollection, LevelledQuery
+from service.confidence.ranking import by_score
 
 MEASURES = {
     "mrr": RR,
@@ -38,7 +39,7 @@ def rank_levels(
     for query, vector in zip(queries, query_vectors, strict=True):
         ids = candidates(query)
         scores = np.stack([passage_vectors[id_] for id_ in ids]) @ vector
-        run[query.query_id] = [ids[i] for i in np.lexsort((np.arange(len(ids)), -scores))]
+        run[query.query_id] = [ids[i] for i in by_score(scores, ids)]
     return run
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from service.evaluation.candidates import Candidates, served
+from service.evaluation.candidates import Candidates
 from service.evaluation.trec import ScoredRun
 
 RETRIEVAL = "retrieval"
@@ -15,16 +15,20 @@ def rerank_runs(
     """Rankings by name: `retrieval`, `pure` (by logit) and `fused W` for each share in `weights`.
 
     The first `depth` passages are reordered, those below follow in stage one's order. A share W is
-    as for `confidence.fusion.fuse`; 1 is the reranker alone.
+    as for `confidence.ranking.rank`; 1 is the reranker alone.
     """
     shares = {RETRIEVAL: 0.0, PURE: 1.0, **{fused_name(weight): weight for weight in weights}}
-    return {
-        name: {
-            query: [(document, score) for document, score, _ in served(found, share, depth)]
-            for query, found in candidates.items()
+    runs: dict[str, ScoredRun] = {}
+    for name, share in shares.items():
+        ordered = {query: found.ranked(share, depth) for query, found in candidates.items()}
+        runs[name] = {
+            query: [
+                (candidates[query].documents[place], score)
+                for place, score in zip(of.places, of.scores.tolist(), strict=True)
+            ]
+            for query, of in ordered.items()
         }
-        for name, share in shares.items()
-    }
+    return runs
 
 
 def fused_name(weight: float) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.confidence.calibration import EVERY_LANGUAGE, MIXED
-from service.evaluation.candidates import Observed, ranking
+from service.evaluation.candidates import Observed
 from service.evaluation.metrics import per_query
 from service.evaluation.significance import paired
 
@@ -73,7 +73,7 @@ def try_shares(collections: Iterable[Observed], depth: int) -> list[Trial]:
 def _ndcg(
     collection: Observed, queries: Sequence[str], share: float, depth: int
 ) -> NDArray[np.float64]:
-    run = {q: ranking(collection.searches[q].answered, share, depth) for q in queries}
+    run = {q: collection.searches[q].answered.ranking(share, depth) for q in queries}
     judged = {q: collection.qrels[q] for q in queries}
     values = per_query(judged, run, ["ndcg@10"])["ndcg@10"]
     return np.array([values[q] for q in queries])

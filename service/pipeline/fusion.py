@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from service.confidence.ranking import by_score
 from service.types import Fusion
 
 RRF_K = 60
@@ -25,7 +26,9 @@ class Hybrid:
         by words, `cosines` both.
         """
         if self.fusion == "rrf":
-            return reciprocal_ranks(nearest, _ranked(bm25), self.weight)
+            ids = list(bm25)
+            by_words = [ids[place] for place in by_score(list(bm25.values()), ids)]
+            return reciprocal_ranks(nearest, by_words, self.weight)
         return weighted(cosines, bm25, self.weight)
 
 
@@ -59,7 +62,3 @@ def weighted(
         id_: (1.0 - weight) * (cosine - lowest) / spread + weight * bm25.get(id_, 0.0) / most
         for id_, cosine in cosines.items()
     }
-
-
-def _ranked(scores: Mapping[int, float]) -> list[int]:
-    return sorted(scores, key=lambda id_: (-scores[id_], id_))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from service.confidence.ranking import by_score
 from service.index.live_index import IndexView
 from service.index.store_view import StoreView
 from service.pipeline.fusion import Hybrid
@@ -72,9 +73,9 @@ class Finder:
                 return [], True
             for window, listed in enumerate(self.index.search(self.vectors, wanted, self.allowed)):
                 _keep_nearest(best, window, ((c.passage_id, c.score) for c in listed))
-            candidates = [Candidate(id_, found.cosine) for id_, found in best.items()]
-            candidates.sort(key=lambda c: (-c.score, c.passage_id))
-            return candidates[:wanted], wanted >= reachable
+            ids, cosines = list(best), [found.cosine for found in best.values()]
+            first = by_score(cosines, ids)[:wanted]
+            return [Candidate(ids[i], cosines[i]) for i in first], wanted >= reachable
 
         rows = self._within_share(nearest, count)
         return _found((passage, best[passage.id], score, None) for passage, score in rows)
@@ -103,8 +104,9 @@ class Finder:
             {id_: found.score for id_, found in both.items()},
             {id_: f.sparse_score for id_, f in both.items() if f.sparse_score is not None},
         )
-        fused = [replace(found, order=scores[id_]) for id_, found in both.items()]
-        fused.sort(key=lambda found: (-found.order, found.passage.document_id, found.passage.id))
+        found = [replace(found, order=scores[id_]) for id_, found in both.items()]
+        ids = [(f.passage.document_id, f.passage.id) for f in found]
+        fused = [found[i] for i in by_score([f.order for f in found], ids)]
         taken = _Shares(self.per_document)
         kept = [found for found in fused if taken.has_room(found.passage.document_id)][:count]
         return [replace(found, rank=rank) for rank, found in enumerate(kept, 1)]

@@ -3,12 +3,12 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 
-from service.confidence.calibration import Ordering
-from service.confidence.fusion import fuse
 from service.confidence.judge import Judge
+from service.confidence.ranking import rank
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.pipeline.gate import Deadline, Gate
 from service.pipeline.owner_thread import OwnerThread
@@ -55,7 +55,7 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All candidates, best first, and what became of the rerank.
+    """Documents, best first, each by its best passage, and what became of the rerank.
 
     `order` names the score; None where it is stage one's.
     """
@@ -100,8 +100,8 @@ class SecondStage:
 
     def unranked(self, found: Sequence[Found]) -> Ranking:
         """Stage one's order, uncalibrated: what `rerank: false` asks for."""
-        rows = _rows(found, [c.order for c in found], [None] * len(found), None)
-        return Ranking(rows, RerankReport("skipped", 0, 0, "the request said rerank: false"))
+        report = RerankReport("skipped", 0, 0, "the request said rerank: false")
+        return self._ranking(found, report, UNDETERMINED, calibrated=False)
 
     async def rank(
         self, query: str, windows: Sequence[str], found: Sequence[Found], deadline: Deadline
@@ -161,7 +161,12 @@ class SecondStage:
         if not scores:
             reason = "the time ran out before any candidate was scored"
             return self._by_stage_one(found, "partial", reason, language)
-        return self._by_both(found, scores, weight, language, complete=complete)
+        report = RerankReport("complete", self._depth(found), len(scores))
+        if not complete:
+            cut = "the time ran out; the rest follows in stage one's order"
+            report = replace(report, status="partial", reason=cut)
+        # Scores that the time ran out on are not what the curve was fitted on.
+        return self._ranking(found, report, language, scores, weight, calibrated=complete)
 
     async def _score(
         self,
@@ -197,36 +202,36 @@ class SecondStage:
     def _by_stage_one(
         self, found: Sequence[Found], status: RerankStatus, reason: str, language: str
     ) -> Ranking:
-        probabilities = self.judge.probabilities([c.score for c in found], "retrieval", language)
-        rows = _rows(found, [c.order for c in found], [None] * len(found), probabilities)
-        report = RerankReport(status, self._depth(found), 0, reason)
-        return Ranking(rows, report, language=language)
+        return self._ranking(found, RerankReport(status, self._depth(found), 0, reason), language)
 
-    def _by_both(
+    def _ranking(
         self,
         found: Sequence[Found],
-        scores: Sequence[PairScore],
-        weight: float,
+        report: RerankReport,
         language: str,
+        scores: Sequence[PairScore] = (),
+        weight: float = 0.0,
         *,
-        complete: bool,
+        calibrated: bool = True,
     ) -> Ranking:
-        """Scored candidates by their fused score, then the others in stage one's order.
-
-        The others are uncalibrated: no curve was fitted on what is below the reranked.
-        """
-        scored, rest = found[: len(scores)], found[len(scores) :]
-        fused = fuse([c.score for c in scored], [s.logit for s in scores], weight).tolist()
-        ordering: Ordering = "rerank" if weight >= 1.0 else "fused"
-        # Scores that the time ran out on are not what the curve was fitted on.
-        probabilities = self.judge.probabilities(fused, ordering, language) if complete else None
-        rows = _rows(scored, fused, scores, probabilities)
-        rows += _rows(rest, [c.order for c in rest], [None] * len(rest), None)
-        order = "rerank_score" if weight >= 1.0 else f"fused (rerank_score {weight:g})"
-        reason = None if complete else "the time ran out; the rest follows in stage one's order"
-        status: RerankStatus = "complete" if complete else "partial"
-        report = RerankReport(status, self._depth(found), len(scores), reason)
-        return Ranking(rows, report, order, language)
+        ordered = rank(
+            [(c.passage.document_id, c.passage.id) for c in found],
+            [c.score for c in found],
+            [score.logit for score in scores],
+            weight,
+            [c.order for c in found],
+        )
+        known = None
+        if calibrated:
+            known = self.judge.probabilities(ordered.basis.tolist(), ordered.ordering, language)
+        rows = [
+            Ranked(found[place], score, scores[place] if place < len(scores) else None, probability)
+            for place, score, probability in zip_longest(
+                ordered.places, ordered.scores.tolist(), known or ()
+            )
+        ]
+        order = {"rerank": "rerank_score", "fused": f"fused (rerank_score {weight:g})"}
+        return Ranking(rows, report, order.get(ordered.ordering), language)
 
 
 def language_of(query: str, found: Sequence[Found]) -> str:
@@ -234,20 +239,3 @@ def language_of(query: str, found: Sequence[Found]) -> str:
     # The beginning alone is looked at. On the event loop, so no more of a long passage is cleaned.
     sample = [clean(c.passage.text[:_CLEANED_CHARS]) for c in found[:LANGUAGE_SAMPLE]]
     return search_language(query, sample)
-
-
-def _rows(
-    found: Sequence[Found],
-    scores: Sequence[float],
-    pairs: Sequence[PairScore | None],
-    probabilities: Sequence[float] | None,
-) -> list[Ranked]:
-    """Rows in the order (-score, document id, passage id)."""
-    known = probabilities if probabilities is not None else [None] * len(found)
-    rows = [Ranked(*row) for row in zip(found, scores, pairs, known, strict=True)]
-    return sorted(rows, key=_order)
-
-
-def _order(row: Ranked) -> tuple[float, str, int]:
-    passage = row.candidate.passage
-    return -row.score, passage.document_id, passage.id

@@ -235,7 +235,7 @@ class Searcher:
         timings: dict[str, float],
         warnings: list[str],
     ) -> Result:
-        found = _one_a_document(ranking.rows)
+        found = ranking.rows
         answerable = self._answerable(found)
         shown: Iterator[tuple[int, Ranked]] = enumerate(found, 1)
         if query.min_confidence is not None and answerable is not None:
@@ -299,14 +299,6 @@ class Searcher:
 
 def _cost(text: str) -> int:
     return len(text) + CHARS_AROUND
-
-
-def _one_a_document(rows: Sequence[Ranked]) -> list[Ranked]:
-    """Of each document its first passage in the final order."""
-    first: dict[str, Ranked] = {}
-    for row in rows:
-        first.setdefault(row.candidate.passage.document_id, row)
-    return list(first.values())
 
 
 def _uncalibrated(found: Sequence[Ranked]) -> bool:

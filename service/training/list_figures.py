@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.confidence.fusion import fuse
+from service.confidence.ranking import rank
 from service.evaluation.metrics import means, per_query
 from service.training.losses.ranked_list import RankedListLoss
 from service.training.mining.examples import Examples
@@ -91,6 +91,5 @@ def _measured(test: Sequence[Candidates], logits: Tensor, share: float) -> Mappi
 
 
 def _order(row: Candidates, logits: NDArray[np.float32], share: float) -> list[int]:
-    scores = fuse(row.cosines.tolist(), logits.tolist(), share)
-    places: list[int] = np.argsort(-scores, kind="stable").tolist()
-    return places
+    ids = [(str(place), place) for place in row.places.tolist()]
+    return rank(ids, row.cosines, logits, share).places

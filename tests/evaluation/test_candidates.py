@@ -11,7 +11,9 @@ from service.confidence.calibration import Calibration, Curve
 from service.confidence.judge import Judge
 from service.confidence.words import Thresholds
 from service.errors import UnprocessableTextError
-from service.evaluation.candidates import CANDIDATES, Observer, observe, ranking, served
+from service.evaluation.calibration import collect_rows
+from service.evaluation.candidates import CANDIDATES, Observer, observe
+from service.evaluation.report import SHOWN_HITS
 from service.index.data_folder import DataFolder
 from service.pipeline.engine import Engine
 from service.pipeline.gate import Limits
@@ -80,20 +82,49 @@ def answer(over: Engine, query: str) -> Result:
     return asyncio.run(over.searcher.search(Query(query, top_k=100)))
 
 
-@pytest.mark.parametrize("depth", [100, 30, 4])
+@pytest.mark.parametrize("depth", [100, 30, 4, 0])
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_hits_and_scores_are_the_services_own(folder: DataFolder, share: float, depth: int) -> None:
+def test_order_and_probabilities_are_the_services_own(
+    folder: DataFolder, share: float, depth: int
+) -> None:
     over = engine(folder, share, depth)
-    search = Observer(over, depth).search(QUERY, {"d007"})
-    result = answer(over, QUERY)
-    rows = served(search.answered, share, depth)
-    assert [(hit.id, hit.score) for hit in result.hits] == [
-        (document, pytest.approx(score)) for document, score, _ in rows
+    hits = answer(over, QUERY).hits
+    found = Observer(over, depth).search(QUERY, {"d007"}).answered
+    ordered = found.ranked(share, depth)
+    assert ordered.ordering == (
+        "retrieval" if not (share and depth) else "rerank" if share == 1.0 else "fused"
+    )
+    curve = over.searcher.second_stage.judge.artifact.curves[ordered.ordering]
+    probabilities = curve.probability(ordered.basis)
+    documents = [found.documents[place] for place in ordered.places]
+    assert [hit.id for hit in hits] == documents
+    assert len(set(documents)) == len(documents)
+    assert [hit.score for hit in hits] == ordered.scores.tolist()
+    rest = [None] * (len(hits) - len(probabilities))
+    assert [hit.probability for hit in hits] == [*probabilities, *rest]
+    assert answer(over, QUERY).language == found.language
+    assert found.ranking(share, depth) == documents[:10]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_curves_are_fitted_on_the_scores_that_the_service_judges_by(
+    folder: DataFolder, share: float
+) -> None:
+    over = engine(folder, share, 30)
+    texts = {f"q{n}": f"{TEXT} number {n}" for n in (7, 23, 31)}
+    qrels = {query: {f"d{query[1:]:0>3}": 1} for query in texts}
+    labelled = Collection("rules", DOCUMENTS, texts, qrels)
+    observed = observe(Observer(over, 30), labelled, list(texts), set(texts))
+    rows = collect_rows([observed], {"*": share}, 30)
+    (ordering,) = [name for name, of in rows.items() if any(of.served)]
+    of = rows[ordering]
+    curve = over.searcher.second_stage.judge.artifact.curves[ordering]
+    judged = zip(curve.probability(of.scores), of.labels, of.answered, strict=True)
+    assert [(probability, label) for probability, label, answered in judged if answered] == [
+        (hit.probability, hit.id in qrels[query])
+        for query in sorted(texts)
+        for hit in answer(over, texts[query]).hits[:SHOWN_HITS]
     ]
-    if share:
-        assert [h.probability is not None for h in result.hits] == [r for *_, r in rows]
-    assert search.answered.language == result.language
-    assert ranking(search.answered, share, depth) == [hit.id for hit in result.hits[:10]]
 
 
 def test_the_next_candidates_move_up_where_relevant_documents_are_taken_out(

@@ -24,10 +24,9 @@ from service.pipeline.clients import on_behalf_of
 from service.pipeline.gate import Deadline
 from service.pipeline.ingest import Ingestor
 from service.pipeline.query import Query, Result
-from service.pipeline.recall import Found
-from service.pipeline.rerank import Ranked, SecondStage
-from service.pipeline.search import SIDE_BY_SIDE, Lane, Limits, Searcher, _one_a_document
-from service.types import Document, StoredPassage
+from service.pipeline.rerank import SecondStage
+from service.pipeline.search import SIDE_BY_SIDE, Lane, Limits, Searcher
+from service.types import Document
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
 from tests.fixtures.live import retriever_of
 
@@ -485,15 +484,3 @@ def test_waiting_for_a_turn_ends_with_the_time_and_costs_nobody_a_turn() -> None
 
     assert SIDE_BY_SIDE == 2
     asyncio.run(run())
-
-
-def test_a_document_stands_where_its_first_passage_does_and_is_shown_by_it() -> None:
-    def row(document: str, score: float) -> Ranked:
-        passage = StoredPassage(0, document, "", "", 0, 0, {})
-        return Ranked(Found(passage, score, 1, score), score, None, None)
-
-    rows = [row("tides", 3), row("maps", 2), row("tides", 1)]
-    assert [(r.candidate.passage.document_id, r.score) for r in _one_a_document(rows)] == [
-        ("tides", 3),
-        ("maps", 2),
-    ]
