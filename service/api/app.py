@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.routing import Route
 
 from service import __version__
 from service.api import errors, openapi
@@ -26,6 +27,7 @@ from service.api.routes import (
 )
 from service.api.schemas.common import ErrorBody
 from service.api.state import ServerState
+from service.api.strict_route import StrictRoute
 from service.pipeline.engine import Engine
 from service.settings import Settings
 
@@ -85,9 +87,11 @@ def create_app(
         lifespan=lifespan,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
+    _make_strict(app)
     app.state.server = state
     app.state.routes = RouteTable(app.routes)
     # The last one added is the outermost.
@@ -122,3 +126,13 @@ def create_app(
     app.include_router(operations.router, responses={s: responses[s] for s in (421, 422, 500)})
     openapi.install(app, settings)
     return app
+
+
+def _make_strict(app: FastAPI) -> None:
+    """Let FastAPI's own pages, the only routes so far, refuse unknown query parameters too."""
+    router = APIRouter(route_class=StrictRoute)
+    for page in app.routes:
+        if isinstance(page, Route):
+            router.add_api_route(page.path, page.endpoint, include_in_schema=False)
+    app.routes.clear()
+    app.include_router(router)
