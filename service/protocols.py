@@ -1,7 +1,7 @@
 """Contracts between the stages."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from service.types import (
     Candidate,
@@ -79,12 +79,38 @@ class StateEncoder(Encoder, Protocol):
 
 
 class VectorIndex(Protocol):
-    """Nearest neighbours by inner product; higher is better."""
+    """Passages and their unit vectors, never changed; nearest neighbours by inner product."""
 
-    def __len__(self) -> int: ...
+    @property
+    def kind(self) -> str:
+        """`flat` answers exactly; any other name is approximate."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of each vector."""
+        ...
+
+    @property
+    def last_passage(self) -> int:
+        """The greatest passage id that it was built from; 0 if there was none."""
+        ...
+
+    @property
+    def built_size(self) -> int:
+        """Passages that it was built from, including those that `without` removed."""
+        ...
+
+    def __len__(self) -> int:
+        """Passages that can be found."""
+        ...
 
     def search(self, vectors: Vectors, k: int, allowed: Ids | None = None) -> list[list[Candidate]]:
         """Per row of `vectors` at most `k` candidates in the order (-score, passage id)."""
+        ...
+
+    def without(self, removed: Ids) -> Self:
+        """The same index in which these passages are no longer found."""
         ...
 
 

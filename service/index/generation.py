@@ -28,6 +28,7 @@ from service.index.document_store import DocumentStore
 from service.index.durable import flush, store_error
 from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, kind_for
 from service.index.records import Counts, GenerationRecord
+from service.protocols import VectorIndex
 from service.types import Ids, IndexIdentity, Vectors
 
 FORMAT_VERSION = 1
@@ -49,7 +50,7 @@ class Generation:
     """An index that is loaded and known to be what was built."""
 
     name: str
-    index: FaissIndex
+    index: VectorIndex
     rebuilt_because: str | None
     """Why the one on the disk could not be used; None when it was."""
     damaged: bool = False

@@ -14,6 +14,7 @@ from service.index.document_store import DocumentStore
 from service.index.faiss_index import FaissIndex
 from service.index.generation import Generation
 from service.index.store_view import StoreView
+from service.protocols import VectorIndex
 from service.types import Candidate, Ids, Vectors
 
 _BATCH = 4096
@@ -21,12 +22,15 @@ _BATCH = 4096
 
 @dataclass(frozen=True, slots=True)
 class IndexView:
-    """All passages of the store at one revision; never changed. Any thread may search it."""
+    """All passages of the store at one revision; never changed. Any thread may search it.
+
+    The generation is any `VectorIndex`; what came since is in small exact segments beside it.
+    """
 
     generation: str
     revision: int
     documents: int
-    base: FaissIndex
+    base: VectorIndex
     segments: tuple[FaissIndex, ...]
     last_passage: int
     last_removed: int

@@ -147,3 +147,23 @@ def test_queries_that_do_not_fit_are_refused(build: Build, ids: Ids) -> None:
         index.search(random_vectors(1, 1)[0], 5)
     with pytest.raises(InferenceError):
         index.search(random_vectors(1, 1) * np.float32(np.nan), 5)
+
+
+def test_removed_passages_are_no_longer_found(build: Build, ids: Ids) -> None:
+    vectors, queries = random_vectors(23, len(ids)), random_vectors(24, 20)
+    vectors[::5] = queries[3]  # copies, of which some go
+    index, gone = build(ids, vectors), ids[::3]
+    kept = np.setdiff1d(np.arange(len(ids)), np.arange(0, len(ids), 3))
+    narrowed = index.without(gone).without(np.array([7, ids[1]]))
+    kept = kept[kept != 1]
+    wanted = [oracle(ids[kept], vectors[kept], query, 10) for query in queries]
+    assert narrowed.search(queries, 10) == wanted
+    assert (len(narrowed), len(index)) == (len(kept), len(ids))
+    assert index.search(queries, 10) == [oracle(ids, vectors, query, 10) for query in queries]
+
+
+def test_an_index_knows_what_it_was_built_from(build: Build, ids: Ids) -> None:
+    index = build(ids, random_vectors(25, len(ids))).without(ids[-3:])
+    assert (index.dimension, index.last_passage) == (DIM, ids[-1])
+    assert index.built_size == len(ids)
+    assert build(ids[:0], random_vectors(26, 0)).last_passage == 0
