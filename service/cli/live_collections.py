@@ -104,12 +104,15 @@ def alias(
     name: Annotated[str, typer.Argument(help="The alias, such as default.")],
     settings: Settings,
     collection: Annotated[
-        str | None, typer.Argument(help="Where it leads from now on; without: the alias goes.")
+        str | None, typer.Argument(help="The collection that it leads to from now on.")
     ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
     url: UrlOption = None,
     api_key: KeyOption = None,
 ) -> None:
-    """Let an alias lead to a collection, or remove it."""
+    """Let an alias lead to a collection, or remove it with --remove."""
+    if remove == (collection is not None):
+        raise InvalidInputError("give a collection, or else --remove", "collection")
     if collection is None:
         _run(
             url,

@@ -62,11 +62,12 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 def _lines(title: str, total: int | None) -> Callable[[int], None]:
     began = said = time.monotonic()
+    is_over = False
 
     def set_done(done: int) -> None:
-        nonlocal said
-        now = time.monotonic()
-        if now - said >= LINE_SECONDS or done == total:
+        nonlocal said, is_over
+        now, was_over, is_over = time.monotonic(), is_over, done == total
+        if not was_over and (is_over or now - said >= LINE_SECONDS):
             said = now
             of = "" if total is None else f" of {total}"
             print(f"{title}: {done}{of}, {now - began:.0f} s", file=sys.stderr, flush=True)

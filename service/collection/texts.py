@@ -28,6 +28,8 @@ _FENCE = re.compile(r" {0,3}(```+(?=[^`]*$)|~~~+)")
 
 
 NO_SUFFIX = "no suffix"
+HIDDEN = "hidden"
+"""Kind of a file or folder whose name begins with a dot."""
 
 
 def find_texts(folder: Path) -> list[Path]:
@@ -39,9 +41,9 @@ def find_texts(folder: Path) -> list[Path]:
 
 
 def passed_over(folder: Path) -> Counter[str]:
-    """How many files under `folder` are not read, by their suffix or `NO_SUFFIX`.
+    """How many files under `folder` are not read, by their suffix, `NO_SUFFIX` or `HIDDEN`.
 
-    Names that begin with a dot do not count.
+    A hidden folder counts as one.
     """
     return _find(folder)[1]
 
@@ -54,12 +56,16 @@ def _find(folder: Path) -> tuple[list[Path], Counter[str]]:
         found.append(Path(error.filename))
 
     for parent, folders, names in os.walk(folder, onerror=add_unlisted):
+        others.update(HIDDEN for name in folders if name.startswith("."))
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [path for name in folders if (path := Path(parent, name)).is_symlink()]
         found += [Path(parent, name) for name in names if is_text(name)]
-        unread = [name for name in names if not name.startswith(".") and not is_text(name)]
-        others.update(Path(name).suffix.lower() or NO_SUFFIX for name in unread)
+        others.update(_kind(name) for name in names if not is_text(name))
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix()), others
+
+
+def _kind(name: str) -> str:
+    return HIDDEN if name.startswith(".") else Path(name).suffix.lower() or NO_SUFFIX
 
 
 def is_text(name: str) -> bool:

@@ -68,6 +68,13 @@ def test_answers_and_warnings_are_printed_as_they_are(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.count(MARKUP) == 4
 
 
+def test_the_last_line_of_progress_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("ingest", 2) as advance:
+        for done in (1, 2, 2):
+            advance(done)
+    assert capsys.readouterr().err == "ingest: 2 of 2, 0 s\n"
+
+
 def test_bars_are_named_as_they_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

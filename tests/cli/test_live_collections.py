@@ -95,7 +95,11 @@ def test_collections_come_are_switched_and_go(where: list[str]) -> None:
     assert "the alias 'default' leads to the collection 'next'" in refused.stderr
     run("collections", "alias", "default", "main", *where)
     run("collections", "alias", "other", "next", *where)
-    run("collections", "alias", "other", *where)
+    for both_or_none in ([], ["main", "--remove"]):
+        unclear = secondpass("collections", "alias", "other", *both_or_none, *where)
+        assert (unclear.returncode, "--remove" in unclear.stderr) == (2, True)
+    assert "other" in run("collections", "list", *where).stdout
+    run("collections", "alias", "other", "--remove", *where)
     run("collections", "delete", "next", *where)
     assert "next" not in run("collections", "list", *where).stdout
 
