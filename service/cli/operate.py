@@ -10,6 +10,7 @@ from rich.table import Column, Table
 
 from service.cli.console import console
 from service.cli.options import ALL_SETTINGS, with_settings
+from service.extras import install_command
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _measure(settings: Settings, name: str) -> None:
         )
     typer.echo(f"  rerank_backend auto: {record.chosen}")
     if not any(backend.startswith("onnx") for backend in record.measured):
-        typer.echo("  two more backends: pip install 'secondpass[onnx]'")
+        typer.echo(f"  two more backends: {install_command('onnx')}")
 
 
 def show_model(

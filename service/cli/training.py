@@ -8,6 +8,7 @@ import typer
 from service.cli.options import with_settings
 from service.cli.training_bar import training_bar
 from service.errors import InvalidInputError, TrainingError
+from service.extras import install_command
 from service.settings import Settings
 
 _SETTINGS = ("device", "threads", "cache_dir", "hub_offline")
@@ -61,7 +62,7 @@ def train(
             )
     except ImportError as error:
         raise TrainingError(
-            f"training needs more packages ({error}): pip install 'secondpass[train]'"
+            f"training needs more packages ({error}): {install_command('train')}"
         ) from error
     if not outcome.trained:
         typer.echo(f"{out} is finished already; --no-resume --overwrite trains it anew")

@@ -13,6 +13,7 @@ from service.collection.lines import read_json_lines, shown
 from service.collection.problems import OnProblem, stop
 from service.collection.rows import MAX_CHARS, make_document
 from service.errors import InvalidInputError, SecondpassError
+from service.extras import install_command
 from service.types import Document, DocumentLimits, Refused
 
 FOLDERS = ("corpus", "queries", "qrels")
@@ -112,7 +113,7 @@ def _parquet(path: Path) -> _Rows:
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise SecondpassError(
-            f"{shown(path)}: Parquet needs the package pyarrow: pip install 'secondpass[train]'"
+            f"{shown(path)}: Parquet needs the package pyarrow: {install_command('train')}"
         ) from error
     try:
         number = 0

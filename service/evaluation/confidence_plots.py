@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.errors import InvalidInputError
 from service.evaluation.depth import DepthRow
+from service.extras import install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ def check_plots() -> None:
     """Raise `InvalidInputError` with the install line where matplotlib is missing."""
     if find_spec("matplotlib") is None:
         raise InvalidInputError(
-            "the picture needs matplotlib: pip install 'secondpass[train]'; or leave it out with "
+            f"the picture needs matplotlib: {install_command('train')}; or leave it out with "
             "--no-picture",
             "picture",
         )

@@ -12,6 +12,7 @@ from service.errors import InvalidInputError, StoreError
 from service.evaluation.comparison import Compared
 from service.evaluation.significance import bootstrap_interval
 from service.evaluation.tables import shown_measure
+from service.extras import install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ def check_plots() -> None:
     """Raise `InvalidInputError` with the install line where matplotlib is missing."""
     if find_spec("matplotlib") is None:
         raise InvalidInputError(
-            "the plots of --out need matplotlib: pip install 'secondpass[train]'", "out"
+            f"the plots of --out need matplotlib: {install_command('train')}", "out"
         )
 
 

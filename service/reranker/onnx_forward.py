@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from service.errors import ModelSourceError
+from service.extras import install_command
 from service.models.prepared import Recipe, prepared_folder, sound_folder
 from service.reranker.forward import Logits, load_classifier
 from service.reranker.pair_tokens import TokenPair
@@ -86,7 +87,7 @@ def require_onnx() -> None:
     missing = [package for package in _PACKAGES if find_spec(package) is None]
     if missing:
         raise ModelSourceError(
-            f"this rerank_backend needs {', '.join(missing)}: pip install 'secondpass[onnx]'"
+            f"this rerank_backend needs {', '.join(missing)}: {install_command('onnx')}"
         )
 
 

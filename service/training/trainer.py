@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from service.errors import InvalidInputError, TrainingError
+from service.extras import install_command
 from service.training.arguments import precision_of, trainer_arguments
 from service.training.callbacks import OnProgress, Watch
 from service.training.card import write_card
@@ -221,8 +222,6 @@ def _tensorboard(folder: RunFolder) -> TrainerCallback:
             TensorBoardCallback,
         )
     except ImportError as error:
-        raise TrainingError(
-            "training needs more packages: pip install 'secondpass[train]'"
-        ) from error
+        raise TrainingError(f"training needs more packages: {install_command('train')}") from error
     callback: TrainerCallback = TensorBoardCallback(SummaryWriter(str(folder.logs)))  # type: ignore[no-untyped-call]
     return callback

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from service.extras import install_command
 from service.reranker import opening
 from service.reranker.backends import record_file
 from tests.cli.test_commands import secondpass
@@ -17,7 +18,7 @@ def test_preparing_a_cross_encoder_says_which_backend_is_best_here(
     done = secondpass("models", "prepare", folder, "--kind", "cross-encoder", *cache)
     assert done.returncode == 0, done.stderr
     assert "torch-bf16" in done.stdout
-    assert "pip install 'secondpass[onnx]'" in done.stdout
+    assert f"two more backends: {install_command('onnx')}" in done.stdout
     shown = secondpass("models", "show", folder, "--kind", "cross-encoder", *cache).stdout
     weights = shown.partition("weights sha256")[2].split()[0]
     assert "rerank_backend auto: torch" in done.stdout

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from sentence_transformers import CrossEncoder
 
 from service.errors import ModelSourceError
+from service.extras import install_command
 from service.models.sources import PreparedModel, prepare
 from service.packed_linear import replace_parts
 from service.reranker import backends, onnx_forward
@@ -187,7 +189,7 @@ def test_without_the_extra_the_error_says_what_to_install(
     settings: Settings, small: PreparedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_forward, "find_spec", lambda package: None)
-    with pytest.raises(ModelSourceError, match=r"pip install 'secondpass\[onnx\]'"):
+    with pytest.raises(ModelSourceError, match=re.escape(install_command("onnx"))):
         opened(settings, small, rerank_backend="onnx-int8")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import TrainingError
+from service.extras import install_command
 from service.training.mining.choice import Choice, Mined, Ranking, choose
 from service.training.mining.examples import Examples
 from service.training.mining.queries import QueryFor
@@ -45,9 +46,7 @@ def _index(words: Sequence[Sequence[str]]) -> Any:
     try:
         import bm25s  # noqa: PLC0415
     except ImportError as error:
-        raise TrainingError(
-            "BM25 needs the package bm25s: pip install 'secondpass[train]'"
-        ) from error
+        raise TrainingError(f"BM25 needs the package bm25s: {install_command('train')}") from error
     index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
     # A passage without a word would leave an index of no words at all without a vocabulary.
     index.index([list(found) or [""] for found in words], show_progress=False)
