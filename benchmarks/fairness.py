@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.processes import Process, free_port
-from service.api.keys import hash_key
+from service.api.auth import hash_key
 from service.demo import demo_documents
 from service.evaluation.provenance import provenance
 from service.types import Document

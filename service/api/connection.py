@@ -14,11 +14,15 @@ from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.connections import Connections
-from service.api.phase import Phase
-from service.api.refusals import on_the_wire, refusal
-from service.api.request_id import request_id_for
-from service.api.targets import fault, too_large, with_path_as_target
+from service.api.connections import Connections, Phase
+from service.api.head import (
+    fault,
+    on_the_wire,
+    refusal,
+    request_id_for,
+    too_large,
+    with_path_as_target,
+)
 from service.pipeline.pace import LEAST_BYTES, WINDOW_S
 
 SEND_S = 60.0

@@ -1,8 +1,9 @@
-"""The open connections of a process, and how many it can hold."""
+"""The open connections of a process, how many it can hold, and how long it does."""
 
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -22,6 +23,20 @@ STALLED_S = 5.0
 MOST_UNSENT = 256 << 20
 """Bytes of answers that wait for their clients to read. Above that, clients that have stopped
 reading are closed."""
+
+
+@dataclass(slots=True)
+class Phase:
+    """Where the server is between its start and its end; read where something has to act on it."""
+
+    loaded: bool = False
+    """Loading has ended, well or not: there may be something to close."""
+    stopping: bool = False
+    """The server was asked to end: it is not ready any more, and keeps no connection."""
+    closing: bool = False
+    """It no longer listens: what has no end of its own, such as a stream of events, ends."""
+    cut: bool = False
+    """Requests have had their time: all that is under way ends now."""
 
 
 class Waiting(Protocol):

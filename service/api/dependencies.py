@@ -5,12 +5,11 @@ function itself.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Annotated, cast
 
-from fastapi import Depends, HTTPException, Path, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Path, Request
 
-from service.api.keys import is_known
 from service.api.state import ServerState
 from service.errors import NotAvailableError, NotReadyError
 from service.index.catalog import NAME_PATTERN
@@ -18,8 +17,6 @@ from service.pipeline.collections import Collections
 from service.pipeline.engine import Engine
 from service.pipeline.jobs import Jobs
 from service.pipeline.live_collection import LiveCollection
-
-bearer = HTTPBearer(auto_error=False, description="An API key, where the server asks for one.")
 
 
 async def server_state(request: Request) -> ServerState:
@@ -32,27 +29,10 @@ async def engine(state: Annotated[ServerState, Depends(server_state)]) -> Engine
     return state.require_engine()
 
 
-async def require_key(
-    state: Annotated[ServerState, Depends(server_state)],
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> None:
-    """Let pass who holds one of the accepted keys, or everybody where none is set."""
-    hashes = state.settings.api_key_hashes
-    if hashes and not (credentials and is_known(credentials.credentials, hashes)):
-        raise HTTPException(
-            401,
-            "a valid API key is needed: Authorization: Bearer <key>",
-            {"WWW-Authenticate": "Bearer"},
-        )
-
-
-async def require_json(request: Request) -> None:
-    """Refuse a body that is not declared to be JSON."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (
-        kind.startswith("application/") and kind.endswith("+json")
-    ):
-        raise HTTPException(415, "the body must be JSON: content-type: application/json")
+def request_id(request: Request) -> str:
+    """The id that the middleware gave this request."""
+    value: str = request.state.request_id
+    return value
 
 
 StateDep = Annotated[ServerState, Depends(server_state)]
@@ -99,12 +79,12 @@ async def streaming(state: StateDep) -> AsyncIterator[None]:
         yield
 
 
-async def changing(state: StateDep) -> AsyncIterator[None]:
-    """Hold a permit to change collections; raises `OverloadedError`."""
-    with state.changes.permit():
-        yield
+async def permit(request: Request) -> ExitStack:
+    """What the request holds by its route's `gate`; `close` lets another one in."""
+    return cast(ExitStack, request.state.permit)
 
 
 CollectionsDep = Annotated[Collections, Depends(collections)]
 JobsDep = Annotated[Jobs, Depends(jobs)]
 CollectionDep = Annotated[LiveCollection, Depends(collection)]
+PermitDep = Annotated[ExitStack, Depends(permit)]

@@ -9,13 +9,11 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.errors import error_response
-from service.api.request_id import request_id_for
+from service.api.errors import RETRY_AFTER_S, error_response
+from service.api.head import request_id_for
 from service.api.schemas.common import LiveBody, ReadyBody
 
 log = logging.getLogger(__name__)
-
-RETRY_AFTER_S = 2
 
 _PROBES = frozenset({"/readyz", "/healthz"})
 
@@ -60,8 +58,8 @@ def _early_answer(scope: Scope) -> JSONResponse:
     headers = {"X-Request-ID": request_id}
     if path == "/livez":
         return JSONResponse(LiveBody().model_dump(), headers=headers)
-    headers["Retry-After"] = str(RETRY_AFTER_S)
     if path in _PROBES:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
         return JSONResponse(not_ready("loading").model_dump(), status_code=503, headers=headers)
     message = "models and index are still loading"
     return error_response(503, message, request_id, headers=headers)

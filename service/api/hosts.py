@@ -6,9 +6,9 @@ import socket
 from contextlib import suppress
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
-from service.api.errors import error_response
 from service.errors import InvalidInputError
 from service.settings import Settings
 
@@ -24,24 +24,19 @@ class HostCheck:
     answers. Such a page cannot have a key, and its `Host` is never an IP address.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
+    def __init__(self, settings: Settings) -> None:
         self._names = {name.lower() for name in settings.allowed_hosts | {settings.host}}
         self._any = bool(settings.api_key_hashes) or ANY in self._names
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self._any:
-            host = Headers(scope=scope).get("host", "")
-            if host and not self._is_own(host):
-                response = error_response(
-                    421,
-                    "this server has no keys and does not know the name in the Host header; "
-                    "SECONDPASS_ALLOWED_HOSTS takes more names",
-                    scope["state"]["request_id"],
-                )
-                await response(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+    def check(self, scope: Scope) -> None:
+        """Raise `HTTPException` 421 for another name."""
+        host = Headers(scope=scope).get("host", "")
+        if host and not (self._any or self._is_own(host)):
+            raise HTTPException(
+                421,
+                "this server has no keys and does not know the name in the Host header; "
+                "SECONDPASS_ALLOWED_HOSTS takes more names",
+            )
 
     def _is_own(self, host: str) -> bool:
         found = _HOST.fullmatch(host)

@@ -5,12 +5,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from service.pipeline.query import Result
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 def known_method(method: str) -> str:
     """The method, or `other`: a client may send any word, of any length."""
-    return method if method in _METHODS else "other"
+    return method if method in METHODS else "other"
 
 
 class Metrics:

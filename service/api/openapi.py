@@ -4,7 +4,7 @@ What no model or route of FastAPI's can say is added here: schemas that refer to
 of every answer, errors of answers that are no JSON, examples, and limits that are settings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from service.api.errors import CODES
 from service.api.schemas import documents, examples, filters
-from service.api.schemas.common import COMPONENT
+from service.api.schemas.common import COMPONENT, ErrorBody
 from service.settings import Settings
 
 JSON = "application/json"
@@ -20,6 +20,16 @@ Json = dict[str, Any]
 
 IN_COLLECTION = "_in_collection"
 """Ends the id of an operation whose path names the collection."""
+
+DESCRIPTION = """
+Two-stage search. A bi-encoder recalls the passages nearest to the query, a reranker orders
+them, and each hit carries a *confidence*: high, medium or low, from a probability that was
+calibrated on labelled data.
+
+Three numbers that are never mixed: `retrieval_score` is a cosine, `rerank_score` a logit,
+`probability` calibrated. Every error, on every path, is `{"error": {"code", "message",
+"request_id", "details"?}}`.
+"""
 
 _HEADERS = {
     "X-Request-ID": "The caller's id of the request where it is well formed, else a new one.",
@@ -32,6 +42,45 @@ _OF_STATUS = {
     "415": ("Accept-Encoding",),
     "429": ("Retry-After",),
     "503": ("Retry-After",),
+}
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def failures(descriptions: Mapping[int, str]) -> Responses:
+    """Answers with the error envelope, for a route's `responses`."""
+    return {code: {"model": ErrorBody, "description": d} for code, d in descriptions.items()}
+
+
+def headers(name: str, description: str, example: str) -> Json:
+    """An answer's header, for a route's `responses`."""
+    schema = {"type": "string"}
+    return {"headers": {name: {"description": description, "schema": schema, "example": example}}}
+
+
+ERRORS = failures(
+    {
+        401: "The API key is missing or wrong.",
+        413: "The body is larger than the server takes.",
+        415: "The body is not declared to be JSON, or has a coding other than gzip.",
+        421: "A server without keys does not know the name in `Host`.",
+        422: "A field is wrong; `details` names each.",
+        429: "The queue is full; see `Retry-After`.",
+        500: "A fault of the server; the log has the `request_id`.",
+        503: "Models and index are loading (see `Retry-After`), or the store failed.",
+        504: "The allowed time ran out before there was an answer.",
+    }
+)
+"""Of every route that asks for a key."""
+
+FULL = failures({507: "The server's disk is full; nothing is lost."})
+TIMED: Responses = {
+    200: headers(
+        "Server-Timing",
+        "Milliseconds of each stage.",
+        "normalize;dur=0.1, encode;dur=12.0, total;dur=12.9",
+    )
 }
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from service.api.connections import Phase
 from service.api.gateway import Gateway
 from service.api.hosts import require_keys_or_loopback
-from service.api.phase import Phase
 from service.api.server import Server
 from service.errors import InvalidInputError
 from service.settings import Settings

@@ -13,10 +13,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from service.api.connection import Connection, Surroundings
-from service.api.connections import Connections, Rarely
-from service.api.phase import Phase
-from service.api.refusals import on_the_wire, refusal
-from service.api.targets import MOST_HEAD_BYTES
+from service.api.connections import Connections, Phase, Rarely
+from service.api.head import MOST_HEAD_BYTES, on_the_wire, refusal
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

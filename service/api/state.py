@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
+from service.api.connections import Phase
 from service.api.metrics import Metrics
-from service.api.phase import Phase
 from service.errors import NotReadyError, SecondpassError, StoreError
 from service.pipeline.collections import Collections
 from service.pipeline.engine import Engine
@@ -52,8 +53,16 @@ class ServerState:
         self.failed = False
         self._load = load
 
-    async def load(self) -> None:
-        """Load the engine in a thread. A failure goes to the log; `/readyz` tells that it is so."""
+    @asynccontextmanager
+    async def running(self, on_failure: Callable[[], None] | None) -> AsyncIterator[None]:
+        """Load the engine in a thread meanwhile, and let go of all of it at the end."""
+        loading = asyncio.create_task(self._run_load(on_failure))
+        yield
+        await loading
+        self.close()
+
+    async def _run_load(self, on_failure: Callable[[], None] | None) -> None:
+        """A failure goes to the log; `/readyz` tells that it is so."""
         try:
             engine = await asyncio.to_thread(self._load)
             self.collections = Collections(engine, self.settings)
@@ -66,13 +75,11 @@ class ServerState:
             self.failed = True
             log.exception("cannot start")
         else:
-            log.info(
-                "ready: %d documents, %d passages", self.engine.documents, self.engine.passages
-            )
-            self.metrics.documents.set_function(self._documents)
-            self.metrics.jobs.set_function(self._jobs)
-            self.metrics.in_flight.set_function(self._in_flight)
-            self.metrics.cached_answers.set_function(self._cached_answers)
+            log.info("ready: %d documents, %d passages", engine.documents, engine.passages)
+            self._measure(engine)
+        self.phase.loaded = True
+        if self.failed and on_failure:
+            on_failure()
 
     def require_engine(self) -> Engine:
         """The engine, or `NotReadyError`."""
@@ -87,19 +94,15 @@ class ServerState:
         if self.engine is not None:
             self.engine.close()
 
-    def _documents(self) -> float:
-        return float(self.engine.documents) if self.engine else 0.0
+    def _measure(self, engine: Engine) -> None:
+        def jobs() -> float:
+            try:
+                return engine.jobs.waiting if engine.jobs else 0
+            except StoreError as error:
+                log.error("the metric of the jobs: %s", error)
+                return math.nan
 
-    def _jobs(self) -> float:
-        try:
-            return float(self.engine.jobs.waiting) if self.engine and self.engine.jobs else 0.0
-        except StoreError as error:
-            log.error("the metric of the jobs: %s", error)
-            return math.nan
-
-    def _in_flight(self) -> float:
-        return float(self.engine.searcher.in_flight) if self.engine else 0.0
-
-    def _cached_answers(self) -> float:
-        answers = self.engine.searcher.answers if self.engine else None
-        return float(len(answers)) if answers is not None else 0.0
+        self.metrics.jobs.set_function(jobs)
+        self.metrics.documents.set_function(lambda: engine.documents)
+        self.metrics.in_flight.set_function(lambda: engine.searcher.in_flight)
+        self.metrics.cached_answers.set_function(lambda: len(engine.searcher.answers or ()))

@@ -65,7 +65,7 @@ def serve(settings: Settings) -> None:
 
 def key() -> None:
     """Make an API key, and the hash of it that `api_key_hashes` takes."""
-    from service.api.keys import hash_key  # noqa: PLC0415
+    from service.api.auth import hash_key  # noqa: PLC0415
 
     secret = secrets.token_urlsafe(32)
     typer.echo(f"key   {secret}")

@@ -12,8 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.api.clients import client_of
-from service.api.keys import hash_key
+from service.api.auth import caller_of, hash_key
 from service.pipeline import pace
 from service.pipeline.engine import Engine
 from service.settings import Settings
@@ -160,14 +159,15 @@ def scope(peer: str | None, key: str | None = None) -> dict[str, object]:
 
 
 def test_a_client_is_its_key_where_that_is_known_else_its_address() -> None:
-    greedy = client_of(scope("10.0.0.1", "greedy"), KEYS)
-    assert greedy == client_of(scope("10.0.0.2", "greedy"), KEYS)
-    assert greedy != client_of(scope("10.0.0.1", "modest"), KEYS)
+    greedy = caller_of(scope("10.0.0.1", "greedy"), KEYS).client
+    assert greedy == caller_of(scope("10.0.0.2", "greedy"), KEYS).client
+    assert greedy != caller_of(scope("10.0.0.1", "modest"), KEYS).client
     assert "greedy" not in str(greedy)
     for key in (None, "made up"):
-        assert client_of(scope("10.0.0.1", key), KEYS) == "10.0.0.1"
-    assert client_of(scope("10.0.0.1", "greedy"), frozenset()) == "10.0.0.1"
-    assert client_of(scope(None), KEYS) is None
+        caller = caller_of(scope("10.0.0.1", key), KEYS)
+        assert (caller.client, caller.may_enter) == ("10.0.0.1", False)
+    assert caller_of(scope("10.0.0.1", "greedy"), frozenset()).client == "10.0.0.1"
+    assert caller_of(scope(None), KEYS).client is None
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_a_client_is_its_key_where_that_is_known_else_its_address() -> None:
 def test_addresses_behind_one_network_of_ipv6_are_one_client(
     one: str, other: str, same: bool
 ) -> None:
-    assert (client_of(scope(one), ()) == client_of(scope(other), ())) == same
+    assert (caller_of(scope(one), ()).client == caller_of(scope(other), ()).client) == same

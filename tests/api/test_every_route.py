@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.api.keys import hash_key
+from service.api.auth import hash_key
 from service.settings import Settings
 from tests.fixtures.hash_server import fill, running
 from tests.fixtures.routes import ROUTES

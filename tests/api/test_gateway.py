@@ -10,8 +10,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.api.connections import Phase
 from service.api.gateway import Gateway
-from service.api.phase import Phase
 from service.settings import Settings
 from tests.fixtures.listening import listening, until
 

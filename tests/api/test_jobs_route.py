@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.api.keys import hash_key
+from service.api.auth import hash_key
 from service.client import AsyncSearchClient, Job, NotFoundError, SearchClient
 from service.errors import StoreError
 from service.pipeline import jobs as jobs_module

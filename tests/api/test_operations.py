@@ -5,7 +5,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.api.keys import hash_key
+from service.api.auth import hash_key
 from service.errors import IndexMismatchError, StoreError
 from service.index.records import Counts
 from service.index.store_view import StoreView

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from service.api.connections import Phase
 from service.api.gateway import Gateway
-from service.api.phase import Phase
 from service.pipeline.engine import Engine
 from service.settings import Settings
 from tests.fixtures.doubles import HashEncoder

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.api.keys import hash_key
+from service.api.auth import hash_key
 from service.pipeline.build import build_pair_model
 from service.pipeline.engine import Engine
 from service.pipeline.similarity import PairModel

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from service.api import connection as connection_module
 from service.api import connections as connections_module
 from service.api.connection import Connection
-from service.api.phase import Phase
+from service.api.connections import Phase
 from service.settings import Settings
 from tests.fixtures.listening import Listening, listening, one_answer, until
 

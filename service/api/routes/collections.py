@@ -2,12 +2,13 @@
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
-from service.api.dependencies import CollectionsDep, changing, require_key
-from service.api.guard import GuardedRoute
+from service.api.dependencies import CollectionsDep
+from service.api.openapi import FULL, Responses, failures, headers
+from service.api.routing import Route, Rules
 from service.api.schemas.collections import (
     NAME_SCHEMA,
     AliasesBody,
@@ -18,12 +19,9 @@ from service.api.schemas.collections import (
     CopyRequest,
     CreateCollectionRequest,
 )
-from service.api.schemas.common import ErrorBody
 from service.pipeline.collections import CollectionInfo
 
-router = APIRouter(
-    tags=["collections"], dependencies=[Depends(require_key)], route_class=GuardedRoute
-)
+router = APIRouter(tags=["collections"], route_class=Route)
 
 NameDep = Annotated[
     str,
@@ -45,26 +43,9 @@ AliasDep = Annotated[
     str, Path(description="An alias.", examples=["default"], json_schema_extra=NAME_SCHEMA)
 ]
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorBody, "description": "There is no such collection or alias."}
-}
-CONFLICT: dict[int | str, dict[str, Any]] = {
-    409: {"model": ErrorBody, "description": "What is there does not allow it."}
-}
-MADE: dict[int | str, dict[str, Any]] = {
-    201: {
-        "headers": {
-            "Location": {
-                "description": "Its path.",
-                "schema": {"type": "string"},
-                "example": "/collections/articles-2",
-            }
-        }
-    }
-}
-FULL: dict[int | str, dict[str, Any]] = {
-    507: {"model": ErrorBody, "description": "The server's disk is full; nothing is lost."}
-}
+NOT_FOUND = failures({404: "There is no such collection or alias."})
+CONFLICT = failures({409: "What is there does not allow it."})
+MADE: Responses = {201: headers("Location", "Its path.", "/collections/articles-2")}
 
 
 @router.get("/collections", summary="All collections")
@@ -77,10 +58,10 @@ async def list_collections(collections: CollectionsDep) -> CollectionsBody:
 @router.post(
     "/collections",
     status_code=201,
-    dependencies=[Depends(changing)],
     summary="Make a collection",
     responses={**MADE, **CONFLICT, **FULL},
 )
+@Rules(gate="changes", field_depth=2)
 async def create_collection(
     body: CreateCollectionRequest,
     collections: CollectionsDep,
@@ -104,10 +85,10 @@ async def get_collection(name: NameDep, collections: CollectionsDep) -> Collecti
 @router.delete(
     "/collections/{name}",
     status_code=204,
-    dependencies=[Depends(changing)],
     summary="Remove a collection",
     responses={**NOT_FOUND, **CONFLICT},
 )
+@Rules(gate="changes")
 async def delete_collection(name: OwnNameDep, collections: CollectionsDep) -> None:
     """For good, with all its documents. Searches under way in it end; later ones get 404.
 
@@ -135,7 +116,7 @@ async def copy_collection(
     return CopyBody.model_validate(state.model_dump())
 
 
-@router.get("/aliases", tags=["collections"], summary="All aliases")
+@router.get("/aliases", summary="All aliases")
 async def list_aliases(collections: CollectionsDep) -> AliasesBody:
     """`default` is the one of requests that name no collection."""
     return AliasesBody(aliases=collections.aliases())

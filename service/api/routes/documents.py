@@ -2,16 +2,17 @@
 
 import asyncio
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import SkipValidation
 
 from service.api.answers import written
+from service.api.body import Body
 from service.api.conditions import PATTERN, etag, expectation, is_known
-from service.api.dependencies import CollectionDep, StateDep, require_key
+from service.api.dependencies import CollectionDep, PermitDep, StateDep
 from service.api.document_batch import read_batch, sentence
-from service.api.guard import PermitDep, PermitRoute
+from service.api.openapi import FULL, failures, headers
 from service.api.parameters import (
     AfterDep,
     ConditionDep,
@@ -21,7 +22,7 @@ from service.api.parameters import (
     PatienceDep,
     cursor_after,
 )
-from service.api.schemas.common import ErrorBody
+from service.api.routing import Route, Rules
 from service.api.schemas.documents import (
     MOST_DOCUMENTS,
     DeletedBody,
@@ -40,29 +41,12 @@ from service.errors import NotFoundError
 from service.index.records import StoredDocument
 from service.pipeline.gate import Deadline
 
-router = APIRouter(
-    prefix="/documents",
-    tags=["documents"],
-    dependencies=[Depends(require_key)],
-    route_class=PermitRoute,
-)
+router = APIRouter(prefix="/documents", tags=["documents"], route_class=Route)
 
-_CHANGED: dict[int | str, dict[str, Any]] = {
-    412: {"model": ErrorBody, "description": "`If-Match` or `If-None-Match` is not met."}
-}
-_GONE: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorBody, "description": "There is no such document or collection."}
-}
-_FULL: dict[int | str, dict[str, Any]] = {
-    507: {"model": ErrorBody, "description": "The server's disk is full; nothing is lost."}
-}
-_ETAG = {
-    "ETag": {
-        "description": "The version in quotes.",
-        "schema": {"type": "string"},
-        "example": '"7"',
-    }
-}
+_DOCUMENTS = Body("max_documents_body_bytes")
+_CHANGED = failures({412: "`If-Match` or `If-None-Match` is not met."})
+_GONE = failures({404: "There is no such document or collection."})
+_ETAG = headers("ETag", "The version in quotes.", '"7"')
 
 
 @router.put(
@@ -70,12 +54,13 @@ _ETAG = {
     summary="Store a document",
     response_model=WrittenBody,
     responses={
-        200: {"description": "It was there; it is as sent now.", "headers": _ETAG},
-        201: {"model": WrittenBody, "description": "It is new.", "headers": _ETAG},
+        200: {"description": "It was there; it is as sent now.", **_ETAG},
+        201: {"model": WrittenBody, "description": "It is new.", **_ETAG},
         **_CHANGED,
-        **_FULL,
+        **FULL,
     },
 )
+@Rules(body=_DOCUMENTS, gate="writes")
 async def put_document(
     id_: IdDep,
     body: Annotated[DocumentBody, SkipValidation],
@@ -112,7 +97,8 @@ async def put_document(
     )
 
 
-@router.post("", summary="Store up to 1,000 documents", responses=_FULL)
+@router.post("", summary="Store up to 1,000 documents", responses=FULL)
+@Rules(body=_DOCUMENTS, gate="writes")
 async def put_documents(
     body: DocumentsRequest,
     collection: CollectionDep,
@@ -141,7 +127,8 @@ async def put_documents(
     )
 
 
-@router.post("/delete", summary="Delete many documents", responses=_FULL)
+@router.post("/delete", summary="Delete many documents", responses=FULL)
+@Rules(body=_DOCUMENTS, gate="writes", field_depth=2)
 async def delete_documents(
     body: DeleteDocumentsRequest, collection: CollectionDep, state: StateDep
 ) -> DeletedBody:
@@ -160,38 +147,17 @@ async def delete_documents(
     return DeletedBody(deleted=deleted)
 
 
-@router.get("", summary="List documents", response_model=DocumentsPage)
-async def list_documents(
-    collection: CollectionDep,
-    state: StateDep,
-    after: AfterDep,
-    filters: FiltersDep,
-    limit: Annotated[
-        int, Query(ge=1, le=MOST_DOCUMENTS, description="Most documents of a page.")
-    ] = 100,
-) -> Response:
-    """Documents in the order of their ids, as they were last written.
-
-    One that is written or deleted meanwhile may or may not show; all others do, once.
-    """
-    page = await collection.documents.page(filters, after, limit, _deadline(state))
-    cursor = cursor_after(page.after) if page.after is not None else None
-    whole = DocumentsPage(documents=[], cursor=cursor)
-    # `Documents.page` bounds what is in it.
-    content = await written(whole, "documents", map(_stored, page.documents), sys.maxsize)
-    return Response(content, media_type="application/json")
-
-
 @router.get(
     "/{id:rest}",
     summary="Read a document",
     response_model=StoredDocumentBody,
     responses={
-        200: {"description": "The document.", "headers": _ETAG},
-        304: {"description": "It has the version of `If-None-Match`.", "headers": _ETAG},
+        200: {"description": "The document.", **_ETAG},
+        304: {"description": "It has the version of `If-None-Match`.", **_ETAG},
         **_GONE,
     },
 )
+@Rules(gate="reads")
 async def get_document(
     id_: IdDep,
     response: Response,
@@ -216,12 +182,36 @@ async def get_document(
     return _stored(stored)
 
 
+@router.get("", summary="List documents", response_model=DocumentsPage)
+@Rules(gate="reads")
+async def list_documents(
+    collection: CollectionDep,
+    state: StateDep,
+    after: AfterDep,
+    filters: FiltersDep,
+    limit: Annotated[
+        int, Query(ge=1, le=MOST_DOCUMENTS, description="Most documents of a page.")
+    ] = 100,
+) -> Response:
+    """Documents in the order of their ids, as they were last written.
+
+    One that is written or deleted meanwhile may or may not show; all others do, once.
+    """
+    page = await collection.documents.page(filters, after, limit, _deadline(state))
+    cursor = cursor_after(page.after) if page.after is not None else None
+    whole = DocumentsPage(documents=[], cursor=cursor)
+    # `Documents.page` bounds what is in it.
+    content = await written(whole, "documents", map(_stored, page.documents), sys.maxsize)
+    return Response(content, media_type="application/json")
+
+
 @router.delete(
     "/{id:rest}",
     status_code=204,
     summary="Delete a document",
-    responses={**_CHANGED, **_FULL},
+    responses={**_CHANGED, **FULL},
 )
+@Rules(gate="writes")
 async def delete_document(
     id_: IdDep, collection: CollectionDep, state: StateDep, if_match: IfMatch = None
 ) -> None:

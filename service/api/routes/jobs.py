@@ -8,24 +8,25 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from service.api.dependencies import JobsDep, StateDep, require_key, streaming
-from service.api.schemas.common import ErrorBody
+from service.api.dependencies import JobsDep, StateDep, streaming
+from service.api.openapi import failures
+from service.api.routing import Route
 from service.api.schemas.examples import JOB_ID
 from service.api.schemas.jobs import JobBody, JobsBody, JobSummaryBody, RefusalBody
-from service.api.strict_route import StrictRoute
 from service.index.job_store import KEPT_JOBS, Job
 from service.pipeline.jobs import Jobs
 
 router = APIRouter(
-    prefix="/jobs", tags=["jobs"], dependencies=[Depends(require_key)], route_class=StrictRoute
+    prefix="/jobs",
+    tags=["jobs"],
+    route_class=Route,
+    responses=failures({409: "This server runs no bulk jobs."}),
 )
 
 LOOK_EVERY_S = 0.25
 _RECONNECT_MS = 2000
 
-_GONE: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorBody, "description": "There is no such job, or no longer."}
-}
+_GONE = failures({404: "There is no such job, or no longer."})
 
 
 async def _found(

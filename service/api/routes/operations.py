@@ -1,27 +1,34 @@
-"""Probes and metrics."""
+"""Probes, metrics, and the description of all routes."""
 
 import asyncio
-from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import StateDep
-from service.api.gateway import RETRY_AFTER_S, not_ready
+from service.api.errors import RETRY_AFTER_S
+from service.api.gateway import not_ready
+from service.api.openapi import ERRORS, Responses
+from service.api.routing import Route, Rules
 from service.api.schemas.common import LiveBody, ReadyBody
-from service.api.strict_route import StrictRoute
 
-router = APIRouter(tags=["operations"], route_class=StrictRoute)
+router = APIRouter(
+    tags=["operations"],
+    route_class=Route,
+    responses={status: ERRORS[status] for status in (421, 422, 500)},
+)
+OPEN = Rules(needs_key=False)
 
-_TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
-}
-_NOT_READY: dict[int | str, dict[str, Any]] = {
+_TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+_NOT_READY: Responses = {
     503: {"model": ReadyBody, "description": "Something is not ready; `checks` says what."}
 }
 
 
 @router.get("/livez", summary="Is the process up?")
+@OPEN
 async def get_liveness() -> LiveBody:
     """Answers as long as the event loop runs."""
     return LiveBody()
@@ -34,6 +41,7 @@ async def get_liveness() -> LiveBody:
     responses=_NOT_READY,
 )
 @router.get("/readyz", summary="Can it search?", responses=_NOT_READY)
+@OPEN
 async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
     """200 once models and index are loaded and a probe search went through both, else 503."""
     if state.engine is None or state.phase.stopping:
@@ -55,6 +63,7 @@ async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
+@OPEN
 async def get_metrics(state: StateDep) -> Response:
     """Counters, histograms and gauges in Prometheus' text format.
 
@@ -62,3 +71,20 @@ async def get_metrics(state: StateDep) -> Response:
     """
     figures = await asyncio.to_thread(state.metrics.render)  # it reads the jobs' store
     return Response(figures, media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/openapi.json", include_in_schema=False)
+@OPEN
+async def get_openapi(request: Request) -> JSONResponse:
+    """The OpenAPI document, with the prefix of a proxy."""
+    prefix = request.scope["root_path"]
+    servers = {"servers": [{"url": prefix}]} if prefix else {}
+    return JSONResponse({**request.app.openapi(), **servers})
+
+
+@router.get("/docs", include_in_schema=False)
+@OPEN
+async def get_docs(request: Request) -> HTMLResponse:
+    """A page that shows it."""
+    address = f"{request.scope['root_path']}/openapi.json"
+    return get_swagger_ui_html(openapi_url=address, title=f"{request.app.title} - Swagger UI")

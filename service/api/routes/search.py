@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import Mapping
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from service.api import answers
-from service.api.answers import written
-from service.api.dependencies import CollectionDep, StateDep, require_key
-from service.api.errors import envelope, request_id
-from service.api.guard import GuardedRoute
+from service.api.answers import server_timing, written
+from service.api.dependencies import CollectionDep, StateDep, request_id
+from service.api.errors import described
+from service.api.openapi import TIMED
+from service.api.routing import Route, Rules
 from service.api.schemas.search import (
     CachedBody,
     HitBody,
@@ -23,20 +24,20 @@ from service.api.schemas.search import (
     SearchResponse,
 )
 from service.api.state import ServerState
-from service.api.timing import DECLARED, server_timing
 from service.errors import AnswerTooLargeError, InvalidInputError
 from service.pipeline.query import Hit, Query, Result
 from service.pipeline.timings import Timings
 
-router = APIRouter(tags=["search"], dependencies=[Depends(require_key)], route_class=GuardedRoute)
+router = APIRouter(tags=["search"], route_class=Route)
 
 
 @router.post(
     "/search",
     response_model=SearchResponse,
     summary="Search in two stages",
-    responses=DECLARED,
+    responses=TIMED,
 )
+@Rules(field_depth=2)
 async def search(
     body: SearchRequest, request: Request, collection: CollectionDep, state: StateDep
 ) -> Response:
@@ -55,8 +56,9 @@ async def search(
     "/search/batch",
     response_model=SearchBatchResponse,
     summary="Several searches at once",
-    responses=DECLARED,
+    responses=TIMED,
 )
+@Rules(field_depth=3)
 async def search_batch(
     body: SearchBatchRequest, request: Request, collection: CollectionDep, state: StateDep
 ) -> Response:
@@ -100,7 +102,7 @@ async def _entry(
 
 
 def _failed(error: Exception, request_id: str) -> bytes:
-    return envelope(error, request_id).model_dump_json(exclude_none=True).encode()
+    return described(error, request_id)[1].model_dump_json(exclude_none=True).encode()
 
 
 def _hit(hit: Hit, query: SearchRequest) -> HitBody:

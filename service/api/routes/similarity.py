@@ -2,21 +2,24 @@
 
 from dataclasses import asdict
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from service.api.dependencies import EngineDep, require_key
-from service.api.errors import request_id
-from service.api.guard import GuardedRoute
+from service.api.answers import server_timing
+from service.api.dependencies import EngineDep, request_id
+from service.api.openapi import TIMED, failures
+from service.api.routing import Route, Rules
 from service.api.schemas.similarity import SimilarityRequest, SimilarityResponse, VerdictBody
-from service.api.timing import DECLARED, server_timing
 from service.errors import NotAvailableError
 
 router = APIRouter(
-    tags=["similarity"], dependencies=[Depends(require_key)], route_class=GuardedRoute
+    tags=["similarity"],
+    route_class=Route,
+    responses=failures({409: "This server has no pair model."}),
 )
 
 
-@router.post("/similarity", summary="Do queries mean the same?", responses=DECLARED)
+@router.post("/similarity", summary="Do queries mean the same?", responses=TIMED)
+@Rules(field_depth=3)
 async def compare_queries(
     body: SimilarityRequest, request: Request, response: Response, engine: EngineDep
 ) -> SimilarityResponse:

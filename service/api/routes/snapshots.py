@@ -5,33 +5,33 @@ import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
-from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from service.api.dependencies import CollectionsDep, StateDep, require_key
+from service.api import body
+from service.api.body import Body
+from service.api.dependencies import CollectionsDep, StateDep
+from service.api.openapi import FULL, failures, headers
 from service.api.routes.collections import (
     CONFLICT,
-    FULL,
     NOT_FOUND,
     NameDep,
     OwnNameDep,
     described,
 )
+from service.api.routing import Route, Rules
 from service.api.schemas.collections import CollectionBody
-from service.api.schemas.common import ErrorBody
 from service.api.state import ServerState
-from service.api.strict_route import StrictRoute
-from service.errors import InvalidInputError, NotReadyError
+from service.errors import NotReadyError
 from service.index.durable import store_error
 from service.index.snapshot import MEDIA_TYPE
 from service.pipeline.gate import Deadline, in_thread
 from service.pipeline.pace import paced
 
-router = APIRouter(tags=["snapshots"], dependencies=[Depends(require_key)], route_class=StrictRoute)
+router = APIRouter(tags=["snapshots"], route_class=Route)
 
 IDLE_S = 60.0
 """A connection over which nothing went for so long is given up: it would hold the store's log."""
@@ -39,28 +39,31 @@ IDLE_S = 60.0
 PATIENCE_S = 600.0
 """How long an archive that is whole waits for the restores before it."""
 
-_TYPES = (MEDIA_TYPE, "application/octet-stream")
+_TAR = Body(
+    limit="max_snapshot_bytes",
+    name="an archive",
+    media_types=(MEDIA_TYPE, "application/octet-stream"),
+    streamed=True,
+)
 _ARCHIVE = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-_NAMED = {
-    "Content-Disposition": {
-        "description": "A name for the file.",
-        "schema": {"type": "string"},
-        "example": 'attachment; filename="articles-2.tar"',
-    }
-}
+_NAMED = headers(
+    "Content-Disposition", "A name for the file.", 'attachment; filename="articles-2.tar"'
+)
 _BODY = {"requestBody": {"required": True, "description": "The archive.", **_ARCHIVE}}
-_RESTORED: dict[int | str, dict[str, Any]] = {
-    413: {"model": ErrorBody, "description": "It is larger than `max_snapshot_bytes`."},
-    415: {"model": ErrorBody, "description": "The body is not declared to be a tar."},
-    422: {"model": ErrorBody, "description": "The archive is damaged, or none of this service's."},
-}
+_REFUSED = failures(
+    {
+        413: "It is larger than `max_snapshot_bytes`.",
+        415: "The body is not declared to be a tar.",
+        422: "The archive is damaged, or none of this service's.",
+    }
+)
 
 
 @router.get(
     "/collections/{name}/snapshot",
     summary="An archive of a collection",
     response_class=StreamingResponse,
-    responses={200: {"description": "A tar.", "headers": _NAMED, **_ARCHIVE}, **NOT_FOUND},
+    responses={200: {"description": "A tar.", **_NAMED, **_ARCHIVE}, **NOT_FOUND},
 )
 async def read_snapshot(
     name: NameDep, collections: CollectionsDep, state: StateDep
@@ -80,9 +83,10 @@ async def read_snapshot(
     "/collections/{name}/restore",
     status_code=201,
     summary="Make a collection from an archive",
-    responses={**_RESTORED, **CONFLICT, **FULL},
+    responses={**_REFUSED, **CONFLICT, **FULL},
     openapi_extra=_BODY,
 )
+@Rules(body=_TAR)
 async def restore_collection(
     name: OwnNameDep,
     request: Request,
@@ -97,12 +101,11 @@ async def restore_collection(
     nothing behind. 409 where the name is taken, or the vectors are another model's than the one
     that the collection would be searched with.
     """
-    _require_tar(request)
     state.restores.check()
     collections.require_free(name)
-    pieces = paced(request.stream())
+    pieces = paced(body.pieces(request))
     # No permit before this: an archive that hardly comes must not keep another waiting.
-    first = await _next(pieces)
+    first = await anext(pieces, b"")
     with state.archives.permit(), _spool(state) as spool:
         await _receive(first, pieces, spool, state)
         # Only now: what is still to come would keep others waiting.
@@ -168,12 +171,6 @@ class _ArchiveResponse(StreamingResponse):
             await self._pieces.close()
 
 
-def _require_tar(request: Request) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in _TYPES:
-        raise HTTPException(415, f"the body must be an archive: content-type: {MEDIA_TYPE}")
-
-
 @contextmanager
 def _spool(state: ServerState) -> Iterator[BinaryIO]:
     """A file without a name: it is gone when it is closed, or when the process dies."""
@@ -191,12 +188,5 @@ async def _receive(
     while piece:
         async with state.spooling.turn():
             await in_thread(partial(spool.write, piece))
-        piece = await _next(pieces)
+        piece = await anext(pieces, b"")
     await in_thread(spool.flush)
-
-
-async def _next(pieces: AsyncIterator[bytes]) -> bytes:
-    try:
-        return await anext(pieces, b"")
-    except ClientDisconnect as error:
-        raise InvalidInputError("the upload ended before it was whole", "body") from error

@@ -10,9 +10,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from service.api import guard
+from service.api import body as body_module
 from service.api.app import create_app
-from service.api.keys import hash_key
+from service.api.auth import hash_key
 from service.pipeline import pace
 from service.settings import Settings
 from tests.fixtures.doubles import HashEncoder
@@ -114,7 +114,7 @@ def test_a_body_that_stops_coming_is_given_up(
 def test_a_body_that_comes_byte_by_byte_is_given_up_at_last(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch, method: str, path: str
 ) -> None:
-    monkeypatch.setattr(guard, "WHOLE_S", 0.1)
+    monkeypatch.setattr(body_module, "WHOLE_S", 0.1)
     status, code, asked = ask(app, KEY, JSON, method=method, path=path, every_s=0.01)
     assert (status, code) == (422, "invalid_request")
     assert 1 < asked < 50
@@ -132,7 +132,7 @@ def test_the_event_loop_has_its_turns_while_a_large_body_is_parsed() -> None:
         now = asyncio.get_running_loop().time
         begun = before = now()
         longest = 0.0
-        parsing = asyncio.create_task(guard._Parsed({"type": "http"}, receive).json())
+        parsing = asyncio.create_task(body_module._Parsed({"type": "http"}, receive).json())
         while not parsing.done():
             await asyncio.sleep(0)
             longest, before = max(longest, now() - before), now()
@@ -145,3 +145,9 @@ def test_the_event_loop_has_its_turns_while_a_large_body_is_parsed() -> None:
     finally:
         gc.enable()
     assert longest < whole / 2
+
+
+def test_the_key_is_asked_for_before_the_size_of_a_body(app: FastAPI) -> None:
+    huge = (b"content-length", b"99999999999")
+    assert ask(app, JSON, huge) == (401, "unauthorized", 0)
+    assert ask(app, JSON, huge, KEY) == (413, "body_too_large", 0)

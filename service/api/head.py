@@ -1,14 +1,30 @@
-"""What is wrong with a request's head, and the form that the application reads it in."""
+"""A request's head: its id, what is wrong with it, and answers that need no application."""
 
+import http
+import logging
 import re
+import uuid
 from urllib.parse import unquote
 
+from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import Scope
+
+from service.api.errors import error_response
+
+log = logging.getLogger(__name__)
 
 MOST_HEAD_BYTES = 65_536
 """Request line and headers together."""
 
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _WHOLE_URL = re.compile(rb"(?i:https?)://(?:[^/@]*@)?(?P<authority>[^/@]+)(?P<path>/.*)?")
+
+
+def request_id_for(scope: Scope) -> str:
+    """The caller's id where it is well formed, a new one otherwise."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def fault(scope: Scope) -> tuple[int, str] | None:
@@ -50,3 +66,21 @@ def with_path_as_target(scope: Scope) -> Scope:
         "path": unquote(raw_path.decode("ascii")),
         "headers": [(b"host", whole["authority"]), *headers],
     }
+
+
+def refusal(status: int, message: str, request_id: str | None = None) -> Response:
+    """The error envelope, after which the connection ends; the log gets its id.
+
+    For what never reaches the application: no HTTP, too many connections, a late head.
+    """
+    request_id = request_id or uuid.uuid4().hex
+    log.info("a request was refused: %d, %s; %s", status, message, request_id)
+    headers = {"X-Request-ID": request_id, "Connection": "close"}
+    return error_response(status, message, request_id, headers=headers)
+
+
+def on_the_wire(response: Response) -> bytes:
+    """A response with its head, for a connection that has no request under way."""
+    head = [f"HTTP/1.1 {response.status_code} {http.HTTPStatus(response.status_code).phrase}"]
+    head += [f"{name.decode()}: {value.decode()}" for name, value in response.raw_headers]
+    return "\r\n".join([*head, "", ""]).encode() + bytes(response.body)

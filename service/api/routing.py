@@ -1,0 +1,177 @@
+"""Routes that say, each in one place, what they ask of a request, and that look for it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar
+
+from fastapi import Depends, HTTPException, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
+
+from service.api import body
+from service.api.body import Body
+from service.api.errors import MOST_NAME_CHARS
+from service.api.metrics import METHODS
+from service.api.state import ServerState
+from service.errors import InvalidInputError
+from service.pipeline.gate import Gate
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, where the server asks for one.")
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a route asks of a request; decorates the endpoint of a `Route`."""
+
+    needs_key: bool = True
+    body: Body = Body()  # noqa: RUF009 - it is frozen
+    """What a `POST` or `PUT` takes."""
+    gate: Literal["reads", "writes", "changes"] | None = None
+    """Whose permit the request holds until it is answered, or until it closes its `PermitDep`."""
+    field_depth: int = 1
+    """Names on the path of a wrong field in an error: `filters.year` has two."""
+
+    def __call__(self, endpoint: Endpoint) -> Endpoint:
+        """Give the endpoint these rules."""
+        vars(endpoint)["rules"] = self
+        return endpoint
+
+
+class Route(APIRoute):
+    """Looks at all that can be refused before FastAPI reads and parses the body.
+
+    First at the key, then at the names in the query string (a misspelt `filters` listed everything,
+    and a misspelt `wait` did not wait), then at the body's kind and size. Only when the body is
+    whole does the request take a permit: what a client has not sent yet, or sends slowly, keeps no
+    other request waiting.
+
+    A slash at the end of a path means nothing, except in a document's id: no route redirects.
+    `HEAD` is answered as `GET`, without the body.
+    """
+
+    methods: set[str]
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self.rules: Rules = vars(endpoint).get("rules", Rules())
+        if self.rules.needs_key:  # for the OpenAPI document
+            options["dependencies"] = [Depends(_bearer), *(options.get("dependencies") or ())]
+        super().__init__(path, endpoint, **options)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        path: str = scope["path"]
+        if match is Match.NONE and path.endswith("/"):
+            match, found = super().matches({**scope, "path": path.rstrip("/") or "/"})
+        is_head = match is Match.PARTIAL and scope["method"] == "HEAD" and "GET" in self.methods
+        return (Match.FULL if is_head else match), found
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_head = scope["method"] == "HEAD" and "GET" in self.methods
+        if is_head:
+            answer = _Head(receive, send)
+            scope, receive, send = {**scope, "method": "GET"}, answer.receive, answer.send
+        elif scope["method"] not in self.methods:
+            raise HTTPException(405, headers={"Allow": ", ".join(_methods_at(scope))})
+        await super().handle(scope, receive, send)
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's own handler behind the checks."""
+        handle = super().get_route_handler()
+        names = frozenset(_query_names(self.dependant))
+
+        async def checked(request: Request) -> Response:
+            if self.rules.needs_key and not request.state.caller.may_enter:
+                wanted = "a valid API key is needed: Authorization: Bearer <key>"
+                raise HTTPException(401, wanted, {"WWW-Authenticate": "Bearer"})
+            _check_names(request, names)
+            return await self._answer(request, handle)
+
+        return checked
+
+    async def _answer(self, request: Request, handle: Handler) -> Response:
+        rules = self.rules
+        state: ServerState = request.app.state.server
+        most: int = getattr(state.settings, rules.body.limit)
+        request = Request(request.scope, body.bounded(request, most))
+        gate: Gate | None = getattr(state, rules.gate) if rules.gate else None
+        if gate:
+            gate.check()  # a body that would be refused is not read
+        with ExitStack() as held:
+            if request.method in {"POST", "PUT"}:
+                rules.body.require_type(request)
+                if not rules.body.streamed:
+                    request = await body.whole(request, held, state.bodies)
+            if gate:
+                permit = held.enter_context(ExitStack())
+                permit.enter_context(gate.permit())
+                request.state.permit = permit
+            return await handle(request)
+
+
+def _methods_at(scope: Scope) -> list[str]:
+    """All that some route answers at the path."""
+    routes = scope["app"].routes
+    asked = [(name, {**scope, "method": name}) for name in sorted(METHODS)]
+    return [name for name, one in asked if any(r.matches(one)[0] is Match.FULL for r in routes)]
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from _query_names(inner)
+
+
+def _check_names(request: Request, known: frozenset[str]) -> None:
+    """Raises `InvalidInputError` for a name that is not known, or is there twice."""
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        shown = name[:MOST_NAME_CHARS]
+        if name not in known:
+            raise InvalidInputError(f'unknown query parameter "{shown}"{_hint(name, known)}', shown)
+        if times > 1:
+            raise InvalidInputError(f'the query parameter "{name}" appears {times} times', name)
+
+
+def _hint(name: str, known: frozenset[str]) -> str:
+    if not known:
+        return "; this route has none"
+    near = get_close_matches(name[:MOST_NAME_CHARS].lower(), sorted(known), n=1, cutoff=0.6)
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    return f"; this route has {', '.join(sorted(known))}"
+
+
+class _Head:
+    """Sends the beginning of an answer; what it would stream is not made, as if the client left."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._over = asyncio.Event()
+
+    async def receive(self) -> Message:
+        """What the client sends, until the answer is over."""
+        receiving = asyncio.ensure_future(self._receive())
+        ending = asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait({receiving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            return {"type": "http.disconnect"} if self._over.is_set() else receiving.result()
+        finally:
+            receiving.cancel()
+            ending.cancel()
+
+    async def send(self, message: Message) -> None:
+        """Pass on the status and headers, and an empty body."""
+        if message["type"] != "http.response.body":
+            await self._send(message)
+        elif not self._over.is_set():
+            self._over.set()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
