@@ -1,5 +1,6 @@
 """The tables of docs/performance.md that a result of this package fills."""
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ def _machine(found: Mapping[str, Any]) -> str:
     there, corpus = found["machine"], found["corpus"]
     others = [f"{k} {v}" for of in found["packages"].values() for k, v in of.items()]
     own = [f"{k} {found['versions'][k]}" for k in ("python", "torch", "sentence-transformers")]
-    return (
+    text = (
         f"{there['processor']}, {there['cores']} cores ({', '.join(there['flags'])}), "
         f"{there['memory_gb']:.0f} GB; commit {found['commit']}; {', '.join(own)}; in their own "
         f"environments {', '.join(dict.fromkeys(others)) or 'nothing'}. "
@@ -34,6 +35,7 @@ def _machine(found: Mapping[str, Any]) -> str:
         f"{found['tokens_reranked']['search']:.0f} tokens to rerank in a search; "
         f"`auto` is `{found['auto_backend']}` here."
     )
+    return textwrap.fill(text, 100, break_on_hyphens=False)
 
 
 def _latency(systems: Mapping[str, Any]) -> str:
@@ -48,8 +50,8 @@ def _latency(systems: Mapping[str, Any]) -> str:
 
 def _load(systems: Mapping[str, Any]) -> str:
     head = [
-        "",
-        *(f"{n} clients: {what}" for n in (4, 16) for what in ("a second", "p50 ms", "p99/p50")),
+        "clients",
+        *(f"{n}: {what}" for n in (4, 16) for what in ("answers/s", "p50 ms", "p99/p50")),
     ]
     rows = [
         [
