@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 
 from service.confidence.calibration import Curve, probabilities
-from service.confidence.quality import brier_score, expected_calibration_error, log_loss
+from service.confidence.quality import expected_calibration_error
 from service.errors import InvalidInputError
 
 Floats = NDArray[np.float64]
@@ -66,7 +67,11 @@ def fit_curve(
     if platt.slope <= 0:
         raise InvalidInputError("on this data a higher score is not likelier to be relevant")
     held_out = _cross_validate(x, y, np.asarray(queries), w)
-    losses = {m: (brier_score(p, y), log_loss(p, y)) for m, p in held_out.items()}
+    losses = {
+        # Kept away from 0 and 1, so that one sure mistake is not infinite.
+        m: (float(brier_score_loss(y, p)), float(log_loss(y, np.clip(p, 1e-12, 1 - 1e-12))))
+        for m, p in held_out.items()
+    }
     isotonic = _isotonic(x, y, w, platt)
     better = all(i < p for i, p in zip(losses["isotonic"], losses["platt"], strict=True))
     method: Method = "isotonic" if better and isotonic.knots else "platt"

@@ -1,14 +1,31 @@
-"""Is a probability what it says? Measures over (probability, label) pairs."""
+"""Is a probability what it says? Measures over (probability, label) pairs.
 
-import math
-from collections.abc import Sequence
+Arguments of all functions are arrays of shape (n,): `probabilities` from 0 to 1, `labels` that are
+1 or true where the hit is relevant, `given` words.
+"""
+
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-
-from service.confidence.words import Thresholds
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import brier_score_loss
 
 BINS = 15
+
+
+def quality(probabilities: ArrayLike, labels: ArrayLike, given: ArrayLike) -> dict[str, Any]:
+    """Number of `hits`, `ece`, `brier` score and the `tally` of the `words` that were given.
+
+    The scores are 0 at best and 1 at worst; 0 where there is no hit.
+    """
+    p, y = np.asarray(probabilities, float), np.asarray(labels, int)
+    return {
+        "hits": len(p),
+        "ece": expected_calibration_error(p, y),
+        "brier": float(brier_score_loss(y, p, pos_label=1)) if len(p) else 0.0,
+        "words": tally(given, y),
+    }
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike) -> float:
@@ -17,44 +34,25 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike) -> f
     Naeini, Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
     AAAI 2015. 0 is best, 1 worst; 0 for no pairs.
     """
-    p, y = np.asarray(probabilities, float), np.asarray(labels, float)
-    if not len(p):
-        return 0.0
-    bins = np.minimum((p * BINS).astype(int), BINS - 1)
-    gaps = [abs(p[bins == b].sum() - y[bins == b].sum()) for b in range(BINS)]
-    return float(sum(gaps) / len(p))
+    rows = reliability(probabilities, labels)
+    gaps = [row["n"] * abs(row["probability"] - row["found"]) for row in rows]
+    return float(sum(gaps) / max(1, sum(row["n"] for row in rows)))
 
 
-def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean squared difference of probability and label. 0 is best, 1 worst; 0 for no pairs."""
-    p, y = np.asarray(probabilities, float), np.asarray(labels, float)
-    return float(np.mean((p - y) ** 2)) if len(p) else 0.0
-
-
-def log_loss(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean negative logarithm of the probability of what is so. 0 is best; 0 for no pairs.
-
-    Probabilities are kept 1e-12 away from 0 and 1, so that one sure mistake is not infinite.
-    """
-    p, y = np.clip(np.asarray(probabilities, float), 1e-12, 1 - 1e-12), np.asarray(labels, float)
-    return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))) if len(p) else 0.0
-
-
-def reliability(probabilities: ArrayLike, labels: ArrayLike) -> list[dict[str, float | int]]:
+def reliability(probabilities: ArrayLike, labels: ArrayLike) -> list[dict[str, Any]]:
     """One row a bin of `expected_calibration_error` that is not empty.
 
     `n` pairs, their mean `probability`, the share of positives `found` and its 95 % Wilson interval
     `low` to `high`.
     """
-    p, y = np.asarray(probabilities, float), np.asarray(labels, float)
+    p, y = np.asarray(probabilities, float), np.asarray(labels, int)
     bins = np.minimum((p * BINS).astype(int), BINS - 1)
-    rows: list[dict[str, float | int]] = []
+    rows = []
     for b in np.unique(bins):
         inside = bins == b
-        n, positive = int(inside.sum()), int(y[inside].sum())
-        low, high = wilson(positive, n)
+        n, found, low, high = _share(y[inside])
         mean = float(p[inside].mean())
-        rows.append({"n": n, "probability": mean, "found": positive / n, "low": low, "high": high})
+        rows.append({"n": n, "probability": mean, "found": found, "low": low, "high": high})
     return rows
 
 
@@ -76,36 +74,27 @@ def threshold_for(
     return float(p[found[-1]]) if len(found) else None
 
 
-def words(
-    probabilities: Sequence[float], labels: Sequence[bool], thresholds: Thresholds
-) -> dict[str, dict[str, float | int | None]]:
-    """`tally` of the words that the thresholds give."""
-    return tally([thresholds.word(p) for p in probabilities], labels)
-
-
-def tally(given: Sequence[str], labels: Sequence[bool]) -> dict[str, dict[str, float | int | None]]:
+def tally(given: ArrayLike, labels: ArrayLike) -> dict[str, dict[str, Any]]:
     """For each word: `n` hits, which are the share `coverage` of all, and their `precision`.
 
-    `given` is each hit's word. The interval `low` to `high` is Wilson's of 95 % (E. B. Wilson,
-    "Probable Inference", JASA 1927). Precision is None where no hit has the word.
+    The interval `low` to `high` is Wilson's of 95 % (E. B. Wilson, "Probable Inference", JASA
+    1927). Precision and interval are None where no hit has the word.
     """
-    report: dict[str, dict[str, float | int | None]] = {}
+    words, y = np.asarray(given), np.asarray(labels, int)
+    report = {}
     for word in ("high", "medium", "low"):
-        of = [y for has, y in zip(given, labels, strict=True) if has == word]
-        low, high = wilson(sum(of), len(of)) if of else (None, None)
+        n, precision, low, high = _share(y[words == word])
+        coverage = n / max(1, len(y))
         report[word] = {
-            "n": len(of),
-            "coverage": len(of) / len(labels) if labels else 0.0,
-            "precision": sum(of) / len(of) if of else None,
-            "low": low,
-            "high": high,
-        }
+            "n": n, "coverage": coverage, "precision": precision, "low": low, "high": high,
+        }  # fmt: skip
     return report
 
 
-def wilson(positive: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share of which `positive` of `n` (at least 1) were seen."""
-    share = positive / n
-    centre = share + z * z / (2 * n)
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return (centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)
+def _share(labels: NDArray[np.int_]) -> tuple[int, Any, Any, Any]:
+    """Their number, the share of positives and its interval, None where there is no label."""
+    n, positive = len(labels), int(labels.sum())
+    if not n:
+        return 0, None, None, None
+    interval = binomtest(positive, n).proportion_ci(0.95, method="wilson")
+    return n, positive / n, float(interval.low), float(interval.high)

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.confidence.calibration import EVERY_LANGUAGE, MIXED, Ordering, WordThreshold
-from service.confidence.words import Thresholds
 from service.errors import InvalidInputError
 from service.evaluation.calibration import (
     Fitted,
     by_part,
-    collect_rows,
+    collect_hits,
     fit_curves,
     held_out,
 )
@@ -87,7 +86,7 @@ def fit(labels: Labels, wishes: Wishes) -> Fitting:
     shares = stated | shares_of(choices)
 
     within = [*labels.reranked, *labels.by_cosine]
-    curves = fit_curves(collect_rows(within, shares, wishes.depth))
+    curves = fit_curves(collect_hits(within, shares, wishes.depth))
     held = held_out(curves)
     given = given_words(held, wishes.high, wishes.medium)
     words = fit_thresholds(held, given, wishes.high, wishes.medium)
@@ -97,7 +96,8 @@ def fit(labels: Labels, wishes: Wishes) -> Fitting:
     mixed, why_not = _mixed_curves([*within, *labels.across], shares, wishes.depth)
     if mixed:
         begin = find_thresholds(held, wishes.high, wishes.medium)
-        figures["across"] = _across(mixed, begin)
+        across = held_out(mixed)  # none of these queries had a say in where words begin
+        figures["across"] = by_part(across, words_from(begin, across))
         warnings += [f"across languages: {said}" for said in shortages(mixed, {}, 0)]
     return Fitting(trials, choices, shares, curves, mixed, words, figures, [*warnings, *why_not])
 
@@ -106,16 +106,10 @@ def _mixed_curves(
     collections: Sequence[Observed], shares: Mapping[str, float], depth: int
 ) -> tuple[dict[Ordering, Fitted], list[str]]:
     """Curves of searches across languages, or why there are none."""
-    rows = collect_rows(collections, shares, depth, mixed=True)
-    if not rows["retrieval"].scores:
+    hits = collect_hits(collections, shares, depth, mixed=True)
+    if not len(hits["retrieval"]):
         return {}, []
     try:
-        return fit_curves(rows), []
+        return fit_curves(hits), []
     except InvalidInputError as error:
         return {}, [f"searches across languages stay uncalibrated: {error}"]
-
-
-def _across(mixed: Mapping[Ordering, Fitted], begin: Thresholds) -> dict[str, Any]:
-    """`by_part` of searches across languages, whose queries had no say in where words begin."""
-    held = held_out(mixed)
-    return by_part(held, words_from(begin, held))

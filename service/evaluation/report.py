@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from service.confidence.quality import brier_score, expected_calibration_error, words
+from service.confidence.quality import quality
 from service.confidence.words import Thresholds
 from service.evaluation.metrics import Qrels, means, per_query
 from service.evaluation.run import Answer, Runs, ranking
@@ -51,9 +51,4 @@ def confidence_report(
     if not pairs:
         return None
     probabilities, labels = [p for p, _ in pairs], [y for _, y in pairs]
-    return {
-        "hits": len(pairs),
-        "ece": expected_calibration_error(probabilities, labels),
-        "brier": brier_score(probabilities, labels),
-        "words": words(probabilities, labels, thresholds),
-    }
+    return quality(probabilities, labels, [thresholds.word(p) for p in probabilities])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from service.confidence.calibration import Ordering, WordThreshold
 from service.confidence.quality import tally, threshold_for
 from service.confidence.words import Thresholds
-from service.evaluation.calibration import Fitted, Held
+from service.evaluation.calibration import Fitted, Hits
 
 FOLDS = 5
 
@@ -24,56 +24,52 @@ MARGIN = 0.05
 """A word's precision is known well enough where its interval is this wide to either side."""
 
 
-def find_thresholds(held: Held, high: float, medium: float) -> Thresholds:
+def find_thresholds(held: Hits, high: float, medium: float) -> Thresholds:
     """Where `high` and `medium` begin, so that each word's own hits have the stated precision.
 
     Neither begins below its lowest probability (above): many sure hits would else carry unlikely
     ones with them. A word that no probability reaches begins at infinity.
     """
-    p, y = held.probabilities, held.labels
+    p, y = held["probability"], held["label"]
     likely = p >= min(LOWEST_HIGH, high)
     from_high = _or_never(threshold_for(p[likely], y[likely], high))
     between = (p >= min(LOWEST_MEDIUM, medium)) & (p < from_high)
     return Thresholds(from_high, _or_never(threshold_for(p[between], y[between], medium)))
 
 
-def given_words(held: Held, high: float, medium: float) -> NDArray[np.str_]:
+def given_words(held: Hits, high: float, medium: float) -> NDArray[np.str_]:
     """Each hit's word, shape (n,), by thresholds that were found on four fifths of the queries.
 
     Its own query is in the other fifth. On hits that chose a threshold its precision would be the
     stated one by construction.
     """
-    names, of = np.unique(held.queries, return_inverse=True)
+    names, of = np.unique(held["query"], return_inverse=True)
     fold = (np.random.default_rng(0).permutation(len(names)) % FOLDS)[of]
     words = np.full(len(of), "low", dtype="<U6")
     for number in range(FOLDS):
         test = fold == number
-        found = find_thresholds(held.only(~test), high, medium)
-        words[test] = words_from(found, held.only(test))
+        found = find_thresholds(held[~test], high, medium)
+        words[test] = words_from(found, held[test])
     return words
 
 
-def words_from(thresholds: Thresholds, held: Held) -> NDArray[np.str_]:
+def words_from(thresholds: Thresholds, held: Hits) -> NDArray[np.str_]:
     """Each hit's word, shape (n,), by thresholds that none of these queries had a say in."""
-    return np.array([thresholds.word(value) for value in held.probabilities.tolist()], str)
+    return np.array([thresholds.word(value) for value in held["probability"].tolist()], str)
 
 
 def fit_thresholds(
-    held: Held, given: NDArray[np.str_], high: float, medium: float
+    held: Hits, given: NDArray[np.str_], high: float, medium: float
 ) -> dict[str, WordThreshold]:
     """The thresholds found on all queries, each with what `given_words` says that it is worth."""
     found = find_thresholds(held, high, medium)
-    worth = tally(given.tolist(), held.labels.tolist())
+    worth = tally(given, held["label"])
     stated = {"high": (high, found.high), "medium": (medium, found.medium)}
     return {
         word: WordThreshold(
-            precision=precision,
-            probability=None if math.isinf(threshold) else threshold,
-            n=worth[word]["n"],
-            coverage=worth[word]["coverage"],
+            **{**worth[word], "precision": precision},
             found=worth[word]["precision"],
-            low=worth[word]["low"],
-            high=worth[word]["high"],
+            probability=None if math.isinf(threshold) else threshold,
         )
         for word, (precision, threshold) in stated.items()
     }
@@ -87,7 +83,7 @@ def shortages(
     for ordering, one in fitted.items():
         positive = one.fit.curve.positive
         if positive < ENOUGH_POSITIVE:
-            of = len(set(one.rows.queries))
+            of = len(set(one.hits["query"]))
             said.append(
                 f"curve {ordering!r} rests on {positive} relevant hits; {ENOUGH_POSITIVE} are "
                 f"enough, some {math.ceil(of * ENOUGH_POSITIVE / positive)} queries like these {of}"

@@ -2,14 +2,12 @@ import numpy as np
 import pytest
 
 from service.confidence.quality import (
-    brier_score,
     expected_calibration_error,
-    log_loss,
+    quality,
     reliability,
+    tally,
     threshold_for,
-    words,
 )
-from service.confidence.words import Thresholds
 
 
 def test_probabilities_that_hold_have_no_calibration_error() -> None:
@@ -28,17 +26,20 @@ def test_probability_one_falls_into_the_last_bin() -> None:
     assert expected_calibration_error([1.0, 1.0], [1, 1]) == 0.0
 
 
-def test_brier_score_is_the_mean_squared_difference() -> None:
-    assert brier_score([0.8, 0.3], [1, 0]) == pytest.approx((0.04 + 0.09) / 2)
+def test_quality_has_the_mean_squared_difference_of_probability_and_label() -> None:
+    found = quality([0.8, 0.3], [1, 0], ["high", "low"])
+    assert (found["hits"], found["brier"]) == (2, pytest.approx((0.04 + 0.09) / 2))
+    assert quality([0.8], [0], ["high"])["brier"] == pytest.approx(0.64)
 
 
 def test_nothing_to_measure_is_no_error() -> None:
-    assert expected_calibration_error([], []) == 0.0
-    assert brier_score([], []) == 0.0
+    found = quality([], [], [])
+    assert (found["hits"], found["ece"], found["brier"]) == (0, 0.0, 0.0)
+    assert found["words"]["high"]["coverage"] == 0.0
 
 
 def test_words_report_precision_with_its_interval() -> None:
-    report = words([0.95, 0.9, 0.6, 0.1], [True, False, True, False], Thresholds())
+    report = tally(["high", "high", "medium", "low"], [True, False, True, False])
     assert report["high"]["n"] == 2
     assert report["high"]["precision"] == 0.5
     assert report["medium"] == pytest.approx(
@@ -48,7 +49,7 @@ def test_words_report_precision_with_its_interval() -> None:
 
 
 def test_a_word_without_hits_has_no_precision() -> None:
-    assert words([0.1], [False], Thresholds())["high"] == {
+    assert tally(["low"], [False])["high"] == {
         "n": 0,
         "coverage": 0.0,
         "precision": None,
@@ -59,14 +60,8 @@ def test_a_word_without_hits_has_no_precision() -> None:
 
 def test_wilson_interval_agrees_with_a_published_example() -> None:
     # 81 of 263: 0.2553 to 0.3662 (Newcombe, Statistics in Medicine 1998, method 3).
-    report = words([0.9] * 263, [True] * 81 + [False] * 182, Thresholds())["high"]
+    report = tally(["high"] * 263, [True] * 81 + [False] * 182)["high"]
     assert np.round([report["low"], report["high"]], 4).tolist() == [0.2553, 0.3662]
-
-
-def test_log_loss_is_the_mean_surprise_and_finite_for_a_sure_mistake() -> None:
-    assert log_loss([0.5, 0.25], [1, 0]) == pytest.approx((np.log(2) + np.log(4 / 3)) / 2)
-    assert 20 < log_loss([1.0], [0]) < 30
-    assert log_loss([], []) == 0.0
 
 
 def test_reliability_has_a_row_for_each_bin_with_pairs() -> None:

@@ -4,7 +4,7 @@ import pytest
 from service.errors import InvalidInputError
 from service.evaluation.calibration import (
     by_part,
-    collect_rows,
+    collect_hits,
     fit_curves,
     held_out,
 )
@@ -21,7 +21,7 @@ def data() -> list[Observed]:
 
 
 def test_curves_are_fitted_for_what_orders_the_hits(data: list[Observed]) -> None:
-    fitted = fit_curves(collect_rows(data, {"en": 0.35}, 100))
+    fitted = fit_curves(collect_hits(data, {"en": 0.35}, 100))
     assert set(fitted) == {"retrieval", "fused"}
     # 160 queries, each with 10 hits and again with 10 hits that are no answer.
     by_cosine, by_both = fitted["retrieval"].fit.curve, fitted["fused"].fit.curve
@@ -31,61 +31,55 @@ def test_curves_are_fitted_for_what_orders_the_hits(data: list[Observed]) -> Non
 
 
 def test_a_reranker_alone_has_its_own_curve_over_logits(data: list[Observed]) -> None:
-    rows = collect_rows(data, {"*": 1.0}, 100)
+    rows = collect_hits(data, {"*": 1.0}, 100)
     assert set(rows) == {"retrieval", "rerank"}
-    assert max(rows["rerank"].scores) == 4.0
-    good = fit_curves(collect_rows(data[:1], {"*": 1.0}, 100))["rerank"].fit.curve
+    assert rows["rerank"]["score"].max() == 4.0
+    good = fit_curves(collect_hits(data[:1], {"*": 1.0}, 100))["rerank"].fit.curve
     assert good.probability([4.0])[0] > 0.9
     assert good.probability([-2.0])[0] < 0.1
 
 
 def test_relevant_documents_are_taken_out_before_the_scores_are_fused() -> None:
     data = [observed("en", "en", good_logits=True, queries=80)]
-    rows = collect_rows(data, {"en": 0.35}, 100)["fused"]
-    emptied = [s for s, answered in zip(rows.scores, rows.answered, strict=True) if not answered]
-    without = [
-        s
-        for s, answered, label in zip(rows.scores, rows.answered, rows.labels, strict=True)
-        if answered and not label
-    ]
+    rows = collect_hits(data, {"en": 0.35}, 100)["fused"]
+    emptied = rows["score"][~rows["answered"]]
+    without = rows["score"][rows["answered"] & ~rows["label"]]
     # Beside an answer whose logit towers, the others' z-scores are small; without it they spread.
     assert np.mean(emptied[::10]) > np.mean(without[::9])
-    assert not any(
-        label for label, answered in zip(rows.labels, rows.answered, strict=True) if not answered
-    )
+    assert not rows["label"][~rows["answered"]].any()
 
 
 def test_without_any_share_there_is_no_other_curve(data: list[Observed]) -> None:
-    assert set(fit_curves(collect_rows(data, {}, 100))) == {"retrieval"}
+    assert set(fit_curves(collect_hits(data, {}, 100))) == {"retrieval"}
 
 
 def test_mixed_searches_are_rows_of_their_own() -> None:
     both = [observed("en", "und", good_logits=True), observed("xx", "ja", good_logits=False)]
     shares = {"*": 1.0, "und": 0.6}
-    assert set(collect_rows(both, shares, 100)["rerank"].collections) == {"xx"}
-    assert "fused" not in collect_rows(both, shares, 100)
-    mixed = collect_rows(both, shares, 100, mixed=True)
+    assert set(collect_hits(both, shares, 100)["rerank"]["collection"]) == {"xx"}
+    assert "fused" not in collect_hits(both, shares, 100)
+    mixed = collect_hits(both, shares, 100, mixed=True)
     assert set(mixed) == {"retrieval", "fused"}
-    assert set(mixed["retrieval"].collections) == set(mixed["fused"].collections) == {"en"}
-    assert len(mixed["fused"].scores) == 800
-    assert set(collect_rows(both, {"*": 1.0}, 100, mixed=True)) == {"retrieval"}
+    assert set(mixed["retrieval"]["collection"]) == set(mixed["fused"]["collection"]) == {"en"}
+    assert len(mixed["fused"]) == 800
+    assert set(collect_hits(both, {"*": 1.0}, 100, mixed=True)) == {"retrieval"}
 
 
 def test_hits_below_the_depth_are_in_no_curve(data: list[Observed]) -> None:
-    rows = collect_rows(data[:1], {"en": 0.35}, 4)["fused"]
-    assert len(rows.scores) == 80 * 2 * 4
+    rows = collect_hits(data[:1], {"en": 0.35}, 4)["fused"]
+    assert len(rows) == 80 * 2 * 4
 
 
 def test_too_few_relevant_hits_say_how_many_queries_are_needed() -> None:
     few = [observed("en", "en", good_logits=True, queries=40)]
     with pytest.raises(InvalidInputError, match=r"'retrieval': 40 relevant.*some 50 queries like"):
-        fit_curves(collect_rows(few, {}, 100))
+        fit_curves(collect_hits(few, {}, 100))
 
 
 def test_figures_tell_unchanged_answers_from_emptied_ones(data: list[Observed]) -> None:
-    fitted = fit_curves(collect_rows(data, {"en": 1.0}, 100))
+    fitted = fit_curves(collect_hits(data, {"en": 1.0}, 100))
     held = held_out(fitted)
-    given = np.where(held.probabilities >= 0.8, "high", "low")
+    given = np.where(held["probability"] >= 0.8, "high", "low")
     figures = by_part(held, given)
     assert figures["all"]["hits"] == 2 * figures["answered"]["hits"] == 3200
     assert set(figures["collections"]) == {"en", "xx"}

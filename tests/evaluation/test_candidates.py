@@ -11,7 +11,7 @@ from service.confidence.calibration import Calibration, Curve
 from service.confidence.judge import Judge
 from service.confidence.words import Thresholds
 from service.errors import UnprocessableTextError
-from service.evaluation.calibration import collect_rows
+from service.evaluation.calibration import collect_hits
 from service.evaluation.candidates import CANDIDATES, Observer, observe
 from service.evaluation.report import SHOWN_HITS
 from service.index.data_folder import DataFolder
@@ -115,12 +115,12 @@ def test_curves_are_fitted_on_the_scores_that_the_service_judges_by(
     qrels = {query: {f"d{query[1:]:0>3}": 1} for query in texts}
     labelled = Collection("rules", DOCUMENTS, texts, qrels)
     observed = observe(Observer(over, 30), labelled, list(texts), set(texts))
-    rows = collect_rows([observed], {"*": share}, 30)
-    (ordering,) = [name for name, of in rows.items() if any(of.served)]
+    rows = collect_hits([observed], {"*": share}, 30)
+    (ordering,) = [name for name, of in rows.items() if of["served"].any()]
     of = rows[ordering]
     curve = over.searcher.second_stage.judge.artifact.curves[ordering]
-    judged = zip(curve.probability(of.scores), of.labels, of.answered, strict=True)
-    assert [(probability, label) for probability, label, answered in judged if answered] == [
+    of = of[of["answered"]]
+    assert list(zip(curve.probability(of["score"]), of["label"], strict=True)) == [
         (hit.probability, hit.id in qrels[query])
         for query in sorted(texts)
         for hit in answer(over, texts[query]).hits[:SHOWN_HITS]

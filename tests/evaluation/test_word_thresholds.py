@@ -1,8 +1,6 @@
-from dataclasses import replace
-
 import numpy as np
 
-from service.evaluation.calibration import Held, collect_rows, fit_curves, held_out
+from service.evaluation.calibration import HIT, Hits, collect_hits, fit_curves, held_out
 from service.evaluation.word_thresholds import (
     enough_hits,
     find_thresholds,
@@ -14,22 +12,28 @@ from service.evaluation.word_thresholds import (
 from tests.fixtures.candidates import observed
 
 
-def held(random: np.random.Generator, queries: int) -> Held:
+def held(random: np.random.Generator, queries: int) -> Hits:
     """Twenty hits a query, as often relevant as their probabilities say."""
     p = random.beta(0.4, 1.6, queries * 20)
     names = np.repeat([f"q{i}" for i in range(queries)], 20)
-    return Held(p, random.random(len(p)) < p, names, names, np.ones(len(p), bool))
+    return table(p, random.random(len(p)) < p, names)
+
+
+def table(p: np.ndarray, labels: np.ndarray, names: np.ndarray) -> Hits:
+    hits = np.ones(len(p), HIT)
+    hits["probability"], hits["label"], hits["query"] = p, labels, names
+    return hits
 
 
 def test_a_threshold_is_the_smallest_that_keeps_its_words_precision() -> None:
     few = held(np.random.default_rng(0), 100)
     found = find_thresholds(few, 0.8, 0.5)
-    high = few.probabilities >= found.high
-    assert few.labels[high].mean() >= 0.8
-    next_one = few.probabilities >= few.probabilities[~high].max()
-    assert few.labels[next_one].mean() < 0.8
-    medium = (few.probabilities >= found.medium) & ~high
-    assert few.labels[medium].mean() >= 0.5
+    high = few["probability"] >= found.high
+    assert few["label"][high].mean() >= 0.8
+    next_one = few["probability"] >= few["probability"][~high].max()
+    assert few["label"][next_one].mean() < 0.8
+    medium = (few["probability"] >= found.medium) & ~high
+    assert few["label"][medium].mean() >= 0.5
 
 
 def test_words_are_given_by_thresholds_that_their_own_query_had_no_say_in() -> None:
@@ -38,10 +42,11 @@ def test_words_are_given_by_thresholds_that_their_own_query_had_no_say_in() -> N
     everywhere = words_from(find_thresholds(few, 0.8, 0.5), few)
     assert 0.0 < (given != everywhere).mean() < 0.2
     # Turning one query's labels round changes the words of others, never its own.
-    turned = replace(few, labels=np.where(few.queries == "q7", ~few.labels, few.labels))
+    turned = few.copy()
+    turned["label"] ^= few["query"] == "q7"
     changed = given_words(turned, 0.8, 0.5) != given
     assert changed.any()
-    assert not changed[few.queries == "q7"].any()
+    assert not changed[few["query"] == "q7"].any()
 
 
 def test_the_stated_precision_of_a_word_does_not_flatter() -> None:
@@ -50,8 +55,8 @@ def test_the_stated_precision_of_a_word_does_not_flatter() -> None:
         few = held(np.random.default_rng(seed), 100)
         stated = fit_thresholds(few, given_words(few, 0.8, 0.5), 0.8, 0.5)["high"]
         fresh = held(np.random.default_rng(1000 + seed), 200)
-        truth = fresh.labels[fresh.probabilities >= stated.probability].mean()
-        chose.append(few.labels[few.probabilities >= stated.probability].mean() - truth)
+        truth = fresh["label"][fresh["probability"] >= stated.probability].mean()
+        chose.append(few["label"][few["probability"] >= stated.probability].mean() - truth)
         unseen.append(stated.found - truth)
     assert np.mean(chose) > 0.005
     assert np.mean(unseen) < np.mean(chose) / 2
@@ -61,7 +66,7 @@ def test_sure_hits_do_not_carry_unlikely_ones_into_their_word() -> None:
     p = np.array([0.99] * 90 + [0.4] * 40 + [0.1] * 10)
     y = np.array([True] * 130 + [False] * 10)
     names = np.array([f"q{i}" for i in range(140)])
-    sure = Held(p, y, names, names, y)
+    sure = table(p, y, names)
     words = fit_thresholds(sure, given_words(sure, 0.9, 0.5), 0.9, 0.5)
     assert (words["high"].probability, words["high"].n) == (0.99, 90)
     assert (words["medium"].probability, words["medium"].n) == (0.4, 40)
@@ -69,7 +74,7 @@ def test_sure_hits_do_not_carry_unlikely_ones_into_their_word() -> None:
 
 def test_a_precision_that_no_probability_reaches_gives_no_word() -> None:
     data = [observed("xx", "ja", good_logits=False, queries=80)]
-    fitted = fit_curves(collect_rows(data, {}, 100))
+    fitted = fit_curves(collect_hits(data, {}, 100))
     hits = held_out(fitted)
     words = fit_thresholds(hits, given_words(hits, 0.99, 0.01), 0.99, 0.01)
     assert words["high"].probability is None
