@@ -1,6 +1,7 @@
 """The model card: README.md of a trained model's folder."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ def render_card(record: Record) -> str:
         _figures(record.before, record.after),
         "## Data",
         _table(
-            ("collection", "rows", "licence", "SHA-256"),
-            ((e["name"], e["rows"], e["licence"], f"`{e['sha256']}`") for e in record.data),
+            ("collection", "rows", "licence"),
+            ((e["name"], e["rows"], e["licence"]) for e in record.data),
         ),
+        "SHA-256 of each collection:",
+        _bullets(f"{e['name']}: `{e['sha256']}`" for e in record.data),
         f"{record.rows['train']} rows to train on, {record.rows['validation']} to validate on.",
         *([_bullets(record.notes)] if record.notes else []),
         "## Hyperparameters",
@@ -33,6 +36,9 @@ def render_card(record: Record) -> str:
         "## How it went",
         "![loss](loss.png)",
         _table(("what", "value"), _course(record)),
+        _wrapped(
+            f"Versions: {', '.join(f'{name} {value}' for name, value in record.versions.items())}."
+        ),
     )
     return "\n\n".join(sections) + "\n"
 
@@ -51,10 +57,10 @@ def _front_matter(record: Record) -> str:
 
 def _summary(record: Record) -> str:
     licence = record.base_licence or "not known here"
-    return (
+    return _wrapped(
         f"`{record.recipe['base']}` (licence of its weights: {licence}), trained with the recipe "
         f"`{record.recipe['name']}` of secondpass on {record.date}. The licences of the data, "
-        "below, hold beside it."
+        "below, apply too."
     )
 
 
@@ -84,7 +90,6 @@ def _course(record: Record) -> Iterable[tuple[str, object]]:
     )
     yield "seed", record.recipe["training"]["seed"]
     yield "commit", record.commit or "not in a checkout"
-    yield "versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
@@ -96,7 +101,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, ob
 
 
 def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(_wrapped(f"- {line}", indent="  ") for line in lines)
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
