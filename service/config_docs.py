@@ -8,6 +8,7 @@ from typing import get_args
 import typer
 from pydantic.fields import FieldInfo
 
+from service.durable import write_text
 from service.settings import OTHER_VARIABLES, Settings, environment_variables
 
 _HEAD = """\
@@ -36,7 +37,7 @@ def markdown() -> str:
 
 def main(path: Path) -> None:
     """Writes the page to `path`."""
-    path.write_text(markdown(), encoding="utf-8")
+    write_text(path, markdown())
 
 
 def flag(name: str) -> str:

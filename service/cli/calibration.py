@@ -130,8 +130,8 @@ def _artifact(name: str, settings: Settings, look: Look, found: "Fitting") -> "C
 
 
 def _write(out: Path, artifact: "Calibration", found: "Fitting", picture: bool) -> None:
+    from service.durable import write_text  # noqa: PLC0415
     from service.evaluation.confidence_plots import plot_reliability  # noqa: PLC0415
-    from service.evaluation.outputs import write_text  # noqa: PLC0415
     from service.evaluation.plots import save  # noqa: PLC0415
 
     write_text(out, artifact.model_dump_json(indent=2))
@@ -143,8 +143,8 @@ def _write(out: Path, artifact: "Calibration", found: "Fitting", picture: bool) 
 def _write_figures(
     path: Path, settings: Settings, seed: int, artifact: "Calibration", found: "Fitting"
 ) -> None:
+    from service.durable import write_json  # noqa: PLC0415
     from service.evaluation.calibration_report import calibration_report  # noqa: PLC0415
-    from service.evaluation.outputs import write_json  # noqa: PLC0415
     from service.evaluation.provenance import provenance  # noqa: PLC0415
 
     head = {**provenance(seed), "settings": deciding(settings)}
@@ -180,9 +180,9 @@ def tune_depth(
     picture: PictureOption = True,
 ) -> None:
     """Find, on labelled data, the smallest number of candidates that is worth reranking."""
+    from service.durable import write_json  # noqa: PLC0415
     from service.evaluation import depth as tuning  # noqa: PLC0415
     from service.evaluation.confidence_plots import check_plots, plot_depths  # noqa: PLC0415
-    from service.evaluation.outputs import write_json  # noqa: PLC0415
     from service.evaluation.plots import save  # noqa: PLC0415
     from service.evaluation.provenance import provenance  # noqa: PLC0415
 

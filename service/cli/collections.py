@@ -85,7 +85,7 @@ def split(
     """Part the judged queries; with --article, no article's queries fall into two parts."""
     from service.collection import write_beir  # noqa: PLC0415
     from service.collection.split import split_collection  # noqa: PLC0415
-    from service.collection.writing import new_folder  # noqa: PLC0415
+    from service.durable import new_folder  # noqa: PLC0415
 
     asked = {"train": train, "validation": validation, "test": test}
     parts = split_collection(

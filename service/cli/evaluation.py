@@ -160,8 +160,9 @@ def chosen_systems(
 
 
 def _show(found: "Evaluation", json_path: Path | None, out: Path | None) -> None:
+    from service.durable import write_json  # noqa: PLC0415
     from service.evaluation.each import require_all  # noqa: PLC0415
-    from service.evaluation.outputs import write_comparison, write_json  # noqa: PLC0415
+    from service.evaluation.outputs import write_comparison  # noqa: PLC0415
     from service.evaluation.tables import (  # noqa: PLC0415
         difference_table,
         mean_table,

@@ -139,7 +139,7 @@ def _measure_all(
 
 
 def _write(found: dict[str, Any], table: str, json_path: Path | None, out: Path | None) -> None:
-    from service.evaluation.outputs import write_json, write_text  # noqa: PLC0415
+    from service.durable import write_json, write_text  # noqa: PLC0415
     from service.evaluation.tables import origin  # noqa: PLC0415
 
     typer.echo(table, nl=False)

@@ -232,7 +232,7 @@ def _write_report(
     path: Path, miner: _Miner, collections: Sequence[Path], reports: Sequence["MiningReport"]
 ) -> None:
     from service.collection import data_sha256  # noqa: PLC0415
-    from service.collection.writing import write_text_lines  # noqa: PLC0415
+    from service.durable import write_json  # noqa: PLC0415
 
     encodes = miner.strategy in (Strategy.DENSE, Strategy.BOTH)
     written = {
@@ -245,7 +245,7 @@ def _write_report(
             for path, report in zip(collections, reports, strict=True)
         ],
     }
-    write_text_lines(path, [json.dumps(written, ensure_ascii=False, indent=2)])
+    write_json(path, written)
 
 
 def _name(path: Path) -> str:

@@ -9,7 +9,7 @@ from service.collection.labels import Collection, Judgement, Parts, Query, gathe
 from service.collection.lines import read_json_lines, shown
 from service.collection.problems import OnProblem, existing, stop
 from service.collection.rows import MAX_CHARS
-from service.collection.writing import new_folder, write_json_lines, write_text_lines
+from service.durable import new_folder, write_json_lines, write_lines
 from service.errors import InvalidInputError
 from service.types import Document, DocumentLimits, Refused
 
@@ -52,7 +52,7 @@ def read_beir(
 def write_beir(folder: Path, collection: Collection) -> None:
     """Write a collection as a folder that is there whole or not at all.
 
-    Raises `InvalidInputError` where something is there already, and `OSError`.
+    Raises `InvalidInputError` where something is there already, and `StoreError`.
     """
     empty = sorted({id_ for grades in collection.unfindable.values() for id_ in grades})
     documents = [*collection.documents, *(Document(id_, "") for id_ in empty)]
@@ -67,7 +67,7 @@ def write_beir(folder: Path, collection: Collection) -> None:
             for query, grades in collection.judged.items()
             for document, grade in grades.items()
         )
-        write_text_lines(unfinished / "qrels.tsv", ("\t".join(QRELS_HEADER), *judged))
+        write_lines(unfinished / "qrels.tsv", ("\t".join(QRELS_HEADER), *judged))
 
 
 def documents_of(

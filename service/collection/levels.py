@@ -19,7 +19,7 @@ from service.collection.labels import Collection
 from service.collection.lines import read_json_lines, shown
 from service.collection.problems import OnProblem, existing, stop
 from service.collection.rows import MAX_CHARS, check_id, check_text
-from service.collection.writing import write_json_lines
+from service.durable import write_json_lines
 from service.errors import InvalidInputError
 from service.types import Document, Refused
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from service.collection.lines import read_json_lines, shown
 from service.collection.problems import OnProblem, existing, stop
 from service.collection.rows import MAX_CHARS, check_text
-from service.collection.writing import write_json_lines
+from service.durable import write_json_lines
 from service.errors import InvalidInputError
 from service.types import Refused
 

@@ -2,31 +2,16 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from service.collection.writing import write_text_lines
-from service.errors import StoreError
+from service.durable import write_json, write_text
 from service.evaluation.comparison import Compared
 from service.evaluation.metrics import CUTOFFS
 from service.evaluation.plots import plot_cutoffs, plot_differences, plot_measure, save
 from service.evaluation.tables import report_markdown
 from service.evaluation.trec import write_run
-
-
-def write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write a report, whole or not at all. Raises `StoreError`."""
-    write_text(path, json.dumps(report, indent=2, ensure_ascii=False))
-
-
-def write_text(path: Path, text: str) -> None:
-    """The same for text, which gets a line feed at its end. Raises `StoreError`."""
-    try:
-        write_text_lines(path, [text.rstrip("\n")])
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def write_comparison(out: Path, report: Mapping[str, Any], collections: Sequence[Compared]) -> None:

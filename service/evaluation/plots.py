@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from service.errors import InvalidInputError, StoreError
+from service.durable import make_parents, new_file
+from service.errors import InvalidInputError
 from service.evaluation.comparison import Compared
 from service.evaluation.significance import bootstrap_interval
 from service.evaluation.tables import shown_measure
@@ -108,13 +109,9 @@ def plot_scores(
 
 def save(figure: "Figure", path: Path) -> None:
     """Write a picture as PNG, whole or not at all. Raises `StoreError`."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(unfinished, format="png", dpi=DOTS_PER_INCH)
-        unfinished.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+    make_parents(path)
+    with new_file(path) as file:
+        figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
 
 
 def _figure(width: float, height: float) -> "Figure":

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from service.collection.writing import write_text_lines
-from service.errors import InvalidInputError, StoreError
+from service.durable import write_lines
+from service.errors import InvalidInputError
 
 ScoredRun = Mapping[str, Sequence[tuple[str, float]]]
 """Query id -> (document id, score), best first."""
@@ -37,10 +37,7 @@ def write_run(path: Path, run: ScoredRun, tag: str) -> None:
                         f"a run file cannot hold the {name} id {value!r}: white space", name
                     )
             lines.append(f"{query} Q0 {document} {rank} {shown!r} {tag}")
-    try:
-        write_text_lines(path, lines)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+    write_lines(path, lines)
 
 
 def read_run(path: Path) -> dict[str, list[tuple[str, float]]]:

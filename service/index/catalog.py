@@ -5,18 +5,17 @@ the old one or the new one. So an alias is switched at once or not at all.
 """
 
 import hashlib
-import json
 import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from service.durable import FileMark, write_json
 from service.errors import (
     ConflictError,
     InvalidInputError,
@@ -24,7 +23,6 @@ from service.errors import (
     StoreError,
     StoreLostError,
 )
-from service.index.durable import FileMark, flush, store_error
 
 MAIN = "main"
 """The collection whose settings are the server's own; always there."""
@@ -171,26 +169,20 @@ class Catalog:
             self.check()
         try:
             self._replace_file(content)
-        except OSError as error:
+        except StoreError:
             # The new file may be in its place already, and what it names is undone by the caller.
-            with suppress(OSError):
+            with suppress(StoreError):
                 self._replace_file(self._content)
-            raise store_error(f"cannot write {self._path}", error) from error
+            raise
         self._content = content
 
     def _replace_file(self, content: _Content) -> None:
         written = content.model_copy(update={"sha256": content.checksum()})
-        unfinished = self._path.with_suffix(".unfinished")
         try:
-            unfinished.write_text(json.dumps(written.model_dump(mode="json"), indent=2) + "\n")
-            flush(unfinished)
-            mark = FileMark.of(unfinished)
-            unfinished.replace(self._path)
-            self._mark = replace(mark, path=self._path)
-            flush(self._path.parent)
-        finally:
+            write_json(self._path, written.model_dump(mode="json"))
+        finally:  # even where that failed the new file may be in its place
             with suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+                self._mark = FileMark.of(self._path)
 
 
 def _require_sound(content: _Content, path: Path) -> None:

@@ -13,16 +13,16 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from filelock import FileLock, Timeout
 
+from service.durable import FileMark, explained, flush
 from service.errors import ConflictError, StoreError, StoreLockedError
 from service.index.catalog import DEFAULT, MAIN, Catalog
 from service.index.document_store import DocumentStore
-from service.index.durable import FileMark, flush, store_error
 from service.index.reserve import Reserve
 
 _DROPPED = ".dropped-"
@@ -51,12 +51,10 @@ class CollectionFolder:
         """
         self.path = path
         self.generations = path / "generations"
-        try:
+        with explained(f"cannot use the folder {path}"):
             self.generations.mkdir(parents=True, exist_ok=True)
             self.store = DocumentStore(path / "store.db", reindex, reserve)
             flush(path)
-        except OSError as error:
-            raise store_error(f"cannot use the folder {path}", error) from error
 
     def close(self) -> None:
         """Close the store."""
@@ -223,13 +221,9 @@ class DataFolder:
         if path.exists() and not _is_ours(path):
             raise StoreError(f"{path} is no collection's folder; move it out of the way")
         dropped = path.with_name(f"{_DROPPED}{secrets.token_hex(8)}")
-        try:
+        with explained(f"cannot remove {path}"), suppress(FileNotFoundError):
             path.rename(dropped)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise store_error(f"cannot remove {path}", error) from error
-        shutil.rmtree(dropped, ignore_errors=True)
+            shutil.rmtree(dropped, ignore_errors=True)
 
     def _require_catalog(self) -> None:
         catalog, parent = self.path / "catalog.json", self.path / "collections"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from service.durable import FileMark
 from service.errors import StoreDamagedError, StoreError, StoreFullError, StoreLockedError
 from service.index import schema
-from service.index.durable import FileMark
 
 _BUSY_TIMEOUT_S = 5.0
 

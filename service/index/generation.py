@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 import service
+from service.durable import intended_name, new_folder, write_json
 from service.errors import IndexDamagedError
 from service.index.document_store import DocumentStore
-from service.index.durable import flush, store_error
 from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, kind_for
 from service.index.records import Counts, GenerationRecord
 from service.protocols import VectorIndex
@@ -36,7 +36,6 @@ MANIFEST_FILE = "manifest.json"
 
 _FILES = {INDEX_FILE, PASSAGES_FILE, MANIFEST_FILE}
 _NAME = re.compile(r"g[0-9]{1,20}-[0-9a-f]{8}", re.ASCII)
-_UNFINISHED = ".unfinished-"
 _BATCH = 4096
 _NEVER = sys.maxsize
 _LEAST_CHANGES = 4096
@@ -171,10 +170,10 @@ def build(
     created = datetime.now(UTC)
     name = f"g{revision}-{secrets.token_hex(4)}"
     manifest = _manifest(index, counts, revision, identity, created)
-    try:
-        sha256 = _write(folder, name, index, manifest)
-    except OSError as error:
-        raise store_error(f"cannot write an index into {folder}", error) from error
+    with new_folder(folder / name) as unfinished:
+        index.save(unfinished)
+        write_json(unfinished / MANIFEST_FILE, manifest)
+        sha256 = {file: _sha256(unfinished / file) for file in sorted(_FILES)}
     generation = Generation(name, index, None)
     try:
         use(generation)
@@ -221,24 +220,6 @@ def _manifest(
     }
 
 
-def _write(folder: Path, name: str, index: FaissIndex, manifest: dict[str, Any]) -> dict[str, str]:
-    """Put a whole generation at `folder/name`, on the disk; returns the SHA-256 of each file."""
-    unfinished = folder / f"{_UNFINISHED}{name}"
-    try:
-        unfinished.mkdir(parents=True)
-        index.save(unfinished)
-        (unfinished / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
-        sha256 = {file: _sha256(unfinished / file) for file in sorted(_FILES)}
-        for path in [*(unfinished / file for file in sha256), unfinished]:
-            flush(path)
-        unfinished.rename(folder / name)
-        flush(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    return sha256
-
-
 def is_whole(folder: Path, name: str) -> bool:
     """Whether all files of a generation are there; what is in them the next start compares."""
     return all((folder / name / file).is_file() for file in _FILES)
@@ -247,8 +228,7 @@ def is_whole(folder: Path, name: str) -> bool:
 def remove_others(folder: Path, current: str) -> None:
     """Remove what earlier builds left, finished or not; never a folder that is not ours."""
     for path in folder.iterdir():
-        name = path.name.removeprefix(_UNFINISHED)
-        if _NAME.fullmatch(name) and path.name != current:
+        if _NAME.fullmatch(intended_name(path.name)) and path.name != current:
             shutil.rmtree(path, ignore_errors=True)
 
 

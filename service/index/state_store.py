@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from service.durable import explained
 from service.errors import (
     StoreDamagedError,
     StoreError,
@@ -24,7 +25,6 @@ from service.errors import (
     StoreLostError,
 )
 from service.index.database import Database
-from service.index.durable import store_error
 from service.index.schema import prepare_tables
 from service.types import Ids
 
@@ -147,11 +147,9 @@ class StateStore:
 
     def _make_again(self, error: StoreError) -> None:
         _log.warning("the token states in %s are made again: %s", self._path, error)
-        try:
+        with explained(f"cannot remove {self._path}"):
             for end in ("", "-wal", "-shm", "-journal"):
                 self._path.with_name(self._path.name + end).unlink(missing_ok=True)
-        except OSError as problem:
-            raise store_error(f"cannot remove {self._path}", problem) from problem
         self._database = Database(self._path, self._prepare)
         self.losses += 1
 

@@ -1,10 +1,6 @@
 """The cache of prepared models: folders that are whole, or not there at all."""
 
-import errno
 import json
-import os
-import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +9,9 @@ from pathlib import Path
 from filelock import FileLock
 from safetensors import SafetensorError
 
-from service.errors import ModelSourceError
+from service.durable import is_full, new_folder, write_json
+from service.errors import ModelSourceError, StoreError
 from service.models.folder import ModelFolder, file_checksums
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +59,16 @@ def _sizes_match(folder: Path, sizes: dict[str, int]) -> bool:
 
 
 def _make(folder: Path, recipe: Recipe) -> ModelFolder:
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
+    with new_folder(folder, replace=True) as unfinished:
         recipe.write(unfinished)
         for path in unfinished.rglob("*"):
             if path.is_file():
                 path.chmod(0o644)  # safetensors writes files that only their owner may read
-            _flush(path)
-        _flush(unfinished)
         checksums = file_checksums(unfinished)
         sizes = {name: (unfinished / name).stat().st_size for name in checksums}
-        record = {"recipe": recipe.key, "sizes": sizes, "sha256": checksums}
         # Without its record a folder is not taken for a sound one, whatever happens from here on.
         _record(folder).unlink(missing_ok=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-        unfinished.rename(folder)
-        write_atomically(_record(folder), json.dumps(record, indent=2) + "\n")
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    write_json(_record(folder), {"recipe": recipe.key, "sizes": sizes, "sha256": checksums})
     return ModelFolder(folder, checksums)
 
 
@@ -92,41 +76,10 @@ def _record(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.sha256.json")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is whole, old or new, whenever the machine stops."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        _flush(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def _cache_errors(cache_dir: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        if _errno(error) in _NO_ROOM:
-            reason = "the disk is full; the default models need about 600 MB"
-        else:
-            reason = str(error)
-        raise ModelSourceError(f"cannot prepare a model in {cache_dir}: {reason}") from error
-
-
-def _errno(error: OSError | SafetensorError) -> int | None:
-    if isinstance(error, OSError):
-        return error.errno
-    # safetensors gives the system's number in words alone.
-    found = re.search(r"os error (\d+)", str(error))
-    return int(found[1]) if found else None
+    except (OSError, SafetensorError, StoreError) as error:
+        hint = "; the disk is full: the default models need about 600 MB" if is_full(error) else ""
+        raise ModelSourceError(f"cannot prepare a model in {cache_dir}: {error}{hint}") from error

@@ -1,15 +1,13 @@
 """Collections of a data folder that no server has open."""
 
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from service.durable import new_file
 from service.index.catalog import CollectionRecord, SettingValue
 from service.index.data_folder import CollectionFolder, DataFolder
-from service.index.durable import store_error
 from service.index.generation import open_or_build
 from service.index.snapshot import write
 from service.index.snapshot_reader import Snapshot
@@ -41,22 +39,12 @@ def create(settings: Settings, name: str, own: Mapping[str, SettingValue]) -> No
 
 def snapshot(settings: Settings, name: str, out: Path) -> None:
     """Write an archive to `out`, whole or not at all. Raises `StoreError`."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
     with DataFolder.open(settings.data_dir) as folder:
         found = folder.catalog.resolve(name)
         own = folder.catalog.collections[found].settings
-        try:
-            with unfinished.open("wb") as file, folder.collection(found).store.view() as view:
-                for piece in write(view, own):
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(out)
-        except OSError as error:
-            raise store_error(f"cannot write {out}", error) from error
-        finally:
-            with suppress(OSError):  # what went wrong before says more
-                unfinished.unlink(missing_ok=True)
+        with new_file(out) as file, folder.collection(found).store.view() as view:
+            for piece in write(view, own):
+                file.write(piece)
 
 
 def restore(settings: Settings, path: Path, name: str, *, re_embed: bool) -> None:

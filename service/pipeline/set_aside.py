@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.index.durable import flush, store_error
+from service.durable import explained, flush
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +20,11 @@ def set_aside(paths: Sequence[Path], why: str) -> None:
     parent = paths[0].parent
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     folder = parent / FOLDER / moment
-    try:
+    with explained(f"cannot move {paths[0]} out of the way"):
         folder.mkdir(parents=True)
         for path in paths:
             if path.exists():
                 path.rename(folder / path.name)
         flush(folder)
         flush(parent)
-    except OSError as error:
-        raise store_error(f"cannot move {paths[0]} out of the way", error) from error
     log.error("%s: set aside in %s", why, folder)

@@ -1,19 +1,13 @@
 """Uploads on the disk, until their job has ended: `jobs/ID.ndjson` in the data folder."""
 
 import codecs
-import errno
 import hashlib
-import os
 import uuid
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.errors import StoreError, StoreFullError
-from service.index.durable import flush
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+from service.durable import explained, flush, put
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +28,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with _explained(folder):
+        with explained(f"cannot use {folder}"):
             folder.mkdir(exist_ok=True)
             flush(folder.parent)
 
@@ -48,13 +42,13 @@ class Spool:
 
     def remove(self, id_: str) -> None:
         """Let go of an upload; nothing where it is gone."""
-        with _explained(self._folder):
+        with explained(f"cannot use {self._folder}"):
             self.path(id_).unlink(missing_ok=True)
 
     def remove_others(self, ids: Collection[str]) -> None:
         """Let go of all but those of `ids`: what a process left that died at the wrong moment."""
         wanted = {self.path(id_) for id_ in ids}
-        with _explained(self._folder):
+        with explained(f"cannot use {self._folder}"):
             for path in self._folder.iterdir():
                 if path not in wanted and path.suffix in {".ndjson", ".partial"}:
                     path.unlink()
@@ -69,13 +63,13 @@ class PartialUpload:
         self._hash = hashlib.sha256()
         self._bytes = self._lines = 0
         self._line_has_text = False
-        with _explained(folder):
+        with explained(f"cannot use {folder}"):
             # Unbuffered: what is written is large, and a full disk is told at once.
             self._file = self._path.open("xb", buffering=0)
 
     def write(self, data: bytes) -> None:
         """Append `data`: the first time at least three bytes, where the upload has as many."""
-        with _explained(self._path):
+        with explained(f"cannot use {self._path}"):
             left = memoryview(data)
             while left:
                 left = left[self._file.write(left) :]
@@ -85,11 +79,9 @@ class PartialUpload:
 
     def complete(self) -> Upload:
         """Make sure that all of it is on the disk, and give it its name."""
-        with _explained(self._path):
-            os.fsync(self._file.fileno())
+        with explained(f"cannot use {self._path}"):
             self._file.close()
-            self._path.replace(self._whole)
-            flush(self._whole.parent)
+            put(self._path, self._whole)
         lines = self._lines + self._line_has_text
         return Upload(self._id, self._hash.hexdigest(), self._bytes, lines)
 
@@ -104,17 +96,8 @@ class PartialUpload:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
-        with _explained(self._path):
+        with explained(f"cannot use {self._path}"):
             self._file.close()
             self._path.unlink(missing_ok=True)
             if kind is not None:  # after `complete`, perhaps
                 self._whole.unlink(missing_ok=True)
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        kind = StoreFullError if error.errno in _FULL else StoreError
-        raise kind(f"cannot use {path}: {error.strerror}") from error

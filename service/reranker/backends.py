@@ -14,8 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.stats import kendalltau
 
-from service.errors import ModelSourceError
-from service.models.prepared import write_atomically
+from service.durable import write_text
 from service.protocols import Reranker
 from service.reranker.probe_texts import PROBES
 
@@ -134,13 +133,9 @@ def recorded_backend(cache_dir: Path, weights_sha256: str, threads: int = 0) -> 
 
 
 def write_record(cache_dir: Path, record: BackendRecord) -> Path:
-    """Keep a record for later starts; gives its file. Raises `ModelSourceError` where it cannot."""
+    """Keep a record for later starts; gives its file. Raises `StoreError` where it cannot."""
     file = record_file(cache_dir, record.weights_sha256)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, record.model_dump_json(indent=2) + "\n")
-    except OSError as error:
-        raise ModelSourceError(f"{file} cannot be written: {error}") from error
+    write_text(file, record.model_dump_json(indent=2))
     return file
 
 

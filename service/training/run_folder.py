@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.durable import put, write_json
 from service.errors import InvalidInputError
 from service.models.folder import file_checksums
 from service.training.system import Job
@@ -95,9 +96,7 @@ class RunFolder:
 
     def finish(self) -> None:
         """Put the model in its place and remove the rest."""
-        if self.out.exists():
-            self.out.rename(self.replaced)
-        self.model.rename(self.out)
+        put(self.model, self.out, aside=self.replaced)
         shutil.rmtree(self.unfinished)
 
     def _is_taken(self) -> bool:
@@ -121,13 +120,6 @@ def is_ended(checkpoint: Path) -> bool:
     state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     control = state.get("stateful_callbacks", {}).get("TrainerControl", {})
     return bool(control.get("args", {}).get("should_training_stop"))
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Written beside and renamed, so that no half of it is ever read."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
 
 
 def read_json(path: Path) -> Any:

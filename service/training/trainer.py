@@ -23,6 +23,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from service.durable import write_json
 from service.errors import InvalidInputError, TrainingError
 from service.extras import install_command
 from service.training.arguments import precision_of, trainer_arguments
@@ -36,7 +37,6 @@ from service.training.run_folder import (
     is_ended,
     job_sha256,
     read_json,
-    write_json,
 )
 from service.training.system import Job, Prepared
 

@@ -1,7 +1,6 @@
 """Token states of a collection on the disk, so that a training reads them instead of encoding."""
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from service.durable import new_folder
 from service.protocols import TokenEncoder
 
 _AT_ONCE = 64
@@ -57,11 +57,8 @@ def store_states(
     The folder takes its name when it is whole; what a kill left is made anew.
     """
     if not folder.exists():
-        unfinished = folder.with_name(f".{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        _write(unfinished, texts, encoder, window, layers, on_progress)
-        unfinished.rename(folder)
+        with new_folder(folder) as unfinished:
+            _write(unfinished, texts, encoder, window, layers, on_progress)
     return _read(folder, len(layers))
 
 

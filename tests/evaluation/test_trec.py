@@ -65,5 +65,5 @@ def test_an_id_with_a_space_is_refused_and_leaves_the_old_file(tmp_path: Path) -
 
 def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(StoreError, match="cannot write"):
         write_run(tmp_path / "file" / "run", RUN, "mine")

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from service.durable import intended_name
 from service.index.data_folder import DataFolder
 from service.index.generation import open_or_build
 from service.pipeline.ingest import Ingestor
@@ -70,6 +71,6 @@ def test_a_collection_is_whole_or_not_there(tmp_path: Path) -> None:
                 assert generation.rebuilt_because is None
                 assert len(generation.index) == collection.store.counts().passages
             there, leads_to = found, folder.catalog.resolve("default")
-        left = {path.name for path in data.iterdir()} - {"catalog.unfinished"}
+        left = {intended_name(path.name) for path in data.iterdir()}
         assert left == {"store.db", "generations", "collections", "catalog.json", ".lock"}
     assert restored >= KILLS

@@ -92,7 +92,7 @@ def test_what_an_alias_leads_to_stays(catalog: Catalog) -> None:
 
 
 def test_there_are_only_so_many(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.index.catalog.flush", lambda _path: None)
+    monkeypatch.setattr("service.durable.flush", lambda _path: None)
     for i in range(MOST_COLLECTIONS - 1):
         catalog.add(f"c{i}", {})
     with pytest.raises(ConflictError, match="the most"):
@@ -136,7 +136,7 @@ def test_a_write_that_fails_changes_nothing(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as broken:
-        broken.setattr("service.index.catalog.flush", fail)
+        broken.setattr("service.durable.flush", fail)
         kind = StoreError if number == errno.EIO else StoreFullError
         for change in (
             lambda: catalog.add("b", {}),
@@ -235,7 +235,7 @@ def test_a_switch_that_is_not_on_the_disk_for_sure_is_taken_back(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as broken:
-        broken.setattr("service.index.catalog.flush", fail_once)
+        broken.setattr("service.durable.flush", fail_once)
         with pytest.raises(StoreError):
             catalog.set_alias("default", "a")
     assert catalog.resolve("default") == "main"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service import durable
 from service.errors import IndexMismatchError, StoreError
-from service.index import generation as module
 from service.index.document_store import DocumentStore
 from service.index.faiss_index import FaissIndex
 from service.index.generation import Generation, open_or_build
@@ -183,7 +183,7 @@ def test_a_recorded_name_never_leads_out_of_the_folder(
 
 def test_leftovers_go_but_nothing_of_others(open_index: Open, folder: Path) -> None:
     built = open_index()
-    for leftover in (".unfinished-g7-0123abcd", "g7-0123abcd"):
+    for leftover in (".g7-0123abcd.unfinished-7", "g7-0123abcd"):
         (folder / leftover).mkdir()
         (folder / leftover / "index.faiss").write_bytes(b"half")
     (folder / "notes").mkdir()
@@ -211,8 +211,8 @@ def test_a_build_that_fails_leaves_the_old_generation_current(
     with monkeypatch.context() as patched:
         targets = {
             "save": (FaissIndex, "save"),
-            "flush": (module, "flush"),
-            "rename": (Path, "rename"),
+            "flush": (durable, "flush"),
+            "rename": (Path, "replace"),
             "record": (DocumentStore, "set_generation"),
         }
         patched.setattr(*targets[step], fail)
@@ -220,7 +220,7 @@ def test_a_build_that_fails_leaves_the_old_generation_current(
             open_index()
     assert store.generation() == recorded
     assert (folder / old.name).is_dir()
-    assert not any(name.startswith(".unfinished") for name in names(folder))
+    assert not any(".unfinished" in name for name in names(folder))
     new = open_index()
     assert len(new.index) == 122
     assert names(folder) == {new.name}

@@ -1,4 +1,5 @@
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def _scribble(folder: Path) -> None:
 
 
 def _leave_unfinished(folder: Path) -> None:
-    folder.rename(folder.with_name(".m.unfinished"))
+    folder.rename(folder.with_name(f".m.unfinished-{os.getpid()}"))
 
 
 @pytest.mark.parametrize(

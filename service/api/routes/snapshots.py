@@ -25,8 +25,8 @@ from service.api.routes.collections import (
 from service.api.routing import Route, Rules
 from service.api.schemas.collections import CollectionBody
 from service.api.state import ServerState
+from service.durable import explained
 from service.errors import NotReadyError
-from service.index.durable import store_error
 from service.index.snapshot import MEDIA_TYPE
 from service.pipeline.gate import Deadline, in_thread
 from service.pipeline.pace import paced
@@ -174,11 +174,11 @@ class _ArchiveResponse(StreamingResponse):
 @contextmanager
 def _spool(state: ServerState) -> Iterator[BinaryIO]:
     """A file without a name: it is gone when it is closed, or when the process dies."""
-    try:
-        with tempfile.TemporaryFile(dir=state.settings.data_dir) as file:
-            yield file
-    except OSError as error:
-        raise store_error("cannot keep an upload", error) from error
+    with (
+        explained("cannot keep an upload"),
+        tempfile.TemporaryFile(dir=state.settings.data_dir) as file,
+    ):
+        yield file
 
 
 async def _receive(

@@ -1,13 +1,12 @@
 """Vectors on the disk, so that an interrupted mining goes on where it stopped."""
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from service.errors import StoreError
+from service.durable import explained, make_parents, new_file
 from service.training.mining.neighbours import Encode
 from service.types import Vectors
 
@@ -28,16 +27,12 @@ def kept(
     """
 
     def encode_or_read(texts: Sequence[str]) -> Vectors:
-        try:
-            parts = folder / _key(texts, encoder)
-            parts.mkdir(parents=True, exist_ok=True)
-            done = []
+        parts, done = folder / _key(texts, encoder), []
+        with explained(f"vectors cannot be kept in {folder}"):
             for start in range(0, len(texts), TEXTS_A_FILE):
                 some = texts[start : start + TEXTS_A_FILE]
                 done.append(_read_or_write(parts / f"{start:09d}.npy", encode, some))
                 on_progress(start + len(some))
-        except OSError as error:
-            raise StoreError(f"vectors cannot be kept in {folder}: {error.strerror}") from error
         return np.concatenate(done)
 
     return encode_or_read
@@ -53,12 +48,9 @@ def _read_or_write(path: Path, encode: Encode, texts: Sequence[str]) -> Vectors:
             if len(vectors) == len(texts):
                 return vectors
     vectors = encode(texts)
-    unfinished = path.with_suffix(f".unfinished-{os.getpid()}")
-    with unfinished.open("wb") as file:
+    make_parents(path)
+    with new_file(path) as file:
         np.save(file, vectors)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
     return vectors
 
 

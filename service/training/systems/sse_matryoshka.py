@@ -25,6 +25,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from service.collection import open_collection, read_training_rows
+from service.durable import new_folder, write_json
 from service.encoder.loading import load_sentence_transformer
 from service.encoder.sse import MAX_LENGTH, SSE, Precision
 from service.evaluation.metrics import means, per_query
@@ -34,7 +35,7 @@ from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.labels import describe, part_of, read_options, split
 from service.training.mining.examples import Examples, from_collection, from_rows
 from service.training.recipe import Training
-from service.training.run_folder import read_json, write_json
+from service.training.run_folder import read_json
 from service.training.static_start import Vectors, encode_pieces, piece_shares, start_rows
 from service.training.system import Job, Prepared
 from service.training.vocabulary import train_vocabulary
@@ -179,10 +180,10 @@ def _start(
     }
     if read_json(kept / _START) == key:
         return load_sentence_transformer(kept, device=job.device)
-    shutil.rmtree(kept, ignore_errors=True)
     model = _new(job, options, found)
-    model.save_pretrained(str(kept), create_model_card=False)
-    write_json(kept / _START, key)
+    with new_folder(kept, replace=True) as folder:
+        model.save_pretrained(str(folder), create_model_card=False)
+        write_json(folder / _START, key)
     return model
 
 
