@@ -24,7 +24,7 @@ from service.index.records import EncodedDocument
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
 from service.pipeline.build import build_encoder
-from service.pipeline.ingestion import open_ingestion
+from service.pipeline.ingestion import ingesting
 from service.settings import Settings
 from service.types import Document, Span, Vectors
 
@@ -118,9 +118,9 @@ def ingested(settings: Settings, texts: Sequence[str]) -> Ingested:
     with tempfile.TemporaryDirectory() as parent:
         own = settings.model_copy(update={"data_dir": Path(parent) / "data"})
         rows = (Document(f"d{number}", text) for number, text in enumerate(texts))
-        with open_ingestion(own) as ingestion:
+        with DataFolder.open(own.data_dir) as folder, ingesting(folder, own) as ingestor:
             began = perf_counter()
-            report = ingestion.ingestor.ingest(rows)
+            report = ingestor.ingest(rows)
             stored = perf_counter() - began
         seconds = perf_counter() - began
         return Ingested(report.added, report.passages, _states_in(own.data_dir), stored, seconds)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -16,6 +16,9 @@ from service.cli.progress import progress
 from service.errors import InvalidInputError, SecondpassError
 from service.settings import Settings
 from service.types import Document, Refused
+
+if TYPE_CHECKING:
+    from service.index.data_folder import DataFolder
 
 SHOWN_REFUSALS = 20
 SOME_REFUSED = 3
@@ -77,8 +80,11 @@ def ingest(
     for option, value in (("collection", collection), ("idempotency_key", idempotency_key)):
         if value is not None:
             raise InvalidInputError("needs --url: a folder is filled as `main`", option)
+    from service.index.data_folder import DataFolder  # noqa: PLC0415
+
     rows = read_documents(path, settings.document_limits)
-    _ingest(rows, count_rows(path), settings)
+    with DataFolder.open(settings.data_dir) as folder:
+        _ingest(folder, rows, count_rows(path), settings)
 
 
 def demo(
@@ -92,12 +98,12 @@ def demo(
     from service.index.data_folder import DataFolder  # noqa: PLC0415
 
     documents = list(demo_documents())
-    if if_empty:
-        with DataFolder.open(settings.data_dir) as folder:
-            there = len(folder.store.content_hashes([document.id for document in documents]))
-            if folder.store.counts().documents > there or there == len(documents):
-                return
-    _ingest(documents, len(documents), settings)
+    with DataFolder.open(settings.data_dir) as folder:
+        there = len(folder.store.content_hashes([document.id for document in documents]))
+        own = folder.store.counts().documents > there
+        if if_empty and (own or there == len(documents)):
+            return
+        _ingest(folder, documents, len(documents), settings)
 
 
 def reindex(
@@ -105,10 +111,11 @@ def reindex(
     collection: Annotated[str, typer.Option(help="A collection or an alias.")] = "main",
 ) -> None:
     """Encode all documents anew with the model that the settings, or the collection's own, name."""
-    from service.pipeline.reindex import reindex as run  # noqa: PLC0415
+    from service.index.data_folder import DataFolder  # noqa: PLC0415
+    from service.pipeline.ingestion import reindex as run  # noqa: PLC0415
 
-    with progress("reindex", None) as advance:
-        documents = run(settings, advance, collection=collection)
+    with DataFolder.open(settings.data_dir) as folder, progress("reindex", None) as advance:
+        documents = run(folder, settings, advance, collection=collection)
     typer.echo(f"{documents} documents encoded anew in {settings.data_dir}, {collection}")
 
 
@@ -206,12 +213,14 @@ def _show(answer: dict[str, object]) -> None:
         out.print("Probably nothing here answers this: no hit reaches medium.", style="yellow")
 
 
-def _ingest(rows: Iterable[Document | Refused], total: int | None, settings: Settings) -> None:
-    from service.pipeline.ingestion import open_ingestion  # noqa: PLC0415
+def _ingest(
+    folder: "DataFolder", rows: Iterable[Document | Refused], total: int | None, settings: Settings
+) -> None:
+    from service.pipeline.ingestion import ingesting  # noqa: PLC0415
 
-    with open_ingestion(settings) as ingestion:
+    with ingesting(folder, settings) as ingestor:
         with progress("ingest", total) as advance:
-            report = ingestion.ingestor.ingest(rows, lambda report: advance(report.rows))
+            report = ingestor.ingest(rows, lambda report: advance(report.rows))
         typer.echo(
             f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
             f"{len(report.refused)} refused; {report.passages} passages encoded"

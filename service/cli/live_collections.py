@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -13,12 +13,16 @@ from rich.table import Table
 
 from service.cli.console import console
 from service.cli.options import MODEL_SETTINGS, with_settings
+from service.durable import new_file
 from service.errors import InvalidInputError, SecondpassError
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.client import SearchClient
+    from service.index.data_folder import DataFolder
+    from service.pipeline.making import Maker
 
+Row = tuple[str, list[str], int | None, int | None, int | None, dict[str, Any]]
 UrlOption = Annotated[
     str | None, typer.Option(help="Ask this server instead of opening the data folder.")
 ]
@@ -60,9 +64,8 @@ def list_collections(settings: Settings, url: UrlOption = None, api_key: KeyOpti
                 for c in client.collections()
             ]
     else:
-        from service.pipeline.offline import overview  # noqa: PLC0415
-
-        rows = overview(settings)
+        with _folder(settings) as folder:
+            rows = [_row(folder, name) for name in sorted(folder.catalog.collections)]
     table = Table("name", "aliases", "documents", "passages", "staged", "settings")
     for name, aliases, *figures, own in rows:
         shown = ["-" if figure is None else str(figure) for figure in figures]
@@ -79,23 +82,24 @@ def create(
 ) -> None:
     """Make an empty collection."""
     wanted = _own_settings(own or [])
-    if url is not None:
-        with _server(url, api_key) as client:
-            client.create_collection(name, wanted)
-    else:
-        from service.pipeline.offline import create as run  # noqa: PLC0415
-
-        run(settings, name, wanted)
+    _run(
+        settings,
+        url,
+        api_key,
+        lambda client: client.create_collection(name, wanted),
+        lambda folder: _maker(folder, settings).create(name, wanted),
+    )
     typer.echo(f"{name} is there")
 
 
 def delete(name: str, settings: Settings, url: UrlOption = None, api_key: KeyOption = None) -> None:
     """Remove a collection and all its documents, for good."""
     _run(
+        settings,
         url,
         api_key,
         lambda client: client.delete_collection(name),
-        lambda: _in_folder(settings, lambda folder: folder.drop(name)),
+        lambda folder: folder.drop(name),
     )
     typer.echo(f"{name} is gone")
 
@@ -115,18 +119,20 @@ def alias(
         raise InvalidInputError("give a collection, or else --remove", "collection")
     if collection is None:
         _run(
+            settings,
             url,
             api_key,
             lambda client: client.delete_alias(name),
-            lambda: _in_folder(settings, lambda folder: folder.catalog.remove_alias(name)),
+            lambda folder: folder.catalog.remove_alias(name),
         )
         typer.echo(f"{name} is gone")
         return
     _run(
+        settings,
         url,
         api_key,
         lambda client: client.set_alias(name, collection),
-        lambda: _in_folder(settings, lambda folder: folder.catalog.set_alias(name, collection)),
+        lambda folder: folder.catalog.set_alias(name, collection),
     )
     typer.echo(f"{name} leads to {collection}")
 
@@ -140,12 +146,13 @@ def create_snapshot(
 ) -> None:
     """Write an archive of a collection: documents, passages, vectors, checksums."""
 
-    def offline() -> None:
-        from service.pipeline.offline import snapshot  # noqa: PLC0415
+    def offline(folder: "DataFolder") -> None:
+        from service.pipeline.making import archive  # noqa: PLC0415
 
-        snapshot(settings, collection, out)
+        with new_file(out) as file:
+            file.writelines(archive(folder, collection))
 
-    _run(url, api_key, lambda client: client.snapshot(out, collection), offline)
+    _run(settings, url, api_key, lambda client: client.snapshot(out, collection), offline)
     typer.echo(f"{out}: {out.stat().st_size} bytes")
 
 
@@ -163,12 +170,17 @@ def restore_snapshot(
     if not path.is_file():
         raise InvalidInputError(f"there is no file {path}")
 
-    def offline() -> None:
-        from service.pipeline.offline import restore  # noqa: PLC0415
+    def offline(folder: "DataFolder") -> None:
+        with path.open("rb") as file:
+            _maker(folder, settings).restore(name, file, re_embed=re_embed)
 
-        restore(settings, path, name, re_embed=re_embed)
-
-    _run(url, api_key, lambda client: client.restore(path, name, re_embed=re_embed), offline)
+    _run(
+        settings,
+        url,
+        api_key,
+        lambda client: client.restore(path, name, re_embed=re_embed),
+        offline,
+    )
     typer.echo(f"{name} is there")
     if re_embed:
         typer.echo("its documents are encoded by the server that has it open")
@@ -178,22 +190,31 @@ def check_snapshot(
     path: Annotated[Path, typer.Argument(help="Archive to verify.")], settings: Settings
 ) -> None:
     """Verify every size, count and hash of an archive, and show what is in it."""
-    from service.pipeline.offline import checked  # noqa: PLC0415
+    from service.index.snapshot_reader import Snapshot  # noqa: PLC0415
 
     if not path.is_file():
         raise InvalidInputError(f"there is no file {path}")
-    for label, value in checked(settings, path).items():
-        typer.echo(f"{label:<12}{value}")
+    with path.open("rb") as file:
+        found = Snapshot.verified(file)
+        for _ in found.rows(settings.document_limits):
+            pass
+    manifest = found.manifest
+    for label in ("created", "documents", "staged", "passages"):
+        typer.echo(f"{label:<12}{getattr(manifest, label)}")
+    typer.echo(f"{'encoder':<12}{manifest.encoder.model if manifest.encoder else 'none'}")
+    typer.echo(f"{'revision':<12}{manifest.revision}")
 
 
 def _run(
+    settings: Settings,
     url: str | None,
     api_key: str | None,
     on_server: "Callable[[SearchClient], object]",
-    offline: Callable[[], None],
+    in_folder: "Callable[[DataFolder], object]",
 ) -> None:
     if url is None:
-        offline()
+        with _folder(settings) as folder:
+            in_folder(folder)
         return
     with _server(url, api_key) as client:
         try:
@@ -219,11 +240,26 @@ def _server(url: str, api_key: str | None) -> "Iterator[SearchClient]":
         raise SecondpassError(f"{url}: {error}") from error
 
 
-def _in_folder(settings: Settings, change: "Callable[..., object]") -> None:
+def _folder(settings: Settings) -> "DataFolder":
     from service.index.data_folder import DataFolder  # noqa: PLC0415
 
-    with DataFolder.open(settings.data_dir) as folder:
-        change(folder)
+    return DataFolder.open(settings.data_dir)
+
+
+def _maker(folder: "DataFolder", settings: Settings) -> "Maker":
+    """Whoever has the folder may name any model."""
+    from service.pipeline.build import encoder_identity  # noqa: PLC0415
+    from service.pipeline.making import Maker  # noqa: PLC0415
+
+    return Maker(folder=folder, settings=settings, identify=encoder_identity, trusted=True)
+
+
+def _row(folder: "DataFolder", name: str) -> Row:
+    aliases = sorted(alias for alias, to in folder.catalog.aliases.items() if to == name)
+    with folder.collection(name).store.view() as view:
+        counts, (staged, _) = view.counts, view.unseen
+    own = dict(folder.catalog.collections[name].settings)
+    return name, aliases, counts.documents, counts.passages, staged, own
 
 
 def _own_settings(pairs: list[str]) -> dict[str, str | int | float | bool]:

@@ -12,10 +12,11 @@ from service.collection import data_sha256, open_collection
 from service.confidence.words import Thresholds
 from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.run import Answer, ScoredHit
+from service.index.data_folder import DataFolder
 from service.index.schema import SCHEMA_VERSION
 from service.pipeline.build import index_digest
 from service.pipeline.engine import Engine
-from service.pipeline.ingestion import open_ingestion
+from service.pipeline.ingestion import ingesting
 from service.pipeline.opening import open_engine
 from service.pipeline.query import Query
 from service.pipeline.search import Searcher
@@ -119,8 +120,8 @@ def opened(
     name = f"{collection.resolve().name}-{cut}-{digest}-{versions}"
     folder = settings.cache_dir / "evaluation" / name
     here = settings.model_copy(update={"data_dir": folder, "max_query_chars": 100_000})
-    with open_ingestion(here, chunked=chunked) as ingestion:
-        report = ingestion.ingestor.ingest(
+    with DataFolder.open(folder) as data, ingesting(data, here, chunked=chunked) as ingestor:
+        report = ingestor.ingest(
             open_collection(collection, max_chars=settings.max_document_chars).documents,
             lambda report: on_progress(report.rows),
         )

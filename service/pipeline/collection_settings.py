@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from service.errors import InvalidInputError
-from service.index.catalog import CollectionRecord, SettingValue
+from service.index.catalog import SettingValue
 from service.models.registry import REGISTRY, Kind
 from service.models.sources import is_at_hand
 from service.pipeline.build import NO_MODEL
@@ -26,7 +26,7 @@ OWN_SETTINGS = (
 
 
 def effective_settings(
-    record: CollectionRecord, settings: Settings, *, trusted: bool = False
+    own: Mapping[str, SettingValue], settings: Settings, *, trusted: bool = False
 ) -> Settings:
     """The settings that the collection works with. Whoever is not `trusted` names known models.
 
@@ -34,7 +34,6 @@ def effective_settings(
     did not choose. It may name the server's own models, those in `allowed_models`, and those of the
     registry that are on the server's disk already. Raises `InvalidInputError`.
     """
-    own = record.settings
     if unknown := sorted(own.keys() - set(OWN_SETTINGS)):
         raise InvalidInputError(
             f"a collection has no setting {unknown[0]!r}; it has {', '.join(OWN_SETTINGS)}",
@@ -42,7 +41,7 @@ def effective_settings(
         )
     if not trusted:
         _require_allowed(own, settings)
-    return settings_of(record, settings)
+    return settings_of(own, settings)
 
 
 def _require_allowed(own: Mapping[str, SettingValue], settings: Settings) -> None:

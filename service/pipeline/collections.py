@@ -3,10 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import BinaryIO
 
 from service.errors import (
@@ -17,21 +17,16 @@ from service.errors import (
     NotReadyError,
     StoreError,
 )
-from service.index.catalog import CollectionRecord, SettingValue
+from service.index.catalog import SettingValue
 from service.index.data_folder import CollectionFolder
-from service.index.generation import open_or_build
-from service.index.snapshot import write
-from service.index.snapshot_reader import Snapshot
 from service.pipeline import garbage
-from service.pipeline.build import index_identity
-from service.pipeline.collection_settings import effective_settings
 from service.pipeline.copying import Copy, CopyState, read_state
 from service.pipeline.engine import Engine
 from service.pipeline.live_collection import LiveCollection
+from service.pipeline.making import Maker, archive
 from service.pipeline.opening import open_collection
-from service.pipeline.restoring import fill, own_settings, require_vectors_of
 from service.settings import Settings
-from service.types import EncoderIdentity, IndexIdentity
+from service.types import EncoderIdentity
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +69,13 @@ class Collections:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
         self._catalog = engine.folder.catalog
+        self._maker = Maker(
+            folder=engine.folder,
+            settings=settings,
+            identify=engine.models.identity,
+            activate=self._activate,
+            go_on=self._require_open,
+        )
         self._lock = threading.Lock()
         self._copies: dict[str, Copy] = {}
         self._closing = threading.Event()
@@ -130,9 +132,8 @@ class Collections:
         Raises `InvalidInputError`, `ConflictError` where the name is taken, `NotAvailableError`
         where a model cannot be had.
         """
-        self._catalog.require_free(name)
-        effective = self._effective(own)
-        self._make(name, own, effective, self._identity(effective), lambda _folder: None)
+        with self._models():
+            self._maker.create(name, own)
 
     def drop(self, name: str) -> None:
         """Remove a collection for good, once the searches that are under way in it have ended.
@@ -166,10 +167,7 @@ class Collections:
 
         Close it to let go of the store where it is not read to its end.
         """
-        collection = self._engine.collection(name)
-        settings = self._catalog.collections[collection.name].settings
-        with collection.folder.store.view() as view:
-            yield from write(view, settings)
+        return archive(self._engine.folder, self._engine.collection(name).name)
 
     def restore(self, name: str, file: BinaryIO, *, re_embed: bool = False) -> None:
         """Make the collection that an archive holds. A failure leaves nothing behind.
@@ -177,63 +175,26 @@ class Collections:
         With `re_embed` the server's own models are used, and encode all documents anew. Raises as
         `create`; `InvalidInputError` for any damage, `ConflictError` for another model's vectors.
         """
-        self._catalog.require_free(name)
-        snapshot = Snapshot.verified(file)
-        own = own_settings(snapshot, re_embed=re_embed)
-        effective = self._effective(own)
-        identity = self._identity(effective)
-        if not re_embed:
-            require_vectors_of(snapshot, identity)
-        self._make(
-            name,
-            own,
-            effective,
-            identity,
-            lambda folder: fill(
-                folder.store,
-                snapshot,
-                identity,
-                self._settings.document_limits,
-                re_embed=re_embed,
-                go_on=self._require_open,
-            ),
-        )
+        with self._models():
+            self._maker.restore(name, file, re_embed=re_embed)
 
-    def _make(
-        self,
-        name: str,
-        own: Mapping[str, SettingValue],
-        effective: Settings,
-        identity: IndexIdentity,
-        fill: Callable[[CollectionFolder], None],
-    ) -> None:
+    @contextmanager
+    def _activate(self, name: str, folder: CollectionFolder, settings: Settings) -> Generator[None]:
         engine = self._engine
-        with engine.folder.making(name) as made, ExitStack() as undo:
-            fill(made)
-            open_or_build(
-                made.store, made.generations, identity, hnsw_threshold=effective.hnsw_threshold
-            )
-            try:
-                live = open_collection(name, made, effective, engine.models, engine.pair_model)
-            except ModelError as error:
-                log.warning("the models of a collection cannot be loaded: %s", error)
-                raise NotAvailableError(_NO_MODELS) from error
+        with ExitStack() as undo:
+            live = open_collection(name, folder, settings, engine.models, engine.pair_model)
             undo.callback(live.close)
             engine.put(live)
             undo.callback(engine.take, name)
             self._require_open()
-            # As they were checked, whatever their types were. Here it becomes visible.
-            self._catalog.add(name, {key: getattr(effective, key) for key in own})
+            yield
             undo.pop_all()
         live.indexer.wake()
 
-    def _effective(self, own: Mapping[str, SettingValue]) -> Settings:
-        record = CollectionRecord(created=datetime.now(UTC), settings=dict(own))
-        return effective_settings(record, self._settings)
-
-    def _identity(self, effective: Settings) -> IndexIdentity:
+    @contextmanager
+    def _models(self) -> Generator[None]:
         try:
-            return index_identity(effective, self._engine.models.identity(effective))
+            yield
         except ModelError as error:
             log.warning("the models of a collection cannot be loaded: %s", error)
             raise NotAvailableError(_NO_MODELS) from error

@@ -1,9 +1,8 @@
-"""An ingest without a server: a collection opened for writing."""
+"""Writing into a collection without a server: ingest and reindex."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from service.errors import StoreError
 from service.index.catalog import MAIN
@@ -19,38 +18,57 @@ from service.types import Vectors
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Ingestion:
-    """An open data folder with what ingest needs."""
-
-    folder: DataFolder
-    ingestor: Ingestor
-
-
 @contextmanager
-def open_ingestion(
-    settings: Settings, *, chunked: bool = True, collection: str = MAIN
-) -> Iterator[Ingestion]:
-    """Open a collection for writing; builds its index at the end.
+def ingesting(
+    folder: DataFolder,
+    settings: Settings,
+    *,
+    collection: str = MAIN,
+    chunked: bool = True,
+    start_over: bool = False,
+) -> Iterator[Ingestor]:
+    """Write into a collection, named by itself or by an alias; builds its index at the end.
 
-    `chunked` is as for `Ingestor`.
-
-    Raises `IndexMismatchError` where the folder's vectors are another model's.
+    The collection's own settings hold. `chunked` is as for `Ingestor`. With `start_over`, documents
+    that another encoder encoded wait to be encoded again. Raises `NotFoundError`, and otherwise
+    `IndexMismatchError` where the vectors are another encoder's.
     """
-    with DataFolder.open(settings.data_dir) as folder:
-        name = folder.catalog.resolve(collection)
-        settings = settings_of(folder.catalog.collections[name], settings)
-        opened = folder.collection(name)
-        encoder = build_encoder(settings)
-        opened.store.set_identity(index_identity(settings, encoder.identity))
-        with keeping_states(settings, opened, encoder) as keeping:
-            ingestor = Ingestor(
-                opened.store, keeping, overlap=settings.passage_overlap, chunked=chunked
-            )
-            yield Ingestion(folder, ingestor)
-            while ingestor.index_staged():
-                pass
-        build_index(settings, opened, encoder, complete=True)
+    name = folder.catalog.resolve(collection)
+    settings = settings_of(folder.catalog.collections[name].settings, settings)
+    opened = folder.collection(name)
+    encoder = build_encoder(settings)
+    identity = index_identity(settings, encoder.identity)
+    if start_over and opened.store.identity() != identity:
+        opened.store.start_over(identity)
+    opened.store.set_identity(identity)
+    with keeping_states(settings, opened, encoder) as keeping:
+        ingestor = Ingestor(
+            opened.store, keeping, overlap=settings.passage_overlap, chunked=chunked
+        )
+        yield ingestor
+        while ingestor.index_staged():
+            pass
+    build_index(settings, opened, encoder.identity, complete=True)
+
+
+def reindex(
+    folder: DataFolder,
+    settings: Settings,
+    on_progress: Callable[[int], None] = lambda _n: None,
+    *,
+    collection: str = MAIN,
+) -> int:
+    """Encode what the settings' encoder has not encoded yet; returns how many documents.
+
+    Interrupted, it goes on where it stopped when it is run again, or when the folder is served:
+    searches then see the documents that are done. Raises `NotFoundError`.
+    """
+    done = 0
+    with ingesting(folder, settings, collection=collection, start_over=True) as ingestor:
+        while documents := ingestor.index_staged():
+            done += documents
+            on_progress(done)
+    return done
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A collection is made: the same way for the server and for the command line."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -82,7 +82,7 @@ class Maker:
                 self.folder.catalog.add(name, {key: getattr(effective, key) for key in own})
 
 
-def archive(folder: DataFolder, name: str) -> Iterator[bytes]:
+def archive(folder: DataFolder, name: str) -> Generator[bytes]:
     """The archive of a collection as it is when the first piece is asked for.
 
     Close it to let go of the store where it is not read to its end. Raises `NotFoundError`.

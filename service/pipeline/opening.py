@@ -1,6 +1,7 @@
 """The composition root: data folder, models and collections become an engine."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from service.errors import (
     SecondpassError,
     StoreError,
 )
-from service.index.catalog import DEFAULT, CollectionRecord
+from service.index.catalog import DEFAULT, CollectionRecord, SettingValue
 from service.index.data_folder import CollectionFolder, DataFolder
 from service.index.generation import Generation, open_or_build
 from service.index.live_index import LiveIndex
@@ -39,9 +40,9 @@ from service.pipeline.rerank import SecondStage
 from service.pipeline.retriever import Retriever
 from service.pipeline.search import Searcher
 from service.pipeline.similarity import PairModel
-from service.protocols import Encoder
 from service.settings import Settings
 from service.text import language
+from service.types import EncoderIdentity
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def _open_into(engine: Engine, name: str, record: CollectionRecord, settings: Se
     """Let the engine have a collection of its folder; raises only where it is the default one."""
     folder = engine.folder
     try:
-        own = settings_of(record, settings)
+        own = settings_of(record.settings, settings)
         engine.put(
             open_collection(name, folder.collection(name), own, engine.models, engine.pair_model)
         )
@@ -112,13 +113,12 @@ def _reason(error: Exception) -> str:
     return "it cannot be opened; see the server's log"
 
 
-def settings_of(record: CollectionRecord, settings: Settings) -> Settings:
+def settings_of(own: Mapping[str, SettingValue], settings: Settings) -> Settings:
     """The server's settings with what the collection has of its own.
 
     Of another encoder or reranker than the server's own, nothing that the server's settings say of
     theirs holds. Raises `InvalidInputError` where they do not fit.
     """
-    own = record.settings
     if unknown := sorted(own.keys() - Settings.model_fields.keys()):
         raise InvalidInputError(f"there is no setting {unknown[0]!r}", f"settings.{unknown[0]}")
     if own.get("encoder", settings.encoder) != settings.encoder:
@@ -145,7 +145,7 @@ def open_collection(
     encoder = pool.encoder(settings)
     reranker = pool.reranker(settings, encoder)
     judge = build_judge(settings, encoder, reranker)
-    generation = build_index(settings, folder, encoder)
+    generation = build_index(settings, folder, encoder.identity)
     with folder.store.view() as store:
         index = LiveIndex(generation, store)
     retriever = Retriever(
@@ -203,7 +203,11 @@ def open_collection(
 
 
 def build_index(
-    settings: Settings, folder: CollectionFolder, encoder: Encoder, *, complete: bool = False
+    settings: Settings,
+    folder: CollectionFolder,
+    encoder: EncoderIdentity,
+    *,
+    complete: bool = False,
 ) -> Generation:
     """The folder's index for this encoder: the one on the disk, or a new one where it must be.
 
@@ -212,7 +216,7 @@ def build_index(
     return open_or_build(
         folder.store,
         folder.generations,
-        index_identity(settings, encoder.identity),
+        index_identity(settings, encoder),
         hnsw_threshold=settings.hnsw_threshold,
         complete=complete,
     )

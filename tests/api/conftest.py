@@ -4,8 +4,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
+from service.index.data_folder import DataFolder
 from service.pipeline.engine import Engine
-from service.pipeline.ingestion import open_ingestion
+from service.pipeline.ingestion import ingesting
 from service.pipeline.opening import open_engine
 from service.settings import Settings
 from tests.fixtures.library import DOCUMENTS
@@ -15,8 +16,8 @@ from tests.fixtures.library import DOCUMENTS
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A data folder that holds the small library, encoded by the default models."""
     settings = Settings(data_dir=tmp_path_factory.mktemp("library"))
-    with open_ingestion(settings) as ingestion:
-        report = ingestion.ingestor.ingest(DOCUMENTS)
+    with DataFolder.open(settings.data_dir) as folder, ingesting(folder, settings) as ingestor:
+        report = ingestor.ingest(DOCUMENTS)
     assert report.refused == []
     return settings
 

@@ -195,9 +195,9 @@ def test_too_large_an_archive_is_refused_declared_or_not(
 @pytest.mark.parametrize(
     "where",
     [
-        "service.pipeline.collections.fill",
+        "service.pipeline.making.fill",
         "service.index.document_store.DocumentStore.restore",
-        "service.pipeline.collections.open_or_build",
+        "service.pipeline.making.build_index",
         "service.pipeline.collections.open_collection",
         "service.index.catalog.Catalog._write",
     ],
@@ -244,6 +244,6 @@ def test_a_download_that_is_broken_off_lets_go_of_the_store(
         raise StoreFullError("the disk is full")
         yield b""
 
-    monkeypatch.setattr("service.pipeline.collections.write", fails)
+    monkeypatch.setattr("service.pipeline.making.write", fails)
     assert error(client.get("/collections/main/snapshot")) == (507, "disk_full")
     assert state.snapshots.in_flight == 0

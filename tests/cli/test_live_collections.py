@@ -8,7 +8,7 @@ import pytest
 
 from service.api.app import create_app
 from service.index.data_folder import DataFolder
-from service.pipeline import offline, reindex
+from service.pipeline import build, ingestion
 from service.pipeline.build import index_identity
 from service.pipeline.ingest import Ingestor
 from tests.cli.test_commands import Done, secondpass
@@ -20,7 +20,7 @@ from tests.fixtures.loopback import serving
 @pytest.fixture(autouse=True)
 def hash_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model is prepared: its name says who it is."""
-    monkeypatch.setattr(offline, "encoder_identity", HashPool().identity)
+    monkeypatch.setattr(build, "encoder_identity", HashPool().identity)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_an_archive_that_cannot_be_written_is_told_in_a_line(
 
 
 def test_one_collection_is_encoded_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reindex, "build_encoder", HashPool().encoder)
+    monkeypatch.setattr(ingestion, "build_encoder", HashPool().encoder)
     run("collections", "create", "next", "--set", "passage_overlap=3", "--data-dir", folder)
     with DataFolder.open(folder) as opened:
         store, main = opened.collection("next").store, opened.store.identity()

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from service.client import Hit, OverloadedError, SearchClient
-from service.pipeline.ingestion import open_ingestion
+from service.index.data_folder import DataFolder
+from service.pipeline.ingestion import ingesting
 from service.settings import Settings
 from tests.fixtures.library import DOCUMENTS, QUESTIONS
 
@@ -57,8 +58,8 @@ def wait_until_ready(client: SearchClient, seconds: float = 60) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data")
-    with open_ingestion(Settings(data_dir=path)) as ingestion:
-        ingestion.ingestor.ingest(DOCUMENTS)
+    with DataFolder.open(path) as data, ingesting(data, Settings(data_dir=path)) as ingestor:
+        ingestor.ingest(DOCUMENTS)
     return path
 
 

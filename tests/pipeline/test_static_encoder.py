@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.errors import IndexMismatchError, InvalidInputError
+from service.index.data_folder import DataFolder
 from service.pipeline.build import index_digest
-from service.pipeline.ingestion import open_ingestion
+from service.pipeline.ingestion import ingesting
 from service.pipeline.opening import open_engine
 from service.pipeline.query import Query
 from service.settings import Settings
@@ -40,8 +41,8 @@ def settings(encoder: Path, tmp_path: Path) -> MakeSettings:
 
 
 def ingest(settings: Settings) -> None:
-    with open_ingestion(settings) as ingestion:
-        ingestion.ingestor.ingest(iter(DOCUMENTS))
+    with DataFolder.open(settings.data_dir) as folder, ingesting(folder, settings) as ingestor:
+        ingestor.ingest(iter(DOCUMENTS))
 
 
 @pytest.mark.parametrize("dimensions", [None, 32])
