@@ -80,7 +80,11 @@ class Catalog:
         except (OSError, ValidationError) as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
         if content.format_version != 1:
-            raise StoreError(f"{path} was written by another version of this program")
+            raise StoreError(
+                f"{path} has format {content.format_version} and this program reads format 1: open "
+                f"it with the version of the program that wrote it, or move {path.parent} away and "
+                f"make it again: secondpass ingest FILE --data-dir {path.parent}"
+            )
         _require_sound(content, path)
         catalog = cls(path, content)
         catalog._mark = mark

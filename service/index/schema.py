@@ -7,7 +7,7 @@ from pathlib import Path
 from service.errors import StoreError
 from service.index import lexical, unfinished
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x32E9A55
 """Marks the file as a store of this package (`PRAGMA application_id`)."""
 
@@ -76,28 +76,21 @@ _TABLES = (
         sha256 TEXT NOT NULL,
         PRIMARY KEY (generation, file)
     ) WITHOUT ROWID""",
-    "INSERT INTO meta VALUES ('revision', 0)",
+    *unfinished.TABLES,
+    # How many documents and passages searches see: they ask after each write.
+    "INSERT INTO meta VALUES ('revision', 0), ('documents', 0), ('passages', 0)",
+    """CREATE TRIGGER count_document AFTER INSERT ON documents WHEN new.staged = 0
+    BEGIN UPDATE meta SET value = value + 1 WHERE name = 'documents'; END""",
+    """CREATE TRIGGER uncount_document AFTER DELETE ON documents WHEN old.staged = 0
+    BEGIN UPDATE meta SET value = value - 1 WHERE name = 'documents'; END""",
+    """CREATE TRIGGER recount_document AFTER UPDATE OF staged ON documents
+    BEGIN UPDATE meta SET value = value + old.staged - new.staged WHERE name = 'documents'; END""",
+    """CREATE TRIGGER count_passage AFTER INSERT ON passages
+    BEGIN UPDATE meta SET value = value + 1 WHERE name = 'passages'; END""",
+    """CREATE TRIGGER uncount_passage AFTER DELETE ON passages
+    BEGIN UPDATE meta SET value = value - 1 WHERE name = 'passages'; END""",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
-
-# How many documents and passages searches see, kept by the transactions that change it: a search
-# asks after each write. A store that was made without the counts gets them when it is opened.
-_COUNTS = (
-    """CREATE TRIGGER IF NOT EXISTS count_document AFTER INSERT ON documents WHEN new.staged = 0
-    BEGIN UPDATE meta SET value = value + 1 WHERE name = 'documents'; END""",
-    """CREATE TRIGGER IF NOT EXISTS uncount_document AFTER DELETE ON documents WHEN old.staged = 0
-    BEGIN UPDATE meta SET value = value - 1 WHERE name = 'documents'; END""",
-    """CREATE TRIGGER IF NOT EXISTS recount_document AFTER UPDATE OF staged ON documents
-    BEGIN UPDATE meta SET value = value + old.staged - new.staged WHERE name = 'documents'; END""",
-    """CREATE TRIGGER IF NOT EXISTS count_passage AFTER INSERT ON passages
-    BEGIN UPDATE meta SET value = value + 1 WHERE name = 'passages'; END""",
-    """CREATE TRIGGER IF NOT EXISTS uncount_passage AFTER DELETE ON passages
-    BEGIN UPDATE meta SET value = value - 1 WHERE name = 'passages'; END""",
-    "INSERT INTO meta SELECT 'documents', (SELECT count(*) FROM documents WHERE staged = 0) "
-    "WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = 'documents')",
-    "INSERT INTO meta SELECT 'passages', (SELECT count(*) FROM passages) "
-    "WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = 'passages')",
 )
 
 
@@ -108,8 +101,6 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     another version of this one made.
     """
     prepare_tables(connection, path, APPLICATION_ID, SCHEMA_VERSION, _TABLES)
-    for statement in (*_COUNTS, *unfinished.TABLES):
-        connection.execute(statement)
 
 
 def prepare_tables(
@@ -127,8 +118,8 @@ def prepare_tables(
     if application == application_id:
         raise StoreError(
             f"{path} has schema version {found} and this program reads version "
-            f"{version}; open it with the version of the program that wrote it, "
-            "or ingest into a new folder"
+            f"{version}: open it with the version of the program that wrote it, or move "
+            f"{path.parent} away and make it again: secondpass ingest FILE --data-dir {path.parent}"
         )
     if application or found or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
         raise StoreError(f"{path} is an SQLite database of another program")

@@ -14,11 +14,11 @@ from service.index.rows import VECTOR_DTYPE
 from service.types import Document, Span, Vectors
 
 TABLES = (
-    """CREATE TABLE IF NOT EXISTS unfinished (
+    """CREATE TABLE unfinished (
         document INTEGER PRIMARY KEY REFERENCES documents (number) ON DELETE CASCADE,
         chars INTEGER NOT NULL
     )""",
-    """CREATE TABLE IF NOT EXISTS unfinished_passages (
+    """CREATE TABLE unfinished_passages (
         document INTEGER NOT NULL REFERENCES unfinished (document) ON DELETE CASCADE,
         ordinal INTEGER NOT NULL,
         start INTEGER NOT NULL,

@@ -179,7 +179,7 @@ def test_another_schema_version_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match="has schema version 99 and this program reads version 3"):
+    with pytest.raises(StoreError, match="has schema version 99 and this program reads version 4"):
         Database(path)
 
 

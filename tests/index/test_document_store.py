@@ -331,27 +331,6 @@ def test_readers_in_threads_see_whole_documents_while_another_writes(
     assert len(set(seen)) > 1
 
 
-def test_a_store_from_before_the_counts_gets_them(
-    store: DocumentStore, encoded: Encoded, tmp_path: Path
-) -> None:
-    store.put([encoded(f"d{i}", passages=3) for i in range(4)])
-    store.stage([Document("d0", "It changes."), Document("new", "It waits.")])
-    store.close()
-    connection = sqlite3.connect(tmp_path / "store.db")
-    for (name,) in connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%count%'"
-    ).fetchall():
-        connection.execute(f"DROP TRIGGER {name}")
-    connection.execute("DELETE FROM meta WHERE name IN ('documents', 'passages')")
-    connection.commit()
-    connection.close()
-    older = DocumentStore(tmp_path / "store.db")
-    assert older.counts() == Counts(4, 12)
-    older.delete(["d1", "new"])
-    assert older.counts() == Counts(3, 9)
-    older.close()
-
-
 def test_a_note_is_kept_with_the_documents_or_not_at_all(
     store: DocumentStore, encoded: Encoded
 ) -> None:
