@@ -1,6 +1,7 @@
 import errno
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -229,3 +230,14 @@ def test_killed_at_any_moment_the_old_or_the_new_one_is_there(
         found = whole(tmp_path / "a")
         assert found is None or found in {int(said[-1]), int(said[-1]) + 1}
     assert len(names(tmp_path)) <= 2, "each one removes what the one before it left"
+
+
+def test_no_other_module_flushes_or_replaces_files() -> None:
+    root = Path(durable.__file__).parent
+    own = re.compile(r"fsync|os\.replace|os\.rename|NamedTemporaryFile|errno\.(ENOSPC|EDQUOT)")
+    found = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if own.search(path.read_text(encoding="utf-8"))
+    }
+    assert {name for name in found if not name.startswith("client/")} == {"durable.py"}
