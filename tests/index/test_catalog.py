@@ -111,8 +111,6 @@ def test_there_are_only_so_many(catalog: Catalog, monkeypatch: pytest.MonkeyPatc
         "{",
         "[]",
         '{"collections": {}, "aliases": {}}',
-        '{"format_version": 2, "collections": {"main": {"created": "2026-01-01T00:00:00Z"}}, '
-        '"aliases": {"default": "main"}}',
         '{"collections": {"main": {"created": "2026-01-01T00:00:00Z"}, '
         '"../up": {"created": "2026-01-01T00:00:00Z"}}, "aliases": {"default": "main"}}',
         '{"collections": {"main": {"created": "2026-01-01T00:00:00Z"}}, '
@@ -124,6 +122,17 @@ def test_a_file_that_is_not_sound_is_not_believed(tmp_path: Path, content: str) 
     (tmp_path / "catalog.json").write_text(content)
     with pytest.raises(StoreError, match="catalog"):
         Catalog.read(tmp_path / "catalog.json")
+
+
+def test_a_file_of_another_format_is_refused_with_the_command_that_makes_it_again(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    catalog.add("a", {})
+    path = tmp_path / "catalog.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(StoreError, match=r"catalog.json has format 2 and .* format 1") as raised:
+        Catalog.read(path)
+    assert str(raised.value).endswith(f": secondpass ingest FILE --data-dir {tmp_path}")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])

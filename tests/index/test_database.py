@@ -179,8 +179,9 @@ def test_another_schema_version_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match="has schema version 99 and this program reads version 4"):
+    with pytest.raises(StoreError, match="version 99 and this program reads version 4") as raised:
         Database(path)
+    assert str(raised.value).endswith(f": secondpass ingest FILE --data-dir {path.parent}")
 
 
 def test_the_database_of_another_program_is_refused(path: Path) -> None:
