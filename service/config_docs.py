@@ -9,7 +9,8 @@ import typer
 from pydantic.fields import FieldInfo
 
 from service.durable import write_text
-from service.settings import OTHER_VARIABLES, Settings, environment_variables
+from service.environment import OTHER_VARIABLES
+from service.settings import TAGS, Settings, environment_variables
 
 _HEAD = """\
 # Configuration
@@ -21,8 +22,11 @@ variable, then the default. A value outside its limits stops the start and is na
 So does a variable that begins with `SECONDPASS_` and is not listed here; the error names the
 nearest one. Paths that are not absolute count from the folder that the command is run in.
 
-| Environment variable | Flag | Default | Limits | What it is |
-| --- | --- | --- | --- | --- |
+A setting decides what is in an index (another value refuses the index), what the answer to a search
+is, or nothing of either. A collection may have its own value of those that say "per collection".
+
+| Environment variable | Flag | Default | Limits | Decides | What it is |
+| --- | --- | --- | --- | --- | --- |
 """
 
 _BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
@@ -47,7 +51,10 @@ def flag(name: str) -> str:
 
 def _row(name: str, field: FieldInfo) -> str:
     variables = " or ".join(f"`{variable}`" for variable in environment_variables(name, field))
-    cells = (variables, f"`{flag(name)}`", _default(field), _limits(field), field.description or "")
+    tag = TAGS[name]
+    decides = tag.decides + (", per collection" if tag.per_collection else "")
+    limits, description = _limits(field), field.description or ""
+    cells = (variables, f"`{flag(name)}`", _default(field), limits, decides, description)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

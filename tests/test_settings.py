@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from service.environment import OTHER_VARIABLES, check_environment
 from service.errors import InvalidInputError
-from service.settings import OTHER_VARIABLES, Settings, check_environment, environment_variables
+from service.settings import Settings, environment_variables
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,9 +15,9 @@ from service.cli import (
     similarity,
     training,
 )
+from service.environment import check_environment
 from service.errors import InvalidInputError, SecondpassError
 from service.memory import keep_freed_memory
-from service.settings import check_environment
 
 app = typer.Typer(
     name="secondpass",

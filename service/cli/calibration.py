@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.evaluation import CollectionOption, JsonOption, QueriesOption, SeedOption
-from service.cli.looking import Look, deciding
-from service.cli.options import MODEL_SETTINGS, with_settings
+from service.cli.looking import Look
+from service.cli.options import SEARCH_SETTINGS, with_settings
 from service.errors import InvalidInputError
-from service.settings import Settings
+from service.settings import DECIDING, Settings
 
 if TYPE_CHECKING:
     from service.confidence.calibration import Calibration
     from service.evaluation.fitting import Fitting
-
-_SETTINGS = tuple(name for name in MODEL_SETTINGS if name != "data_dir")
 
 TIMED_QUERIES = 5
 """Queries whose rerank is timed; their logits are computed anew."""
@@ -62,8 +60,8 @@ EveryLanguageOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command()(with_settings(*_SETTINGS)(calibrate))
-    app.command()(with_settings(*_SETTINGS)(tune_depth))
+    app.command()(with_settings(*SEARCH_SETTINGS)(calibrate))
+    app.command()(with_settings(*SEARCH_SETTINGS)(tune_depth))
 
 
 def calibrate(
@@ -147,7 +145,7 @@ def _write_figures(
     from service.evaluation.calibration_report import calibration_report  # noqa: PLC0415
     from service.evaluation.provenance import provenance  # noqa: PLC0415
 
-    head = {**provenance(seed), "settings": deciding(settings)}
+    head = {**provenance(seed), "settings": settings.model_dump(mode="json", include=set(DECIDING))}
     write_json(path, {**head, **calibration_report(artifact, found)})
 
 
@@ -207,7 +205,11 @@ def tune_depth(
             f"too few labels: the loss may be up to {chosen.high:.4f} (95 % interval)", err=True
         )
     if out is not None:
-        head = {**provenance(seed), "settings": deciding(settings), "data": look.data}
+        head = {
+            **provenance(seed),
+            "settings": settings.model_dump(mode="json", include=set(DECIDING)),
+            "data": look.data,
+        }
         write_json(out, {**head, **tuning.depth_report(rows, chosen, loss)})
         if picture:
             save(plot_depths(rows, chosen), out.with_suffix(".png"))

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from service.cli.console import console
-from service.cli.options import MODEL_SETTINGS, with_settings
+from service.cli.options import FOLDER_SETTINGS, with_settings
 from service.cli.progress import progress
 from service.errors import InvalidInputError, SecondpassError
 from service.settings import Settings
@@ -28,10 +28,10 @@ SERVER_SECONDS = 90.0
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command()(with_settings(*MODEL_SETTINGS)(ingest))
-    app.command()(with_settings(*MODEL_SETTINGS)(demo))
-    app.command()(with_settings(*MODEL_SETTINGS)(reindex))
-    app.command()(with_settings(*MODEL_SETTINGS)(search))
+    app.command()(with_settings(*FOLDER_SETTINGS)(ingest))
+    app.command()(with_settings(*FOLDER_SETTINGS)(demo))
+    app.command()(with_settings(*FOLDER_SETTINGS)(reindex))
+    app.command()(with_settings(*FOLDER_SETTINGS)(search))
 
 
 def ingest(

@@ -7,15 +7,13 @@ import typer
 
 from service.cli import labelled_pairs
 from service.cli.console import as_help
-from service.cli.options import MODE_SETTINGS, MODEL_SETTINGS, with_settings
+from service.cli.options import SEARCH_SETTINGS, with_settings
 from service.cli.progress import progress
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.evaluation.retrieval import Evaluation
     from service.evaluation.systems import System
-
-_SETTINGS = tuple(name for name in MODEL_SETTINGS if name != "data_dir")
 
 
 CollectionOption = Annotated[
@@ -57,8 +55,8 @@ SystemsOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     group = typer.Typer(help="Measure how good search is on labelled data.", no_args_is_help=True)
-    group.command("retrieval")(with_settings(*_SETTINGS, *MODE_SETTINGS)(evaluate_retrieval))
-    group.command("rerank")(with_settings(*_SETTINGS)(evaluate_rerank))
+    group.command("retrieval")(with_settings(*SEARCH_SETTINGS)(evaluate_retrieval))
+    group.command("rerank")(with_settings(*SEARCH_SETTINGS)(evaluate_rerank))
     labelled_pairs.register(group)
     app.add_typer(group, name="evaluate")
 

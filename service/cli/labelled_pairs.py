@@ -8,11 +8,10 @@ import typer
 
 from service.cli.options import with_settings
 from service.cli.progress import progress
-from service.settings import Settings
+from service.settings import Settings, settings_about
 
-_COMMON = ("cache_dir", "hub_offline", "device", "threads", "batch_tokens")
-_ENCODER = ("encoder", "query_prefix", "passage_prefix", "passage_tokens", *_COMMON)
-_RERANKER = ("reranker", "rerank_max_length", *_COMMON)
+_ENCODER = (*settings_about("models", "encoder"), "passage_tokens")
+_RERANKER = settings_about("models", "reranker")
 
 PairsOption = Annotated[
     Path,

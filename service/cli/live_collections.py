@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from service.cli.console import console
-from service.cli.options import MODEL_SETTINGS, with_settings
+from service.cli.options import FOLDER_SETTINGS, with_settings
 from service.durable import new_file
 from service.errors import InvalidInputError, SecondpassError
-from service.settings import Settings
+from service.settings import Settings, settings_about
 
 if TYPE_CHECKING:
     from service.client import SearchClient
@@ -45,12 +45,12 @@ def register(app: typer.Typer) -> None:
         ("delete", delete),
         ("alias", alias),
     ):
-        group.command(name)(with_settings(*MODEL_SETTINGS)(command))
+        group.command(name)(with_settings(*FOLDER_SETTINGS)(command))
     app.add_typer(group, name="collections")
     snapshots = typer.Typer(help="Archives of a collection.", no_args_is_help=True)
-    snapshots.command("create")(with_settings(*MODEL_SETTINGS)(create_snapshot))
-    snapshots.command("restore")(with_settings(*MODEL_SETTINGS)(restore_snapshot))
-    limits = with_settings("max_document_chars", "max_title_chars")
+    snapshots.command("create")(with_settings(*FOLDER_SETTINGS)(create_snapshot))
+    snapshots.command("restore")(with_settings(*FOLDER_SETTINGS)(restore_snapshot))
+    limits = with_settings(*settings_about("limits"))
     snapshots.command("check")(limits(check_snapshot))
     app.add_typer(snapshots, name="snapshot")
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,17 +13,6 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from service.evaluation.candidates import Observed
     from service.types import EncoderIdentity
-
-_DECIDING = (
-    "encoder",
-    "reranker",
-    "passage_tokens",
-    "passage_overlap",
-    "passages_per_document",
-    "rerank_max_length",
-    "rerank_weight",
-    "rerank_depth",
-)
 
 
 class Look:
@@ -83,8 +72,3 @@ class Look:
                 searches = [observer.pairs(labelled.queries[q]) for q in chosen[: self._timed]]
                 self.milliseconds = time_depths(logits.reranker, searches)
             return observe(observer, labelled, chosen, to_rerank, advance)
-
-
-def deciding(settings: Settings) -> dict[str, Any]:
-    """The settings that decide the figures."""
-    return {name: getattr(settings, name) for name in _DECIDING}

@@ -16,25 +16,14 @@ from service.cli.console import as_help, console
 from service.cli.options import with_settings
 from service.cli.progress import progress
 from service.errors import InvalidInputError
-from service.settings import Settings
+from service.settings import Settings, settings_about
 
 if TYPE_CHECKING:
     from service.collection import Labels
     from service.protocols import Encoder
     from service.training.mining import Choice, Encode, Mined, MiningReport
 
-_SETTINGS = (
-    "encoder",
-    "cache_dir",
-    "hub_offline",
-    "query_prefix",
-    "passage_prefix",
-    "device",
-    "threads",
-    "passage_tokens",
-    "batch_tokens",
-    "max_document_chars",
-)
+_SETTINGS = (*settings_about("models", "encoder"), "passage_tokens", "max_document_chars")
 
 
 class Strategy(StrEnum):

@@ -9,7 +9,7 @@ import typer
 from rich.table import Column, Table
 
 from service.cli.console import console
-from service.cli.options import ALL_SETTINGS, with_settings
+from service.cli.options import with_settings
 from service.extras import install_command
 from service.settings import Settings
 
@@ -31,7 +31,7 @@ _MODEL_SOURCE_SETTINGS = (
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command()(with_settings(*ALL_SETTINGS)(serve))
+    app.command()(with_settings(*Settings.model_fields)(serve))
     app.command()(key)
     models = typer.Typer(help="List, prepare and show models.", no_args_is_help=True)
     models.command("list")(with_settings("cache_dir")(list_models))

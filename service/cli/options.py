@@ -12,45 +12,13 @@ from pydantic.fields import FieldInfo
 from service.cli.console import as_help
 from service.config_docs import flag
 from service.errors import InvalidInputError
-from service.settings import Settings, environment_variables
+from service.settings import Settings, environment_variables, settings_about
 
-MODEL_SETTINGS = (
-    "data_dir",
-    "encoder",
-    "reranker",
-    "cache_dir",
-    "hub_offline",
-    "query_prefix",
-    "passage_prefix",
-    "embedding_dimensions",
-    "device",
-    "threads",
-    "passage_tokens",
-    "passage_overlap",
-    "passages_per_document",
-    "batch_tokens",
-    "rerank_max_length",
-    "rerank_cache_mb",
-    "rerank_backend",
-    "rerank_score_cache",
-    "rerank_window",
-    "rerank_weight",
-    "rerank_depth",
-    "hnsw_threshold",
-    "calibration",
-    "confidence_high",
-    "confidence_medium",
-    "max_query_chars",
-    "max_document_chars",
-    "max_title_chars",
-    "log_level",
-)
-"""What decides an index and an answer: the settings of every command but `serve`'s own."""
+SEARCH_SETTINGS = settings_about("models", "encoder", "passages", "reranker", "ranking", "limits")
+"""The settings of every command that fills or searches an index."""
 
-MODE_SETTINGS = ("search_mode", "hybrid_fusion", "hybrid_weight")
-"""How stage one finds passages: the settings of the commands that compare."""
-
-ALL_SETTINGS = tuple(Settings.model_fields)
+FOLDER_SETTINGS = ("data_dir", *SEARCH_SETTINGS)
+"""The same for one that opens a data folder."""
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -7,23 +7,14 @@ import typer
 
 from service.cli.options import with_settings
 from service.errors import InvalidInputError
-from service.settings import Settings
+from service.settings import Settings, settings_about
 
-_SETTINGS = (
-    "pair_model",
-    "pair_threshold",
-    "cache_dir",
-    "hub_offline",
-    "device",
-    "threads",
-    "passage_tokens",
-    "max_query_chars",
-)
+_PAIRS = ("pair_model", "pair_threshold", "passage_tokens", "max_query_chars")
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's command."""
-    app.command()(with_settings(*_SETTINGS)(similarity))
+    app.command()(with_settings(*settings_about("models"), *_PAIRS)(similarity))
 
 
 def similarity(

@@ -9,14 +9,12 @@ from service.cli.options import with_settings
 from service.cli.training_bar import training_bar
 from service.errors import InvalidInputError, TrainingError
 from service.extras import install_command
-from service.settings import Settings
-
-_SETTINGS = ("device", "threads", "cache_dir", "hub_offline")
+from service.settings import Settings, settings_about
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command()(with_settings(*_SETTINGS)(train))
+    app.command()(with_settings(*settings_about("models"))(train))
 
 
 def train(

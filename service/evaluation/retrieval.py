@@ -16,9 +16,9 @@ from service.evaluation.report import collection_report
 from service.evaluation.rerank import rerank_runs
 from service.evaluation.run import ask_all, scored_run
 from service.evaluation.searching import models_of, opened, searching
-from service.evaluation.systems import VARIED, RunFile, System
+from service.evaluation.systems import RunFile, System
 from service.evaluation.trec import ScoredRun
-from service.settings import Settings
+from service.settings import DECIDING, Settings
 from service.types import MAX_TEXT_CHARS
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
@@ -128,7 +128,7 @@ def _most_chars(systems: Sequence[System]) -> int:
 
 def describe(system: System, models: Mapping[str, Any]) -> dict[str, Any]:
     """A system's settings that decide its answers, and its models with their hashes."""
-    settings = system.settings.model_dump(mode="json", include=set(VARIED))
+    settings = system.settings.model_dump(mode="json", include=set(DECIDING))
     return {"settings": settings, "models": models}
 
 

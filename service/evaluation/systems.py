@@ -11,28 +11,7 @@ from pydantic import ValidationError
 
 from service.errors import InvalidInputError
 from service.evaluation.trec import ScoredRun, read_run
-from service.settings import Settings
-
-VARIED = (
-    "encoder",
-    "reranker",
-    "query_prefix",
-    "passage_prefix",
-    "passage_tokens",
-    "passage_overlap",
-    "passages_per_document",
-    "search_mode",
-    "hybrid_fusion",
-    "hybrid_weight",
-    "rerank_max_length",
-    "rerank_weight",
-    "rerank_depth",
-    "calibration",
-    "confidence_high",
-    "confidence_medium",
-    "hnsw_threshold",
-)
-"""Settings in which systems may differ: those that decide an answer."""
+from service.settings import DECIDING, Settings
 
 _NAME = re.compile(r"[\w.+-]+")
 
@@ -148,8 +127,8 @@ def _system(name: str, changes: Mapping[str, Any], base: Settings) -> System:
     if not _NAME.fullmatch(name):
         raise InvalidInputError(f"{name!r} is no name: letters, digits and _ . + - only", "system")
     for key in changes:
-        if key not in VARIED:
-            known = ", ".join(VARIED)
+        if key not in DECIDING:
+            known = ", ".join(DECIDING)
             raise InvalidInputError(f"system {name}: {key}: is none of {known}", "system")
     try:
         return System(name, Settings(**{**base.model_dump(), **changes}))

@@ -27,7 +27,7 @@ from service.pipeline.similarity import PairModel
 from service.protocols import Encoder, Reranker, StateEncoder, StateReranker
 from service.reranker.interaction import read_config
 from service.reranker.interaction_reranker import InteractionReranker
-from service.settings import Settings
+from service.settings import DECIDING, Settings
 from service.text.chunker import CHUNKER_VERSION
 from service.text.normalizer import NORMALIZER_VERSION
 from service.text.passage import PASSAGE_TEXT_VERSION
@@ -255,11 +255,12 @@ def build_answer_cache(
     """The cache over this index, or None where the settings want none."""
     if pair_model is None or not settings.answer_cache:
         return None
+    decided = settings.model_dump_json(include=set(DECIDING))
     return AnswerCache(
         pair_model,
         size=settings.answer_cache,
         ttl_s=settings.answer_cache_ttl_s,
-        version=lambda: retriever.version,
+        version=lambda: f"{retriever.version} {decided}",
     )
 
 

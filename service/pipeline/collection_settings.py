@@ -8,21 +8,7 @@ from service.models.registry import REGISTRY, Kind
 from service.models.sources import is_at_hand
 from service.pipeline.build import NO_MODEL
 from service.pipeline.opening import settings_of
-from service.settings import Settings
-
-OWN_SETTINGS = (
-    "encoder",
-    "embedding_dimensions",
-    "reranker",
-    "passage_tokens",
-    "passage_overlap",
-    "passages_per_document",
-    "rerank_depth",
-    "search_mode",
-    "hybrid_fusion",
-    "hybrid_weight",
-    "hnsw_threshold",
-)
+from service.settings import PER_COLLECTION, Settings
 
 
 def effective_settings(
@@ -34,9 +20,9 @@ def effective_settings(
     did not choose. It may name the server's own models, those in `allowed_models`, and those of the
     registry that are on the server's disk already. Raises `InvalidInputError`.
     """
-    if unknown := sorted(own.keys() - set(OWN_SETTINGS)):
+    if unknown := sorted(own.keys() - set(PER_COLLECTION)):
         raise InvalidInputError(
-            f"a collection has no setting {unknown[0]!r}; it has {', '.join(OWN_SETTINGS)}",
+            f"a collection has no setting {unknown[0]!r}; it has {', '.join(PER_COLLECTION)}",
             f"settings.{unknown[0]}",
         )
     if not trusted:

@@ -40,7 +40,7 @@ from service.pipeline.rerank import SecondStage
 from service.pipeline.retriever import Retriever
 from service.pipeline.search import Searcher
 from service.pipeline.similarity import PairModel
-from service.settings import Settings
+from service.settings import Settings, settings_about
 from service.text import language
 from service.types import EncoderIdentity
 
@@ -116,17 +116,16 @@ def _reason(error: Exception) -> str:
 def settings_of(own: Mapping[str, SettingValue], settings: Settings) -> Settings:
     """The server's settings with what the collection has of its own.
 
-    Of another encoder or reranker than the server's own, nothing that the server's settings say of
-    theirs holds. Raises `InvalidInputError` where they do not fit.
+    Where the collection has another encoder, what the server's settings say about theirs does not
+    apply. Raises `InvalidInputError` where they do not fit.
     """
     if unknown := sorted(own.keys() - Settings.model_fields.keys()):
         raise InvalidInputError(f"there is no setting {unknown[0]!r}", f"settings.{unknown[0]}")
+    values = settings.model_dump()
     if own.get("encoder", settings.encoder) != settings.encoder:
-        settings = settings.model_copy(
-            update={"query_prefix": None, "passage_prefix": None, "embedding_dimensions": None}
-        )
+        values |= dict.fromkeys(settings_about("encoder"))
     try:
-        return Settings.model_validate({**settings.model_dump(), **own})
+        return Settings.model_validate({**values, **own})
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)[0]
         field = str(found["loc"][0]) if found["loc"] else "passage_overlap"

@@ -10,9 +10,8 @@ from service.index.catalog import SettingValue
 from service.index.document_store import DocumentStore
 from service.index.snapshot_reader import Snapshot
 from service.index.transfer import RestoredRow
+from service.settings import settings_about
 from service.types import DocumentLimits, IndexIdentity
-
-MODEL_SETTINGS = ("encoder", "embedding_dimensions", "reranker")
 
 _LOT_ROWS = 256
 _LOT_CHARS = 4_000_000
@@ -20,8 +19,8 @@ _LOT_CHARS = 4_000_000
 
 def own_settings(snapshot: Snapshot, *, re_embed: bool) -> dict[str, SettingValue]:
     """Those of the collection that the snapshot is of, without its models where they go."""
-    settings = snapshot.manifest.settings
-    return {n: v for n, v in settings.items() if not (re_embed and n in MODEL_SETTINGS)}
+    left_out = settings_about("encoder", "reranker") if re_embed else ()
+    return {n: v for n, v in snapshot.manifest.settings.items() if n not in left_out}
 
 
 def require_vectors_of(snapshot: Snapshot, identity: IndexIdentity) -> None:

@@ -20,7 +20,7 @@ def test_every_setting_has_one_row_with_a_description() -> None:
     assert len(rows) == len(Settings.model_fields)
     for row in rows:
         cells = [cell.strip() for cell in row.strip("|").split(" | ")]
-        assert len(cells) == 5
+        assert len(cells) == 6
         assert all(cells)
 
 

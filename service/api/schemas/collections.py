@@ -3,53 +3,33 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from service.api.schemas.common import RequestBody
 from service.index.catalog import NAME_PATTERN
+from service.settings import PER_COLLECTION, Settings
 
 NAME_SCHEMA: dict[str, Any] = {"pattern": f"^{NAME_PATTERN}$"}
 _NAME = "1 to 64 of a-z, 0-9, `_` and `-`, the first one a letter or digit."
 
 
-class OwnSettings(RequestBody):
-    """What a collection has other than the server; what is left out is the server's."""
+def _optional(name: str) -> Any:
+    """A setting's type, limits and description; what is left out is the server's."""
+    field = Settings.model_fields[name]
+    longest = 1000 if field.annotation is str else None
+    optional: Any = Field(None, max_length=longest, description=field.description)
+    optional.metadata += field.metadata
+    return field.annotation | None, optional  # type: ignore[operator]
 
-    encoder: str | None = Field(
-        None,
-        max_length=1000,
-        description="Bi-encoder: the server's own, one that its `allowed_models` lists, or a model "
-        "of the registry that is on the server's disk already.",
-        examples=["sse-512"],
-    )
-    embedding_dimensions: int | None = Field(
-        None, ge=1, description="A Matryoshka size of the encoder."
-    )
-    reranker: str | None = Field(
-        None, max_length=1000, description="Reranker, named as an encoder; or `none`."
-    )
-    passage_tokens: int | None = Field(None, ge=16, le=8192, description="Longest passage.")
-    passage_overlap: int | None = Field(
-        None, ge=0, le=4096, description="Tokens that neighbouring passages share, at most."
-    )
-    passages_per_document: int | None = Field(
-        None, ge=1, le=1000, description="Candidates that one document may take up."
-    )
-    rerank_depth: int | None = Field(
-        None, ge=0, le=1000, description="Candidates that are reranked, at most."
-    )
-    search_mode: Literal["dense", "sparse", "hybrid"] | None = Field(
-        None, description="Mode of searches that name none."
-    )
-    hybrid_fusion: Literal["rrf", "weighted"] | None = Field(
-        None, description="How the hybrid mode fuses."
-    )
-    hybrid_weight: float | None = Field(
-        None, ge=0.0, le=1.0, description="Share of the words in the hybrid mode."
-    )
-    hnsw_threshold: int | None = Field(
-        None, ge=1, description="Passages above which the index is HNSW instead of exact."
-    )
+
+OwnSettings = create_model(
+    "OwnSettings",
+    __base__=RequestBody,
+    __doc__="What a collection has other than the server; what is left out is the server's. A "
+    "model is the server's own, one that its `allowed_models` lists, or one of the registry that "
+    "is on the server's disk already.",
+    **{name: _optional(name) for name in PER_COLLECTION},
+)
 
 
 class CreateCollectionRequest(RequestBody):
