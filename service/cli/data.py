@@ -84,6 +84,9 @@ def ingest(
 
     rows = read_documents(path, settings.document_limits)
     with DataFolder.open(settings.data_dir) as folder:
+        if folder.store.counts().documents:
+            # An earlier row of an id must not undo what its last row stored.
+            rows = read_documents(path, settings.document_limits, last_only=True)
         _ingest(folder, rows, count_rows(path), settings)
 
 

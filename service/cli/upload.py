@@ -76,7 +76,7 @@ class _Rows:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.refused.clear()
         count = 0
-        for row in read_documents(self._path, self._limits):
+        for row in read_documents(self._path, self._limits, last_only=True):
             count += 1
             self._advance(count)
             if isinstance(row, Refused):

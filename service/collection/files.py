@@ -1,8 +1,11 @@
 """From a path to rows: which reader a file or folder needs."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from service.collection.beir import corpus_file
 from service.collection.csv_file import read_csv
@@ -19,14 +22,16 @@ from service.collection.texts import (
     read_texts,
 )
 from service.errors import InvalidInputError
-from service.types import DocumentLimits
+from service.types import Document, DocumentLimits
 
 _JSONL = (".jsonl", ".ndjson")
 _CSV = (".csv",)
 _LIMITS = DocumentLimits()
 
 
-def read_documents(path: Path, limits: DocumentLimits = _LIMITS) -> Iterator[Row]:
+def read_documents(
+    path: Path, limits: DocumentLimits = _LIMITS, *, last_only: bool = False
+) -> Iterator[Row]:
     """The documents of a file or folder, in a fixed order, and the rows that were refused.
 
     - `.jsonl`: `{"id" or "_id", "title"?, "text", "metadata"?}` a line; other keys become metadata
@@ -34,9 +39,10 @@ def read_documents(path: Path, limits: DocumentLimits = _LIMITS) -> Iterator[Row
     - a BEIR folder: its `corpus.jsonl`; a NanoBEIR or TREC folder: its documents
     - any other folder: its `.md`, `.txt` and `.html` files, or one such file
 
-    JSON lines and CSV are read in constant memory. A document beyond the `limits` is refused. A bad
-    row never raises and never stops the rows behind it. Raises `InvalidInputError` at once for a
-    path that is missing, unreadable or of another kind.
+    JSON lines and CSV are read in little memory. With `last_only` they are read twice: if rows
+    share an id, only the last one is given. A document beyond the `limits` is refused. A bad row
+    never raises and never stops the rows behind it. Raises `InvalidInputError` at once for a path
+    that is missing, unreadable or of another kind.
 
     Example:
         for row in read_documents(Path("corpus.jsonl")):
@@ -47,13 +53,34 @@ def read_documents(path: Path, limits: DocumentLimits = _LIMITS) -> Iterator[Row
     if path.is_dir() and (labelled := labelled_documents(path, limits)) is not None:
         return labelled
     lines = _line_file(path)
-    if lines is not None and lines.suffix.lower() in _CSV:
-        return read_csv(lines, limits)
     if lines is not None:
-        return (row for _, row in read_jsonl(lines, limits))
+        is_csv = lines.suffix.lower() in _CSV
+        read = partial(read_csv if is_csv else _json_rows, lines, limits)
+        return _last_of_each_id(read) if last_only else read()
     if path.is_dir():
         return read_texts(path, limits)
     return iter([read_text(path, path.name, limits)])
+
+
+def _json_rows(path: Path, limits: DocumentLimits) -> Iterator[Row]:
+    return (row for _, row in read_jsonl(path, limits))
+
+
+def _last_of_each_id(read: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+    """The rows without those whose id a later one has.
+
+    An id is remembered by eight bytes, and as it is where these stand more than once.
+    """
+    ids = (hash(row.id) for row in read() if isinstance(row, Document))
+    hashes, counts = np.unique(np.fromiter(ids, np.int64), return_counts=True)
+    last: dict[str, int] = {}
+    if shared := set(hashes[counts > 1].tolist()):
+        for number, row in enumerate(read()):
+            if isinstance(row, Document) and hash(row.id) in shared:
+                last[row.id] = number
+    for number, row in enumerate(read()):
+        if not isinstance(row, Document) or last.get(row.id, number) == number:
+            yield row
 
 
 def count_rows(path: Path) -> int:

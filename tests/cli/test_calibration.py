@@ -195,6 +195,21 @@ def test_what_contradicts_itself_is_refused_before_any_work(
     assert "Traceback" not in done.stderr
 
 
+def test_a_text_beyond_the_usual_limit_is_read_where_the_settings_allow_it(tmp_path: Path) -> None:
+    folder = labelled(tmp_path / "long", QUESTIONS)
+    first, rest = (folder / "corpus.jsonl").read_text(encoding="utf-8").split("\n", 1)
+    row = json.loads(first)
+    row["text"] += " " * 1_000_000
+    (folder / "corpus.jsonl").write_text(f"{json.dumps(row)}\n{rest}", encoding="utf-8")
+    arguments = ("--collection", folder, "--out", tmp_path / "mine.json", "--name", "mine")
+    one = ("calibrate", *arguments, "--reranker", "none", "--queries", 1)
+    refused = secondpass(*one)
+    assert "1000000 are the most" in refused.stderr
+    done = secondpass(*one, SECONDPASS_MAX_DOCUMENT_CHARS="1100000")
+    assert "relevant" in done.stderr  # of so few queries: all texts were read
+    assert "are the most" not in done.stderr
+
+
 def test_the_same_collection_twice_is_refused(labels: Path, tmp_path: Path) -> None:
     twice = ("--collection", labels, "--weights-only", labels)
     arguments = (*twice, "--name", "a", "--out", tmp_path / "a.json")

@@ -69,6 +69,15 @@ def test_ingest_again_costs_nothing(rows: Path, filled: Path) -> None:
     assert "0 passages encoded" in done.stdout
 
 
+def test_a_file_with_one_id_twice_is_not_stored_again(tmp_path: Path) -> None:
+    path, data = tmp_path / "rows.jsonl", ("--data-dir", tmp_path / "data", "--reranker", "none")
+    texts = ("Spring tides.", "Neap tides.")
+    path.write_text("".join(json.dumps({"id": "a", "text": text}) + "\n" for text in texts))
+    assert "1 added, 1 updated" in secondpass("ingest", path, *data).stdout
+    again = secondpass("ingest", path, *data).stdout
+    assert "0 added, 0 updated, 1 unchanged, 0 refused; 0 passages encoded" in again
+
+
 def test_search_shows_hits_with_their_confidence(filled: Path) -> None:
     done = secondpass("search", "catch several exceptions in one handler", "--data-dir", filled)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """Which reader a path gets, and how many rows to expect."""
 
+import json
 import os
 from pathlib import Path
 
@@ -79,3 +80,21 @@ def test_files_of_a_folder_are_counted(tmp_path: Path) -> None:
         (tmp_path / name).write_text("text")
     assert count_rows(tmp_path) == 3
     assert count_rows(tmp_path / "a.md") == 1
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_of_rows_with_one_id_only_the_last_is_given(tmp_path: Path, suffix: str) -> None:
+    rows = [("a", "first"), ("b", "one"), ("", "refused"), ("a", "second"), ("c", "two")]
+    lines = ["id,text", *(f"{id_},{text}" for id_, text in rows)]
+    if suffix == ".jsonl":
+        lines = [json.dumps({"id": id_, "text": text}) for id_, text in rows]
+    path = tmp_path / f"rows{suffix}"
+    path.write_text("\n".join(lines))
+    given = list(read_documents(path, last_only=True))
+    assert [row for row in given if isinstance(row, Document)] == [
+        Document("b", "one"),
+        Document("a", "second"),
+        Document("c", "two"),
+    ]
+    assert len(given) == 4
+    assert len(list(read_documents(path))) == 5
