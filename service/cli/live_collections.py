@@ -2,10 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -13,16 +13,13 @@ from rich.table import Table
 
 from service.cli.console import console
 from service.cli.options import FOLDER_SETTINGS, with_settings
-from service.durable import new_file
 from service.errors import InvalidInputError, SecondpassError
 from service.settings import Settings, settings_about
 
 if TYPE_CHECKING:
+    from service.cli.folder_collections import FolderCollections
     from service.client import SearchClient
-    from service.index.data_folder import DataFolder
-    from service.pipeline.making import Maker
 
-Row = tuple[str, list[str], int | None, int | None, int | None, dict[str, Any]]
 UrlOption = Annotated[
     str | None, typer.Option(help="Ask this server instead of opening the data folder.")
 ]
@@ -57,19 +54,13 @@ def register(app: typer.Typer) -> None:
 
 def list_collections(settings: Settings, url: UrlOption = None, api_key: KeyOption = None) -> None:
     """Show the collections, and the aliases that lead to them."""
-    if url is not None:
-        with _server(url, api_key) as client:
-            rows = [
-                (c.name, c.aliases, c.documents, c.passages, c.staged, c.settings)
-                for c in client.collections()
-            ]
-    else:
-        with _folder(settings) as folder:
-            rows = [_row(folder, name) for name in sorted(folder.catalog.collections)]
     table = Table("name", "aliases", "documents", "passages", "staged", "settings")
-    for name, aliases, *figures, own in rows:
-        shown = ["-" if figure is None else str(figure) for figure in figures]
-        table.add_row(name, ", ".join(aliases), *shown, json.dumps(own) if own else "")
+    with _target(settings, url, api_key) as target:
+        for row in target.collections():
+            figures = (row.documents, row.passages, row.staged)
+            shown = ["-" if figure is None else str(figure) for figure in figures]
+            own = json.dumps(dict(row.settings)) if row.settings else ""
+            table.add_row(row.name, ", ".join(row.aliases), *shown, own)
     console().print(table)
 
 
@@ -82,25 +73,15 @@ def create(
 ) -> None:
     """Make an empty collection."""
     wanted = _own_settings(own or [])
-    _run(
-        settings,
-        url,
-        api_key,
-        lambda client: client.create_collection(name, wanted),
-        lambda folder: _maker(folder, settings).create(name, wanted),
-    )
+    with _target(settings, url, api_key) as target:
+        target.create_collection(name, wanted)
     typer.echo(f"{name} is there")
 
 
 def delete(name: str, settings: Settings, url: UrlOption = None, api_key: KeyOption = None) -> None:
     """Remove a collection and all its documents, for good."""
-    _run(
-        settings,
-        url,
-        api_key,
-        lambda client: client.delete_collection(name),
-        lambda folder: folder.drop(name),
-    )
+    with _target(settings, url, api_key) as target:
+        target.delete_collection(name)
     typer.echo(f"{name} is gone")
 
 
@@ -117,24 +98,13 @@ def alias(
     """Let an alias lead to a collection, or remove it with --remove."""
     if remove == (collection is not None):
         raise InvalidInputError("give a collection, or else --remove", "collection")
-    if collection is None:
-        _run(
-            settings,
-            url,
-            api_key,
-            lambda client: client.delete_alias(name),
-            lambda folder: folder.catalog.remove_alias(name),
-        )
-        typer.echo(f"{name} is gone")
-        return
-    _run(
-        settings,
-        url,
-        api_key,
-        lambda client: client.set_alias(name, collection),
-        lambda folder: folder.catalog.set_alias(name, collection),
-    )
-    typer.echo(f"{name} leads to {collection}")
+    with _target(settings, url, api_key) as target:
+        if collection is None:
+            target.delete_alias(name)
+            typer.echo(f"{name} is gone")
+        else:
+            target.set_alias(name, collection)
+            typer.echo(f"{name} leads to {collection}")
 
 
 def create_snapshot(
@@ -145,14 +115,8 @@ def create_snapshot(
     api_key: KeyOption = None,
 ) -> None:
     """Write an archive of a collection: documents, passages, vectors, checksums."""
-
-    def offline(folder: "DataFolder") -> None:
-        from service.pipeline.making import archive  # noqa: PLC0415
-
-        with new_file(out) as file:
-            file.writelines(archive(folder, collection))
-
-    _run(settings, url, api_key, lambda client: client.snapshot(out, collection), offline)
+    with _target(settings, url, api_key) as target:
+        target.snapshot(out, collection)
     typer.echo(f"{out}: {out.stat().st_size} bytes")
 
 
@@ -169,18 +133,8 @@ def restore_snapshot(
     """Make a collection from an archive, once all of it is verified."""
     if not path.is_file():
         raise InvalidInputError(f"there is no file {path}")
-
-    def offline(folder: "DataFolder") -> None:
-        with path.open("rb") as file:
-            _maker(folder, settings).restore(name, file, re_embed=re_embed)
-
-    _run(
-        settings,
-        url,
-        api_key,
-        lambda client: client.restore(path, name, re_embed=re_embed),
-        offline,
-    )
+    with _target(settings, url, api_key) as target:
+        target.restore(path, name, re_embed=re_embed)
     typer.echo(f"{name} is there")
     if re_embed:
         typer.echo("its documents are encoded by the server that has it open")
@@ -205,28 +159,18 @@ def check_snapshot(
     typer.echo(f"{'revision':<12}{manifest.revision}")
 
 
-def _run(
-    settings: Settings,
-    url: str | None,
-    api_key: str | None,
-    on_server: "Callable[[SearchClient], object]",
-    in_folder: "Callable[[DataFolder], object]",
-) -> None:
-    if url is None:
-        with _folder(settings) as folder:
-            in_folder(folder)
-        return
-    with _server(url, api_key) as client:
-        try:
-            on_server(client)
-        except OSError as error:  # of a file here; what the network does is a `SearchError`
-            raise SecondpassError(
-                f"cannot use {error.filename or 'the file'}: {error.strerror or error}"
-            ) from error
-
-
 @contextmanager
-def _server(url: str, api_key: str | None) -> "Iterator[SearchClient]":
+def _target(
+    settings: Settings, url: str | None, api_key: str | None
+) -> "Iterator[SearchClient | FolderCollections]":
+    """The server at `url`, or without one the data folder."""
+    if url is None:
+        from service.cli.folder_collections import FolderCollections  # noqa: PLC0415
+        from service.index.data_folder import DataFolder  # noqa: PLC0415
+
+        with DataFolder.open(settings.data_dir) as folder:
+            yield FolderCollections(folder, settings)
+        return
     from service.client import SearchClient, SearchError  # noqa: PLC0415
 
     try:
@@ -238,28 +182,10 @@ def _server(url: str, api_key: str | None) -> "Iterator[SearchClient]":
             yield client
     except SearchError as error:
         raise SecondpassError(f"{url}: {error}") from error
-
-
-def _folder(settings: Settings) -> "DataFolder":
-    from service.index.data_folder import DataFolder  # noqa: PLC0415
-
-    return DataFolder.open(settings.data_dir)
-
-
-def _maker(folder: "DataFolder", settings: Settings) -> "Maker":
-    """Whoever has the folder may name any model."""
-    from service.pipeline.build import encoder_identity  # noqa: PLC0415
-    from service.pipeline.making import Maker  # noqa: PLC0415
-
-    return Maker(folder=folder, settings=settings, identify=encoder_identity, trusted=True)
-
-
-def _row(folder: "DataFolder", name: str) -> Row:
-    aliases = sorted(alias for alias, to in folder.catalog.aliases.items() if to == name)
-    with folder.collection(name).store.view() as view:
-        counts, (staged, _) = view.counts, view.unseen
-    own = dict(folder.catalog.collections[name].settings)
-    return name, aliases, counts.documents, counts.passages, staged, own
+    except OSError as error:  # of a file here; what the network does is a `SearchError`
+        raise SecondpassError(
+            f"cannot use {error.filename or 'the file'}: {error.strerror or error}"
+        ) from error
 
 
 def _own_settings(pairs: list[str]) -> dict[str, str | int | float | bool]:

@@ -44,7 +44,7 @@ def test_documents_without_text_are_warnings(folder: Path, tmp_path: Path) -> No
         file.write('{"_id": "471", "title": "", "text": ""}\n')
     with (folder / "qrels.tsv").open("a") as file:
         file.write("q-tide\t471\t1\n")
-    warning = "warning: .*1 document with neither text nor title, which cannot be found: '471'"
+    warning = "warning: .*1 document without text, which cannot be found: '471'"
     for command in (("check",), ("convert", "--out", tmp_path / "rows.jsonl")):
         done = secondpass("collection", command[0], folder, *command[1:])
         assert done.returncode == 0, done.stderr

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.api.app import create_app
+from service.cli import folder_collections
 from service.index.data_folder import DataFolder
-from service.pipeline import build, ingestion
+from service.pipeline import ingestion
 from service.pipeline.build import index_identity
 from service.pipeline.ingest import Ingestor
 from tests.cli.test_commands import Done, secondpass
@@ -20,7 +21,7 @@ from tests.fixtures.loopback import serving
 @pytest.fixture(autouse=True)
 def hash_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model is prepared: its name says who it is."""
-    monkeypatch.setattr(build, "encoder_identity", HashPool().identity)
+    monkeypatch.setattr(folder_collections, "encoder_identity", HashPool().identity)
 
 
 @pytest.fixture
