@@ -18,64 +18,37 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "secondpass_requests_total",
-            "Requests by method, route and status.",
-            ["method", "path", "status"],
-            registry=self.registry,
+        self._requests = self._counter(
+            "requests", "Requests by method, route and status.", "method", "path", "status"
         )
-        self._seconds = Histogram(
-            "secondpass_request_seconds",
-            "Time of a request, in seconds.",
-            ["path"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self._seconds = self._histogram("request", "Time of a request, in seconds.", "path")
+        self._stages = self._histogram("stage", "Time of a search's stage, in seconds.", "stage")
+        self._reranks = self._counter(
+            "reranks", "Searches by what became of their rerank.", "status"
         )
-        self._stages = Histogram(
-            "secondpass_stage_seconds",
-            "Time of a search's stage, in seconds.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self._confidence = self._counter(
+            "top_hits", "Searches by the confidence of their first hit.", "confidence"
         )
-        self._reranks = Counter(
-            "secondpass_reranks_total",
-            "Searches by what became of their rerank.",
-            ["status"],
-            registry=self.registry,
+        self._cache = self._counter(
+            "answer_cache", "Searches that asked the answer cache, by outcome.", "outcome"
         )
-        self._confidence = Counter(
-            "secondpass_top_hits_total",
-            "Searches by the confidence of their first hit.",
-            ["confidence"],
-            registry=self.registry,
+        self._written = self._counter(
+            "documents_written", "Documents stored and deleted over HTTP.", "operation"
         )
-        self._cache = Counter(
-            "secondpass_answer_cache_total",
-            "Searches that asked the answer cache, by outcome.",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self.cached_answers = Gauge(
-            "secondpass_answer_cache_answers", "Answers kept.", registry=self.registry
-        )
-        self.in_flight = Gauge(
-            "secondpass_searches_in_flight",
-            "Searches under way or waiting.",
-            registry=self.registry,
-        )
-        self._written = Counter(
-            "secondpass_documents_written_total",
-            "Documents stored and deleted over HTTP.",
-            ["operation"],
-            registry=self.registry,
-        )
-        self.jobs = Gauge(
-            "secondpass_jobs_unfinished", "Bulk jobs that wait or run.", registry=self.registry
-        )
-        self.documents = Gauge(
-            "secondpass_documents", "Documents in the index.", registry=self.registry
-        )
+        self.cached_answers = self._gauge("answer_cache_answers", "Answers kept.")
+        self.in_flight = self._gauge("searches_in_flight", "Searches under way or waiting.")
+        self.jobs = self._gauge("jobs_unfinished", "Bulk jobs that wait or run.")
+        self.documents = self._gauge("documents", "Documents in the index.")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"secondpass_{name}_total", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, label: str) -> Histogram:
+        name = f"secondpass_{name}_seconds"
+        return Histogram(name, text, [label], buckets=_SECONDS, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"secondpass_{name}", text, registry=self.registry)
 
     def observe_request(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count one answered request."""

@@ -1,7 +1,8 @@
 """The OpenAPI document: FastAPI's, made valid, complete and as strict as the server.
 
 What no model or route of FastAPI's can say is added here: schemas that refer to themselves, headers
-of every answer, errors of answers that are no JSON, examples, and limits that are settings.
+of every answer, errors of answers that are no JSON, examples of whole bodies, and limits that are
+settings.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.api.errors import CODES
-from service.api.schemas import documents, examples, filters
-from service.api.schemas.common import COMPONENT, ErrorBody
+from service.api.schemas import documents, filters
+from service.api.schemas.common import COMPONENT, REQUEST_ID, ErrorBody
 from service.settings import Settings
 
 JSON = "application/json"
@@ -97,11 +98,10 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 def completed(document: Json, settings: Settings) -> Json:
     """The document that FastAPI made, with all that it lacks."""
+    document["components"]["schemas"] |= filters.COMPONENTS | documents.COMPONENTS
+    document = _with_references(document)
     components = document["components"]
     schemas = components["schemas"]
-    schemas |= filters.COMPONENTS | documents.COMPONENTS
-    for name, example in examples.OF_SCHEMAS.items():
-        schemas[name].setdefault("examples", [example])
     _name_documents(document, schemas)
     _set_limits(schemas, settings)
     components["headers"] = {
@@ -109,8 +109,7 @@ def completed(document: Json, settings: Settings) -> Json:
     }
     for operation in _operations(document):
         _complete(operation, schemas)
-    resolved: Json = _with_references(document)
-    return resolved
+    return document
 
 
 def _operations(document: Json) -> Iterator[Json]:
@@ -151,14 +150,12 @@ def _contents(status: int, response: Json, schemas: Json) -> Iterator[tuple[str,
     """The media types of an answer, each with an example."""
     for kind, given in response["content"].items():
         # `itemSchema` is a word of OpenAPI 3.2.
-        media = {"schema": {"type": "string"}} if "itemSchema" in given else given
-        text = examples.OF_TEXTS.get(kind.partition(";")[0])
+        media = given
+        if "itemSchema" in given:
+            media = {"schema": {"type": "string"}, "example": given["example"]}
         if status >= 400:
-            envelope = _error_example(status, response["description"])
-            media["example"] = examples.OF_ERRORS.get(_named(media), envelope)
+            media.setdefault("example", _error_example(status, response["description"]))
             yield JSON, media
-        elif text:
-            yield kind, {**media, "example": text}
         else:
             _add_example(media, schemas)
             yield kind, media
@@ -173,21 +170,39 @@ def _without_null(schema: Json) -> Json:
     return {**kinds[0], **rest}
 
 
-def _named(media: Json) -> str:
-    reference: str = media.get("schema", {}).get("$ref", "")
-    return reference.rpartition("/")[2]
-
-
 def _add_example(media: Json, schemas: Json) -> None:
-    if "example" not in media and (found := schemas.get(_named(media), {}).get("examples")):
-        media["example"] = found[0]
+    """The schema's own, or one that is put together from those of its fields."""
+    reference = media.get("schema", {}).get("$ref")
+    if "example" not in media and reference:
+        media["example"] = _example(media["schema"], schemas)
+        schemas[_name(reference)].setdefault("examples", [media["example"]])
+
+
+def _example(schema: Json, schemas: Json) -> Any:
+    own = [schema[key][0] for key in ("examples", "enum") if key in schema]
+    own += [schema[key] for key in ("default", "const") if key in schema]
+    if own:
+        return own[0]
+    if "$ref" in schema:
+        return _example(schemas[_name(schema["$ref"])], schemas)
+    if "anyOf" in schema:
+        return _example(schema["anyOf"][0], schemas) if "$ref" in schema["anyOf"][0] else None
+    if "properties" in schema:
+        return {name: _example(field, schemas) for name, field in schema["properties"].items()}
+    if "items" in schema and {"$ref", "anyOf"} & set(schema["items"]):
+        return [_example(schema["items"], schemas)]
+    return [] if "items" in schema else False
+
+
+def _name(reference: str) -> str:
+    return reference.rpartition("/")[2]
 
 
 def _error_example(status: int, description: str) -> Json:
     content = {
         "code": CODES[status],
         "message": description,
-        "request_id": examples.REQUEST_ID,
+        "request_id": REQUEST_ID,
     }
     return {"error": content}
 

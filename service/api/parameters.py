@@ -1,14 +1,18 @@
-"""What paths, queries and headers of `/documents` say, read and checked."""
+"""What paths, queries and headers of `/documents` say, read and checked.
+
+`ETag`, `If-Match` and `If-None-Match` are about a document's version (RFC 9110, section 13).
+"""
 
 import base64
 import binascii
+import re
+from collections.abc import Set as AbstractSet
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends, Header, Path, Query, Request
 from starlette.convertors import Convertor, register_url_convertor
 
-from service.api.conditions import PATTERN, expectation
 from service.api.dependencies import StateDep
 from service.api.document_batch import sentence
 from service.api.schemas.common import component
@@ -19,6 +23,12 @@ from service.errors import InvalidInputError
 from service.index.document_store import Expectation
 from service.pipeline.gate import Deadline
 from service.types import Filters
+
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+_SOME_TAGS = rf"{_TAG}(?:\s*,\s*{_TAG})*"
+_ANY = "*"
+TAGS: dict[str, Any] = {"pattern": rf"^(?:\*|{_SOME_TAGS})$"}
+"""What the headers' JSON schema is."""
 
 
 class _Rest(Convertor[str]):
@@ -57,7 +67,6 @@ async def _id_in_path(
         return check_id(id_)
 
 
-_TAGS: dict[str, Any] = {"pattern": PATTERN}
 _CURSOR: dict[str, Any] = {
     "pattern": "^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{3}=|[A-Za-z0-9_-]{2}==)?$"
 }
@@ -71,7 +80,7 @@ IfMatch = Annotated[
     str | None,
     Header(
         alias="If-Match",
-        json_schema_extra=_TAGS,
+        json_schema_extra=TAGS,
         description='Only this version, such as `"7"`, or `*` for any that is there; else 412.',
     ),
 ]
@@ -83,7 +92,7 @@ async def _condition(
         str | None,
         Header(
             alias="If-None-Match",
-            json_schema_extra=_TAGS,
+            json_schema_extra=TAGS,
             description="`*`: only where there is no such document yet; else 412.",
         ),
     ] = None,
@@ -154,3 +163,50 @@ PatienceDep = Annotated[Deadline, Depends(_patience)]
 
 FiltersDep = Annotated[Filters, Depends(_filters)]
 AfterDep = Annotated[str, Depends(_after)]
+
+
+def etag(version: int) -> str:
+    """The strong entity tag of a version."""
+    return f'"{version}"'
+
+
+def expectation(if_match: str | None, if_none_match: str | None) -> Expectation | None:
+    """What both headers ask of the version that is there (None: there is none); None without any.
+
+    Raises `InvalidInputError` for a header that is neither `*` nor tags in quotes.
+    """
+    wanted = None if if_match is None else _tags(if_match, "If-Match")
+    unwanted = None if if_none_match is None else _tags(if_none_match, "If-None-Match")
+    if wanted is None and unwanted is None:
+        return None
+
+    def may_write(version: int | None) -> bool:
+        if wanted is not None and not _names(wanted, version):
+            return False
+        return unwanted is None or not _names(_weakened(unwanted), version)
+
+    return may_write
+
+
+def is_known(if_none_match: str | None, version: int) -> bool:
+    """Whether a reader has this version already."""
+    if if_none_match is None:
+        return False
+    return _names(_weakened(_tags(if_none_match, "If-None-Match")), version)
+
+
+def _tags(header: str, name: str) -> AbstractSet[str]:
+    if header.strip() == _ANY:
+        return {_ANY}
+    if not re.fullmatch(rf"\s*{_SOME_TAGS}\s*", header):
+        raise InvalidInputError(f'{name} must be * or versions in quotes, such as "7"', name)
+    return set(re.findall(_TAG, header))
+
+
+def _weakened(tags: AbstractSet[str]) -> AbstractSet[str]:
+    """For the weak comparison, which `If-None-Match` asks for."""
+    return {tag.removeprefix("W/") for tag in tags}
+
+
+def _names(tags: AbstractSet[str], version: int | None) -> bool:
+    return version is not None and (_ANY in tags or etag(version) in tags)

@@ -9,11 +9,11 @@ from pydantic import SkipValidation
 
 from service.api.answers import written
 from service.api.body import Body
-from service.api.conditions import PATTERN, etag, expectation, is_known
 from service.api.dependencies import CollectionDep, PermitDep, StateDep
 from service.api.document_batch import read_batch, sentence
 from service.api.openapi import FULL, failures, headers
 from service.api.parameters import (
+    TAGS,
     AfterDep,
     ConditionDep,
     FiltersDep,
@@ -21,6 +21,9 @@ from service.api.parameters import (
     IfMatch,
     PatienceDep,
     cursor_after,
+    etag,
+    expectation,
+    is_known,
 )
 from service.api.routing import Route, Rules
 from service.api.schemas.documents import (
@@ -167,7 +170,7 @@ async def get_document(
         str | None,
         Header(
             alias="If-None-Match",
-            json_schema_extra={"pattern": PATTERN},
+            json_schema_extra=TAGS,
             description='A version that is known, such as `"7"`: 304 where it is.',
         ),
     ] = None,

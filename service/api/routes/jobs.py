@@ -11,8 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from service.api.dependencies import JobsDep, StateDep, streaming
 from service.api.openapi import failures
 from service.api.routing import Route
-from service.api.schemas.examples import JOB_ID
-from service.api.schemas.jobs import JobBody, JobsBody, JobSummaryBody, RefusalBody
+from service.api.schemas.jobs import JOB_ID, JobBody, JobsBody, JobSummaryBody, RefusalBody
 from service.index.job_store import KEPT_JOBS, Job
 from service.pipeline.jobs import Jobs
 
@@ -26,6 +25,7 @@ router = APIRouter(
 LOOK_EVERY_S = 0.25
 _RECONNECT_MS = 2000
 
+_EVENT = f'event: progress\ndata: {{"job_id":"{JOB_ID}","state":"running"}}\n\n'
 _GONE = failures({404: "There is no such job, or no longer."})
 
 
@@ -70,7 +70,10 @@ async def cancel_job(jobs: JobsDep, job: JobDep) -> JobBody:
     response_class=EventSourceResponse,
     summary="Follow a job",
     responses={
-        200: {"description": "`progress` events and an `end` event, each with a job as its data."},
+        200: {
+            "description": "`progress` events and an `end` event, each with a job as its data.",
+            "content": {"text/event-stream": {"example": _EVENT}},
+        },
         **_GONE,
     },
 )

@@ -21,9 +21,16 @@ router = APIRouter(
 )
 OPEN = Rules(needs_key=False)
 
-_TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+_COUNTED = 'secondpass_requests_total{method="POST",path="/search",status="200"} 42.0\n'
+_TEXT: Responses = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": _COUNTED}}}
+}
 _NOT_READY: Responses = {
-    503: {"model": ReadyBody, "description": "Something is not ready; `checks` says what."}
+    503: {
+        "model": ReadyBody,
+        "description": "Something is not ready; `checks` says what.",
+        "content": {"application/json": {"example": not_ready("loading").model_dump()}},
+    }
 }
 
 

@@ -113,16 +113,9 @@ def _hit(hit: Hit, query: SearchRequest) -> HitBody:
 
 
 def _query(body: SearchRequest) -> Query:
-    return Query(
-        query=body.query,
-        top_k=body.top_k,
-        num_candidates=body.num_candidates,
-        rerank=body.rerank,
-        filters=body.filters,
-        min_confidence=body.min_confidence,
-        timeout_ms=body.timeout_ms,
-        mode=body.mode,
-    )
+    fields = dict(body)
+    del fields["return_text"]  # the one that only the answer depends on
+    return Query(**fields)
 
 
 def _answer(content: bytes, timings_ms: Mapping[str, float]) -> Response:

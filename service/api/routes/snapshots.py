@@ -2,8 +2,8 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, BinaryIO
 
@@ -74,9 +74,9 @@ async def read_snapshot(
     An archive without `manifest.sha256` at its end was cut off.
     """
     found = await asyncio.to_thread(collections.info, name)
-    pieces = _Pieces(collections.snapshot(found.name), state)
-    await pieces.begin()  # what can be refused is refused before an answer has begun
-    return _ArchiveResponse(pieces, found.name)
+    pieces = _read(collections.snapshot(found.name), state)
+    first = await anext(pieces)  # what can be refused is refused before an answer has begun
+    return _ArchiveResponse(first, pieces, found.name)
 
 
 @router.post(
@@ -114,51 +114,33 @@ async def restore_collection(
     return described(await asyncio.to_thread(collections.info, name))
 
 
-class _Pieces:
-    """Reads an archive in threads. To be closed: until then it holds a permit and the store."""
+async def _read(archive: Generator[bytes], state: ServerState) -> AsyncGenerator[bytes]:
+    """The pieces of an archive, read in threads; until closed, it holds a permit and the store.
 
-    def __init__(self, pieces: Generator[bytes], state: ServerState) -> None:
-        self._pieces, self._state = pieces, state
-        self._first: bytes | None = None
-        self._permit = ExitStack()
-
-    async def begin(self) -> None:
-        """Raises `OverloadedError`, `NotFoundError` or `StoreError`."""
-        self._permit.enter_context(self._state.snapshots.permit())
+    Raises `OverloadedError`, `NotFoundError` or `StoreError` before the first one.
+    """
+    with state.snapshots.permit():
         try:
-            self._first = await self._next()
-        except BaseException:
-            await self.close()
-            raise
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        piece = self._first
-        while piece is not None:
-            yield piece
-            if self._state.phase.cut:
-                raise NotReadyError("the server is stopping")
-            piece = await self._next()
-
-    async def close(self) -> None:
-        """Let go of both."""
-        try:
-            await in_thread(self._pieces.close)
+            while (piece := await in_thread(lambda: next(archive, None))) is not None:
+                if state.phase.cut:
+                    raise NotReadyError("the server is stopping")
+                yield piece
         finally:
-            self._permit.close()
-
-    async def _next(self) -> bytes | None:
-        return await in_thread(lambda: next(self._pieces, None))
+            await in_thread(archive.close)
 
 
 class _ArchiveResponse(StreamingResponse):
     """Gives a caller up who stops reading."""
 
-    def __init__(self, pieces: _Pieces, name: str) -> None:
-        disposition = f'attachment; filename="{name}.tar"'
-        super().__init__(
-            pieces, media_type=MEDIA_TYPE, headers={"Content-Disposition": disposition}
-        )
-        self._pieces = pieces
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes], name: str) -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield first
+            async for piece in rest:
+                yield piece
+
+        disposition = {"Content-Disposition": f'attachment; filename="{name}.tar"'}
+        super().__init__(pieces(), media_type=MEDIA_TYPE, headers=disposition)
+        self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_in_time(message: Message) -> None:
@@ -168,7 +150,7 @@ class _ArchiveResponse(StreamingResponse):
         try:
             await super().__call__(scope, receive, send_in_time)
         finally:
-            await self._pieces.close()
+            await self._rest.aclose()
 
 
 @contextmanager

@@ -42,7 +42,9 @@ class CreateCollectionRequest(RequestBody):
         examples=["articles-2"],
     )
     settings: OwnSettings = Field(
-        default_factory=OwnSettings, description="What it has other than the server."
+        default_factory=OwnSettings,
+        description="What it has other than the server.",
+        examples=[{"encoder": "sse-512"}],
     )
 
 
@@ -68,7 +70,9 @@ class CopyRequest(RequestBody):
 class CopyBody(BaseModel):
     """How far a copy is."""
 
-    source: str = Field(description="The collection that the documents come from.")
+    source: str = Field(
+        description="The collection that the documents come from.", examples=["main"]
+    )
     mirror: bool = Field(description="Are documents that the source does not have deleted?")
     state: Literal["running", "done", "failed"] = Field(
         description="`done`: all are staged; they are searched once `staged` is 0."
@@ -83,27 +87,33 @@ class EncoderBody(BaseModel):
     """All that decides what a text's vector is."""
 
     model: str = Field(description="The bi-encoder.", examples=["e5-small"])
-    weights_sha256: str = Field(description="Hash of all files that decide what it computes.")
+    weights_sha256: str = Field(
+        description="Hash of all files that decide what it computes.", examples=["9f2c" * 16]
+    )
     dimension: int = Field(description="Dimensions of a vector.", examples=[384])
     query_prefix: str = Field(description="What stands before a query.", examples=["query: "])
-    passage_prefix: str = Field(description="What stands before a passage.")
+    passage_prefix: str = Field(description="What stands before a passage.", examples=["passage: "])
     max_length: int = Field(description="Tokens of a passage, prefix counted.", examples=[256])
-    normalizer_version: int = Field(description="Version of the text cleaning.")
+    normalizer_version: int = Field(description="Version of the text cleaning.", examples=[1])
 
 
 class CollectionBody(BaseModel):
     """A collection. The figures are null where it could not be opened; `problems` says why."""
 
-    name: str = Field(description="Its name.", examples=["main"])
+    name: str = Field(description="Its name.", examples=["articles-2"])
     aliases: list[str] = Field(description="The aliases that lead to it.", examples=[["default"]])
-    created: datetime = Field(description="When it was made.")
-    settings: dict[str, Any] = Field(description="What it has other than the server.")
+    created: datetime = Field(description="When it was made.", examples=["2026-03-01T12:00:00Z"])
+    settings: dict[str, Any] = Field(
+        description="What it has other than the server.", examples=[{"search_mode": "hybrid"}]
+    )
     documents: int | None = Field(description="Documents that searches see.", examples=[1434])
     passages: int | None = Field(description="Their passages.", examples=[5120])
     staged: int | None = Field(description="Documents that wait to be encoded.", examples=[0])
     failed: int | None = Field(description="Documents that could not be encoded.", examples=[0])
     revision: int | None = Field(description="Grows with every write.", examples=[1434])
-    generation: str | None = Field(description="The name of the index on the disk.")
+    generation: str | None = Field(
+        description="The name of the index on the disk.", examples=["g-00000003"]
+    )
     encoder: EncoderBody | None = Field(description="What encodes its passages and queries.")
     reranker: str | None = Field(description="What reranks, or `none`.", examples=["none"])
     problems: list[str] = Field(description="What an operator should know.")

@@ -7,6 +7,8 @@ from pydantic.fields import FieldInfo
 
 MOST_FIELDS = 50
 
+REQUEST_ID = "6f1f6a0f0f5d4c0c8f6f3b1c2d7e9a55"
+"""An example."""
 
 ErrorCode = Literal[
     "bad_request",
@@ -118,8 +120,8 @@ class ReadyBody(BaseModel):
         description="`ok`, or what is wrong, per part.",
         examples=[{"models": "ok", "index": "ok"}],
     )
-    documents: int | None = Field(None, description="Documents in the index.")
-    passages: int | None = Field(None, description="Passages in the index.")
+    documents: int | None = Field(None, description="Documents in the index.", examples=[1434])
+    passages: int | None = Field(None, description="Passages in the index.", examples=[5120])
     notes: list[str] = Field(
         default_factory=list, description="What an operator should know, such as a rebuilt index."
     )

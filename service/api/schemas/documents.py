@@ -44,9 +44,11 @@ _PROBLEM = (
     "true: what the models do not read, such as the end of a long title."
 )
 _VERSION = "Grows with every change; the `ETag` without its quotes."
+TITLE = "Handling several exceptions"
+TEXT = "One except clause can name several exception types in a tuple."
 _EXAMPLE: dict[str, Any] = {
-    "title": "Handling several exceptions",
-    "text": "One except clause can name several exception types in a tuple.",
+    "title": TITLE,
+    "text": TEXT,
     "metadata": {"topic": "python", "level": 2, "tags": ["errors", "syntax"]},
 }
 
@@ -130,7 +132,7 @@ class WrittenBody(BaseModel):
 
     id: str = Field(description="The document's id.", examples=["py-except"])
     version: int = Field(description=_VERSION, examples=[7])
-    indexed: bool = Field(description=_INDEXED)
+    indexed: bool = Field(description=_INDEXED, examples=[True])
     problem: str | None = Field(None, description=_PROBLEM)
 
 
@@ -165,7 +167,8 @@ class DocumentsResponse(BaseModel):
         description="Those whose id a later one in the request has: the last one is stored."
     )
     indexed: bool = Field(
-        description="Whether nothing of what was accepted waits any longer for searches to see it."
+        description="Whether nothing of what was accepted waits any longer for searches to see it.",
+        examples=[True],
     )
 
 
@@ -173,11 +176,11 @@ class StoredDocumentBody(BaseModel):
     """A document as it was last written."""
 
     id: str = Field(description="The document's id.", examples=["py-except"])
-    title: str = Field(description="The document's title, or an empty text.")
-    text: str = Field(description="The document's text, to the letter.")
+    title: str = Field(description="The document's title, or an empty text.", examples=[TITLE])
+    text: str = Field(description="The document's text, to the letter.", examples=[TEXT])
     metadata: Metadata = Field(description="The document's metadata.")
     version: int = Field(description=_VERSION, examples=[7])
-    indexed: bool = Field(description=_INDEXED)
+    indexed: bool = Field(description=_INDEXED, examples=[True])
     problem: str | None = Field(description=_PROBLEM)
 
 
@@ -187,7 +190,9 @@ class DocumentsPage(BaseModel):
     documents: list[StoredDocumentBody] = Field(
         description="At most `limit`; fewer where their texts are long."
     )
-    cursor: str | None = Field(description="Asks for the next page; null on the last one.")
+    cursor: str | None = Field(
+        description="Asks for the next page; null on the last one.", examples=["cHktZXhjZXB0"]
+    )
 
 
 class DeleteDocumentsRequest(RequestBody):

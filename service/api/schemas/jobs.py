@@ -4,23 +4,26 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+JOB_ID = "0da9ea4bf9c342fa94918df08294b662"
+"""An example."""
+
 
 class AcceptedBody(BaseModel):
     """An upload that is on the disk."""
 
-    job_id: str = Field(description="Asks for its job: `GET /jobs/{job_id}`.")
+    job_id: str = Field(description="Asks for its job: `GET /jobs/{job_id}`.", examples=[JOB_ID])
 
 
 class JobSummaryBody(BaseModel):
     """How far a job is. `done` and `refused` together are the lines dealt with."""
 
-    job_id: str = Field(description="The job's id.")
+    job_id: str = Field(description="The job's id.", examples=[JOB_ID])
     collection: str = Field(
         description="The collection that it writes to, which an alias led to when it was accepted.",
         examples=["main"],
     )
     state: Literal["queued", "running", "done", "failed", "cancelled"] = Field(
-        description="The last three are final."
+        description="The last three are final.", examples=["running"]
     )
     done: int = Field(description="Lines whose document is stored, or was so.", examples=[640])
     refused: int = Field(description="Lines that were not taken.", examples=[2])

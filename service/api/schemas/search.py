@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas.common import ErrorBody, RequestBody
-from service.api.schemas.documents import Metadata
+from service.api.schemas.common import REQUEST_ID, ErrorBody, RequestBody
+from service.api.schemas.documents import TEXT, TITLE, Metadata
 from service.api.schemas.filters import DESCRIPTION as FILTERS
 from service.api.schemas.filters import EXAMPLES as FILTER_EXAMPLES
 from service.api.schemas.filters import FiltersField
@@ -82,12 +82,16 @@ class HitBody(BaseModel):
     """A document, shown by its best passage."""
 
     rank: int = Field(description="1-based.", examples=[1])
-    id: str = Field(description="The document's id.", examples=["topic:try"])
-    title: str = Field(description="The document's title, or an empty text.", examples=["try"])
-    text: str | None = Field(description="The best passage, as it stands in the document.")
-    start: int = Field(description="Where the passage begins in the document, in code points.")
-    end: int = Field(description="Where it ends (exclusive).")
-    metadata: Metadata = Field(description="The document's metadata.", examples=[{"kind": "topic"}])
+    id: str = Field(description="The document's id.", examples=["py-except"])
+    title: str = Field(description="The document's title, or an empty text.", examples=[TITLE])
+    text: str | None = Field(
+        description="The best passage, as it stands in the document.", examples=[TEXT]
+    )
+    start: int = Field(
+        description="Where the passage begins in the document, in code points.", examples=[0]
+    )
+    end: int = Field(description="Where it ends (exclusive).", examples=[len(TEXT)])
+    metadata: Metadata = Field(description="The document's metadata.")
     confidence: Literal["high", "medium", "low", "uncalibrated"] = Field(
         description="The word for `probability`; `uncalibrated` where there is none."
     )
@@ -135,7 +139,8 @@ class ModelsBody(BaseModel):
     encoder: str = Field(description="The bi-encoder.", examples=["e5-small"])
     reranker: str = Field(description="The reranker, or `none`.", examples=["interaction-v1"])
     calibration: str = Field(
-        description="The calibration artifact's name; `none` where all hits are uncalibrated."
+        description="The calibration artifact's name; `none` where all hits are uncalibrated.",
+        examples=["e5-small+interaction-v1"],
     )
     order: str = Field(
         description="The score that ordered the hits.", examples=["fused (rerank_score 0.35)"]
@@ -145,10 +150,13 @@ class ModelsBody(BaseModel):
 class IndexBody(BaseModel):
     """What was searched."""
 
-    generation: str = Field(description="The name of the index on the disk.")
+    generation: str = Field(
+        description="The name of the index on the disk.", examples=["g-00000003"]
+    )
     revision: int = Field(
         description="Grows with every write to the documents; two answers with the same generation "
-        "and revision searched the same."
+        "and revision searched the same.",
+        examples=[1434],
     )
     documents: int = Field(description="Documents in it.", examples=[1434])
 
@@ -165,18 +173,22 @@ class CachedBody(BaseModel):
 class SearchResponse(BaseModel):
     """The answer to a search."""
 
-    query: str = Field(description="The query as it was sent.")
+    query: str = Field(
+        description="The query as it was sent.",
+        examples=["catch several exceptions in one handler"],
+    )
     hits: list[HitBody] = Field(description="Best first, at most `top_k`.")
     answerable: bool | None = Field(
         description=(
             "False when no hit reaches `medium`: probably nothing here answers the query. "
             "Null where the hits are uncalibrated."
-        )
+        ),
+        examples=[True],
     )
     rerank: RerankBody = Field(description="What became of stage two.")
     timings_ms: dict[str, float] = Field(
         description="Milliseconds of this search per stage and in all.",
-        examples=[{"normalize": 0.1, "encode": 12.0, "retrieve": 0.8, "rerank": 900, "total": 915}],
+        examples=[{"normalize": 0.1, "encode": 12.0, "retrieve": 0.8, "rerank": 51.7, "total": 65}],
     )
     models: ModelsBody = Field(description="What answered.")
     index: IndexBody = Field(description="What was searched.")
@@ -187,8 +199,9 @@ class SearchResponse(BaseModel):
         None,
         description="Says that the answer is an earlier search's, whose query means the same; null "
         "where it was made for this one.",
+        examples=[None],
     )
-    request_id: str = Field(description="That of the header `X-Request-ID`.")
+    request_id: str = Field(description="That of the header `X-Request-ID`.", examples=[REQUEST_ID])
 
 
 class SearchBatchRequest(RequestBody):
@@ -225,4 +238,4 @@ class SearchBatchResponse(BaseModel):
         description="Milliseconds of the request in all; each result has those of its search.",
         examples=[{"total": 188.4}],
     )
-    request_id: str = Field(description="That of the header `X-Request-ID`.")
+    request_id: str = Field(description="That of the header `X-Request-ID`.", examples=[REQUEST_ID])

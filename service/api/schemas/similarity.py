@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas.common import RequestBody
+from service.api.schemas.common import REQUEST_ID, RequestBody
 
 
 class PairBody(RequestBody):
@@ -54,7 +54,9 @@ class VerdictBody(BaseModel):
     similarity: float = Field(
         description="Cosine of the two queries, -1 to 1; 1 for equal ones.", examples=[0.972341]
     )
-    same: bool = Field(description="Do they mean the same: `similarity >= threshold`.")
+    same: bool = Field(
+        description="Do they mean the same: `similarity >= threshold`.", examples=[True]
+    )
     truncated: bool = Field(
         description="One was longer than the model reads; its end was not compared."
     )
@@ -70,4 +72,4 @@ class SimilarityResponse(BaseModel):
         description="Milliseconds per stage and in all.",
         examples=[{"normalize": 0.1, "encode": 24.0, "total": 24.3}],
     )
-    request_id: str = Field(description="That of the header `X-Request-ID`.")
+    request_id: str = Field(description="That of the header `X-Request-ID`.", examples=[REQUEST_ID])
