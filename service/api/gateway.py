@@ -15,7 +15,8 @@ from service.api.schemas.common import LiveBody, ReadyBody
 
 log = logging.getLogger(__name__)
 
-_PROBES = frozenset({"/readyz", "/healthz"})
+LIVENESS = "/livez"
+READINESS = ("/readyz", "/healthz")
 
 
 class Gateway:
@@ -56,9 +57,9 @@ class Gateway:
 def _early_answer(scope: Scope) -> JSONResponse:
     request_id, path = request_id_for(scope), scope["path"].rstrip("/")
     headers = {"X-Request-ID": request_id}
-    if path == "/livez":
+    if path == LIVENESS:
         return JSONResponse(LiveBody().model_dump(), headers=headers)
-    if path in _PROBES:
+    if path in READINESS:
         headers["Retry-After"] = str(RETRY_AFTER_S)
         return JSONResponse(not_ready("loading").model_dump(), status_code=503, headers=headers)
     message = "models and index are still loading"

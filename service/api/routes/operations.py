@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import StateDep
 from service.api.errors import RETRY_AFTER_S
-from service.api.gateway import not_ready
+from service.api.gateway import LIVENESS, READINESS, not_ready
 from service.api.openapi import ERRORS, Responses
 from service.api.routing import Route, Rules
 from service.api.schemas.common import LiveBody, ReadyBody
@@ -34,7 +34,7 @@ _NOT_READY: Responses = {
 }
 
 
-@router.get("/livez", summary="Is the process up?")
+@router.get(LIVENESS, summary="Is the process up?")
 @OPEN
 async def get_liveness() -> LiveBody:
     """Answers as long as the event loop runs."""
@@ -42,12 +42,12 @@ async def get_liveness() -> LiveBody:
 
 
 @router.get(
-    "/healthz",
+    READINESS[1],
     operation_id="get_health",
     summary="Alias of /readyz",
     responses=_NOT_READY,
 )
-@router.get("/readyz", summary="Can it search?", responses=_NOT_READY)
+@router.get(READINESS[0], summary="Can it search?", responses=_NOT_READY)
 @OPEN
 async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
     """200 once models and index are loaded and a probe search went through both, else 503."""

@@ -1,6 +1,6 @@
 """The wire: what all requests, errors and probes are like. Names that stay."""
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -9,6 +9,10 @@ MOST_FIELDS = 50
 
 REQUEST_ID = "6f1f6a0f0f5d4c0c8f6f3b1c2d7e9a55"
 """An example."""
+
+RequestId = Annotated[
+    str, Field(description="That of the header `X-Request-ID`.", examples=[REQUEST_ID])
+]
 
 ErrorCode = Literal[
     "bad_request",

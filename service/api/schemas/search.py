@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas.common import REQUEST_ID, ErrorBody, RequestBody
+from service.api.schemas.common import ErrorBody, RequestBody, RequestId
 from service.api.schemas.documents import TEXT, TITLE, Metadata
 from service.api.schemas.filters import DESCRIPTION as FILTERS
 from service.api.schemas.filters import EXAMPLES as FILTER_EXAMPLES
@@ -201,7 +201,7 @@ class SearchResponse(BaseModel):
         "where it was made for this one.",
         examples=[None],
     )
-    request_id: str = Field(description="That of the header `X-Request-ID`.", examples=[REQUEST_ID])
+    request_id: RequestId
 
 
 class SearchBatchRequest(RequestBody):
@@ -238,4 +238,4 @@ class SearchBatchResponse(BaseModel):
         description="Milliseconds of the request in all; each result has those of its search.",
         examples=[{"total": 188.4}],
     )
-    request_id: str = Field(description="That of the header `X-Request-ID`.", examples=[REQUEST_ID])
+    request_id: RequestId

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas.common import REQUEST_ID, RequestBody
+from service.api.schemas.common import RequestBody, RequestId
 
 
 class PairBody(RequestBody):
@@ -72,4 +72,4 @@ class SimilarityResponse(BaseModel):
         description="Milliseconds per stage and in all.",
         examples=[{"normalize": 0.1, "encode": 24.0, "total": 24.3}],
     )
-    request_id: str = Field(description="That of the header `X-Request-ID`.", examples=[REQUEST_ID])
+    request_id: RequestId
