@@ -18,6 +18,7 @@ COPY scripts/install.sh scripts/install.sh
 COPY requirements requirements
 RUN docker/build.sh packages
 COPY pyproject.toml README.md LICENSE ./
+COPY clients clients
 COPY service service
 RUN docker/build.sh project
 RUN docker/build.sh models

@@ -62,4 +62,4 @@ image-check: ## build the image (Docker, or buildah and mmdebstrap as root), sta
 	scripts/image_check.sh
 
 clean: ## remove the environment and caches; documents and models stay
-	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist *.egg-info
+	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist *.egg-info clients/python/build clients/python/src/*.egg-info

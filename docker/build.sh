@@ -3,7 +3,7 @@
 #
 #   packages  VENV: a new environment there, with the locked packages that a server needs.
 #             TORCH_INDEX_URL: the package index that torch comes from. Empty: pip's own
-#   project   VENV: the project itself into it
+#   project   VENV: the project itself and its client into it
 #   models    VENV, CACHE_DIR: the default models and those of MODELS, ready to load
 #   trim      VENV, CACHE_DIR: everything away that a server never reads. What one start imports is
 #             compiled
@@ -44,7 +44,8 @@ packages)
     NO_COMPILE=1 scripts/install.sh "$VENV" run # `trim` compiles what is needed
     ;;
 project)
-    "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation .
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
+        ./clients/python .
     "$VENV/bin/python" -m pip check
     ;;
 models)

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CUDA = re.compile(r"nvidia-|cuda-|triton$")
 """Names of the packages that only torch's CUDA build needs."""
+CLIENT = "secondpass-client"
+"""Installed from clients/python: no lock can hold the hash of a folder."""
 
 _DIGEST = re.compile(r"sha256[:=]([0-9a-f]{64})")
 _TORCH = re.compile(r"^torch==([\w.]+)", re.MULTILINE)
@@ -51,7 +53,8 @@ def resolve(output: str, *options: str) -> None:
     lowest = project["requires-python"].removeprefix(">=")
     command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "pyproject.toml"]
     command += ["--universal", "--python-version", lowest, "--fork-strategy", "fewest"]
-    command += ["--custom-compile-command", "make lock", "--quiet", "-o", output, *options]
+    command += ["--custom-compile-command", "make lock", "--quiet", "-o", output]
+    command += [*without({CLIENT}), *options]
     (ROOT / output).parent.mkdir(exist_ok=True)
     subprocess.run(command, cwd=ROOT, check=True)
 

@@ -109,14 +109,14 @@ install_packages() {
     export PIP_LOG=$LOG
     TORCH_INDEX_URL=$torch_index scripts/install.sh "$VENV" dev || explain_pip
     "$VENV/bin/python" -m pip --disable-pip-version-check --no-input \
-        install --no-deps --no-build-isolation -e . || explain_pip
+        install --no-deps --no-build-isolation -e clients/python -e . || explain_pip
 }
 
 # The scripts of an environment carry its path, so one that was moved is made again.
 moved() { [ -f "$VENV/.packages" ] && [ "$(tail -n 1 "$VENV/.packages")" != "$PWD" ]; }
 
 packages_key() {
-    cat pyproject.toml requirements/*.txt Makefile scripts/*.sh | cksum
+    cat pyproject.toml clients/python/pyproject.toml requirements/*.txt Makefile scripts/*.sh | cksum
     printf '%s\n' "torch from $torch_index" "$PWD"
 }
 

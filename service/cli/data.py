@@ -164,7 +164,7 @@ def search(
 
 
 def _search_server(url: str, api_key: str | None, asked: dict[str, Any]) -> dict[str, object]:
-    from service.client import SearchClient, SearchError  # noqa: PLC0415
+    from secondpass_client import SearchClient, SearchError  # noqa: PLC0415
 
     try:
         with SearchClient(url, api_key=api_key, timeout=SERVER_SECONDS) as client:

@@ -18,7 +18,7 @@ from service.settings import Settings, settings_about
 
 if TYPE_CHECKING:
     from service.cli.folder_collections import FolderCollections
-    from service.client import SearchClient
+    from secondpass_client import SearchClient
 
 UrlOption = Annotated[
     str | None, typer.Option(help="Ask this server instead of opening the data folder.")
@@ -171,7 +171,7 @@ def _target(
         with DataFolder.open(settings.data_dir) as folder:
             yield FolderCollections(folder, settings)
         return
-    from service.client import SearchClient, SearchError  # noqa: PLC0415
+    from secondpass_client import SearchClient, SearchError  # noqa: PLC0415
 
     try:
         client = SearchClient(url, api_key=api_key)

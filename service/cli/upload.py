@@ -7,8 +7,8 @@ from typing import Any
 
 import typer
 
+from secondpass_client import Job, SearchClient, SearchError
 from service.cli.progress import progress
-from service.client import Job, SearchClient, SearchError
 from service.collection import count_rows, read_documents
 from service.errors import InvalidInputError, SecondpassError
 from service.types import DocumentLimits, Refused

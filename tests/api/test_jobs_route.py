@@ -13,9 +13,9 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from secondpass_client import AsyncSearchClient, Job, NotFoundError, SearchClient
 from service.api.app import create_app
 from service.api.auth import hash_key
-from service.client import AsyncSearchClient, Job, NotFoundError, SearchClient
 from service.errors import StoreError
 from service.pipeline import jobs as jobs_module
 from service.pipeline import pace

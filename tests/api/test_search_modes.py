@@ -4,7 +4,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from service.client import SearchClient
+from secondpass_client import SearchClient
 
 QUESTION = "catch several exceptions in one handler"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.client import Hit, OverloadedError, SearchClient
+from secondpass_client import Hit, OverloadedError, SearchClient
 from service.index.data_folder import DataFolder
 from service.pipeline.ingestion import ingesting
 from service.settings import Settings

@@ -18,7 +18,7 @@ from threading import Thread
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COPIED = ["Makefile", "scripts", "pyproject.toml", "requirements"]
+COPIED = ["Makefile", "clients", "scripts", "pyproject.toml", "requirements"]
 TOOLS = [
     "awk", "bash", "cat", "cksum", "compgen", "cut", "df", "dirname", "grep", "make", "mkdir", "rm",
     "sed", "sh", "tail", "uname",
@@ -125,13 +125,20 @@ def test_setup_installs_and_prepares_once(checkout: Checkout) -> None:
     for line, lock in [(locked_torch, "torch"), (packages, "dev")]:
         assert "--no-deps --require-hashes" in line
         assert line.endswith(f"-r requirements/{lock}.txt")
-    assert project.endswith("install --no-deps --no-build-isolation -e .")
+    assert project.endswith("install --no-deps --no-build-isolation -e clients/python -e .")
     second = checkout.make("setup")
     assert (second.returncode, checkout.called()) == (0, [])
 
 
 @pytest.mark.parametrize(
-    "name", ["pyproject.toml", "requirements/dev.txt", "scripts/install.sh", "Makefile"]
+    "name",
+    [
+        "pyproject.toml",
+        "clients/python/pyproject.toml",
+        "requirements/dev.txt",
+        "scripts/install.sh",
+        "Makefile",
+    ],
 )
 def test_a_changed_file_installs_again(checkout: Checkout, name: str) -> None:
     checkout.make("setup")

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.client import (
+from secondpass_client import (
     AsyncSearchClient,
     ConnectionFailedError,
     InvalidRequestError,
@@ -19,8 +19,8 @@ from service.client import (
     NotReadyError,
     SearchClient,
     SearchError,
+    archives,
 )
-from service.client import collection_requests as archives
 
 BARE = httpx.Response(503, text="upstream connect error")
 OWN = httpx.Response(503, json={"error": {"code": "not_ready", "message": "loading"}})
@@ -135,7 +135,7 @@ def test_an_archive_is_written_in_threads(tmp_path: Path, monkeypatch: pytest.Mo
         fsync(number)
 
     monkeypatch.setattr(archives.os, "fsync", told)
-    archive = httpx.Response(200, content=b"whole" + archives._END)
+    archive = httpx.Response(200, content=b"whole" + archives.END)
     without_blocking(Script(archive), "snapshot", tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_bytes() == archive.content
     assert threads

@@ -8,10 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service import client as clients
-from service.api.app import create_app
-from service.api.schemas import documents as wire
-from service.client import (
+import secondpass_client as clients
+from secondpass_client import (
     AsyncSearchClient,
     ConnectionFailedError,
     InvalidRequestError,
@@ -22,7 +20,9 @@ from service.client import (
     SearchClient,
     SearchError,
 )
-from service.client import document_requests as requests
+from secondpass_client import documents as requests
+from service.api.app import create_app
+from service.api.schemas import documents as wire
 from tests.fixtures.hash_models import hash_settings, open_hash_engine
 from tests.fixtures.loopback import serving
 
@@ -214,7 +214,7 @@ def test_the_collection_is_the_clients_or_the_calls(client: Any, url: str) -> No
 def test_bodies_have_at_most_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "MOST_BYTES", 100)
     documents = [{"id": str(n), "text": "é" * 20} for n in range(4)] + [{"id": "4", "text": "x"}]
-    bodies = list(requests.requests(documents))
+    bodies = list(requests.bodies(documents))
     assert [offset for offset, _ in bodies] == [0, 1, 2, 3]
     assert [row for _, body in bodies for row in json.loads(body)["documents"]] == documents
     for _, body in bodies:

@@ -8,8 +8,7 @@ from dataclasses import asdict
 import httpx
 import pytest
 
-from service.api.schemas import search as wire
-from service.client import (
+from secondpass_client import (
     AsyncSearchClient,
     DeadlineExceededError,
     InvalidRequestError,
@@ -20,7 +19,8 @@ from service.client import (
     SearchResult,
     UnexpectedAnswerError,
 )
-from tests.test_client import ANSWER
+from service.api.schemas import search as wire
+from tests.client.test_searches import ANSWER
 
 LATE = {"error": {"code": "deadline_exceeded", "message": "the time ran out", "request_id": "r"}}
 EMPTY = {

@@ -25,6 +25,10 @@ class SearchError(Exception):
     code = "error"
     usual_status: int | None = None
 
+    def __init_subclass__(cls, code: str | None = None, status: int | None = None) -> None:
+        if code is not None:
+            cls.code, cls.usual_status = code, status
+
     def __init__(
         self,
         message: str,
@@ -50,148 +54,100 @@ class SearchError(Exception):
         return f"{said} (request {self.request_id})" if self.request_id else said
 
 
-class InvalidRequestError(SearchError):
+class InvalidRequestError(SearchError, code="invalid_request", status=422):
     """A field is wrong; `details` says which."""
 
-    code, usual_status = "invalid_request", 422
 
-
-class BadRequestError(SearchError):
+class BadRequestError(SearchError, code="bad_request", status=400):
     """What arrived is not valid HTTP."""
 
-    code, usual_status = "bad_request", 400
 
-
-class UnauthorizedError(SearchError):
+class UnauthorizedError(SearchError, code="unauthorized", status=401):
     """The server wants an API key, or another one."""
 
-    code, usual_status = "unauthorized", 401
 
-
-class NotFoundError(SearchError):
+class NotFoundError(SearchError, code="not_found", status=404):
     """There is no such document, collection or path; `base_url` may be wrong."""
 
-    code, usual_status = "not_found", 404
 
-
-class MethodNotAllowedError(SearchError):
+class MethodNotAllowedError(SearchError, code="method_not_allowed", status=405):
     """The path is there for another method."""
 
-    code, usual_status = "method_not_allowed", 405
 
-
-class RequestTimeoutError(SearchError):
+class RequestTimeoutError(SearchError, code="request_timeout", status=408):
     """The request did not arrive in time."""
 
-    code, usual_status = "request_timeout", 408
 
-
-class MisdirectedRequestError(SearchError):
+class MisdirectedRequestError(SearchError, code="misdirected_request", status=421):
     """The server does not know the name in `base_url`: see its setting `allowed_hosts`."""
 
-    code, usual_status = "misdirected_request", 421
 
-
-class HeadTooLargeError(SearchError):
+class HeadTooLargeError(SearchError, code="head_too_large", status=431):
     """Request line and headers are larger than the server takes."""
 
-    code, usual_status = "head_too_large", 431
 
-
-class NotSupportedError(SearchError):
+class NotSupportedError(SearchError, code="not_implemented", status=501):
     """The server does not know a transfer coding; a proxy may have added it."""
 
-    code, usual_status = "not_implemented", 501
 
-
-class VersionNotSupportedError(SearchError):
+class VersionNotSupportedError(SearchError, code="version_not_supported", status=505):
     """The server does not know this version of HTTP; a proxy may have chosen it."""
 
-    code, usual_status = "version_not_supported", 505
 
-
-class NotAvailableError(SearchError):
+class NotAvailableError(SearchError, code="not_available", status=409):
     """The server was not set up for this; asking again will not help."""
 
-    code, usual_status = "not_available", 409
 
-
-class ConflictError(SearchError):
+class ConflictError(SearchError, code="conflict"):
     """What is there does not allow it, such as a name that is taken."""
 
-    code = "conflict"
 
-
-class PreconditionFailedError(SearchError):
+class PreconditionFailedError(SearchError, code="precondition_failed", status=412):
     """The document has another version than the one asked for."""
 
-    code, usual_status = "precondition_failed", 412
 
-
-class BodyTooLargeError(SearchError):
+class BodyTooLargeError(SearchError, code="body_too_large", status=413):
     """The request is larger than the server takes."""
 
-    code, usual_status = "body_too_large", 413
 
-
-class UnsupportedMediaTypeError(SearchError):
+class UnsupportedMediaTypeError(SearchError, code="unsupported_media_type", status=415):
     """The server wants JSON."""
 
-    code, usual_status = "unsupported_media_type", 415
 
-
-class OverloadedError(SearchError):
+class OverloadedError(SearchError, code="overloaded", status=429):
     """The server's queue was full, at each attempt."""
 
-    code, usual_status = "overloaded", 429
 
-
-class InternalError(SearchError):
+class InternalError(SearchError, code="internal", status=500):
     """The server failed; its log has the `request_id`."""
 
-    code, usual_status = "internal", 500
 
-
-class NotReadyError(SearchError):
+class NotReadyError(SearchError, code="not_ready", status=503):
     """Models or index were not loaded, at each attempt."""
 
-    code, usual_status = "not_ready", 503
 
-
-class DeadlineExceededError(SearchError):
+class DeadlineExceededError(SearchError, code="deadline_exceeded", status=504):
     """`timeout_ms` ran out before the server had an answer."""
 
-    code, usual_status = "deadline_exceeded", 504
 
-
-class StoreFailedError(SearchError):
+class StoreFailedError(SearchError, code="store_failed"):
     """The server cannot read or write its store; its log has the `request_id`."""
 
-    code = "store_failed"
 
-
-class DiskFullError(SearchError):
+class DiskFullError(SearchError, code="disk_full", status=507):
     """The server's disk is full; it has lost nothing, and not done what was asked."""
 
-    code, usual_status = "disk_full", 507
 
-
-class UnexpectedAnswerError(SearchError):
+class UnexpectedAnswerError(SearchError, code="unexpected_answer"):
     """An answer that is not this service's, or that this client cannot read."""
 
-    code = "unexpected_answer"
 
-
-class ConnectionFailedError(SearchError):
+class ConnectionFailedError(SearchError, code="connection_failed"):
     """The server could not be reached or hung up, at each attempt."""
 
-    code = "connection_failed"
 
-
-class ClientTimeoutError(SearchError):
+class ClientTimeoutError(SearchError, code="client_timeout"):
     """No answer within the client's `timeout`."""
-
-    code = "client_timeout"
 
 
 _BY_CODE = {kind.code: kind for kind in SearchError.__subclasses__()}

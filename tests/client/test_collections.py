@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.api.app import create_app
-from service.client import (
+from secondpass_client import (
     AsyncSearchClient,
     ConflictError,
     InvalidRequestError,
@@ -17,6 +16,7 @@ from service.client import (
     SearchClient,
     UnexpectedAnswerError,
 )
+from service.api.app import create_app
 from tests.fixtures.hash_models import hash_settings, open_hash_engine
 from tests.fixtures.hash_server import ROWS
 from tests.fixtures.loopback import serving

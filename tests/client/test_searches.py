@@ -16,16 +16,16 @@ from typing import Any
 import httpx
 import pytest
 
-from service import client as clients
-from service.api.errors import CODES
-from service.api.schemas import common, search, similarity
-from service.client import (
+import secondpass_client as clients
+from secondpass_client import (
     AsyncSearchClient,
     SearchClient,
     SearchError,
     SearchResult,
     SimilarityResult,
 )
+from service.api.errors import CODES
+from service.api.schemas import common, search, similarity
 
 ANSWER: dict[str, Any] = {
     "query": "a",

@@ -1,0 +1,113 @@
+"""Python clients of the service: `SearchClient` and `AsyncSearchClient`.
+
+Example:
+    with SearchClient("http://127.0.0.1:8000") as client:
+        result = client.search("catch several exceptions in one handler", top_k=3)
+        for hit in result.hits:
+            ...  # hit.id, hit.text, hit.confidence
+
+Every error of a call is a `SearchError`; wrong arguments are a `ValueError`.
+"""
+
+from secondpass_client.clients import AsyncSearchClient, SearchClient
+from secondpass_client.errors import (
+    BadRequestError,
+    BodyTooLargeError,
+    ClientTimeoutError,
+    ConflictError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    DiskFullError,
+    HeadTooLargeError,
+    InternalError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    MisdirectedRequestError,
+    NotAvailableError,
+    NotFoundError,
+    NotReadyError,
+    NotSupportedError,
+    OverloadedError,
+    PreconditionFailedError,
+    RequestTimeoutError,
+    SearchError,
+    StoreFailedError,
+    UnauthorizedError,
+    UnexpectedAnswerError,
+    UnsupportedMediaTypeError,
+    VersionNotSupportedError,
+)
+from secondpass_client.filters import Filters
+from secondpass_client.records import (
+    CachedInfo,
+    Collection,
+    CopyProgress,
+    Health,
+    Hit,
+    IndexInfo,
+    Job,
+    ModelsInfo,
+    PairVerdict,
+    PutResult,
+    Refusal,
+    RefusedDocument,
+    ReplacedDocument,
+    RerankInfo,
+    SearchResult,
+    SimilarityResult,
+    StoredDocument,
+    WireDocument,
+    WrittenDocument,
+)
+from secondpass_client.searches import SearchFields
+
+__all__ = [
+    "AsyncSearchClient",
+    "BadRequestError",
+    "BodyTooLargeError",
+    "CachedInfo",
+    "ClientTimeoutError",
+    "Collection",
+    "ConflictError",
+    "ConnectionFailedError",
+    "CopyProgress",
+    "DeadlineExceededError",
+    "DiskFullError",
+    "Filters",
+    "HeadTooLargeError",
+    "Health",
+    "Hit",
+    "IndexInfo",
+    "InternalError",
+    "InvalidRequestError",
+    "Job",
+    "MethodNotAllowedError",
+    "MisdirectedRequestError",
+    "ModelsInfo",
+    "NotAvailableError",
+    "NotFoundError",
+    "NotReadyError",
+    "NotSupportedError",
+    "OverloadedError",
+    "PairVerdict",
+    "PreconditionFailedError",
+    "PutResult",
+    "Refusal",
+    "RefusedDocument",
+    "ReplacedDocument",
+    "RequestTimeoutError",
+    "RerankInfo",
+    "SearchClient",
+    "SearchError",
+    "SearchFields",
+    "SearchResult",
+    "SimilarityResult",
+    "StoreFailedError",
+    "StoredDocument",
+    "UnauthorizedError",
+    "UnexpectedAnswerError",
+    "UnsupportedMediaTypeError",
+    "VersionNotSupportedError",
+    "WireDocument",
+    "WrittenDocument",
+]

@@ -1,0 +1,122 @@
+"""Searches, comparisons, and whether the service is ready."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Required, TypedDict
+
+from secondpass_client.calls import Calls, given, never
+from secondpass_client.errors import (
+    ClientTimeoutError,
+    ConnectionFailedError,
+    NotReadyError,
+    SearchError,
+    error_from_content,
+)
+from secondpass_client.filters import Filters
+from secondpass_client.records import Health, SearchResult, SimilarityResult
+
+ConfidenceWord = Literal["low", "medium", "high"]
+Mode = Literal["dense", "sparse", "hybrid"]
+
+
+class SearchFields(TypedDict, total=False):
+    """The fields of one search, as `POST /search` takes them."""
+
+    query: Required[str]
+    top_k: int
+    num_candidates: int
+    mode: Mode
+    rerank: bool
+    filters: Filters
+    min_confidence: ConfidenceWord
+    timeout_ms: int
+    return_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    results: list[SearchResult | _Failed]
+
+
+class SearchCalls(Calls):
+    """The calls that read."""
+
+    async def search(  # noqa: PLR0913 (the fields of a request)
+        self,
+        query: str,
+        *,
+        top_k: int = 10,
+        num_candidates: int = 100,
+        mode: Mode | None = None,
+        rerank: bool = True,
+        filters: Filters | None = None,
+        min_confidence: ConfidenceWord | None = None,
+        timeout_ms: int | None = None,
+        return_text: bool = True,
+        collection: str | None = None,
+    ) -> SearchResult:
+        """Search in two stages. The fields are those of `POST /search`.
+
+        Example:
+            client.search("Đạo hàm của hàm hợp", top_k=3, filters={"grade": [11, 12]})
+            client.search("tides", filters={"day": {"gte": "2026-01-01"}, "not": {"draft": True}})
+        """
+        body = given(
+            query=query,
+            top_k=top_k,
+            num_candidates=num_candidates,
+            mode=mode,
+            rerank=rerank,
+            filters=filters,
+            min_confidence=min_confidence,
+            timeout_ms=timeout_ms,
+            return_text=return_text,
+        )
+        return await self._ask(SearchResult, "POST", self._path(collection, "search"), json=body)
+
+    async def search_batch(
+        self, queries: Sequence[str | SearchFields], *, collection: str | None = None
+    ) -> list[SearchResult | SearchError]:
+        """Search for several queries in one request; each is a text or the fields of `search`.
+
+        Entries come in the order of `queries`. A search that fails does not stop the others: its
+        entry is the error, which is not raised. An error of the whole request is raised.
+
+        Example:
+            found = client.search_batch(["tides", {"query": "Đạo hàm của hàm hợp", "top_k": 3}])
+            results = [one for one in found if not isinstance(one, SearchError)]
+        """
+        body = {"queries": [{"query": q} if isinstance(q, str) else q for q in queries]}
+        path = self._path(collection, "search", "batch")
+        return [
+            one if isinstance(one, SearchResult) else error_from_content(one.error)
+            for one in (await self._ask(_Batch, "POST", path, json=body)).results
+        ]
+
+    async def similarity(
+        self, pairs: Sequence[tuple[str, str]], *, timeout_ms: int | None = None
+    ) -> SimilarityResult:
+        """Do the two queries of each pair mean the same? As `POST /similarity`.
+
+        Example:
+            result = client.similarity([("how do I close a file", "closing an open file")])
+            result.results[0].same
+        """
+        body = given(pairs=[{"a": a, "b": b} for a, b in pairs], timeout_ms=timeout_ms)
+        return await self._ask(SimilarityResult, "POST", "similarity", json=body)
+
+    async def health(self) -> Health:
+        """What the service says of itself, asked once. Raises if it does not answer."""
+        return await self._ask(Health, "GET", "readyz", accepted=(200, 503), again=never)
+
+    async def ready(self) -> bool:
+        """Whether it can search now; False if it cannot be reached."""
+        try:
+            return (await self.health()).status == "ready"
+        except (NotReadyError, ConnectionFailedError, ClientTimeoutError):
+            return False
