@@ -17,8 +17,8 @@ from service.errors import InvalidInputError, SecondpassError
 from service.settings import Settings, settings_about
 
 if TYPE_CHECKING:
-    from service.cli.folder_collections import FolderCollections
     from secondpass_client import SearchClient
+    from service.cli.folder_collections import FolderCollections
 
 UrlOption = Annotated[
     str | None, typer.Option(help="Ask this server instead of opening the data folder.")
