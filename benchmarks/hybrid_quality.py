@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from service.collection import data_sha256, open_collection
+from service.evaluation.labelled import sample
 from service.evaluation.metrics import means, per_query
 from service.evaluation.provenance import provenance
-from service.evaluation.run import sample
 from service.evaluation.searching import opened
 from service.evaluation.significance import paired
 from service.pipeline.fusion import Hybrid

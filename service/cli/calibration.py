@@ -83,13 +83,13 @@ def calibrate(
     json_path: JsonOption = None,
 ) -> None:
     """Fit, on labelled data, how much the reranker counts and what scores and words mean."""
-    from service.evaluation.confidence_plots import check_plots  # noqa: PLC0415
-    from service.evaluation.fitting import Labels, Wishes, fit  # noqa: PLC0415
+    from service.evaluation.fitting import FitOptions, Labels, fit  # noqa: PLC0415
+    from service.evaluation.plots import check_plots  # noqa: PLC0415
 
     if medium > high:
         raise InvalidInputError("--medium must not be above --high", "medium")
     if picture:
-        check_plots()
+        check_plots("picture", "; or leave it out with --no-picture")
     by_cosine, for_shares, other = (paths or [] for paths in (cosine_only, weights_only, across))
     paths = [*collection, *by_cosine, *for_shares, *other]
     look = Look(settings, paths, queries, reranked_queries, seed)
@@ -99,7 +99,7 @@ def calibrate(
         for_shares=[look(path) for path in for_shares],
         across=[look(path) for path in other],
     )
-    found = fit(labels, Wishes(settings.rerank_depth, share, every_language, high, medium))
+    found = fit(labels, FitOptions(settings.rerank_depth, share, every_language, high, medium))
     artifact = _artifact(name, settings, look, found)
     _write(out, artifact, found, picture)
     if json_path is not None:
@@ -129,8 +129,7 @@ def _artifact(name: str, settings: Settings, look: Look, found: "Fitting") -> "C
 
 def _write(out: Path, artifact: "Calibration", found: "Fitting", picture: bool) -> None:
     from service.durable import write_text  # noqa: PLC0415
-    from service.evaluation.confidence_plots import plot_reliability  # noqa: PLC0415
-    from service.evaluation.plots import save  # noqa: PLC0415
+    from service.evaluation.plots import plot_reliability, save  # noqa: PLC0415
 
     write_text(out, artifact.model_dump_json(indent=2))
     if picture:
@@ -180,14 +179,13 @@ def tune_depth(
     """Find, on labelled data, the smallest number of candidates that is worth reranking."""
     from service.durable import write_json  # noqa: PLC0415
     from service.evaluation import depth as tuning  # noqa: PLC0415
-    from service.evaluation.confidence_plots import check_plots, plot_depths  # noqa: PLC0415
-    from service.evaluation.plots import save  # noqa: PLC0415
+    from service.evaluation.plots import check_plots, plot_depths, save  # noqa: PLC0415
     from service.evaluation.provenance import provenance  # noqa: PLC0415
 
     if settings.reranker == "none":
         raise InvalidInputError("there is no reranker whose depth could be tuned", "reranker")
     if out is not None and picture:
-        check_plots()
+        check_plots("picture", "; or leave it out with --no-picture")
     deepest = settings.model_copy(update={"rerank_depth": max(tuning.DEPTHS)})
     look = Look(deepest, collection, queries, None, seed, timed=TIMED_QUERIES)
     observed = [look(path) for path in collection]

@@ -90,7 +90,7 @@ def evaluate_retrieval(
     from service.evaluation.systems import System, check_names, parse_run  # noqa: PLC0415
 
     if out is not None:
-        check_plots()
+        check_plots("out")
     runs = [parse_run(text) for text in run or []]
     chosen = chosen_systems(settings, system, systems)
     check_names([*(s.name for s in chosen), *(r.name for r in runs)])
@@ -134,7 +134,7 @@ def evaluate_rerank(
     if settings.reranker == "none":
         raise InvalidInputError("--reranker: there is nothing to rerank with", "reranker")
     if out is not None:
-        check_plots()
+        check_plots("out")
     weights = sorted(set(weight or [0.2, 0.4]))
     found = evaluate_reranker(
         collection,

@@ -126,7 +126,7 @@ def _measure_all(
     from service.models.folder import file_sha256  # noqa: PLC0415
 
     if out is not None:
-        check_plots()
+        check_plots("out")
     systems = [parse_system(text, settings) for text in system or []]
     check_names([one.name for one in systems])
     wanted = {one.name: one.settings for one in systems} or {default: settings}

@@ -49,7 +49,7 @@ class Look:
         from service.collection import data_sha256, open_collection  # noqa: PLC0415
         from service.evaluation.candidates import Observer, observe  # noqa: PLC0415
         from service.evaluation.depth import time_depths  # noqa: PLC0415
-        from service.evaluation.run import sample  # noqa: PLC0415
+        from service.evaluation.labelled import sample  # noqa: PLC0415
         from service.evaluation.searching import opened  # noqa: PLC0415
 
         opened_again = open_collection(path, max_chars=self._max_chars)

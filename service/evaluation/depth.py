@@ -12,6 +12,7 @@ from service.errors import InvalidInputError
 from service.evaluation.candidates import Observed
 from service.evaluation.metrics import per_query
 from service.evaluation.significance import paired
+from service.evaluation.tables import table
 from service.pipeline.build import rerank_slice
 from service.protocols import Reranker
 
@@ -104,16 +105,20 @@ def time_depths(
 
 def depth_markdown(rows: Sequence[DepthRow], chosen: DepthRow) -> str:
     """A table with one row a depth; the chosen one in bold."""
-    lines = [
-        "| depth | nDCG@10 | below the best (95 % interval) | pairs | rerank ms |",
-        "| ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in rows:
-        depth = f"**{row.depth}**" if row.depth == chosen.depth else f"{row.depth}"
-        ms = "–" if row.ms is None else f"{row.ms:.0f}"
-        loss = f"{row.loss:.4f} ({row.low:+.4f} to {row.high:+.4f})"
-        lines.append(f"| {depth} | {row.ndcg:.4f} | {loss} | {row.pairs:.1f} | {ms} |")
-    return "\n".join(lines) + "\n"
+    head = ["depth", "nDCG@10", "below the best (95 % interval)", "pairs", "rerank ms"]
+    return table(
+        head,
+        [
+            [
+                f"**{row.depth}**" if row.depth == chosen.depth else f"{row.depth}",
+                f"{row.ndcg:.4f}",
+                f"{row.loss:.4f} ({row.low:+.4f} to {row.high:+.4f})",
+                f"{row.pairs:.1f}",
+                "–" if row.ms is None else f"{row.ms:.0f}",
+            ]
+            for row in rows
+        ],
+    )
 
 
 def depth_report(rows: Sequence[DepthRow], chosen: DepthRow, loss: float) -> dict[str, Any]:

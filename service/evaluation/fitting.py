@@ -39,7 +39,7 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class FitOptions:
     """What is stated, not fitted: `share` is the reranker's within a language, None for the best.
 
     `high` and `medium` are the words' precisions; candidates below `depth` are not reranked.
@@ -71,31 +71,31 @@ class Fitting:
     warnings: Sequence[str]
 
 
-def fit(labels: Labels, wishes: Wishes) -> Fitting:
+def fit(labels: Labels, options: FitOptions) -> Fitting:
     """Choose shares, fit curves, find words; raises `InvalidInputError` where labels are too few.
 
     What is fitted within a language does not change with labels across languages. These have
     curves of their own; their words begin at the same probabilities.
     """
-    trials = try_shares([*labels.reranked, *labels.for_shares], wishes.depth)
-    trials += [t for t in try_shares(labels.across, wishes.depth) if t.language == MIXED]
-    choices = choose_shares(trials, every_language=wishes.every_language)
-    if wishes.share is not None:
+    trials = try_shares([*labels.reranked, *labels.for_shares], options.depth)
+    trials += [t for t in try_shares(labels.across, options.depth) if t.language == MIXED]
+    choices = choose_shares(trials, every_language=options.every_language)
+    if options.share is not None:
         choices = [choice for choice in choices if choice.language == MIXED]
-    stated = {} if wishes.share is None else {EVERY_LANGUAGE: wishes.share}
+    stated = {} if options.share is None else {EVERY_LANGUAGE: options.share}
     shares = stated | shares_of(choices)
 
     within = [*labels.reranked, *labels.by_cosine]
-    curves = fit_curves(collect_hits(within, shares, wishes.depth))
+    curves = fit_curves(collect_hits(within, shares, options.depth))
     held = held_out(curves)
-    given = given_words(held, wishes.high, wishes.medium)
-    words = fit_thresholds(held, given, wishes.high, wishes.medium)
+    given = given_words(held, options.high, options.medium)
+    words = fit_thresholds(held, given, options.high, options.medium)
     figures = by_part(held, given)
     warnings = shortages(curves, words, figures["all"]["queries"])
 
-    mixed, why_not = _mixed_curves([*within, *labels.across], shares, wishes.depth)
+    mixed, why_not = _mixed_curves([*within, *labels.across], shares, options.depth)
     if mixed:
-        begin = find_thresholds(held, wishes.high, wishes.medium)
+        begin = find_thresholds(held, options.high, options.medium)
         across = held_out(mixed)  # none of these queries had a say in where words begin
         figures["across"] = by_part(across, words_from(begin, across))
         warnings += [f"across languages: {said}" for said in shortages(mixed, {}, 0)]

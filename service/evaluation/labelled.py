@@ -1,12 +1,12 @@
 """The collections of an evaluation, read and checked before the first of them is measured."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.collection import data_sha256, open_collection
 from service.evaluation.metrics import Qrels
-from service.evaluation.run import sample
 from service.evaluation.systems import collection_names
 
 
@@ -46,3 +46,11 @@ def read_labelled(paths: Sequence[Path], draw: Draw, max_chars: int) -> list[Lab
         digest = data_sha256(path)
         collections.append(Labelled(name, path, digest, queries, qrels, found.warnings))
     return collections
+
+
+def sample(ids: Iterable[str], count: int | None, seed: int) -> list[str]:
+    """`count` of the ids (all for None), drawn with a seed that does not depend on their order."""
+    ordered = sorted(ids)
+    if count is None or count >= len(ordered):
+        return ordered
+    return sorted(random.Random(seed).sample(ordered, count))  # noqa: S311 - no secret

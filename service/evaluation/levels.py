@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-import ir_measures
 import numpy as np
 from ir_measures import RR, Success
 from numpy.typing import NDArray
 
 from service.collection import LevelledCollection, LevelledQuery
 from service.confidence.ranking import by_score
+from service.evaluation.metrics import means, per_query
 
 MEASURES = {
     "mrr": RR,
@@ -48,31 +48,10 @@ def level_figures(
 ) -> dict[str, float]:
     """Means over the queries of `MEASURES`, 0 to 1; only what is correct counts as found.
 
-    None where there is no query.
+    A query that the run lacks counts 0. No figures where there is no query.
     """
-    if not queries:
-        return {}
-    return {
-        name: sum(values.values()) / len(values)
-        for name, values in level_figures_per_query(queries, run).items()
-    }
-
-
-def level_figures_per_query(
-    queries: Sequence[LevelledQuery], run: Mapping[str, Sequence[str]]
-) -> dict[str, dict[str, float]]:
-    """Measure -> query id -> value. A query that the run lacks counts 0."""
     qrels = {query.query_id: dict.fromkeys(query.correct, 1) for query in queries}
-    scored = {
-        query: {document: -float(rank) for rank, document in enumerate(run.get(query, ()))}
-        for query in qrels
-    }
-    values = {name: dict.fromkeys(qrels, 0.0) for name in MEASURES}
-    for found in ir_measures.iter_calc(list(set(MEASURES.values())), qrels, scored):
-        for name, measure in MEASURES.items():
-            if measure == found.measure:
-                values[name][found.query_id] = found.value
-    return values
+    return means(per_query(qrels, run, tuple(MEASURES), MEASURES)) if queries else {}
 
 
 def passage_ids(levelled: LevelledCollection) -> list[str]:

@@ -4,19 +4,14 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from service.errors import StoreError
-from service.pipeline.build import build_reranker
 from service.pipeline.passage_states import RememberingReranker
 from service.protocols import PackingReranker, Reranker, StateReranker
 from service.settings import Settings
 from service.types import PairScore
-
-_MOST_VARIABLES = 500
-"""Keys in one SQL statement; SQLite's own limit is higher."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS logits (key BLOB PRIMARY KEY, logit REAL NOT NULL, cut INTEGER NOT NULL)
@@ -24,7 +19,7 @@ WITHOUT ROWID
 """
 
 
-class CachedReranker:
+class CachedReranker(AbstractContextManager["CachedReranker"]):
     """A reranker that scores each (query, passage) pair once. Implements `protocols.Reranker`.
 
     A logit's key is the SHA-256 of the weights' hash, `variant`, query and passage: `variant` names
@@ -68,7 +63,7 @@ class CachedReranker:
 
         Raises as the reranker does, and `StoreError` where the file cannot be read or written.
         """
-        keys = self._keys(pairs)
+        keys = [self._key(query, passage) for query, passage in pairs]
         with self._lock:
             known = self._read(keys)
             self.reused += sum(key in known for key in keys)
@@ -84,19 +79,8 @@ class CachedReranker:
         """Close the file."""
         self._database.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _keys(self, pairs: Sequence[tuple[str, str]]) -> list[bytes]:
-        return [self._key(query, passage) for query, passage in pairs]
 
     def _key(self, query: str, passage: str) -> bytes:
         # The query's length parts it from the passage, whatever either holds.
@@ -105,15 +89,13 @@ class CachedReranker:
 
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
         known: dict[bytes, PairScore] = {}
-        for start in range(0, len(keys), _MOST_VARIABLES):
-            part = keys[start : start + _MOST_VARIABLES]
-            marks = ",".join("?" * len(part))
-            statement = f"SELECT key, logit, cut FROM logits WHERE key IN ({marks})"  # noqa: S608
-            try:
-                rows = self._database.execute(statement, part).fetchall()
-            except sqlite3.Error as error:
-                raise StoreError(f"{self._path}: cannot be read: {error}") from error
-            known |= {key: PairScore(logit, bool(cut)) for key, logit, cut in rows}
+        try:
+            for key in keys:
+                statement = "SELECT logit, cut FROM logits WHERE key = ?"
+                if found := self._database.execute(statement, [key]).fetchone():
+                    known[key] = PairScore(found[0], bool(found[1]))
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: cannot be read: {error}") from error
         return known
 
     def _write(self, fresh: dict[bytes, PairScore]) -> None:
@@ -144,9 +126,3 @@ def _variant(reranker: Reranker | PackingReranker, settings: Settings) -> str:
     if isinstance(reranker, StateReranker):
         variant += ", eight bits"  # logits of states with more are other ones, of the same weights
     return variant
-
-
-def open_cached_reranker(settings: Settings) -> CachedReranker | None:
-    """The settings' reranker with its logits kept, or None where they say `none`."""
-    reranker = build_reranker(settings)
-    return None if reranker is None else cached(reranker, settings)

@@ -1,6 +1,7 @@
 """Retrieval measures, all from `ir-measures`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import ir_measures
 from ir_measures import AP, RR, P, R, Success, nDCG
@@ -8,7 +9,7 @@ from ir_measures import AP, RR, P, R, Success, nDCG
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> grade; above 0 is relevant."""
 
-Run = Mapping[str, list[str]]
+Run = Mapping[str, Sequence[str]]
 """Query id -> document ids, best first, each once."""
 
 CUTOFFS = (1, 3, 5, 10)
@@ -30,12 +31,15 @@ document among the first k, which others call hit@k."""
 
 
 def per_query(
-    qrels: Qrels, run: Run, measures: Collection[str] = tuple(MEASURES)
+    qrels: Qrels,
+    run: Run,
+    measures: Collection[str] = tuple(MEASURES),
+    known: Mapping[str, Any] = MEASURES,
 ) -> dict[str, dict[str, float]]:
     """Measure name -> query id -> value, for every query that has a relevant document.
 
     A query that the run lacks counts 0. The run's order is taken as it is: ties were broken
-    before. `measures` are some of `MEASURES`.
+    before. `measures` are some of those that are `known` by name.
     """
     judged = {q: dict(grades) for q, grades in qrels.items() if any(g > 0 for g in grades.values())}
     scored = {
@@ -43,9 +47,10 @@ def per_query(
         for query in judged
     }
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(judged, 0.0) for name in measures}
-    names = {MEASURES[name]: name for name in measures}
-    for found in ir_measures.iter_calc(list(names), judged, scored):
-        values[names[found.measure]][found.query_id] = found.value
+    for found in ir_measures.iter_calc({known[name] for name in measures}, judged, scored):
+        for name in measures:
+            if known[name] == found.measure:
+                values[name][found.query_id] = found.value
     return values
 
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from service.collection import LabelledPair, read_labelled_pairs, read_training_rows, rows_kind
 from service.errors import InvalidInputError
-from service.evaluation.classification import classification_report
-from service.evaluation.logits import open_cached_reranker
+from service.evaluation.logits import cached
 from service.evaluation.pairs import (
     SIMILARITIES,
     Floats,
     at_threshold,
+    classification_report,
     pair_report,
     pair_scores,
     pair_vectors,
 )
-from service.pipeline.build import build_encoder
+from service.pipeline.build import build_encoder, build_reranker
 from service.settings import Settings
 from service.text.normalizer import clean
 from service.types import PairScore
@@ -98,11 +98,11 @@ def evaluate_cross_encoder(
 
     Logits are kept under the cache folder. Raises `InvalidInputError` where there is no reranker.
     """
-    reranker = open_cached_reranker(settings)
-    if reranker is None:
+    opened = build_reranker(settings)
+    if opened is None:
         raise InvalidInputError("--reranker: there is no cross-encoder to measure", "reranker")
     scores: list[PairScore] = []
-    with reranker:
+    with cached(opened, settings) as reranker:
         for start in range(0, len(pairs), _SLICE):
             part = pairs[start : start + _SLICE]
             scores += reranker.score([(clean(pair.first), clean(pair.second)) for pair in part])

@@ -1,11 +1,17 @@
-"""Do two sentences mean the same? Measures of a bi-encoder over labelled pairs of sentences."""
+"""Labelled pairs: do two sentences mean the same (bi-encoder), is a passage relevant (logits)?"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    precision_recall_curve,
+    precision_recall_fscore_support,
+    roc_curve,
+)
 from sklearn.metrics.pairwise import (
     paired_cosine_distances,
     paired_euclidean_distances,
@@ -94,11 +100,14 @@ def at_threshold(
     truth = _labels(labels)
     values = np.asarray(scores, np.float64)
     said = values <= threshold if name in _DISTANCES else values >= threshold
-    right = float(np.sum(said & truth))
-    precision = right / said.sum() if said.any() else 0.0
-    recall = right / float(truth.sum())
-    f1 = 2 * right / float(said.sum() + truth.sum())
-    return Thresholded(float(np.mean(said == truth)), f1, float(precision), recall)
+    return _at(said, truth)
+
+
+def _at(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Thresholded:
+    """The figures where these pairs are said to be alike."""
+    scores = precision_recall_fscore_support(truth, said, average="binary", zero_division=0)
+    precision, recall, f1 = map(float, scores[:3])
+    return Thresholded(float(accuracy_score(truth, said)), f1, precision, recall)
 
 
 def best_accuracy(scores: ArrayLike, labels: Sequence[int]) -> tuple[float, float]:
@@ -107,16 +116,43 @@ def best_accuracy(scores: ArrayLike, labels: Sequence[int]) -> tuple[float, floa
     Of several equally good ones the highest; `scores` has shape (n,).
     """
     values, truth = np.asarray(scores, np.float64), _labels(labels)
-    order = np.argsort(-values, kind="stable")
-    ranked, hits = values[order], truth[order]
-    # With the first i + 1 pairs alike: positives among them right, negatives behind them too.
-    right = np.cumsum(hits) + (~hits).sum() - np.cumsum(~hits)
-    last = np.append(ranked[:-1] != ranked[1:], True)
-    right = np.where(last, right, -1)
-    best = int(np.argmax(right))
-    if right[best] <= (~truth).sum():
-        return float(np.mean(~truth)), float(np.nextafter(ranked[0], np.inf))
-    return float(right[best] / len(truth)), _below(ranked, best)
+    positive, negative = int(truth.sum()), int((~truth).sum())
+    wrong, right, thresholds = roc_curve(truth, values, drop_intermediate=False)
+    correct = np.rint(right * positive + (1.0 - wrong) * negative)
+    best = int(np.argmax(correct))
+    threshold = thresholds[best]
+    ranked = np.sort(values)[::-1]
+    if best == 0:  # nothing is label 1
+        return negative / len(truth), float(np.nextafter(ranked[0], np.inf))
+    return float(correct[best]) / len(truth), _below(ranked, int(np.sum(values >= threshold)) - 1)
+
+
+def classification_report(
+    logits: ArrayLike, labels: Sequence[int], *, pos_weight: float = 1.0
+) -> dict[str, float]:
+    """Figures of logits, shape (n,), whose label is 1 (relevant) or 0.
+
+    - `loss`: mean binary cross-entropy with logits, in nats, positives counted `pos_weight` times
+      (torch's `BCEWithLogitsLoss`): mean(-w y log s(x) - (1 - y) log(1 - s(x)))
+    - `accuracy`, `f1`, `precision`, `recall`: relevant from logit 0, probability 0.5, on
+    - `ap`: average precision
+    - `best_accuracy` and `best_threshold`: of a threshold fitted on these very labels
+
+    Raises `InvalidInputError` where the labels are not 0 and 1, both present.
+    """
+    x, y = np.asarray(logits, np.float64), _labels(labels)
+    at_zero = _at(x >= 0.0, y)
+    losses = np.where(y, pos_weight * np.logaddexp(0.0, -x), np.logaddexp(0.0, x))
+    accuracy, threshold = best_accuracy(x, labels)
+    return {
+        "pairs": len(y),
+        "positive_share": float(y.mean()),
+        "loss": float(losses.mean()),
+        **asdict(at_zero),
+        "ap": float(average_precision_score(y, x)),
+        "best_accuracy": accuracy,
+        "best_threshold": threshold,
+    }
 
 
 def _figures(name: str, scores: Floats, truth: NDArray[np.bool_]) -> dict[str, float]:

@@ -1,9 +1,9 @@
-"""Pictures of an evaluation. matplotlib is needed here alone."""
+"""Pictures of figures. matplotlib is needed here alone."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from service.durable import make_parents, new_file
 from service.errors import InvalidInputError
 from service.evaluation.comparison import Compared
+from service.evaluation.depth import DepthRow
 from service.evaluation.significance import bootstrap_interval
 from service.evaluation.tables import shown_measure
 from service.extras import install_command
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 DOTS_PER_INCH = 120
 
 
-def check_plots() -> None:
-    """Raise `InvalidInputError` with the install line where matplotlib is missing."""
+def check_plots(option: str, otherwise: str = "") -> None:
+    """Raise `InvalidInputError` where matplotlib, which this option needs, is missing.
+
+    The message has the install command and `otherwise`, how to do without.
+    """
     if find_spec("matplotlib") is None:
-        raise InvalidInputError(
-            f"the plots of --out need matplotlib: {install_command('train')}", "out"
-        )
+        need = f"the pictures of --{option} need matplotlib: {install_command('train')}"
+        raise InvalidInputError(need + otherwise, option)
 
 
 def plot_measure(collections: Sequence[Compared], measure: str, seed: int) -> "Figure":
@@ -104,6 +107,59 @@ def plot_scores(
     axes.set_xlabel(label)
     axes.set_ylabel("pairs")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def plot_reliability(report: Mapping[str, Any], thresholds: Mapping[str, float | None]) -> "Figure":
+    """A reliability diagram of `service.evaluation.calibration.confidence`, with bin sizes below.
+
+    Each point is a bin of hits: how likely they were said to be against how many were relevant,
+    with its 95 % Wilson interval. Dashed lines stand where a word begins.
+    """
+    figure = _figure(5.5, 6.0)
+    axes, sizes = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    bins = report["reliability"]
+    said = [row["probability"] for row in bins]
+    found = [row["found"] for row in bins]
+    below = [max(0.0, row["found"] - row["low"]) for row in bins]
+    above = [max(0.0, row["high"] - row["found"]) for row in bins]
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    axes.errorbar(said, found, yerr=(below, above), marker="o", capsize=2)
+    for word, at in thresholds.items():
+        if at is not None:
+            axes.axvline(at, color="black", linestyle="--", linewidth=0.8)
+            axes.text(at, 0.02, f" {word}", rotation=90)
+    axes.set_ylabel("share of relevant hits, held out")
+    axes.set_title(f"ECE {report['ece']:.4f}, Brier {report['brier']:.4f}, {report['hits']} hits")
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3)
+    sizes.bar(said, [row["n"] for row in bins], width=0.04)
+    sizes.set_yscale("log")
+    sizes.set_xlim(0, 1)
+    sizes.set_xlabel("probability")
+    sizes.set_ylabel("hits")
+    return figure
+
+
+def plot_depths(rows: Sequence[DepthRow], chosen: DepthRow) -> "Figure":
+    """nDCG@10 against depth with the loss's interval, and the rerank's time where it is known."""
+    figure = _figure(6.5, 4.0)
+    axes = figure.subplots()
+    depths = [row.depth for row in rows]
+    ndcg = [row.ndcg for row in rows]
+    below = [max(0.0, row.high - row.loss) for row in rows]
+    above = [max(0.0, row.loss - row.low) for row in rows]
+    axes.errorbar(depths, ndcg, yerr=(below, above), marker="o", capsize=2, label="nDCG@10")
+    axes.axvline(chosen.depth, color="black", linestyle="--", label=f"depth {chosen.depth}")
+    axes.set_xlabel("candidates reranked")
+    axes.set_ylabel("nDCG@10")
+    axes.grid(alpha=0.3)
+    timed = [(row.depth, row.ms) for row in rows if row.ms is not None]
+    if timed:
+        cost = axes.twinx()
+        cost.plot(*zip(*timed, strict=True), color="tab:orange", marker=".", label="rerank")
+        cost.set_ylabel("rerank, ms a query")
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 

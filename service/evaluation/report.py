@@ -1,17 +1,63 @@
-"""What one system did on one collection, as a dictionary for JSON."""
+"""Ask a system every query of a collection; what it did, as a dictionary for JSON."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from service.confidence.quality import quality
 from service.confidence.words import Thresholds
 from service.evaluation.metrics import Qrels, means, per_query
-from service.evaluation.run import Answer, Runs, ranking
 from service.evaluation.significance import paired
+from service.types import RerankStatus
 
 SHOWN_HITS = 10
 """Hits a query whose confidence is looked at: the answer's default length."""
+
+
+class ScoredHit(NamedTuple):
+    """A hit as far as evaluation looks at it: its document, what ordered it, its probability."""
+
+    document: str
+    score: float
+    probability: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: hits best first, and what became of the rerank.
+
+    `reused` says that some of its logits came from the disk, so that its time means nothing.
+    """
+
+    hits: list[ScoredHit]
+    status: RerankStatus
+    milliseconds: float
+    reused: bool = False
+
+
+Ask = Callable[[str, bool], Answer]
+"""(query text, rerank?) -> the answer."""
+
+
+@dataclass(slots=True)
+class Runs:
+    """Both stages' answers by query id."""
+
+    retrieval: dict[str, Answer] = field(default_factory=dict)
+    reranked: dict[str, Answer] = field(default_factory=dict)
+
+
+def ask_all(
+    queries: Mapping[str, str], ask: Ask, on_progress: Callable[[int], None] = lambda _n: None
+) -> Runs:
+    """Ask each query twice: without the rerank and with it."""
+    runs = Runs()
+    for number, (query_id, text) in enumerate(queries.items(), start=1):
+        runs.retrieval[query_id] = ask(text, False)
+        runs.reranked[query_id] = ask(text, True)
+        on_progress(number)
+    return runs
 
 
 def collection_report(
@@ -23,8 +69,8 @@ def collection_report(
     `seed` is the bootstrap's.
     """
     judged = {query: qrels[query] for query in runs.retrieval if query in qrels}
-    retrieval = per_query(judged, ranking(runs.retrieval))
-    reranked = per_query(judged, ranking(runs.reranked))
+    retrieval = per_query(judged, _ranking(runs.retrieval))
+    reranked = per_query(judged, _ranking(runs.reranked))
     times = sorted(a.milliseconds for a in runs.reranked.values() if not a.reused)
     return {
         "queries": len(judged),
@@ -35,6 +81,10 @@ def collection_report(
         "confidence": confidence_report(runs.reranked, judged, thresholds),
         "median_ms": times[len(times) // 2] if times else None,
     }
+
+
+def _ranking(answers: Mapping[str, Answer]) -> dict[str, list[str]]:
+    return {query: [hit.document for hit in answer.hits] for query, answer in answers.items()}
 
 
 def confidence_report(
@@ -52,3 +102,8 @@ def confidence_report(
         return None
     probabilities, labels = [p for p, _ in pairs], [y for _, y in pairs]
     return quality(probabilities, labels, [thresholds.word(p) for p in probabilities])
+
+
+def scored_run(answers: Mapping[str, Answer]) -> dict[str, list[tuple[str, float]]]:
+    """Query id -> (document id, what ordered it), best first, as a run file has them."""
+    return {query: [hit[:2] for hit in answer.hits] for query, answer in answers.items()}

@@ -12,9 +12,7 @@ from service.evaluation.comparison import Compared, compared_report, mean_report
 from service.evaluation.each import measure_each
 from service.evaluation.labelled import Draw, Labelled, read_labelled
 from service.evaluation.provenance import provenance
-from service.evaluation.report import collection_report
-from service.evaluation.rerank import rerank_runs
-from service.evaluation.run import ask_all, scored_run
+from service.evaluation.report import ask_all, collection_report, scored_run
 from service.evaluation.searching import models_of, opened, searching
 from service.evaluation.systems import RunFile, System
 from service.evaluation.trec import ScoredRun
@@ -119,6 +117,28 @@ def evaluate_reranker(
     collections = read_labelled(paths, draw, _most_chars([system]))
     compared, failed = measure_each({c.name: c for c in collections}, measured)
     return _evaluation("Rerank", list(compared.values()), failed, draw, described)
+
+
+def rerank_runs(
+    candidates: Mapping[str, Candidates], weights: Sequence[float], depth: int
+) -> dict[str, ScoredRun]:
+    """Rankings by name: `retrieval`, `pure` (by logit) and `fused W` for each share in `weights`.
+
+    The first `depth` passages are reordered, those below follow in stage one's order. A share W is
+    as for `confidence.ranking.rank`; 1 is the reranker alone.
+    """
+    shares = {"retrieval": 0.0, "pure": 1.0, **{f"fused {weight:g}": weight for weight in weights}}
+    runs: dict[str, ScoredRun] = {}
+    for name, share in shares.items():
+        ordered = {query: found.ranked(share, depth) for query, found in candidates.items()}
+        runs[name] = {
+            query: [
+                (candidates[query].documents[place], score)
+                for place, score in zip(of.places, of.scores.tolist(), strict=True)
+            ]
+            for query, of in ordered.items()
+        }
+    return runs
 
 
 def _most_chars(systems: Sequence[System]) -> int:

@@ -10,8 +10,9 @@ from typing import Any
 
 from service.collection import data_sha256, open_collection
 from service.confidence.words import Thresholds
+from service.evaluation.candidates import CANDIDATES
 from service.evaluation.logits import CachedReranker, cached
-from service.evaluation.run import Answer, ScoredHit
+from service.evaluation.report import Answer, ScoredHit
 from service.index.data_folder import DataFolder
 from service.index.schema import SCHEMA_VERSION
 from service.pipeline.build import index_digest
@@ -28,9 +29,6 @@ _SHOWN = 5
 
 _CONTENT_VERSION = 2
 """Of the rule that says which documents of a collection are stored: those that have a text."""
-
-CANDIDATES = 100
-"""Candidates of a query, and documents of its ranking."""
 
 
 class Asker:
@@ -52,13 +50,10 @@ class Asker:
             timeout_ms=600_000,
         )
         result = self._runner.run(self._searcher.search(query))
-        hits = [
-            ScoredHit(h.id, h.retrieval_score, h.rerank_score, h.probability, h.score)
-            for h in result.hits
-        ]
+        hits = [ScoredHit(hit.id, hit.score, hit.probability) for hit in result.hits]
         reused = self._logits is not None and self._logits.reused > before
         total = result.timings_ms["total"]
-        return Answer(hits, result.rerank.status, result.language, total, reused)
+        return Answer(hits, result.rerank.status, total, reused)
 
     @property
     def thresholds(self) -> Thresholds:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from service.errors import InvalidInputError
-from service.evaluation.classification import classification_report
+from service.evaluation.pairs import classification_report
 
 LOGITS = [3.0, 0.5, -1.0, 0.2, -4.0, -80.0]
 LABELS = [1, 1, 1, 0, 0, 0]

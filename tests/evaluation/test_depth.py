@@ -2,7 +2,6 @@ import pytest
 
 from service.errors import InvalidInputError
 from service.evaluation.candidates import Observed
-from service.evaluation.confidence_plots import plot_depths
 from service.evaluation.depth import (
     choose_depth,
     depth_markdown,
@@ -10,6 +9,7 @@ from service.evaluation.depth import (
     measure_depths,
     time_depths,
 )
+from service.evaluation.plots import plot_depths
 from tests.fixtures.candidates import observed
 from tests.fixtures.doubles import ScriptedReranker
 

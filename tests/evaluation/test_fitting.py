@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from service.evaluation.candidates import Observed
-from service.evaluation.fitting import Fitting, Labels, Wishes, fit
+from service.evaluation.fitting import FitOptions, Fitting, Labels, fit
 from tests.fixtures.candidates import observed
 
 
@@ -19,13 +19,13 @@ def mixed() -> Observed:
 
 @pytest.fixture(scope="module")
 def both(english: Observed, mixed: Observed) -> Fitting:
-    return fit(Labels([english], across=[mixed]), Wishes(share=1.0, high=0.9, medium=0.3))
+    return fit(Labels([english], across=[mixed]), FitOptions(share=1.0, high=0.9, medium=0.3))
 
 
 def test_labels_across_languages_change_nothing_within_one(
     english: Observed, both: Fitting
 ) -> None:
-    alone = fit(Labels([english]), Wishes(share=1.0, high=0.9, medium=0.3))
+    alone = fit(Labels([english]), FitOptions(share=1.0, high=0.9, medium=0.3))
     assert alone.mixed == {}
     assert both.shares["*"] == alone.shares["*"] == 1.0
     assert alone.words == both.words
@@ -50,13 +50,13 @@ def test_of_labels_across_languages_those_within_one_have_no_say(
     english: Observed, both: Fitting
 ) -> None:
     other = observed("other", "ja", good_logits=False, queries=80)
-    found = fit(Labels([english], across=[other]), Wishes(share=1.0, high=0.9, medium=0.3))
+    found = fit(Labels([english], across=[other]), FitOptions(share=1.0, high=0.9, medium=0.3))
     assert (found.shares, found.mixed, found.words) == ({"*": 1.0}, {}, both.words)
 
 
 def test_a_reranker_that_does_harm_across_languages_has_no_share_there(english: Observed) -> None:
     bad = observed("across", "und", good_logits=False, queries=80)
-    found = fit(Labels([english], across=[bad]), Wishes(share=1.0))
+    found = fit(Labels([english], across=[bad]), FitOptions(share=1.0))
     assert "und" not in found.shares
     assert set(found.mixed) == {"retrieval"}
 
@@ -65,7 +65,7 @@ def test_too_few_labels_across_languages_are_told_and_stay_uncalibrated(
     english: Observed, mixed: Observed
 ) -> None:
     few = replace(mixed, searches=dict(list(mixed.searches.items())[:30]))
-    found = fit(Labels([english], across=[few]), Wishes(share=1.0))
+    found = fit(Labels([english], across=[few]), FitOptions(share=1.0))
     assert found.mixed == {}
     (said,) = [s for s in found.warnings if "across languages" in s]
     assert "stay uncalibrated" in said

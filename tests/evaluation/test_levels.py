@@ -5,7 +5,6 @@ from service.collection import LevelledQuery
 from service.evaluation.levels import (
     candidates,
     level_figures,
-    level_figures_per_query,
     rank_levels,
 )
 
@@ -22,7 +21,6 @@ def test_figures_of_ranks_reckoned_by_hand() -> None:
     assert level_figures([FIRST, SECOND], run) == pytest.approx(
         {"mrr": (1 / 3 + 1) / 2, "accuracy@1": 0.5, "hit@1": 0.5, "hit@3": 1.0, "hit@5": 1.0}
     )
-    assert level_figures_per_query([FIRST], run)["mrr"] == {"q1": pytest.approx(1 / 3)}
 
 
 def test_only_a_querys_own_candidates_are_ranked_and_ties_go_by_id() -> None:

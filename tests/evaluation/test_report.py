@@ -3,15 +3,22 @@ from dataclasses import replace
 import pytest
 
 from service.confidence.words import Thresholds
-from service.evaluation.report import collection_report, confidence_report
-from service.evaluation.run import Answer, Runs, ScoredHit, ask_all, sample
+from service.evaluation.labelled import sample
+from service.evaluation.report import (
+    Answer,
+    Runs,
+    ScoredHit,
+    ask_all,
+    collection_report,
+    confidence_report,
+)
 
 QRELS = {"q1": {"a": 1}, "q2": {"b": 1}}
 
 
 def answer(documents: str, probabilities: list[float | None]) -> Answer:
-    hits = [ScoredHit(d, 0.9, None, p) for d, p in zip(documents, probabilities, strict=True)]
-    return Answer(hits, "complete", "en", 12.5)
+    hits = [ScoredHit(d, 0.9, p) for d, p in zip(documents, probabilities, strict=True)]
+    return Answer(hits, "complete", 12.5)
 
 
 RUNS = Runs(

@@ -1,7 +1,7 @@
 import numpy as np
 
 from service.evaluation.candidates import Candidates
-from service.evaluation.rerank import rerank_runs
+from service.evaluation.retrieval import rerank_runs
 
 FOUND = Candidates(
     documents=["a", "b", "c", "d"],

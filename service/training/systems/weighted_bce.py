@@ -25,7 +25,7 @@ from service.collection import (
     rows_kind,
 )
 from service.errors import InvalidInputError
-from service.evaluation.classification import classification_report
+from service.evaluation.pairs import classification_report
 from service.text.normalizer import clean
 from service.training.bases import load_cross_encoder, saver
 from service.training.labels import describe, most, read_options, split
