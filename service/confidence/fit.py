@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,14 +39,10 @@ class Fit:
     losses: dict[Method, tuple[float, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
+class _Shape(NamedTuple):
     slope: float
     intercept: float
     knots: tuple[tuple[float, float], ...] = ()
-
-    def __call__(self, scores: Floats) -> Floats:
-        return probabilities(scores, self.slope, self.intercept, self.knots)
 
 
 def fit_curve(
@@ -78,9 +74,7 @@ def fit_curve(
     shape = isotonic if method == "isotonic" else platt
     curve = Curve(
         method=method,
-        slope=shape.slope,
-        intercept=shape.intercept,
-        knots=shape.knots,
+        **shape._asdict(),
         n=len(y),
         positive=int(y.sum()),
         ece=expected_calibration_error(held_out[method], y),
@@ -118,8 +112,9 @@ def _cross_validate(
     try:
         for train, test in folds.split(x, y, groups=queries):
             platt = _platt(x[train], y[train], w[train])
-            held_out["platt"][test] = platt(x[test])
-            held_out["isotonic"][test] = _isotonic(x[train], y[train], w[train], platt)(x[test])
+            held_out["platt"][test] = probabilities(x[test], *platt)
+            isotonic = _isotonic(x[train], y[train], w[train], platt)
+            held_out["isotonic"][test] = probabilities(x[test], *isotonic)
     except ValueError as error:  # scikit-learn's, of folds that lack one of the labels
         raise InvalidInputError(
             f"the labels cannot be cross-validated in {FOLDS} folds, more are needed: {error}"

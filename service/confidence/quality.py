@@ -4,6 +4,7 @@ Arguments of all functions are arrays of shape (n,): `probabilities` from 0 to 1
 1 or true where the hit is relevant, `given` words.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,10 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike) -> list[dict[str, A
 
 def threshold_for(
     probabilities: ArrayLike, labels: ArrayLike, precision: float, fewest: int = 20
-) -> float | None:
+) -> float:
     """The smallest probability from which at least the share `precision` of the pairs is positive.
 
-    None where there is none with `fewest` pairs from it on: a handful may be right by chance.
+    Infinity where there is none with `fewest` pairs from it on: a handful may be right by chance.
     """
     p, y = np.asarray(probabilities, float), np.asarray(labels, float)
     order = np.argsort(-p, kind="stable")
@@ -71,7 +72,7 @@ def threshold_for(
     last_of_equals = np.append(p[:-1] != p[1:], True)
     enough = (share >= precision) & last_of_equals & (np.arange(1, len(p) + 1) >= fewest)
     found = np.flatnonzero(enough) if len(p) else np.array([], int)
-    return float(p[found[-1]]) if len(found) else None
+    return float(p[found[-1]]) if len(found) else math.inf
 
 
 def tally(given: ArrayLike, labels: ArrayLike) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidInputError
 from service.evaluation.candidates import Observed
 from service.evaluation.metrics import per_query
-from service.evaluation.significance import paired
+from service.evaluation.significance import difference_over
 from service.evaluation.tables import table
 from service.pipeline.build import rerank_slice
 from service.protocols import Reranker
@@ -57,7 +57,10 @@ def measure_depths(
     best = max(means, key=lambda d: (round(means[d], 9), -d))
     rows = []
     for depth, of in values.items():
-        loss = paired(_scaled(of), _scaled(values[best]))
+        loss = difference_over(
+            [values[best][name][query] - value for query, value in ndcg.items()]
+            for name, ndcg in of.items()
+        )
         rows.append(
             DepthRow(
                 depth=depth,
@@ -135,17 +138,6 @@ def _ndcg(collection: Observed, share: Callable[[str], float], depth: int) -> di
 
 def _mean_over_collections(values: Mapping[str, Mapping[str, float]]) -> float:
     return float(np.mean([np.mean(list(of.values())) for of in values.values() if of]))
-
-
-def _scaled(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Query -> value, scaled so that their mean is the mean over collections."""
-    total = sum(map(len, values.values()))
-    parts = sum(bool(of) for of in values.values())
-    return {
-        f"{name}/{query}": value * total / parts / len(of)
-        for name, of in values.items()
-        for query, value in of.items()
-    }
 
 
 def _pairs(collections: Sequence[Observed], share: Callable[[str], float], depth: int) -> float:

@@ -60,11 +60,11 @@ def evaluate_systems(
         reports: dict[str, Any] = {}
         for system in systems:
             with _ready(searching, system.settings, labelled.path, draw, progress) as ask:
-                described[system.name] = describe(system, ask.models())
+                described[system.name] = describe(system, models_of(ask.searcher))
                 title = labelled.name if len(systems) == 1 else f"{labelled.name} {system.name}"
                 with progress(title, len(labelled.queries)) as advance:
                     answers = ask_all(labelled.queries, ask, advance)
-                thresholds = ask.thresholds
+                thresholds = ask.searcher.second_stage.judge.thresholds
             reports[system.name] = collection_report(answers, labelled.qrels, thresholds, draw.seed)
             if len(systems) + len(runs) == 1:
                 rankings["retrieval"] = scored_run(answers.retrieval)

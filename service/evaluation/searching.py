@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from service.collection import data_sha256, open_collection
-from service.confidence.words import Thresholds
 from service.evaluation.candidates import CANDIDATES
 from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.report import Answer, ScoredHit
@@ -37,7 +36,7 @@ class Asker:
     def __init__(
         self, engine: Engine, runner: asyncio.Runner, logits: CachedReranker | None
     ) -> None:
-        self._searcher, self._runner, self._logits = engine.searcher, runner, logits
+        self.searcher, self._runner, self._logits = engine.searcher, runner, logits
 
     def __call__(self, text: str, rerank: bool) -> Answer:
         """The answer to one query, with all its candidates. Raises as `Searcher.search` does."""
@@ -49,20 +48,11 @@ class Asker:
             rerank=rerank,
             timeout_ms=600_000,
         )
-        result = self._runner.run(self._searcher.search(query))
+        result = self._runner.run(self.searcher.search(query))
         hits = [ScoredHit(hit.id, hit.score, hit.probability) for hit in result.hits]
         reused = self._logits is not None and self._logits.reused > before
         total = result.timings_ms["total"]
         return Answer(hits, result.rerank.status, total, reused)
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """Where the words begin: the settings', or the calibration's."""
-        return self._searcher.second_stage.judge.thresholds
-
-    def models(self) -> dict[str, Any]:
-        """As `models_of` the engine."""
-        return models_of(self._searcher)
 
 
 def models_of(searcher: Searcher) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from service.confidence.calibration import EVERY_LANGUAGE, MIXED
 from service.evaluation.candidates import Observed
 from service.evaluation.metrics import per_query
-from service.evaluation.significance import paired
+from service.evaluation.significance import FOLDS, difference_over, folds
 
 SHARES = (*(round(0.05 * step, 2) for step in range(20)), 1.0)
 """Shares of the reranker that are tried: 0, 0.05 ... 0.95, and 1, which is the reranker alone."""
@@ -19,8 +19,6 @@ FEWEST_QUERIES = 20
 
 HARM = 0.003
 """Loss of nDCG@10 in one collection from which a share is out."""
-
-FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +99,22 @@ def shares_of(choices: Iterable[Choice]) -> dict[str, float]:
 
 def _choose(language: str, trials: Sequence[Trial]) -> Choice:
     tried = SHARES[_best([trial.ndcg for trial in trials])]
-    folds = [_folds(len(trial.queries)) for trial in trials]
+    parts = [folds(len(trial.queries)) for trial in trials]
     gains = [np.zeros(len(trial.queries)) for trial in trials]
     for fold in range(FOLDS):
-        best = _best([t.ndcg[:, of != fold] for t, of in zip(trials, folds, strict=True)])
-        for trial, of, gain in zip(trials, folds, gains, strict=True):
+        best = _best([t.ndcg[:, of != fold] for t, of in zip(trials, parts, strict=True)])
+        for trial, of, gain in zip(trials, parts, gains, strict=True):
             gain[of == fold] = (trial.ndcg[best] - trial.ndcg[0])[of == fold]
-    total = sum(len(gain) for gain in gains)
-    # Collections weigh alike, however many queries each has.
-    scaled = np.concatenate([gain * (total / len(trials) / len(gain)) for gain in gains])
-    names = [str(row) for row in range(total)]
-    found = paired(dict.fromkeys(names, 0.0), dict(zip(names, scaled.tolist(), strict=True)))
+    found = difference_over(gains)
     return Choice(
         language=language,
-        queries=total,
+        queries=found["queries"],
         share=tried if found["low"] > 0.0 else 0.0,
         tried=tried,
         gain=found["mean"],
         low=found["low"],
         high=found["high"],
     )
-
-
-def _folds(n: int) -> NDArray[np.int_]:
-    return np.random.default_rng(0).permutation(n) % FOLDS
 
 
 def _best(ndcg: Sequence[NDArray[np.float64]]) -> int:

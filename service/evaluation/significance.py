@@ -1,14 +1,15 @@
 """Is a difference more than chance? Paired tests and intervals over queries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
+FOLDS = 5
 
 _MOST_NUMBERS = 10_000_000
 """Numbers that one batch of the bootstrap holds: 80 MB."""
@@ -36,15 +37,19 @@ class Difference(TypedDict):
 
 
 def paired(before: Mapping[str, float], after: Mapping[str, float], seed: int = 0) -> Difference:
-    """Compare two values of each query, by query id; both must have the same queries.
+    """Compare two values of each query, by query id; both must have the same queries."""
+    return difference_of([after[query] - before[query] for query in sorted(before)], seed)
+
+
+def difference_of(values: ArrayLike, seed: int = 0) -> Difference:
+    """What differences of shape (n,) come to.
 
     Student's paired t-test, as Smucker, Allan and Carterette found it to agree with the
     randomization test ("A Comparison of Statistical Significance Tests for Information Retrieval
     Evaluation", CIKM 2007). Where all differences are equal there is nothing to test: p is 1 where
     they are 0, else 0.
     """
-    queries = sorted(before)
-    differences = np.array([after[q] - before[q] for q in queries])
+    differences = np.asarray(values, np.float64)
     n, mean = len(differences), float(differences.mean()) if len(differences) else 0.0
     t, p, low, high = 0.0, 1.0 if mean == 0.0 else 0.0, mean, mean
     if n > 1 and np.ptp(differences) > 0.0:
@@ -103,3 +108,21 @@ def _drawn_means(sample: NDArray[np.float64], rng: np.random.Generator) -> NDArr
     )
     means: NDArray[np.float64] = found.bootstrap_distribution
     return means
+
+
+def difference_over(parts: Iterable[ArrayLike]) -> Difference:
+    """`difference_of` all, given those of each collection; collections weigh alike.
+
+    Differences are scaled so that their mean is the mean over collections.
+    """
+    found = [np.asarray(part, np.float64) for part in parts]
+    found = [part for part in found if len(part)]
+    total = sum(map(len, found))
+    return difference_of(
+        np.concatenate([part * (total / len(found) / len(part)) for part in found])
+    )
+
+
+def folds(n: int) -> NDArray[np.int_]:
+    """The fold, 0 to `FOLDS` - 1, of each of n things; the same ones at each call."""
+    return np.random.default_rng(0).permutation(n) % FOLDS

@@ -10,8 +10,7 @@ from service.confidence.calibration import Ordering, WordThreshold
 from service.confidence.quality import tally, threshold_for
 from service.confidence.words import Thresholds
 from service.evaluation.calibration import Fitted, Hits
-
-FOLDS = 5
+from service.evaluation.significance import FOLDS, folds
 
 ENOUGH_POSITIVE = 200
 """Relevant hits from which a curve is reliable: Van Calster et al., "A Calibration Hierarchy for
@@ -32,9 +31,9 @@ def find_thresholds(held: Hits, high: float, medium: float) -> Thresholds:
     """
     p, y = held["probability"], held["label"]
     likely = p >= min(LOWEST_HIGH, high)
-    from_high = _or_never(threshold_for(p[likely], y[likely], high))
+    from_high = threshold_for(p[likely], y[likely], high)
     between = (p >= min(LOWEST_MEDIUM, medium)) & (p < from_high)
-    return Thresholds(from_high, _or_never(threshold_for(p[between], y[between], medium)))
+    return Thresholds(from_high, threshold_for(p[between], y[between], medium))
 
 
 def given_words(held: Hits, high: float, medium: float) -> NDArray[np.str_]:
@@ -44,7 +43,7 @@ def given_words(held: Hits, high: float, medium: float) -> NDArray[np.str_]:
     stated one by construction.
     """
     names, of = np.unique(held["query"], return_inverse=True)
-    fold = (np.random.default_rng(0).permutation(len(names)) % FOLDS)[of]
+    fold = folds(len(names))[of]
     words = np.full(len(of), "low", dtype="<U6")
     for number in range(FOLDS):
         test = fold == number
@@ -108,7 +107,3 @@ def enough_hits(precision: float) -> int:
     """Hits of a word after which its precision's 95 % interval is `MARGIN` to either side."""
     spread = max(precision * (1 - precision), MARGIN * (1 - MARGIN))
     return math.ceil(1.96**2 * spread / MARGIN**2)
-
-
-def _or_never(threshold: float | None) -> float:
-    return math.inf if threshold is None else threshold

@@ -85,6 +85,6 @@ def test_a_threshold_does_not_part_equal_probabilities() -> None:
 
 
 def test_a_handful_of_pairs_makes_no_threshold() -> None:
-    assert threshold_for([0.9] * 19, [1] * 19, 0.9) is None
+    assert threshold_for([0.9] * 19, [1] * 19, 0.9) == np.inf
     assert threshold_for([0.9] * 20, [1] * 20, 0.9) == 0.9
-    assert threshold_for([], [], 0.9) is None
+    assert threshold_for([], [], 0.9) == np.inf
