@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import OTHER_VARIABLES, Settings, environment_variables
+from service.environment import OTHER_VARIABLES
+from service.settings import Settings, environment_variables
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("clients/*/*.md")])
