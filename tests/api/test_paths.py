@@ -11,6 +11,7 @@ from service.settings import Settings
 from tests.fixtures.hash_server import fill, running
 from tests.fixtures.routes import ROUTES
 
+NDJSON = "application/x-ndjson"
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 GETS = [path for method, path in ROUTES if method == "GET"]
 PATHS = sorted({path for _, path in ROUTES})
@@ -47,7 +48,12 @@ def test_head_does_not_hold_what_a_stream_holds(client: TestClient) -> None:
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/x-tar"
         assert answer.content == b""
-    assert client.app.state.server.snapshots.in_flight == 0  # type: ignore[attr-defined]
+    upload = {"content": b'{"id": "n", "text": "t"}', "headers": {"Content-Type": NDJSON}}
+    job = client.post("/documents/bulk", **upload).json()["job_id"]
+    answer = client.head(f"/jobs/{job}/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    state = client.app.state.server  # type: ignore[attr-defined]
+    assert (state.snapshots.in_flight, state.streams.in_flight) == (0, 0)
 
 
 def test_head_is_counted_and_logged_by_its_route(
@@ -92,9 +98,7 @@ def test_no_method_is_redirected(client: TestClient, method: str, path: str) -> 
 
 def test_large_bodies_may_come_to_a_path_with_a_slash(client: TestClient) -> None:
     line = b'{"id": "long", "text": "' + b"long " * 300_000 + b'"}\n'
-    answer = client.post(
-        "/documents/bulk/", content=line, headers={"Content-Type": "application/x-ndjson"}
-    )
+    answer = client.post("/documents/bulk/", content=line, headers={"Content-Type": NDJSON})
     assert answer.status_code == 202
 
 
