@@ -13,7 +13,7 @@ TABLES = {
         *("machine", "latency", "load", "cost", "quality", "ratios", "bars", "overhead"),
         *("not-measured", "growth", "hnsw", "ingest", "memory", "picture", "growth-picture"),
     },
-    "README.md": {"ratios-in-short", "figures-in-short"},
+    "README.md": {"ratios-in-short"},
 }
 
 
