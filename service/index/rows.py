@@ -75,9 +75,9 @@ def stage_document(connection: sqlite3.Connection, document: Document) -> Writte
     if kept is None or kept is seen:
         connection.execute("DELETE FROM documents WHERE id = ? AND staged = 1", [document.id])
     if kept:
-        _replace_metadata(connection, kept[0], document, version)
+        _replace_metadata(connection, kept[0], document, hashed, version)
     else:
-        insert_document(connection, document, version, staged=True)
+        insert_document(connection, document, version, staged=True, hashed=hashed)
     return Written(document.id, version, created=last is None, unchanged=False)
 
 
@@ -100,9 +100,14 @@ def publish_document(
 
 
 def insert_document(
-    connection: sqlite3.Connection, document: Document, version: int, *, staged: bool
+    connection: sqlite3.Connection,
+    document: Document,
+    version: int,
+    *,
+    staged: bool,
+    hashed: str | None = None,
 ) -> int:
-    """A new row and its metadata's; returns its number."""
+    """A new row and its metadata's; returns its number. `hashed`: its `content_hash`, if known."""
     metadata = metadata_rows(document.metadata)  # raises for what cannot be stored
     cursor = connection.execute(
         "INSERT INTO documents (id, staged, version, content_hash, title, metadata, text) "
@@ -111,7 +116,7 @@ def insert_document(
             document.id,
             staged,
             version,
-            content_hash(document),
+            hashed or content_hash(document),
             document.title,
             json.dumps(document.metadata, ensure_ascii=False),
             document.text,
@@ -168,14 +173,14 @@ def json_of(values: Collection[int]) -> str:
 
 
 def _replace_metadata(
-    connection: sqlite3.Connection, number: int, document: Document, version: int
+    connection: sqlite3.Connection, number: int, document: Document, hashed: str, version: int
 ) -> None:
     metadata = metadata_rows(document.metadata)
     connection.execute(
         "UPDATE documents SET metadata = ?, content_hash = ?, version = ? WHERE number = ?",
         [
             json.dumps(document.metadata, ensure_ascii=False),
-            content_hash(document),
+            hashed,
             version,
             number,
         ],

@@ -46,7 +46,7 @@ class Background:
 
     def _part(self, places: Sequence[int], texts: Sequence[str]) -> list[int]:
         part: list[int] = []
-        left = self._chars.now
+        left = self._chars.part(greedy=self._shares.is_greedy(ACCOUNT))
         for place in places:
             if part and len(texts[place]) > left:
                 break

@@ -36,7 +36,8 @@ class Batcher(Generic[In, Out]):
     works is the next pass, up to `budget` of `cost` (one item may be above it). The client that has
     had least comes first, and of its requests the one that has had least: a client with many cannot
     hold up one with few, nor a large request a small one. A client that is far ahead of others
-    waits while they are at work, at most `shares.PATIENCE_S` for each pass. From one event loop;
+    waits while they are at work, at most `shares.PATIENCE_S` for each pass; see
+    `Shares.is_greedy` for what it has of a pass as long as they may come back. From one event loop;
     what arrives in the same turn of it is handed over together.
     """
 
@@ -97,8 +98,13 @@ class Batcher(Generic[In, Out]):
         with self._shares.changed:
             while not (items := self._take()) and self._lines:
                 self._shares.wait()
-        if items:
-            self._do(items)
+            accounts = {item.caller.account for item in items}
+            self._shares.begin(accounts)
+        try:
+            if items:
+                self._do(items)
+        finally:
+            self._shares.end(accounts)
 
     def _take(self) -> list[_Item[In, Out]]:
         taken: list[_Item[In, Out]] = []
@@ -110,7 +116,8 @@ class Batcher(Generic[In, Out]):
             for account, since in self._waiting_since().items()
             if self._shares.may_go(account, since)
         }
-        while callers := [caller for caller in self._lines if caller.account in may_go]:
+        room = {a: self._budget.part(greedy=self._shares.is_greedy(a)) for a in may_go}
+        while callers := [caller for caller in self._lines if caller.account in room]:
             # Of equals the first; what is in this pass counts before any time was measured.
             caller = min(
                 callers,
@@ -124,12 +131,16 @@ class Batcher(Generic[In, Out]):
             line = self._lines[caller]
             if taken and line[0].cost > left:
                 break
+            if in_pass[caller.account] and line[0].cost > room[caller.account]:
+                del room[caller.account]
+                continue
             item = line.popleft()
             if not line:
                 del self._lines[caller]
             if item.future.set_running_or_notify_cancel():
                 taken.append(item)
                 left -= item.cost
+                room[caller.account] -= item.cost
                 in_pass[caller.account] += 1
                 in_pass[caller] += 1
         self._last_pass |= {item.caller.account: self._shares.clock() for item in taken}

@@ -2,6 +2,9 @@
 
 from typing import Self
 
+GREEDY_PARTS = 4
+"""A client that is ahead of others does a part in so many goes."""
+
 
 class PartSize:
     """Follows how fast the machine is, so that a part takes about `seconds`.
@@ -18,6 +21,10 @@ class PartSize:
     def fixed(cls, size: int) -> Self:
         """The same on every machine."""
         return cls(size, least=size, most=size, seconds=1.0)
+
+    def part(self, *, greedy: bool) -> int:
+        """How much to do in one go, by a client that `Shares.is_greedy` or not."""
+        return max(1, self.now // GREEDY_PARTS) if greedy else self.now
 
     def took(self, amount: int, seconds: float) -> None:
         """Note that a part of `amount` took `seconds`."""

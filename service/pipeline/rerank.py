@@ -10,11 +10,13 @@ from itertools import zip_longest
 from service.confidence.judge import Judge
 from service.confidence.ranking import rank
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
+from service.pipeline.clients import current_caller
 from service.pipeline.gate import Deadline, Gate
 from service.pipeline.owner_thread import OwnerThread
 from service.pipeline.part_size import PartSize
 from service.pipeline.query import QUERY_FILLS_WINDOW, RerankReport
 from service.pipeline.recall import Found
+from service.pipeline.shares import SHARES
 from service.protocols import Reranker
 from service.text.language import UNDETERMINED, search_language
 from service.text.normalizer import clean
@@ -181,8 +183,8 @@ class SecondStage:
         """
         scores: list[PairScore] = []
         try:
-            start = 0
-            while part := found[start : start + self._slice.now]:
+            start, account = 0, current_caller().account
+            while part := found[start : start + self._slice.part(greedy=SHARES.is_greedy(account))]:
                 start += len(part)
                 scores += await self._thread.run(
                     deadline, partial(self._score_slice, reranker, windows, part)

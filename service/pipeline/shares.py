@@ -8,8 +8,9 @@ pays more for each second, so that a client with one search is not kept waiting 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from math import inf
 
 MOST_WEIGHT = 4
 """A second counts once for each request that the client has under way, at most this often."""
@@ -37,6 +38,10 @@ class Shares:
         """Notified when someone who was held back may go; its lock guards all of this."""
         self._had: dict[Hashable, float] = {}
         self._at_work: Counter[Hashable] = Counter()
+        self._left: dict[Hashable, float] = {}
+        """When those that are not at work were last."""
+        self._under_way: Counter[Hashable] = Counter()
+        """Pieces of work that threads do at this moment."""
         self._floor = 0.0
 
     @contextmanager
@@ -52,6 +57,7 @@ class Shares:
                 self._at_work[account] -= 1
                 if not self._at_work[account]:
                     del self._at_work[account]
+                    self._left[account] = self.clock()
                 self._raise_floor()
                 self.changed.notify_all()
 
@@ -61,9 +67,22 @@ class Shares:
 
     def may_go(self, account: Hashable, since: float) -> bool:
         """Whether what has waited `since` then is to be held back no longer; hold `changed`."""
-        others = [self.had(other) for other in self._at_work if other != account]
-        ahead = self.had(account) - min(others, default=float("inf"))
-        return ahead < LEAD_S or self.clock() - since > PATIENCE_S
+        if self.clock() - since > PATIENCE_S:
+            return True
+        if self._leads(account, self._at_work):
+            return False
+        return not self._under_way[account] or not self.is_greedy(account)
+
+    def is_greedy(self, account: Hashable) -> bool:
+        """Whether it is ahead of a client that is at work, or was a moment ago.
+
+        That one may ask again at any time, and would wait for what is under way then: who is ahead
+        works in small parts, one at a time.
+        """
+        with self.changed:
+            moment = self.clock() - PATIENCE_S
+            self._left = {other: at for other, at in self._left.items() if at > moment}
+            return self._leads(account, {*self._at_work, *self._left})
 
     def charge(self, account: Hashable, seconds: float) -> None:
         """Note that a thread worked `seconds` for the client."""
@@ -83,16 +102,32 @@ class Shares:
         with self.changed:
             self._open(account)
             while not self.may_go(account, since):
-                self.changed.wait(_LOOK_EVERY_S)
+                self.wait()
+            self.begin([account])
         began = self.clock()
         try:
             yield
         finally:
             self.charge(account, weight * (self.clock() - began))
+            self.end([account])
+
+    def begin(self, accounts: Collection[Hashable]) -> None:
+        """A piece of work for these clients begins; hold `changed` since `may_go`."""
+        self._under_way.update(accounts)
+
+    def end(self, accounts: Collection[Hashable]) -> None:
+        """It has ended."""
+        with self.changed:
+            self._under_way -= Counter(accounts)
+            self.changed.notify_all()
 
     def wait(self) -> None:
         """Until something has changed, or a moment has passed; hold `changed`."""
         self.changed.wait(_LOOK_EVERY_S)
+
+    def _leads(self, account: Hashable, others: Iterable[Hashable]) -> bool:
+        least = min((self.had(other) for other in others if other != account), default=inf)
+        return self.had(account) - least >= LEAD_S
 
     def _open(self, account: Hashable) -> None:
         self._had[account] = self.had(account)

@@ -130,6 +130,26 @@ def test_a_caller_with_large_items_stands_behind_the_others_after_each() -> None
     assert work.passes == [[0], [5], [-5], [-5], [5], [5], [5]]
 
 
+def test_a_greedy_client_has_little_of_a_pass() -> None:
+    work, shares = Doubler(), Shares()
+    batcher: Batcher[int | None, int] = Batcher(
+        "test", work, cost=lambda number: abs(number or 1), budget=8, shares=shares
+    )
+
+    async def run() -> None:
+        greedy = Caller("greedy")
+        with shares.at_work("greedy"):
+            shares.charge("greedy", 10.0)
+            for _ in range(2):
+                await asyncio.gather(*(batcher.run(1, Deadline(10), greedy) for _ in range(8)))
+                with shares.at_work("other"):
+                    pass
+
+    asyncio.run(run())
+    batcher.close()
+    assert work.passes == [[1] * 8, *[[1] * 2] * 4]
+
+
 def test_a_query_that_was_given_up_costs_its_caller_no_turn() -> None:
     work = Doubler()
     batcher = work.batcher(budget=8)

@@ -4,9 +4,11 @@ Counted in pieces of a model's work, so that the machine's load decides nothing.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -16,8 +18,9 @@ from service.index.data_folder import DataFolder
 from service.pipeline.clients import on_behalf_of
 from service.pipeline.gate import Limits
 from service.pipeline.ingest import Ingestor
+from service.pipeline.part_size import GREEDY_PARTS
 from service.pipeline.query import Query, Result
-from service.pipeline.rerank import SecondStage
+from service.pipeline.rerank import RERANK_SLICE, SecondStage
 from service.pipeline.search import Searcher
 from service.types import Document, PairScore, Vectors
 from tests.fixtures.doubles import HashEncoder
@@ -32,6 +35,9 @@ class Worked:
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
+        self.reranks = threading.Event()
+        self.slices: list[tuple[str, int]] = []
+        """Of the rerank: who had it, and how many candidates it had."""
 
     def piece(self, query: str) -> None:
         self.pieces.append(query.split(maxsplit=1)[0])
@@ -55,6 +61,8 @@ class Reranker:
 
     def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
         self._worked.piece(pairs[0][0])
+        self._worked.slices.append((self._worked.pieces[-1], len(pairs)))
+        self._worked.reranks.set()
         return [PairScore(0.0, False) for _ in pairs]
 
 
@@ -124,3 +132,25 @@ def test_a_greedy_client_at_most_doubles_what_a_modest_search_waits_for(
     assert {answer.rerank.status for answer in answers if isinstance(answer, Result)} == {
         "complete"
     }, "and the greedy one gets its answers"
+
+
+def test_a_greedy_client_works_in_small_pieces_where_another_may_come_back(
+    searching: Searcher, worked: Worked
+) -> None:
+    """A piece under way is what the next search waits for."""
+
+    async def run() -> tuple[int, int]:
+        much = asyncio.create_task(batches(searching))
+        await asyncio.to_thread(worked.reranks.wait)
+        began = len(worked.slices)
+        await modest(searching, worked, 20)
+        ended = len(worked.slices)
+        await much
+        return began, ended
+
+    began, ended = asyncio.run(run())
+    assert {size for _, size in worked.slices[:began]} == {RERANK_SLICE}, "alone: whole ones"
+    beside = worked.slices[began:ended]
+    # Most of them: time decides who is ahead, and a loaded machine stretches anyone's.
+    for client, most in (("modest", RERANK_SLICE), ("greedy", RERANK_SLICE // GREEDY_PARTS)):
+        assert median(size for who, size in beside if who == client) == most

@@ -18,6 +18,14 @@ def test_a_part_that_was_not_full_says_nothing_of_a_larger_one() -> None:
     assert size.now == 100
 
 
+def test_a_greedy_client_works_in_small_parts_which_say_nothing_of_the_whole() -> None:
+    size = PartSize(100, least=30, most=1000, seconds=0.1)
+    assert [size.part(greedy=False), size.part(greedy=True)] == [100, 25]
+    size.took(25, 0.02)
+    assert size.part(greedy=False) == 100
+    assert PartSize.fixed(1).part(greedy=True) == 1
+
+
 def test_a_fixed_size_stays() -> None:
     size = PartSize.fixed(7)
     for seconds in (0.0, 100.0):

@@ -44,6 +44,36 @@ def test_who_is_ahead_is_held_back_while_others_are_at_work(shares: Shares, cloc
         assert shares.may_go("greedy", clock.now)
 
 
+def test_who_is_ahead_of_a_client_that_was_here_a_moment_ago_is_greedy(
+    shares: Shares, clock: Clock
+) -> None:
+    with shares.at_work("greedy"):
+        shares.charge("greedy", 10.0)
+        assert not shares.is_greedy("greedy"), "there is no other"
+        with shares.at_work("modest"):
+            assert shares.is_greedy("greedy")
+        assert shares.is_greedy("greedy")
+        assert shares.may_go("greedy", clock.now)
+        assert not shares.is_greedy("modest")
+        clock.now += PATIENCE_S
+        assert not shares.is_greedy("greedy")
+
+
+def test_a_greedy_client_has_one_piece_of_work_under_way(shares: Shares, clock: Clock) -> None:
+    with shares.at_work("greedy"):
+        shares.charge("greedy", 10.0)
+        with shares.at_work("modest"):
+            pass
+        with shares.turn("greedy"):
+            assert not shares.may_go("greedy", clock.now)
+            assert shares.may_go("modest", clock.now)
+            clock.now += PATIENCE_S
+            assert shares.may_go("greedy", clock.now), "the other one has not come back"
+        with shares.at_work("modest"):
+            pass
+        assert shares.may_go("greedy", clock.now)
+
+
 def test_nothing_is_held_back_for_ever(shares: Shares, clock: Clock) -> None:
     with shares.at_work("greedy"), shares.at_work("modest"):
         shares.charge("greedy", 10.0)

@@ -84,8 +84,9 @@ async def put_document(
     (written,) = await collection.documents.put(
         [document], _deadline(state), {id_: condition} if condition else None
     )
-    permit.close()  # a request that waits no longer writes
-    await collection.documents.wait([written.version], patience)
+    if patience.left():
+        permit.close()  # a request that waits no longer writes
+        await collection.documents.wait([written.version], patience)
     stored = await collection.documents.get(id_, _deadline(state))
     if stored is None or stored.version != written.version:  # another request was here meanwhile
         stored = StoredDocument(document, written.version, indexed=False, problem=None)
