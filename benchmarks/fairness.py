@@ -2,8 +2,8 @@
 
 The server is started here, with a key for each of the two. The modest client sends one request at a
 time, with a pause between; the greedy one sends batches, many searches in parallel, many writes, or
-bulk uploads, and does not wait when it is refused. Before each of these the modest client is
-measured alone, so that both figures are of the same minutes.
+bulk uploads, and does not wait when it is refused. The modest client is measured alone and beside
+it by turns, a few requests at a time, so that both figures are of the same minutes.
 
     python -m benchmarks.fairness [--quick]
 """
@@ -82,12 +82,13 @@ class Load:
         queries = [{"query": draw.choice(self.queries)} for _ in range(BATCH)]
         return json.dumps({"queries": queries}).encode()
 
-    def lines(self, draw: random.Random, count: int) -> list[dict[str, str]]:
+    def lines(self, draw: random.Random, count: int) -> list[dict[str, Any]]:
         """Documents whose text no other has: each has to be encoded."""
         return [
             {
                 "id": f"new-{draw.random()}",
                 "text": f"{draw.random()} {draw.choice(self.documents).text}",
+                "metadata": {"greedy": True},
             }
             for _ in range(count)
         ]
@@ -107,16 +108,14 @@ Body = Callable[[random.Random], bytes]
 
 
 @contextmanager
-def greedy(
-    port: int, connections: int, path: str, body: Body, kind: str, most: int
-) -> Iterator[Counter[int]]:
-    """As many connections as that, each sending without a pause, `most` requests in all at most."""
+def greedy(port: int, connections: int, path: str, body: Body, kind: str) -> Iterator[Counter[int]]:
+    """As many connections as that, each sending without a pause; gives the answers' statuses."""
     statuses: Counter[int] = Counter()
     stop = threading.Event()
 
     def send(seed: int) -> None:
         client, draw = Client(port, GREEDY), random.Random(seed)  # noqa: S311
-        while not stop.is_set() and statuses.total() < most:
+        while not stop.is_set():
             status, _ = client.send("POST", path, body(draw), kind)
             statuses[status] += 1
             if status == http.HTTPStatus.TOO_MANY_REQUESTS:
@@ -126,7 +125,7 @@ def greedy(
     for thread in threads:
         thread.start()
     try:
-        stop.wait(2)
+        stop.wait(1)
         yield statuses
     finally:
         stop.set()
@@ -134,64 +133,81 @@ def greedy(
             thread.join()
 
 
-def modest(port: int, load: Load, searches: int, writes: int) -> dict[str, Any]:
-    """Searches and writes of the modest client: their percentiles, and how many were refused."""
-    client, draw = Client(port, MODEST), random.Random(SEED)  # noqa: S311
-    figures: dict[str, Any] = {}
-    for name, count in (("search", searches), ("write", writes)):
-        times, refused = [], 0
-        for number in range(count):
-            if name == "search":
-                status, ms = client.send("POST", "/search", load.search(draw))
-            else:
-                body = json.dumps({"text": f"a short note {draw.random()}"}).encode()
-                status, ms = client.send("PUT", f"/documents/modest-{number}", body)
-            times.append(ms)
-            refused += status >= http.HTTPStatus.BAD_REQUEST
-            time.sleep(PAUSE_S)
-        cuts = statistics.quantiles(times, n=20, method="inclusive")
-        figures[name] = {
-            "p50_ms": round(cuts[9], 1),
-            "p95_ms": round(cuts[18], 1),
-            "requests": count,
-            "refused": refused,
-        }
-    return figures
+@dataclass
+class Seen:
+    """What the modest client saw: the milliseconds of each request, and how many were refused."""
+
+    times: dict[str, list[float]] = field(default_factory=lambda: {"search": [], "write": []})
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def send(self, port: int, load: Load, count: int, seed: int) -> None:
+        """That number of searches, then of writes, one at a time."""
+        client, draw = Client(port, MODEST), random.Random(seed)  # noqa: S311
+        for name, times in self.times.items():
+            for number in range(count):
+                if name == "search":
+                    status, ms = client.send("POST", "/search", load.search(draw))
+                else:
+                    body = json.dumps({"text": f"a short note {draw.random()}"}).encode()
+                    status, ms = client.send("PUT", f"/documents/modest-{number}", body)
+                times.append(ms)
+                self.refused[name] += status >= http.HTTPStatus.BAD_REQUEST
+                time.sleep(PAUSE_S)
+
+    def figures(self) -> dict[str, Any]:
+        """Percentiles of all requests."""
+        figures = {}
+        for name, times in self.times.items():
+            cuts = statistics.quantiles(times, n=20, method="inclusive")
+            figures[name] = {
+                "p50_ms": round(cuts[9], 1),
+                "p95_ms": round(cuts[18], 1),
+                "requests": len(times),
+                "refused": self.refused[name],
+            }
+        return figures
 
 
-def measure(port: int, load: Load, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The modest client alone and beside each kind of greed."""
+def measure(port: int, load: Load, rounds: int, requests: int) -> dict[str, Any]:
+    """The modest client alone and beside each kind of greed, by turns."""
     kinds: dict[str, tuple[int, str, Body, str]] = {
         "batches": (4, "/search/batch", load.batch, JSON),
         "parallel searches": (32, "/search", load.search, JSON),
         "large writes": (4, "/documents", load.write, JSON),
         "bulk uploads": (2, "/documents/bulk", load.upload, NDJSON),
     }
-    # Writes come last: what they bring is encoded for a while after them.
-    most = {"large writes": arguments.writes, "bulk uploads": arguments.writes}
     figures: dict[str, Any] = {}
     for name, how in kinds.items():
-        _settle(port)
-        alone = modest(port, load, arguments.searches, arguments.writes)
-        with greedy(port, *how, most.get(name, 10**6)) as statuses:
-            beside = modest(port, load, arguments.searches, arguments.writes)
+        alone, beside, answers = Seen(), Seen(), Counter[int]()
+        for turn in range(rounds):
+            _clear(port)
+            alone.send(port, load, requests // rounds, SEED + turn)
+            with greedy(port, *how) as statuses:
+                beside.send(port, load, requests // rounds, SEED + turn)
+            answers += statuses
+        found = {"alone": alone.figures(), "beside": beside.figures()}
         figures[name] = {
-            "alone": alone,
-            "beside": beside,
+            **found,
             "p95_ratio": {
-                what: round(beside[what]["p95_ms"] / alone[what]["p95_ms"], 2) for what in alone
+                what: round(found["beside"][what]["p95_ms"] / found["alone"][what]["p95_ms"], 2)
+                for what in found["alone"]
             },
-            "greedy_answers": {str(status): count for status, count in sorted(statuses.items())},
+            "greedy_answers": {str(status): count for status, count in sorted(answers.items())},
         }
         sys.stderr.write(f"{name}: p95 beside / alone {figures[name]['p95_ratio']}\n")
     return figures
 
 
-def _settle(port: int, seconds: float = 300.0) -> None:
-    """Wait until nothing waits to be encoded, so that the next figures are alone again."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and (_staged(port) or _unfinished(port)):
-        time.sleep(0.5)
+def _clear(port: int) -> None:
+    """Take back what the greedy client has left to do, so that the next figures are alone again."""
+    client = Client(port, MODEST)
+    while True:
+        for job in _unfinished(port):
+            client.send("DELETE", f"/jobs/{job['job_id']}", b"")
+        client.send("POST", "/documents/delete", json.dumps({"filters": {"greedy": True}}).encode())
+        if not _unfinished(port) and not _staged(port):
+            return
+        time.sleep(0.2)
 
 
 def _get(port: int, path: str) -> Any:
@@ -204,8 +220,9 @@ def _staged(port: int) -> int:
     return int(_get(port, "/collections/main")["staged"] or 0)
 
 
-def _unfinished(port: int) -> bool:
-    return any(job["state"] in {"queued", "running"} for job in _get(port, "/jobs")["jobs"])
+def _unfinished(port: int) -> list[dict[str, Any]]:
+    jobs = _get(port, "/jobs?limit=1000")["jobs"]
+    return [job for job in jobs if job["state"] in {"queued", "running"}]
 
 
 def _fill(port: int, documents: Sequence[Document]) -> None:
@@ -217,7 +234,8 @@ def _fill(port: int, documents: Sequence[Document]) -> None:
         status, _ = client.send("POST", "/documents", json.dumps({"documents": rows}).encode())
         if status != http.HTTPStatus.OK:
             raise RuntimeError(f"the documents cannot be stored: {status}")
-    _settle(port, 1800.0)
+    while _staged(port):
+        time.sleep(0.5)
 
 
 def _ready(port: int) -> bool:
@@ -243,8 +261,8 @@ def main() -> None:
         with Process(command, log, SECONDPASS_API_KEY_HASHES=keys) as server:
             server.wait_until(lambda: _ready(port))
             _fill(port, load.documents)
-            modest(port, load, 20, 2)  # warm
-            figures = measure(port, load, arguments)
+            Seen().send(port, load, 10, SEED)  # warm
+            figures = measure(port, load, arguments.rounds, arguments.requests)
     report = {
         **provenance(SEED),
         "command": " ".join(["python -m benchmarks.fairness", *sys.argv[1:]]),
@@ -267,16 +285,18 @@ def _arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="few requests, written to the terminal"
     )
     parser.add_argument("--reranker", default="interaction-v1")
-    parser.add_argument("--documents", type=int, help="there at first; 1,500, or 200 with --quick")
-    parser.add_argument("--searches", type=int, help="of the modest client; 300, or 20")
-    parser.add_argument("--writes", type=int, help="of the modest client; 60, or 5")
+    parser.add_argument("--documents", type=int, help="there at first; 200, or 50 with --quick")
+    parser.add_argument(
+        "--requests", type=int, help="searches, and writes, of each figure; 80, or 10 with --quick"
+    )
+    parser.add_argument("--rounds", type=int, help="in which these are sent; 5, or 1 with --quick")
     parser.add_argument("--out", type=Path, help="the file; results/fairness.json without --quick")
     parser.add_argument("--folder", type=Path, help="where the data folder is made")
     arguments = parser.parse_args()
     quick = arguments.quick
-    arguments.documents = arguments.documents or (200 if quick else 1500)
-    arguments.searches = arguments.searches or (20 if quick else 300)
-    arguments.writes = arguments.writes or (5 if quick else 60)
+    arguments.documents = arguments.documents or (50 if quick else 200)
+    arguments.requests = arguments.requests or (10 if quick else 80)
+    arguments.rounds = arguments.rounds or (1 if quick else 5)
     arguments.out = arguments.out or (None if quick else OUT)
     return arguments
 
