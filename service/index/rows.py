@@ -72,7 +72,7 @@ def stage_document(connection: sqlite3.Connection, document: Document) -> Writte
         kept = seen
     elif waiting and waiting[4] == content and waiting[3] is None:
         kept = waiting  # some of its passages may be encoded
-    if kept is None or kept is seen:
+    if waiting and kept is not waiting:
         connection.execute("DELETE FROM documents WHERE id = ? AND staged = 1", [document.id])
     if kept:
         _replace_metadata(connection, kept[0], document, hashed, version)
