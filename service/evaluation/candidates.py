@@ -14,7 +14,6 @@ from service.pipeline.engine import Engine
 from service.pipeline.query_windows import encode_queries
 from service.pipeline.recall import Found
 from service.pipeline.rerank import language_of
-from service.text.normalizer import normalize
 
 Floats = NDArray[np.float64]
 
@@ -90,12 +89,8 @@ class Observer:
 
     def _finder(self, query: str) -> tuple[str, Sequence[str], Callable[[int], list[Found]]]:
         """The normalised query, its windows, and what finds its first candidates."""
-        searcher, identity = self._searcher, self._searcher.encoder.identity
-        text = normalize(
-            query,
-            max_chars=searcher.limits.query_chars,
-            prefixes=(identity.query_prefix, identity.passage_prefix),
-        ).text
+        searcher = self._searcher
+        text, _warnings = searcher.normalize_query(query)
         (encoded,) = encode_queries(searcher.encoder, [text])
 
         def find(count: int) -> list[Found]:

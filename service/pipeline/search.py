@@ -210,13 +210,14 @@ class Searcher:
 
     async def _normalized(self, query: Query) -> tuple[str, list[str]]:
         if len(query.query) <= _SHORT_CHARS:
-            return self._normalize(query)
-        return await asyncio.to_thread(self._normalize, query)
+            return self.normalize_query(query.query)
+        return await asyncio.to_thread(self.normalize_query, query.query)
 
-    def _normalize(self, query: Query) -> tuple[str, list[str]]:
+    def normalize_query(self, text: str) -> tuple[str, list[str]]:
+        """A query as the models read it, and warnings. Raises `UnprocessableTextError`."""
         identity = self.encoder.identity
         normalized = normalize(
-            query.query,
+            text,
             max_chars=self.limits.query_chars,
             prefixes=(identity.query_prefix, identity.passage_prefix),
         )

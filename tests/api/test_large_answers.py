@@ -94,13 +94,13 @@ def test_a_query_with_much_to_clean_is_not_cleaned_by_the_event_loop(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
     searcher = client.app.state.server.engine.searcher
-    threads, normalize = set[str](), searcher._normalize
+    threads, normalize = set[str](), searcher.normalize_query
 
     def noted(query: object) -> object:
         threads.add(threading.current_thread().name)
         return normalize(query)
 
-    monkeypatch.setattr(searcher, "_normalize", noted)
+    monkeypatch.setattr(searcher, "normalize_query", noted)
     answer = client.post("/search", json={"query": "ferry" + " " * length, "top_k": 1})
     assert answer.json()["hits"]
     (name,) = threads
