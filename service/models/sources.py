@@ -76,9 +76,7 @@ def prepare(
     """
     spec = REGISTRY.get(name)
     folder = _find(name, kind, cache_dir, offline=offline)
-    own = model_folder.prompts(folder.path)
-    bare = model_folder.needs_no_prefix(folder.path)
-    query, passage, origin = _prefixes((query_prefix, passage_prefix), own, spec, bare)
+    query, passage, origin = _prefixes((query_prefix, passage_prefix), folder.path, spec)
     stated_length = model_folder.max_length(folder.path)
     stated_dimension = model_folder.dimension(folder.path) if kind == "bi-encoder" else None
     return PreparedModel(
@@ -201,21 +199,13 @@ def _verify(source: Source, weights: Path, sha256: str) -> None:
 
 
 def _prefixes(
-    wanted: tuple[str | None, str | None],
-    own: tuple[str, str],
-    spec: ModelSpec | None,
-    bare: bool,
+    wanted: tuple[str | None, str | None], folder: Path, spec: ModelSpec | None
 ) -> tuple[str, str, PrefixOrigin]:
-    known, origin = _known_prefixes(own, spec, bare)
+    known = model_folder.prompts(folder)
+    origin: PrefixOrigin = "model config"
+    if not (any(known) or model_folder.needs_no_prefix(folder)):
+        origin = "unknown"
+        if spec is not None:
+            known, origin = (spec.query_prefix, spec.passage_prefix), "registry"
     query, passage = (k if w is None else w for w, k in zip(wanted, known, strict=True))
     return query, passage, origin if wanted == (None, None) else "settings"
-
-
-def _known_prefixes(
-    own: tuple[str, str], spec: ModelSpec | None, bare: bool
-) -> tuple[tuple[str, str], PrefixOrigin]:
-    if bare or any(own):
-        return own, "model config"
-    if spec is not None:
-        return (spec.query_prefix, spec.passage_prefix), "registry"
-    return own, "unknown"
