@@ -14,6 +14,7 @@ def trainer_arguments(job: Job, prepared: Prepared, checkpoints: Path) -> dict[s
     """Keywords for the arguments of sentence-transformers' trainers, or of transformers' own."""
     training = job.recipe.training
     precision = precision_of(job)
+    sampler = "no_duplicates" if training.no_duplicates else "batch_sampler"
     return {
         "output_dir": str(checkpoints),
         "learning_rate": training.learning_rate,
@@ -27,7 +28,7 @@ def trainer_arguments(job: Job, prepared: Prepared, checkpoints: Path) -> dict[s
         "lr_scheduler_type": training.scheduler,
         "weight_decay": training.weight_decay,
         "adam_epsilon": training.adam_epsilon,
-        **({} if prepared.collate else _sampling(training)),
+        **({} if prepared.collate else {"batch_sampler": sampler}),
         "seed": training.seed,
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
@@ -41,10 +42,6 @@ def trainer_arguments(job: Job, prepared: Prepared, checkpoints: Path) -> dict[s
         **_evaluating(job, prepared),
         **prepared.arguments,
     }
-
-
-def _sampling(training: Any) -> dict[str, Any]:
-    return {"batch_sampler": "no_duplicates" if training.no_duplicates else "batch_sampler"}
 
 
 def _evaluating(job: Job, prepared: Prepared) -> dict[str, Any]:
@@ -69,6 +66,12 @@ def _logging_steps(rows: int, training: Training) -> int:
     an_epoch = math.ceil(rows / (training.batch_size * training.accumulation))
     steps = training.max_steps if training.max_steps > 0 else math.ceil(an_epoch * training.epochs)
     return max(1, min(steps // 100, 50))
+
+
+def autocast(job: Job) -> torch.autocast:
+    """The recipe's precision, for what runs outside of the trainer."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision_of(job))
+    return torch.autocast(job.device.partition(":")[0], dtype, enabled=dtype is not None)
 
 
 def precision_of(job: Job) -> str:

@@ -48,8 +48,10 @@ class Watch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the clock."""
+        """Start the clock, after an evaluation and a checkpoint too: neither is training."""
         self._since = time.monotonic()
+
+    on_evaluate = on_save = on_train_begin
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -71,9 +73,8 @@ class Watch(TrainerCallback):
     ) -> None:
         """Note the losses; raise `TrainingError` for one that is not finite."""
         logs = logs or {}
-        for name in ("loss", "eval_loss"):
+        for name, kind in (("loss", "training"), ("eval_loss", "validation")):
             if name in logs and not math.isfinite(logs[name]):
-                kind = "training" if name == "loss" else "validation"
                 raise TrainingError(
                     f"the {kind} loss is {logs[name]} at step {state.global_step}: try a lower "
                     "training.learning_rate, or a longer training.warmup"
@@ -82,25 +83,8 @@ class Watch(TrainerCallback):
         self._validation_loss = logs.get("eval_loss", self._validation_loss)
         self._tell(state)
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Leave the evaluation's time out."""
-        self._since = time.monotonic()
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Leave the checkpoint's time out."""
-        self._since = time.monotonic()
-
     def _tell(self, state: TrainerState) -> None:
+        losses = (self._loss, self._validation_loss)
         self._report(
-            Progress(
-                state.global_step,
-                state.max_steps,
-                self._loss,
-                self._validation_loss,
-                self.examples_per_second,
-            )
+            Progress(state.global_step, state.max_steps, *losses, self.examples_per_second)
         )

@@ -1,13 +1,14 @@
 """Labels on their way into a training: their source, and the part of the split that gets them."""
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from datasets import Dataset
 from pydantic import BaseModel, ValidationError
 
 from service.collection import data_sha256
+from service.collection.split import hash_share
 from service.errors import InvalidInputError
 from service.models.folder import file_sha256
 from service.training.recipe import Recipe, Training
@@ -29,14 +30,23 @@ def read_options(recipe: Recipe, model: type[_Options]) -> _Options:
         raise InvalidInputError(f"recipe {recipe.name}: {where}: {first['msg']}", where) from error
 
 
-def describe(path: Path, rows: int) -> Mapping[str, Any]:
-    """A collection's entry in `Prepared.data`: its name, hash and number of rows."""
-    resolved = path.resolve()
-    if path.is_dir():
-        return {"name": resolved.name, "sha256": data_sha256(path), "rows": rows}
-    # Files of a folder are mostly named after their kind (`pairs.jsonl`): the folder says more.
-    name = f"{resolved.parent.name}/{resolved.name}"
-    return {"name": name, "sha256": file_sha256(path), "rows": rows}
+def describe(paths: Iterable[Path], read: Iterable[Sized]) -> list[Mapping[str, Any]]:
+    """`Prepared.data`: the name, hash and number of rows of each collection."""
+    entries: list[Mapping[str, Any]] = []
+    for path, rows in zip(paths, read, strict=True):
+        resolved = path.resolve()
+        if path.is_dir():
+            name, sha256 = resolved.name, data_sha256(path)
+        else:
+            # Most files are named after their kind (`pairs.jsonl`): the folder says more.
+            name, sha256 = f"{resolved.parent.name}/{resolved.name}", file_sha256(path)
+        entries.append({"name": name, "sha256": sha256, "rows": len(rows)})
+    return entries
+
+
+def dataset(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Dataset:
+    """Rows with a value for each column."""
+    return Dataset.from_dict({name: [row[i] for row in rows] for i, name in enumerate(columns)})
 
 
 def part_of(key: str, training: Training) -> Part:
@@ -44,7 +54,7 @@ def part_of(key: str, training: Training) -> Part:
 
     All rows of one query have one key, so no query stands in two parts.
     """
-    place = _hash(f"{training.seed}\0{key}") / 2**64
+    place = hash_share(f"{training.seed}\0{key}")
     if place < training.test_share:
         return "test"
     return "validation" if place < training.test_share + training.validation_share else "train"
@@ -76,10 +86,5 @@ def most(rows: Sequence[_Row], count: int, key: Any, seed: int) -> list[_Row]:
     """`count` of the rows, chosen by the hash of their keys, in their order; all where it is 0."""
     if not count or len(rows) <= count:
         return list(rows)
-    chosen = sorted(range(len(rows)), key=lambda i: (_hash(f"most\0{seed}\0{key(rows[i])}"), i))
-    return [rows[i] for i in sorted(chosen[:count])]
-
-
-def _hash(text: str) -> int:
-    """64 bits."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    order = sorted(range(len(rows)), key=lambda i: hash_share(f"most\0{seed}\0{key(rows[i])}"))
+    return [rows[i] for i in sorted(order[:count])]

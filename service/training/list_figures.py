@@ -1,17 +1,18 @@
-"""Test queries of a cross-encoder, and how well it orders their nearest passages."""
+"""How well a model orders the passages of test queries: all of them, or the nearest."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from service.confidence.ranking import rank
 from service.evaluation.metrics import means, per_query
 from service.training.losses.ranked_list import RankedListLoss
+from service.training.mining.choice import Choice
 from service.training.mining.examples import Examples
+from service.training.mining.neighbours import Encode, rank_dense
 from service.types import Vectors
 
 CANDIDATES = 20
@@ -36,6 +37,31 @@ class Candidates:
     places: NDArray[np.int64]
     right: tuple[int, ...]
     cosines: NDArray[np.float32]
+
+
+def order_figures(
+    right: Sequence[Sequence[int]],
+    orders: Iterable[Iterable[int]],
+    measures: Sequence[str] = ("ndcg@10", "accuracy@1"),
+) -> dict[str, float]:
+    """Means over queries, from the places of each one's right passages and its order of places."""
+    qrels = {str(n): {str(place): 1 for place in places} for n, places in enumerate(right)}
+    run = {str(n): [str(place) for place in order] for n, order in enumerate(orders)}
+    return means(per_query(qrels, run, measures))
+
+
+def retrieval_figures(
+    test: Iterable[Examples], encode_queries: Encode, encode_passages: Encode, measure: str
+) -> dict[str, float]:
+    """One measure of the test queries of each collection that has any, over all its passages."""
+    figures = {}
+    for examples in test:
+        if examples.queries:
+            passages = encode_passages(examples.passages)
+            found = rank_dense(encode_queries(examples.queries), passages, examples, Choice())
+            values = order_figures(examples.positives, (row.places for row in found), [measure])
+            figures[f"{examples.name} {measure}"] = values[measure]
+    return figures
 
 
 def judged_candidates(
@@ -67,29 +93,16 @@ def list_figures(loss: RankedListLoss, test: Sequence[Candidates]) -> Mapping[st
     with torch.inference_mode():
         logits = loss.logits(pairs, at_once=_JUDGED_AT_ONCE)
     loss.model.train(training)
-    orders = [
-        ("", logits, 1.0),
-        (f" fused {_FUSED}", logits, _FUSED),
-        (" of the cosine", logits, 0.0),
-    ]
+    by_query = np.split(logits.cpu().numpy(), np.cumsum([len(row.passages) for row in test])[:-1])
     figures: dict[str, float] = {}
-    for name, found, share in orders:
-        figures |= {f"{key}{name}": value for key, value in _measured(test, found, share).items()}
+    for name, share in (("", 1.0), (f" fused {_FUSED}", _FUSED), (" of the cosine", 0.0)):
+        orders = (
+            rank([(str(p), p) for p in row.places.tolist()], row.cosines, found, share).places
+            for row, found in zip(test, by_query, strict=True)
+        )
+        measured = order_figures(
+            [row.right for row in test],
+            (row.places[order] for row, order in zip(test, orders, strict=True)),
+        )
+        figures |= {f"{key}{name}": value for key, value in measured.items()}
     return figures
-
-
-def _measured(test: Sequence[Candidates], logits: Tensor, share: float) -> Mapping[str, float]:
-    ends = np.cumsum([len(row.passages) for row in test])[:-1]
-    by_query = np.split(logits.cpu().numpy(), ends)
-    qrels = {str(n): {str(place): 1 for place in row.right} for n, row in enumerate(test)}
-    run = {
-        str(n): [str(row.places[i]) for i in _order(row, found, share)]
-        for n, (row, found) in enumerate(zip(test, by_query, strict=True))
-    }
-    found_means = means(per_query(qrels, run))
-    return {key: found_means[key] for key in ("ndcg@10", "accuracy@1")}
-
-
-def _order(row: Candidates, logits: NDArray[np.float32], share: float) -> list[int]:
-    ids = [(str(place), place) for place in row.places.tolist()]
-    return rank(ids, row.cosines, logits, share).places

@@ -10,13 +10,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from service import strict_json
 from service.errors import InvalidInputError
 
 
-class Training(BaseModel):
+class Training(BaseModel, frozen=True, extra="forbid"):
     """What every trainer needs. Defaults are those of no seed; recipes name their own.
 
     `learning_rate` is the peak; `warmup` the share of all steps that lead up to it. `max_length` is
@@ -25,8 +25,6 @@ class Training(BaseModel):
     epochs. `precision` is that of the passes forward and backward, weights stay in float32; `auto`
     is bf16 or else fp16 on a GPU, and fp32 on a CPU, where bf16 pays if the CPU has it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(2e-5, gt=0, allow_inf_nan=False)
     batch_size: int = Field(16, ge=1)
@@ -47,10 +45,8 @@ class Training(BaseModel):
     seed: int = Field(0, ge=0)
 
 
-class Recipe(BaseModel):
+class Recipe(BaseModel, frozen=True, extra="forbid"):
     """One recipe. `base` is a registry name, a folder or a hub name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     system: str

@@ -1,7 +1,7 @@
 """What is written down of a training."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,56 +43,39 @@ class Record:
     before: Mapping[str, float] = field(default_factory=dict)
     after: Mapping[str, float] = field(default_factory=dict)
 
-    def with_results(
-        self,
-        job_sha256: str,
-        before: Mapping[str, float],
-        after: Mapping[str, float],
-        prepared: Prepared,
-        licences: Mapping[str, str],
-    ) -> "Record":
-        """The same, with what is known in the end."""
-        parameters = list(prepared.model.parameters())
-        return replace(
-            self,
-            job_sha256=job_sha256,
-            rows={"train": len(prepared.train), "validation": len(prepared.validation)},
-            parameters={
-                "all": sum(tensor.numel() for tensor in parameters),
-                "trained": sum(tensor.numel() for tensor in parameters if tensor.requires_grad),
-            },
-            data=[{**entry, **_licence(entry, licences)} for entry in prepared.data],
-            notes=tuple(prepared.notes),
-            before=before,
-            after=after,
-        )
-
     def as_json(self) -> dict[str, Any]:
         """All fields but the log."""
         names = [name for name in self.__slots__ if name != "history"]
         return {name: getattr(self, name) for name in names}
 
 
-def make_record(job: Job, **measured: Any) -> Record:
-    """What is known when the weights are; `measured` are fields of `Record`."""
+def make_record(
+    job: Job, prepared: Prepared, licences: Mapping[str, str], **measured: Any
+) -> Record:
+    """What a finished training says of itself; `measured` are fields of `Record`."""
     spec = REGISTRY.get(job.recipe.base)
+    parameters = list(prepared.model.parameters())
+    if job.device == "cpu":
+        device = f"CPU, {torch.get_num_threads()} threads"
+    else:
+        device = torch.cuda.get_device_name(job.device)
     return Record(
         recipe=job.recipe.model_dump(mode="json"),
         base_licence=spec.licence if spec else None,
-        device=_device(job.device),
+        device=device,
         versions=versions(_PACKAGES),
         commit=commit(),
         date=datetime.now(UTC).date().isoformat(),
+        rows={"train": len(prepared.train), "validation": len(prepared.validation)},
+        parameters={
+            "all": sum(tensor.numel() for tensor in parameters),
+            "trained": sum(tensor.numel() for tensor in parameters if tensor.requires_grad),
+        },
+        data=[{**entry, "licence": _licence(entry, licences)} for entry in prepared.data],
+        notes=tuple(prepared.notes),
         **measured,
     )
 
 
-def _licence(entry: Mapping[str, Any], licences: Mapping[str, str]) -> dict[str, str]:
-    stated = licences.get(str(entry["name"]), entry.get("licence"))
-    return {"licence": str(stated) if stated else "not stated"}
-
-
-def _device(device: str) -> str:
-    if device == "cpu":
-        return f"CPU, {torch.get_num_threads()} threads"
-    return torch.cuda.get_device_name(device)
+def _licence(entry: Mapping[str, Any], licences: Mapping[str, str]) -> str:
+    return str(licences.get(str(entry["name"])) or entry.get("licence") or "not stated")

@@ -9,7 +9,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +24,19 @@ _JOB = "job.json"
 _STATE = "trainer_state.json"
 
 
-@dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The two folders of one training."""
+    """The two folders of one training.
 
-    out: Path
+    `model` becomes `out`, and `replaced` holds what stood there meanwhile. `logs` are TensorBoard's
+    files; `checkpoints` has a folder for each.
+    """
 
-    @property
-    def unfinished(self) -> Path:
-        """Where it happens."""
-        return self.out.with_name(self.out.name + ".unfinished")
-
-    @property
-    def model(self) -> Path:
-        """What becomes `out`."""
-        return self.unfinished / "model"
-
-    @property
-    def replaced(self) -> Path:
-        """What stood in `out`, while the model takes its place."""
-        return self.unfinished / "replaced"
-
-    @property
-    def logs(self) -> Path:
-        """TensorBoard's files."""
-        return self.unfinished / "logs"
-
-    @property
-    def checkpoints(self) -> Path:
-        """One folder a checkpoint."""
-        return self.unfinished / "checkpoints"
+    def __init__(self, out: Path) -> None:
+        self.out, self.unfinished = out, out.with_name(f"{out.name}.unfinished")
+        names = ("model", "replaced", "logs", "checkpoints")
+        self.model, self.replaced, self.logs, self.checkpoints = (
+            self.unfinished / name for name in names
+        )
 
     def open(self, job_sha256: str, *, resume: bool, overwrite: bool) -> bool:
         """Make ready for this job; False where it is finished and nothing is left to do.
@@ -63,14 +45,15 @@ class RunFolder:
         """
         if self.replaced.exists() and not self.out.exists():
             self.replaced.rename(self.out)  # killed before the model took its place
-        if self._is_taken() and not overwrite:
-            if resume and _stated(self.out / RECORD) == job_sha256:
+        taken = any(self.out.iterdir()) if self.out.is_dir() else self.out.exists()
+        if taken and not overwrite:
+            if resume and _is_of(self.out / RECORD, job_sha256):
                 return False
             raise InvalidInputError(
                 f"{self.out} exists and is not empty; it is replaced with --overwrite only", "out"
             )
         if self.unfinished.exists():
-            same = _stated(self.unfinished / _JOB) == job_sha256
+            same = _is_of(self.unfinished / _JOB, job_sha256)
             if not (same or overwrite or not resume):
                 raise InvalidInputError(
                     f"{self.unfinished} is a training of another recipe, base or data: remove it, "
@@ -88,7 +71,7 @@ class RunFolder:
         found: list[tuple[int, Path]] = []
         for path in self.checkpoints.glob("checkpoint-*"):
             # The state is the last file of a checkpoint to be written.
-            if _is_json(path / _STATE):
+            if read_json(path / _STATE) is not None:
                 found.append((int(path.name.rpartition("-")[2]), path))
             else:
                 shutil.rmtree(path)
@@ -98,11 +81,6 @@ class RunFolder:
         """Put the model in its place and remove the rest."""
         put(self.model, self.out, aside=self.replaced)
         shutil.rmtree(self.unfinished)
-
-    def _is_taken(self) -> bool:
-        if self.out.is_dir():
-            return any(self.out.iterdir())
-        return self.out.exists()
 
 
 def job_sha256(job: Job, data: Sequence[Mapping[str, Any]]) -> str:
@@ -130,10 +108,6 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def _stated(path: Path) -> object:
+def _is_of(path: Path, job_sha256: str) -> bool:
     content = read_json(path)
-    return content.get("job_sha256") if isinstance(content, dict) else None
-
-
-def _is_json(path: Path) -> bool:
-    return read_json(path) is not None
+    return isinstance(content, dict) and content.get("job_sha256") == job_sha256

@@ -1,6 +1,6 @@
 """Start rows for a static embedding: what a trained encoder says of each piece by itself."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,19 +15,16 @@ _BATCH = 2000
 Vectors = NDArray[np.float32]
 
 
-def piece_shares(tokenizer: Tokenizer, texts: Iterable[str]) -> NDArray[np.float64]:
+def piece_shares(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float64]:
     """Of all tokens of the texts, the share of each piece; (pieces,), sums to 1.
 
     A piece that occurs nowhere counts as if it occurred half a time.
     """
     counts = np.full(tokenizer.get_vocab_size(), 0.5)
-    batch: list[str] = []
-    for text in texts:
-        batch.append(text)
-        if len(batch) == _BATCH:
-            _count(tokenizer, batch, counts)
-            batch = []
-    _count(tokenizer, batch, counts)
+    for start in range(0, len(texts), _BATCH):
+        encoded = tokenizer.encode_batch_fast(texts[start : start + _BATCH])
+        ids = np.array([token for found in encoded for token in found.ids], np.int64)
+        counts += np.bincount(ids, minlength=len(counts))
     counts /= counts.sum()
     return counts
 
@@ -64,14 +61,7 @@ def encode_pieces(
 ) -> Vectors:
     """The encoder's unit vector of each piece as a text without its mark, (pieces, d), by id."""
     numbered = tokenizer.get_vocab()
-    pieces = sorted(numbered, key=lambda piece: numbered[piece])
+    pieces = sorted(numbered, key=numbered.__getitem__)
     texts = [piece.replace(WORD, " ").strip() or " " for piece in pieces]
-    distinct = sorted(set(texts))
-    vectors = encode([prefix + text for text in distinct])
-    place = {text: number for number, text in enumerate(distinct)}
-    return vectors[[place[text] for text in texts]]
-
-
-def _count(tokenizer: Tokenizer, texts: list[str], counts: NDArray[np.float64]) -> None:
-    ids = [token for found in tokenizer.encode_batch_fast(texts) for token in found.ids]
-    counts += np.bincount(np.asarray(ids, np.int64), minlength=len(counts))
+    distinct, places = np.unique(np.array(texts, object), return_inverse=True)
+    return encode([prefix + text for text in distinct])[places]

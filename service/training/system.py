@@ -39,9 +39,10 @@ class Prepared:
 
     `train` and `validation` are what the loss takes; their columns stand in the loss's order, with
     `label` or `score` last. `figures` measures the model as it stands on held-out labels, by
-    name, higher is better; it is called before and after. `data` names each collection with its
-    SHA-256 and its number of rows, for the model card. `arguments` goes to the trainer's own
-    arguments, over the recipe's. `callbacks` are transformers callbacks.
+    name, higher is better; it is called before and after. `save` writes the model into a folder.
+    `data` names each collection with its SHA-256 and its number of rows, for the model card.
+    `arguments` goes to the trainer's own arguments, over the recipe's. `callbacks` are transformers
+    callbacks.
     """
 
     model: "SentenceTransformer | CrossEncoder | nn.Module"
@@ -49,11 +50,10 @@ class Prepared:
     validation: "Dataset"
     loss: "nn.Module"
     figures: Callable[[], Mapping[str, float]]
+    save: Callable[[Path], None]
     data: Sequence[Mapping[str, Any]]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     callbacks: Sequence[Any] = ()
-    save: Callable[[Path], None] | None = None
-    """In place of the model's own `save_pretrained`."""
     collate: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]] | None = None
     """Rows to the arguments of a model that is a plain module and gives its loss itself."""
     notes: Sequence[str] = ()

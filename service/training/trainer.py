@@ -30,7 +30,7 @@ from service.training.arguments import precision_of, trainer_arguments
 from service.training.callbacks import OnProgress, Watch
 from service.training.card import write_card
 from service.training.curve import draw_losses
-from service.training.record import Record, make_record
+from service.training.record import make_record
 from service.training.run_folder import (
     RECORD,
     RunFolder,
@@ -84,11 +84,19 @@ def train(
         job.say("measuring the model as it is")
         before = dict(prepared.figures())
         write_json(folder.unfinished / _BEFORE, before)
-    record = _fit(job, prepared, folder, on_progress)
+    fitted = _fit(job, prepared, folder, on_progress)
     job.say("measuring the best checkpoint")
     after = dict(prepared.figures())
     _save(prepared, folder)
-    record = record.with_results(identity, before, after, prepared, licences or {})
+    record = make_record(
+        job,
+        prepared,
+        licences or {},
+        job_sha256=identity,
+        before=before,
+        after=after,
+        **fitted,
+    )
     write_json(folder.model / RECORD, record.as_json())
     write_json(folder.model / FIGURES, {"before": before, "after": after})
     draw_losses(record.history, folder.model / "loss.png", title=job.recipe.name)
@@ -120,7 +128,9 @@ def _check(job: Job, prepared: Prepared, licences: Mapping[str, str]) -> None:
         raise InvalidInputError(f"there is no {job.device} on this machine", "device")
 
 
-def _fit(job: Job, prepared: Prepared, folder: RunFolder, on_progress: OnProgress) -> Record:
+def _fit(
+    job: Job, prepared: Prepared, folder: RunFolder, on_progress: OnProgress
+) -> dict[str, Any]:
     training = job.recipe.training
     watch = Watch(on_progress, training.batch_size * training.accumulation)
     trainer = _trainer(job, prepared, folder, watch)
@@ -131,16 +141,16 @@ def _fit(job: Job, prepared: Prepared, folder: RunFolder, on_progress: OnProgres
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     prepared.model.eval()
-    return make_record(
-        job,
-        history=trainer.state.log_history,
-        steps=trainer.state.global_step,
-        best_step=trainer.state.best_global_step or trainer.state.global_step,
-        best_validation_loss=trainer.state.best_metric,
-        seconds=time.monotonic() - began,
-        examples_per_second=watch.examples_per_second,
-        precision=precision_of(job),
-    )
+    state = trainer.state
+    return {
+        "history": state.log_history,
+        "steps": state.global_step,
+        "best_step": state.best_global_step or state.global_step,
+        "best_validation_loss": state.best_metric,
+        "seconds": time.monotonic() - began,
+        "examples_per_second": watch.examples_per_second,
+        "precision": precision_of(job),
+    }
 
 
 def _restore(trainer: Any, checkpoint: Path) -> None:
@@ -155,11 +165,7 @@ def _save(prepared: Prepared, folder: RunFolder) -> None:
     # Of a training that was killed while it saved.
     shutil.rmtree(folder.model, ignore_errors=True)
     folder.model.mkdir(parents=True)
-    if prepared.save is not None:
-        prepared.save(folder.model)
-    else:
-        model: Any = prepared.model
-        model.save_pretrained(str(folder.model), create_model_card=False)
+    prepared.save(folder.model)
 
 
 class _Checkpoints:

@@ -36,7 +36,8 @@ def test_figures_stand_with_absolute_and_relative_change() -> None:
 
 def test_data_hyperparameters_and_course_are_told() -> None:
     card = render_card(RECORD)
-    assert "| a\\|b | 12 | CC0-1.0 | `f00d` |" in card
+    assert "| a\\|b | 12 | CC0-1.0 |" in card
+    assert "- a|b: `f00d`" in card
     assert "| training.epochs | 2.0 |" in card
     for line in ("| kept | step 30 |", "| seed | 7 |", "| commit | abc1234 |"):
         assert line in card

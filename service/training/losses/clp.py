@@ -1,7 +1,6 @@
 """The contrastive learning penalty."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -74,10 +73,6 @@ class ContrastiveLearningPenaltyLoss(nn.Module):
             [(d * q).sum(-1) for d, q in zip(negatives, own_queries, strict=True)], dim=1
         )
         return (1 - self.penalty) * contrast + self.penalty * (1 - near.mean())
-
-    def get_config_dict(self) -> dict[str, Any]:
-        """What the loss was made with."""
-        return {"temperature": self.temperature, "penalty": self.penalty}
 
     def _negatives(self, columns: int) -> int:
         count, odd = divmod(columns - 2, 2) if self.penalty else (columns - 2, 0)

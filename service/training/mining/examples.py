@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.collection import Collection, TrainingRow
 from service.errors import InvalidInputError
@@ -28,6 +28,15 @@ class Examples:
     articles: tuple[frozenset[str], ...]
     copies: int = 0
 
+    def only(self, kept: Iterable[int]) -> "Examples":
+        """All passages, and the queries at these places alone."""
+        places = list(kept)
+        return replace(
+            self,
+            queries=tuple(self.queries[place] for place in places),
+            positives=tuple(self.positives[place] for place in places),
+        )
+
     def answered_by(self) -> dict[int, list[int]]:
         """Place of a passage -> the places of the queries that it is right for, ascending."""
         answered: dict[int, list[int]] = defaultdict(list)
@@ -43,8 +52,7 @@ def from_collection(
     """The judged queries of a collection and all its documents.
 
     What has a grade of at least `min_grade` is right; texts of which cleaning leaves nothing are
-    passed over. Raises `InvalidInputError` where no query
-    has such a document.
+    passed over. Raises `InvalidInputError` where no query has such a document.
     """
     texts = {document.id: passage_text(document) for document in collection.documents}
     articles: dict[str, set[str]] = defaultdict(set)

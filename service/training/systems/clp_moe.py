@@ -5,43 +5,39 @@ information retrieval: contrastive learning penalty (CLP)", https://arxiv.org/ab
 of its parts is an option: the same recipe without one of them shows what that part does.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sentence_transformers import SentenceTransformer
 
 from service.collection import TrainingRow, open_collection, read_training_rows
 from service.encoder.moe import add_experts, intermediate_layers
 from service.errors import InvalidInputError
-from service.evaluation.metrics import means, per_query
 from service.training.ance import AnceRefresh, Groups
-from service.training.arguments import precision_of
+from service.training.arguments import autocast
 from service.training.bases import base_prefixes, encode, load_bi_encoder, saver, transformer_of
 from service.training.labels import Part, describe, most, read_options, split
+from service.training.list_figures import retrieval_figures
 from service.training.losses.clp import ContrastiveLearningPenaltyLoss
 from service.training.mining import (
     Choice,
+    Encode,
     Examples,
     from_collection,
     from_rows,
     mine_dense,
     mine_random,
 )
-from service.training.mining.neighbours import rank_dense
 from service.training.system import Job, Prepared
 from service.training.texts import prefixed, without_prefix
-from service.types import Vectors
 
 MEASURE = "ndcg@5"
 
-_REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-
-class Options(BaseModel):
+class Options(BaseModel, frozen=True, extra="forbid"):
     """`[options]` of the recipe.
 
     `negatives`: `ance`, the nearest wrong passages by the model as it stands, drawn from ranks
@@ -51,8 +47,6 @@ class Options(BaseModel):
     layers alone, or `all`. `experts` in each of them; 0 leaves them single. `most_queries` bounds
     the queries to train on; 0 takes all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     negatives: Literal["random", "ance"] = "ance"
     loss: Literal["infonce", "clp"] = "clp"
@@ -77,6 +71,12 @@ class _Source:
     examples: Examples
     given: tuple[TrainingRow, ...] = ()
 
+    def only(self, queries: Set[str]) -> "_Source":
+        """All passages, but these queries alone."""
+        kept = [n for n, query in enumerate(self.examples.queries) if query in queries]
+        given = tuple(row for row in self.given if row.query in queries)
+        return _Source(self.examples.only(kept), given)
+
 
 def prepare(job: Job) -> Prepared:
     """Groups of a query, its positive and its negatives, by the recipe's split of the queries.
@@ -96,8 +96,16 @@ def prepare(job: Job) -> Prepared:
     negatives = _Negatives(model, prefixes, options, job)
     to_train = _of(sources, parts["train"])
     to_validate = _of(sources, [*parts["train"], *parts["validation"]])
-    train = _groups(negatives, to_train, parts["train"], prefixes)
-    validation = _groups(negatives, to_validate, parts["validation"], prefixes)
+
+    def groups(seen: Sequence[_Source], part: Sequence[tuple[int, str]]) -> Groups:
+        """The part's rows, with negatives and their queries from all that may be seen."""
+        queries = {query for _, query in part}
+        rows = (row for source in seen if part for row in negatives.first(source))
+        kept = (row for row in rows if row.query in queries)
+        return Groups(kept, prefixes, with_queries=options.loss == "clp")
+
+    train = groups(to_train, parts["train"])
+    validation = groups(to_validate, parts["validation"])
     if not train.rows:
         raise InvalidInputError(
             f"no query has {options.negatives_per_query} negatives to be trained with: give more "
@@ -116,11 +124,13 @@ def prepare(job: Job) -> Prepared:
         loss=ContrastiveLearningPenaltyLoss(
             model, options.temperature, options.penalty if options.loss == "clp" else 0.0
         ),
-        figures=lambda: _figures(model, prefixes, sources, parts["test"]),
-        data=[
-            describe(path, len(source.examples.queries))
-            for path, source in zip(job.collections, sources, strict=True)
-        ],
+        figures=lambda: retrieval_figures(
+            [source.examples for source in _of(sources, parts["test"])],
+            _encoder(model, prefixes[0]),
+            _encoder(model, prefixes[1]),
+            MEASURE,
+        ),
+        data=describe(job.collections, [source.examples.queries for source in sources]),
         callbacks=[refresh] if options.negatives == "ance" else [],
         save=saver(model, job),
         notes=_notes(options, parts, train, validation),
@@ -131,17 +141,10 @@ class _Negatives:
     """Finds negatives with the model that trains."""
 
     def __init__(
-        self,
-        model: SentenceTransformer,
-        prefixes: tuple[str, str],
-        options: Options,
-        job: Job,
+        self, model: SentenceTransformer, prefixes: tuple[str, str], options: Options, job: Job
     ) -> None:
-        self._model, self._options = model, options
-        self.with_queries = options.loss == "clp"
-        self._device = job.device.partition(":")[0]
-        self._dtype = _REDUCED.get(precision_of(job))
-        self._queries, self._passages = (self._encoder(prefix) for prefix in prefixes)
+        self._model, self._options, self._job = model, options, job
+        self._queries, self._passages = (_encoder(model, prefix) for prefix in prefixes)
         self._choice = Choice(
             negatives=options.negatives_per_query,
             rank_min=options.rank_min,
@@ -149,7 +152,7 @@ class _Negatives:
             margin=options.margin,
             pick="random",
             complete=True,
-            negative_queries=self.with_queries,
+            negative_queries=options.loss == "clp",
             seed=job.recipe.training.seed,
         )
 
@@ -170,7 +173,11 @@ class _Negatives:
         """Rows by the model as it stands."""
         if not examples.queries:
             return []
-        return mine_dense(self._queries, self._passages, examples, self._choice).rows
+        was_training = self._model.training
+        with autocast(self._job):
+            rows = mine_dense(self._queries, self._passages, examples, self._choice).rows
+        self._model.train(was_training)
+        return rows
 
     def _cut(self, row: TrainingRow) -> TrainingRow:
         count = self._choice.negatives
@@ -183,20 +190,14 @@ class _Negatives:
 
     def _is_usable(self, row: TrainingRow, known: set[str]) -> bool:
         """Whether it is complete, and no query in it is of another part."""
-        own = row.negative_queries if self.with_queries else ()
-        columns = [row.negatives, own] if self.with_queries else [row.negatives]
-        full = all(len(column) == self._choice.negatives for column in columns)
-        return full and all((*row.positives, *row.negatives)) and known.issuperset(own)
+        count, own = self._choice.negatives, row.negative_queries
+        if not (len(row.negatives) == count and all((*row.positives, *row.negatives))):
+            return False
+        return not self._choice.negative_queries or (len(own) == count and known.issuperset(own))
 
-    def _encoder(self, prefix: str) -> Callable[[Sequence[str]], Vectors]:
-        def encode_prefixed(texts: Sequence[str]) -> Vectors:
-            was_training = self._model.training
-            with torch.autocast(self._device, self._dtype, enabled=self._dtype is not None):
-                vectors = encode(self._model, [prefixed(text, prefix) for text in texts])
-            self._model.train(was_training)
-            return vectors
 
-        return encode_prefixed
+def _encoder(model: SentenceTransformer, prefix: str) -> Encode:
+    return lambda texts: encode(model, [prefixed(text, prefix) for text in texts])
 
 
 def _read(path: Path) -> _Source:
@@ -208,54 +209,26 @@ def _read(path: Path) -> _Source:
 
 def _cleaned(row: TrainingRow) -> TrainingRow:
     """As `Examples` has its texts."""
+    texts = (row.positives, row.negatives, row.negative_queries)
     return TrainingRow(
-        without_prefix(row.query),
-        tuple(map(without_prefix, row.positives)),
-        tuple(map(without_prefix, row.negatives)),
-        tuple(map(without_prefix, row.negative_queries)),
+        without_prefix(row.query), *(tuple(map(without_prefix, found)) for found in texts)
     )
-
-
-def _groups(
-    negatives: _Negatives,
-    seen: Iterable[_Source],
-    part: Sequence[tuple[int, str]],
-    prefixes: tuple[str, str],
-) -> Groups:
-    """The part's rows, with negatives and their queries from all that may be seen."""
-    queries = {query for _, query in part}
-    rows = (row for source in seen if part for row in negatives.first(source))
-    kept = (row for row in rows if row.query in queries)
-    return Groups(kept, prefixes, with_queries=negatives.with_queries)
 
 
 def _of(sources: Sequence[_Source], keys: Iterable[tuple[int, str]]) -> list[_Source]:
-    wanted = set(keys)
-    return [_only(source, wanted, number) for number, source in enumerate(sources)]
-
-
-def _only(source: _Source, wanted: set[tuple[int, str]], number: int) -> _Source:
-    """All passages, but these queries alone."""
-    examples = source.examples
-    kept = [i for i, query in enumerate(examples.queries) if (number, query) in wanted]
-    fewer = replace(
-        examples,
-        queries=tuple(examples.queries[i] for i in kept),
-        positives=tuple(examples.positives[i] for i in kept),
-    )
-    return _Source(fewer, tuple(row for row in source.given if (number, row.query) in wanted))
+    """All passages of each source, but these queries alone."""
+    wanted: list[set[str]] = [set() for _ in sources]
+    for number, query in keys:
+        wanted[number].add(query)
+    return [source.only(queries) for source, queries in zip(sources, wanted, strict=True)]
 
 
 def _model(job: Job, options: Options) -> SentenceTransformer:
     model = load_bi_encoder(job)
     transformer_of(model, job)  # or no layer could be chosen
     if options.experts:
-        add_experts(
-            model,
-            options.experts,
-            top_k=options.experts_per_token,
-            seed=job.recipe.training.seed,
-        )
+        seed = job.recipe.training.seed
+        add_experts(model, options.experts, top_k=options.experts_per_token, seed=seed)
     if options.train == "intermediate":
         model.requires_grad_(False)
         for layer in intermediate_layers(model):
@@ -265,38 +238,12 @@ def _model(job: Job, options: Options) -> SentenceTransformer:
     return model
 
 
-def _figures(
-    model: SentenceTransformer,
-    prefixes: tuple[str, str],
-    sources: Sequence[_Source],
-    test: Sequence[tuple[int, str]],
-) -> Mapping[str, float]:
-    """Of each collection, nDCG@5 of its test queries over all its passages."""
-    figures = {}
-    for number, source in enumerate(sources):
-        examples = _only(source, set(test), number).examples
-        if examples.queries:
-            queries = encode(model, [prefixed(text, prefixes[0]) for text in examples.queries])
-            passages = encode(model, [prefixed(text, prefixes[1]) for text in examples.passages])
-            found = rank_dense(queries, passages, examples, Choice(rank_max=5))
-            run = {str(q): [str(p) for p in ranking.places] for q, ranking in enumerate(found)}
-            qrels = {
-                str(q): {str(p): 1 for p in places} for q, places in enumerate(examples.positives)
-            }
-            value = means(per_query(qrels, run, (MEASURE,)))[MEASURE]
-            figures[f"{examples.name} {MEASURE}"] = value
-    return figures
-
-
 def _notes(
     options: Options, parts: Mapping[Part, Sequence[object]], train: Groups, validation: Groups
 ) -> tuple[str, ...]:
-    sizes = ", ".join(f"{len(parts[part])} to {word}" for part, word in _WORDS.items())
-    numbers = f"{len(train.rows)} groups to train on, {len(validation.rows)} to validate on"
     return (
-        f"Split by query: {sizes}. {numbers}: what found no "
+        f"Split by query: {len(parts['train'])} to train, {len(parts['validation'])} to validate, "
+        f"{len(parts['test'])} to test. {len(train.rows)} groups to train on, "
+        f"{len(validation.rows)} to validate on: what found no "
         f"{options.negatives_per_query} negatives is left out.",
     )
-
-
-_WORDS: Mapping[Part, str] = {"train": "train", "validation": "validate", "test": "test"}

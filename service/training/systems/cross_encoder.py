@@ -10,9 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from datasets import Dataset
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sentence_transformers import CrossEncoder
 
 from service.collection import TrainingRow, article_key, open_collection
@@ -21,7 +20,7 @@ from service.models.folder import kind_of, open_folder
 from service.models.sources import prepare as prepare_model
 from service.settings import Settings
 from service.text.chunker import TokenCounter
-from service.training.arguments import precision_of
+from service.training.arguments import autocast, precision_of
 from service.training.bases import (
     base_prefixes,
     encode,
@@ -51,7 +50,7 @@ _PAIRS_ON_A_CPU = 16
 """Pairs of like length that go through the model together; a GPU takes a whole batch."""
 
 
-class Options(BaseModel):
+class Options(BaseModel, frozen=True, extra="forbid"):
     """`[options]` of the recipe.
 
     `layers` of the base that are kept. `articles` say which passages are siblings, as
@@ -65,8 +64,6 @@ class Options(BaseModel):
     `encoder` is the bi-encoder by whose vectors negatives are found; "" is the base itself, which
     then must be one. A base that is a cross-encoder is trained on.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     layers: Layers = "all"
     freeze_embeddings: bool = True
@@ -129,10 +126,7 @@ def prepare(job: Job) -> Prepared:
         validation=rows["validation"],
         loss=loss,
         figures=lambda: list_figures(loss, test),
-        data=[
-            describe(path, len(sample.queries))
-            for path, sample in zip(job.collections, samples, strict=True)
-        ],
+        data=describe(job.collections, [sample.queries for sample in samples]),
         arguments={"batch_sampler": LengthBuckets},
         save=saver(model, job),
         notes=_notes(options, rows, pairs, len(test)),
@@ -179,13 +173,13 @@ def _finder(job: Job, options: Options) -> Job:
 def _vectors(job: Job, samples: Sequence[Examples]) -> list[tuple[Vectors, Vectors]]:
     """Of each sample's queries and passages, by the base as it was; kept beside the folder."""
     model = load_bi_encoder(job)
-    precision, device = precision_of(job), job.device.partition(":")[0]
-    identity = (open_folder(job.base, "bi-encoder").sha256, model.max_seq_length, precision)
+    sha256 = open_folder(job.base, "bi-encoder").sha256
+    identity = (sha256, model.max_seq_length, precision_of(job))
     folder = job.out.with_name(f"{job.out.name}.vectors")
 
     def encoder(prefix: str) -> Callable[[Sequence[str]], Vectors]:
         def encode_texts(texts: Sequence[str]) -> Vectors:
-            with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            with autocast(job):
                 found = encode(model, [prefix + text for text in texts])
             # Rounded to 16 bits they would not have unit length.
             unit: Vectors = found / np.linalg.norm(found, axis=1, keepdims=True)

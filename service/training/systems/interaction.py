@@ -7,27 +7,26 @@ learns, listwise, which passage among its query's nearest ones is the right one.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sentence_transformers import SentenceTransformer
-from torch import Tensor
+from sentence_transformers.util import batch_to_device
 
 from service.collection import open_collection
 from service.encoder.transformer import Transformer
 from service.errors import ModelSourceError
-from service.evaluation.metrics import means, per_query
 from service.models.folder import open_folder
 from service.reranker.interaction import InteractionConfig, InteractionHead
 from service.reranker.piece_information import piece_information
 from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.labels import describe, read_options, split
+from service.training.list_figures import order_figures
 from service.training.losses.listwise import Collator, ListwiseInteraction
-from service.training.mining.examples import from_collection
+from service.training.mining.examples import Examples, from_collection
 from service.training.mining.sample import BLOCK, sample_examples
 from service.training.system import Job, Prepared
 from service.training.texts import prefixed
@@ -36,7 +35,7 @@ from service.training.training_states import TrainingStates, store_states
 _TOKENS_FOR_AXES = 20_000
 
 
-class Options(BaseModel):
+class Options(BaseModel, frozen=True, extra="forbid"):
     """`[options]` of the recipe.
 
     `layers` of the base whose states are compared; `dimension` of a token's vector. `passages` and
@@ -44,8 +43,6 @@ class Options(BaseModel):
     `negatives` of the `hardest` passages nearest to it, none of which may be nearer than the
     positive by more than `margin` (cosine): such a one is often right, and not labelled.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     layers: tuple[int, ...] = (8, 12)
     dimension: int = Field(128, ge=1)
@@ -56,16 +53,6 @@ class Options(BaseModel):
     margin: float = Field(0.03, ge=0)
     match: float = Field(0.4, ge=0)
     query_tokens: int = Field(64, ge=8)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """What is drawn of one collection. `positives[i]`: places of the right passages of query i."""
-
-    name: str
-    queries: list[str]
-    passages: list[str]
-    positives: list[tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +67,15 @@ class _Listed:
 def prepare(job: Job) -> Prepared:
     """Lists of the recipe's split, from labelled folders; the base is a bi-encoder with a mean."""
     options, training = read_options(job.recipe, Options), job.recipe.training
-    samples = [_sample(path, options, training.seed) for path in job.collections]
+    samples = [
+        sample_examples(
+            from_collection(open_collection(path)),
+            passages=options.passages,
+            queries=options.queries,
+            seed=training.seed,
+        )
+        for path in job.collections
+    ]
     head, encoder = _untrained(job, options)
     queries, passages = _states(job, samples, encoder, options)
     listed = _nearest(samples, queries, passages)
@@ -99,10 +94,7 @@ def prepare(job: Job) -> Prepared:
         validation=rows["validation"],
         loss=model,
         figures=lambda: _figures(model, parts["test"], collate),
-        data=[
-            describe(path, len(sample.queries))
-            for path, sample in zip(job.collections, samples, strict=True)
-        ],
+        data=describe(job.collections, [sample.queries for sample in samples]),
         arguments={"remove_unused_columns": False, "label_names": []},
         collate=collate,
         save=head.save,
@@ -145,23 +137,8 @@ def _check_pooling(job: Job, base: SentenceTransformer, encoder: Transformer) ->
         )
 
 
-def _sample(path: Path, options: Options, seed: int) -> _Sample:
-    examples = sample_examples(
-        from_collection(open_collection(path)),
-        passages=options.passages,
-        queries=options.queries,
-        seed=seed,
-    )
-    return _Sample(
-        path.resolve().name,
-        list(examples.queries),
-        list(examples.passages),
-        list(examples.positives),
-    )
-
-
 def _states(
-    job: Job, samples: Sequence[_Sample], encoder: Transformer, options: Options
+    job: Job, samples: Sequence[Examples], encoder: Transformer, options: Options
 ) -> tuple[TrainingStates, TrainingStates]:
     """Of all queries and of all passages, in the samples' order."""
     query_prefix, passage_prefix = base_prefixes(job)
@@ -172,22 +149,18 @@ def _states(
     # Beside the model, not in it: another training on the same texts finds them there.
     folder = job.out.with_name(f"{job.out.name}.states")
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    return (
-        store_states(
-            folder / f"queries-{digest}",
-            queries,
-            encoder,
-            window=options.query_tokens,
-            layers=layers,
-        ),
-        store_states(
-            folder / f"passages-{digest}", passages, encoder, window=window, layers=layers
-        ),
-    )
+    stored = [
+        store_states(folder / f"{side}-{digest}", texts, encoder, window=longest, layers=layers)
+        for side, texts, longest in (
+            ("queries", queries, options.query_tokens),
+            ("passages", passages, window),
+        )
+    ]
+    return stored[0], stored[1]
 
 
 def _nearest(
-    samples: Sequence[_Sample], queries: TrainingStates, passages: TrainingStates
+    samples: Sequence[Examples], queries: TrainingStates, passages: TrainingStates
 ) -> list[_Listed]:
     """Each query with the passages of its own sample, in stage one's order."""
     listed: list[_Listed] = []
@@ -241,32 +214,21 @@ def _start_from_axes(head: InteractionHead, passages: TrainingStates, seed: int)
 
 
 def _figures(
-    model: ListwiseInteraction,
-    test: Sequence[_Listed],
-    collate: Collator,
+    model: ListwiseInteraction, test: Sequence[_Listed], collate: Collator
 ) -> Mapping[str, float]:
     if not test:
         return {}
-    qrels = {str(row.query): {str(place): 1 for place in row.positives} for row in test}
-    by_cosine = {str(row.query): [str(place) for place in row.nearest[:100]] for row in test}
-    by_head = {}
-    for row in test:
-        places = row.nearest[:100]
-        scores = _scores(model, collate([{"query": row.query, "passages": places.tolist()}]))
-        by_head[str(row.query)] = [str(places[i]) for i in torch.argsort(-scores, stable=True)]
-    found = means(per_query(qrels, by_head))
-    cosine = means(per_query(qrels, by_cosine))
-    return {
-        "ndcg@10": found["ndcg@10"],
-        "accuracy@1": found["accuracy@1"],
-        "ndcg@10 of the cosine": cosine["ndcg@10"],
-        "accuracy@1 of the cosine": cosine["accuracy@1"],
-    }
-
-
-def _scores(model: ListwiseInteraction, batch: Mapping[str, Tensor]) -> Tensor:
     device = next(model.parameters()).device
-    on_device = {name: value.to(device) for name, value in batch.items()}
-    with torch.inference_mode():
-        scores: Tensor = model(**on_device)["scores"]
-    return scores[0].float().cpu()
+    right = [row.positives for row in test]
+    by_cosine = [row.nearest[:100] for row in test]
+    by_head = []
+    for row, places in zip(test, by_cosine, strict=True):
+        batch = collate([{"query": row.query, "passages": places.tolist()}])
+        with torch.inference_mode():
+            (scores,) = model(**batch_to_device(batch, device))["scores"].float().cpu()
+        by_head.append(places[torch.argsort(-scores, stable=True)])
+    cosine = order_figures(right, by_cosine)
+    return {
+        **order_figures(right, by_head),
+        **{f"{name} of the cosine": value for name, value in cosine.items()},
+    }

@@ -5,13 +5,12 @@ The contrastive loss over cosine distance d, with label y and margin m:
 Learning an Invariant Mapping*, CVPR 2006).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from datasets import Dataset
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import ContrastiveLoss
 from sentence_transformers.sentence_transformer.losses.contrastive import SiameseDistanceMetric
@@ -22,21 +21,18 @@ from service.errors import InvalidInputError
 from service.evaluation.pairs import at_threshold, best_accuracy, pair_report, pair_scores
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, PairThreshold
 from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
-from service.training.labels import describe, most, read_options, split
+from service.training.labels import dataset, describe, most, read_options, split
 from service.training.system import Job, Prepared
 from service.training.texts import without_prefix
+from service.types import Vectors
 
-Vectors = NDArray[np.float32]
 
-
-class Options(BaseModel):
+class Options(BaseModel, frozen=True, extra="forbid"):
     """`[options]` of the recipe.
 
     `margin` is the cosine distance (0 to 2) from which different questions are far enough apart.
     `most_pairs` bounds the pairs to train on; 0 takes all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     margin: float = Field(0.5, gt=0, le=2)
     freeze_embeddings: bool = False
@@ -59,7 +55,7 @@ def prepare(job: Job) -> Prepared:
     files = [path / "pairs.jsonl" if path.is_dir() else path for path in job.collections]
     read = [_cleaned(read_labelled_pairs(path), prefix) for path in files]
     pairs = [pair for found in read for pair in found]
-    groups = joined_questions(pairs)
+    groups = joined((pair.first, pair.second) for pair in pairs)
     parts = split([(groups[pair.first], pair) for pair in pairs], training)
     parts["train"] = most(parts["train"], options.most_pairs, repr, training.seed)
     model = load_bi_encoder(job, freeze_embeddings=options.freeze_embeddings)
@@ -76,7 +72,7 @@ def prepare(job: Job) -> Prepared:
         validation=_dataset(parts["validation"], prefix),
         loss=ContrastiveLoss(model, SiameseDistanceMetric.COSINE_DISTANCE, margin=options.margin),
         figures=lambda: learned.figures(parts["test"]),
-        data=[describe(path, len(found)) for path, found in zip(files, read, strict=True)],
+        data=describe(files, read),
         save=save,
         notes=(
             "Split by question: questions that some pair joins, directly or through others, stand "
@@ -87,11 +83,6 @@ def prepare(job: Job) -> Prepared:
             "the other figures on the test pairs themselves.",
         ),
     )
-
-
-def joined_questions(pairs: Sequence[LabelledPair]) -> dict[str, str]:
-    """Each question's group, named by its first question in alphabetical order."""
-    return joined((pair.first, pair.second) for pair in pairs)
 
 
 def _cleaned(pairs: Sequence[LabelledPair], prefix: str) -> list[LabelledPair]:
@@ -105,20 +96,19 @@ def _cleaned(pairs: Sequence[LabelledPair], prefix: str) -> list[LabelledPair]:
     return [pair for pair in found if pair.first and pair.second]
 
 
+@dataclass(frozen=True, slots=True)
 class _Threshold:
     """Learned on the validation pairs, judged on others."""
 
-    def __init__(
-        self, model: SentenceTransformer, validation: Sequence[LabelledPair], prefix: str
-    ) -> None:
-        self._validation = validation
-        self._vectors = _encoder(model, prefix)
+    model: SentenceTransformer
+    validation: Sequence[LabelledPair]
+    prefix: str
 
     def learn(self) -> tuple[float, float]:
         """Threshold on the cosine, and its accuracy on the pairs that it was learned from."""
-        first, second = self._vectors(self._validation)
-        labels = [pair.label for pair in self._validation]
-        accuracy, threshold = best_accuracy(pair_scores(first, second)["cosine"], labels)
+        labels = [pair.label for pair in self.validation]
+        cosine = pair_scores(*self._vectors(self.validation))["cosine"]
+        accuracy, threshold = best_accuracy(cosine, labels)
         return threshold, accuracy
 
     def figures(self, test: Sequence[LabelledPair]) -> Mapping[str, float]:
@@ -128,8 +118,7 @@ class _Threshold:
         threshold, _ = self.learn()
         first, second = self._vectors(test)
         labels = [pair.label for pair in test]
-        cosine = pair_scores(first, second)["cosine"]
-        held = at_threshold("cosine", cosine, labels, threshold)
+        held = at_threshold("cosine", pair_scores(first, second)["cosine"], labels, threshold)
         return {
             "learned_threshold": threshold,
             "learned_accuracy": held.accuracy,
@@ -142,35 +131,21 @@ class _Threshold:
     def write(self, folder: Path) -> None:
         """For the service, beside the weights."""
         threshold, accuracy = self.learn()
-        stated = PairThreshold(
-            threshold=threshold,
-            data=f"{len(self._validation)} validation pairs",
-            accuracy=accuracy,
-        )
+        data = f"{len(self.validation)} validation pairs"
+        stated = PairThreshold(threshold=threshold, data=data, accuracy=accuracy)
         text = stated.model_dump_json(indent=2) + "\n"
         (folder / PAIR_THRESHOLD_FILE).write_text(text, encoding="utf-8")
 
-
-def _encoder(
-    model: SentenceTransformer, prefix: str
-) -> Callable[[Sequence[LabelledPair]], tuple[Vectors, Vectors]]:
-    def vectors(pairs: Sequence[LabelledPair]) -> tuple[Vectors, Vectors]:
+    def _vectors(self, pairs: Sequence[LabelledPair]) -> tuple[Vectors, Vectors]:
         texts = sorted({text for pair in pairs for text in (pair.first, pair.second)})
-        found = encode(model, [prefix + text for text in texts])
+        found = encode(self.model, [self.prefix + text for text in texts])
         place = {text: number for number, text in enumerate(texts)}
         return (
             found[[place[pair.first] for pair in pairs]],
             found[[place[pair.second] for pair in pairs]],
         )
 
-    return vectors
-
 
 def _dataset(pairs: Sequence[LabelledPair], prefix: str) -> Dataset:
-    return Dataset.from_dict(
-        {
-            "sentence1": [prefix + pair.first for pair in pairs],
-            "sentence2": [prefix + pair.second for pair in pairs],
-            "label": [pair.label for pair in pairs],
-        }
-    )
+    rows = [(prefix + pair.first, prefix + pair.second, pair.label) for pair in pairs]
+    return dataset(("sentence1", "sentence2", "label"), rows)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets import Dataset
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
@@ -33,22 +33,20 @@ from service.errors import InvalidInputError
 from service.evaluation.levels import level_figures, passage_ids, rank_levels
 from service.text.normalizer import clean
 from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
-from service.training.labels import describe, most, read_options, split
+from service.training.labels import dataset, describe, most, read_options, split
 from service.training.mining.compose import mine_smart
 from service.training.system import Job, Prepared
 from service.training.texts import passage_text, prefixed
 from service.types import Document
 
 
-class Options(BaseModel):
+class Options(BaseModel, frozen=True, extra="forbid"):
     """`[options]` of the recipe.
 
     `article` tells which documents are siblings where judgements have one grade only, as
     `service.collection.article_key` reads it; `irrelevant` is how many documents of other articles
     stand beside them. `most_queries` bounds the queries to train on; 0 takes all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     article: str = "title"
     irrelevant: int = Field(4, ge=1)
@@ -63,10 +61,8 @@ def prepare(job: Job) -> Prepared:
     easy, or BEIR folders: with grades 2, 1, 0, or with articles to derive the levels from.
     """
     options, training = read_options(job.recipe, Options), job.recipe.training
-    several = len(job.collections) > 1
     levelled = [read_levelled(path, options, training.seed) for path in job.collections]
-    data = [describe(p, len(c.queries)) for p, c in zip(job.collections, levelled, strict=True)]
-    pooled = _pooled(levelled) if several else levelled[0]
+    pooled = _pooled(levelled) if len(levelled) > 1 else levelled[0]
     parts = split(zip(_groups(pooled.queries), pooled.queries, strict=True), training)
     parts["train"] = most(
         parts["train"], options.most_queries, lambda query: query.query_id, training.seed
@@ -79,7 +75,7 @@ def prepare(job: Job) -> Prepared:
         validation=_rows(pooled, parts["validation"], prefixes, training.seed),
         loss=MultipleNegativesRankingLoss(model),
         figures=lambda: _figures(model, replace(pooled, queries=parts["test"]), prefixes),
-        data=data,
+        data=describe(job.collections, [collection.queries for collection in levelled]),
         save=saver(model, job),
         notes=(
             "Split such that queries with a right or related document in common, directly or "
@@ -173,13 +169,16 @@ def _rows(
 ) -> Dataset:
     query, passage = prefixes
     mined = mine_smart(replace(levelled, queries=list(queries)), seed=seed).rows
-    columns = {
-        "anchor": [prefixed(row.query, query) for row in mined],
-        "positive": [prefixed(row.positives[0], passage) for row in mined],
-        "hard_negative": [prefixed(row.negatives[0], passage) for row in mined],
-        "easy_negative": [prefixed(row.negatives[1], passage) for row in mined],
-    }
-    return Dataset.from_dict(columns)
+    return dataset(
+        ("anchor", "positive", "hard_negative", "easy_negative"),
+        [
+            [
+                prefixed(row.query, query),
+                *(prefixed(text, passage) for text in (*row.positives, *row.negatives)),
+            ]
+            for row in mined
+        ],
+    )
 
 
 def _figures(

@@ -9,15 +9,12 @@ Learning*, NeurIPS 2022).
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import torch
-from datasets import Dataset
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     MatryoshkaLoss,
@@ -28,15 +25,15 @@ from service.collection import open_collection, read_training_rows
 from service.durable import new_folder, write_json
 from service.encoder.loading import load_sentence_transformer
 from service.encoder.sse import MAX_LENGTH, SSE, Precision
-from service.evaluation.metrics import means, per_query
 from service.models.folder import file_checksums
-from service.training.arguments import precision_of
+from service.training.arguments import autocast
 from service.training.bases import base_prefixes, encode, load_bi_encoder
-from service.training.labels import describe, part_of, read_options, split
+from service.training.labels import Part, dataset, describe, part_of, read_options, split
+from service.training.list_figures import retrieval_figures
 from service.training.mining.examples import Examples, from_collection, from_rows
 from service.training.recipe import Training
 from service.training.run_folder import read_json
-from service.training.static_start import Vectors, encode_pieces, piece_shares, start_rows
+from service.training.static_start import encode_pieces, piece_shares, start_rows
 from service.training.system import Job, Prepared
 from service.training.vocabulary import train_vocabulary
 from service.training.windows import crop, inverse_cloze
@@ -45,11 +42,10 @@ Pair = tuple[str, str]
 
 _SPECIAL = {"<s>", "</s>", "<pad>", "<unk>", "<mask>"}
 _START = "start.json"
-_RANKED = 10
 _ENCODED = 512
 
 
-class Options(BaseModel):
+class Options(BaseModel, frozen=True, extra="forbid"):
     """`[options]` of the recipe.
 
     `dimensions` are the Matryoshka sizes, the largest of them the model's; `weights` those of their
@@ -59,8 +55,6 @@ class Options(BaseModel):
     is how often each passage gives a pair of its own beside the labelled ones. Passages are cropped
     at random to at most `passage_chars` characters. `scale` sharpens the loss's softmax.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dimensions: tuple[int, ...] = Field((512, 256, 128, 64, 32), min_length=1)
     weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
@@ -93,15 +87,14 @@ def prepare(job: Job) -> Prepared:
     """
     options, training = read_options(job.recipe, Options), job.recipe.training
     found = [_examples(path) for path in job.collections]
-    data = [describe(p, len(e.queries)) for p, e in zip(job.collections, found, strict=True)]
+    data = describe(job.collections, [examples.queries for examples in found])
     parts = split([(pair[0], pair) for examples in found for pair in _labelled(examples)], training)
     rng = random.Random(training.seed)  # noqa: S311
     train = [
         (query, crop(text, rng, longest=options.passage_chars)) for query, text in parts["train"]
     ]
     windows = [pair for examples in found for pair in _windows(examples, options, rng)]
-    seen = [_of_train(examples, training) for examples in found]
-    model = _start(job, options, seen, data)
+    model = _start(job, options, [_part(examples, "train", training) for examples in found], data)
     model.max_seq_length = training.max_length
     loss = MatryoshkaLoss(
         model,
@@ -118,10 +111,10 @@ def prepare(job: Job) -> Prepared:
 
     return Prepared(
         model=model,
-        train=_dataset(train + windows),
-        validation=_dataset(parts["validation"]),
+        train=dataset(("anchor", "positive"), train + windows),
+        validation=dataset(("anchor", "positive"), parts["validation"]),
         loss=loss,
-        figures=lambda: _figures(model, found, job),
+        figures=lambda: _figures(model, [_part(examples, "test", training) for examples in found]),
         data=data,
         save=save,
         notes=(
@@ -140,14 +133,10 @@ def _examples(path: Path) -> Examples:
     return from_rows(path.stem, read_training_rows(path))
 
 
-def _of_train(examples: Examples, training: Training) -> Examples:
-    """All passages, and the queries to train on."""
-    kept = [i for i, query in enumerate(examples.queries) if part_of(query, training) == "train"]
-    return replace(
-        examples,
-        queries=tuple(examples.queries[i] for i in kept),
-        positives=tuple(examples.positives[i] for i in kept),
-    )
+def _part(examples: Examples, part: Part, training: Training) -> Examples:
+    """All passages, and the queries of this part."""
+    queries = enumerate(examples.queries)
+    return examples.only(place for place, query in queries if part_of(query, training) == part)
 
 
 def _labelled(examples: Examples) -> Iterator[Pair]:
@@ -203,7 +192,11 @@ def _new(job: Job, options: Options, found: Sequence[Examples]) -> SentenceTrans
         word_marks=options.word_marks,
     )
     job.say("encoding the pieces with the base")
-    vectors = encode_pieces(tokenizer, _base_encode(job), base_prefixes(job)[0])
+    base = load_bi_encoder(job)
+    with autocast(job):
+        vectors = encode_pieces(
+            tokenizer, lambda texts: encode(base, texts, batch_size=256), base_prefixes(job)[0]
+        )
     rows = start_rows(
         vectors,
         piece_shares(tokenizer, texts),
@@ -221,17 +214,6 @@ def _new(job: Job, options: Options, found: Sequence[Examples]) -> SentenceTrans
     return SentenceTransformer(
         modules=[module], device=job.device, prompts={"query": "", "passage": ""}
     )
-
-
-def _base_encode(job: Job) -> Callable[[Sequence[str]], Vectors]:
-    base = load_bi_encoder(job)
-    lowered = precision_of(job) == "bf16"
-
-    def run(pieces: Sequence[str]) -> Vectors:
-        with torch.autocast(base.device.type, torch.bfloat16, enabled=lowered):
-            return encode(base, pieces, batch_size=256)
-
-    return run
 
 
 def _vocabulary_texts(found: Sequence[Examples], options: Options, seed: int) -> list[str]:
@@ -258,37 +240,10 @@ def _base_scores(job: Job) -> Mapping[str, float]:
     return {piece: score for piece, score in model["vocab"] if piece not in _SPECIAL}
 
 
-def _figures(
-    model: SentenceTransformer, found: Sequence[Examples], job: Job
-) -> Mapping[str, float]:
-    """Of the test queries of each collection that has any, and their mean over collections."""
-    figures: dict[str, float] = {}
-    for examples in found:
-        tested = [
-            number
-            for number, query in enumerate(examples.queries)
-            if part_of(query, job.recipe.training) == "test"
-        ]
-        if tested:
-            figures[f"{examples.name} ndcg@10"] = _ndcg(model, examples, tested)
+def _figures(model: SentenceTransformer, test: Sequence[Examples]) -> Mapping[str, float]:
+    """Of each collection that has test queries, and their mean over collections."""
+    encoded = partial(encode, model, batch_size=_ENCODED)
+    figures = retrieval_figures(test, encoded, encoded, "ndcg@10")
     if figures:
         figures["mean ndcg@10"] = sum(figures.values()) / len(figures)
     return figures
-
-
-def _ndcg(model: SentenceTransformer, examples: Examples, tested: Sequence[int]) -> float:
-    passages = encode(model, examples.passages, batch_size=_ENCODED)
-    queries = encode(model, [examples.queries[number] for number in tested], batch_size=_ENCODED)
-    run = {
-        # Stable, so that ties go by place.
-        str(number): [str(p) for p in np.argsort(-(passages @ vector), kind="stable")[:_RANKED]]
-        for number, vector in zip(tested, queries, strict=True)
-    }
-    qrels = {str(number): {str(p): 1 for p in examples.positives[number]} for number in tested}
-    return means(per_query(qrels, run, ["ndcg@10"]))["ndcg@10"]
-
-
-def _dataset(pairs: Sequence[Pair]) -> Dataset:
-    return Dataset.from_dict(
-        {"anchor": [query for query, _ in pairs], "positive": [text for _, text in pairs]}
-    )

@@ -5,14 +5,13 @@ calls everything irrelevant gains nothing by it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from datasets import Dataset
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 
@@ -28,7 +27,7 @@ from service.errors import InvalidInputError
 from service.evaluation.pairs import classification_report
 from service.text.normalizer import clean
 from service.training.bases import load_cross_encoder, saver
-from service.training.labels import describe, most, read_options, split
+from service.training.labels import dataset, describe, most, read_options, split
 from service.training.mining.choice import Choice
 from service.training.mining.compose import mine_random
 from service.training.mining.examples import Examples, from_collection
@@ -41,7 +40,7 @@ _BM25_RANKS = 100
 _BATCH = 64
 
 
-class Options(BaseModel):
+class Options(BaseModel, frozen=True, extra="forbid"):
     """`[options]` of the recipe.
 
     `pos_weight` is a number, or `from data`: irrelevant pairs to relevant ones among those trained
@@ -49,8 +48,6 @@ class Options(BaseModel):
     of which that share is drawn from BM25's first hundred and the rest from anywhere.
     `most_queries` bounds the queries of all parts together; 0 takes all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pos_weight: Literal["from data"] | float = "from data"
     negatives: int = Field(4, ge=1)
@@ -74,19 +71,19 @@ def prepare(job: Job) -> Prepared:
     for name, found in parts.items():
         if found and len({pair.label for pair in found}) < 2:
             raise InvalidInputError(f"the {name} pairs all have one label", "label")
-    weight = options.pos_weight
-    if weight == "from data":
-        weight = _imbalance(parts["train"])
+    relevant = sum(pair.label for pair in parts["train"])
+    imbalance = (len(parts["train"]) - relevant) / relevant
+    weight = imbalance if options.pos_weight == "from data" else options.pos_weight
     model = load_cross_encoder(job, freeze_embeddings=options.freeze_embeddings)
     return Prepared(
         model=model,
         train=_dataset(parts["train"]),
         validation=_dataset(parts["validation"]),
-        loss=BinaryCrossEntropyLoss(model, pos_weight=torch.tensor(float(weight))),
-        figures=lambda: _figures(model, parts["test"], float(weight)),
-        data=[describe(p, len(r)) for p, r in zip(job.collections, read, strict=True)],
+        loss=BinaryCrossEntropyLoss(model, pos_weight=torch.tensor(weight)),
+        figures=lambda: _figures(model, parts["test"], weight),
+        data=describe(job.collections, read),
         save=saver(model, job),
-        notes=_notes(parts["train"], parts["test"], float(weight), options, job.collections),
+        notes=_notes(parts["train"], parts["test"], weight, options, job.collections),
     )
 
 
@@ -95,29 +92,27 @@ def _read(path: Path, options: Options, seed: int) -> list[LabelledPair]:
         rows = _draw_negatives(from_collection(read_beir(path)), options, seed)
     elif rows_kind(path) == "pairs":
         pairs = read_labelled_pairs(path)
-        queries = most(
-            sorted({pair.first for pair in pairs}), options.most_queries, lambda query: query, seed
-        )
-        chosen = set(queries)
-        return [_cleaned(pair) for pair in pairs if pair.first in chosen]
+        queries = set(most(sorted({p.first for p in pairs}), options.most_queries, str, seed))
+        return [
+            LabelledPair(clean(p.first), clean(p.second), p.label)
+            for p in pairs
+            if p.first in queries
+        ]
     else:
-        rows = read_training_rows(path)
-        rows = most(rows, options.most_queries, lambda row: row.query, seed)
-    return [pair for row in rows for pair in _flattened(row)]
+        rows = most(read_training_rows(path), options.most_queries, lambda row: row.query, seed)
+    return [
+        LabelledPair(clean(row.query), clean(text), label)
+        for row in rows
+        for label, texts in ((1, row.positives), (0, row.negatives))
+        for text in texts
+    ]
 
 
 def _draw_negatives(examples: Examples, options: Options, seed: int) -> list[TrainingRow]:
     """Rows with negatives of both kinds; a passage that both draw stands once."""
-    places = most(
-        range(len(examples.queries)),
-        options.most_queries,
-        lambda place: examples.queries[place],
-        seed,
-    )
-    examples = replace(
-        examples,
-        queries=tuple(examples.queries[place] for place in places),
-        positives=tuple(examples.positives[place] for place in places),
+    places = range(len(examples.queries))
+    examples = examples.only(
+        most(places, options.most_queries, lambda place: examples.queries[place], seed)
     )
     lexical = round(options.negatives * options.bm25_share)
     drawn: dict[tuple[str, tuple[str, ...]], list[str]] = {}
@@ -138,31 +133,9 @@ def _draw_negatives(examples: Examples, options: Options, seed: int) -> list[Tra
     ]
 
 
-def _flattened(row: TrainingRow) -> list[LabelledPair]:
-    query = clean(row.query)
-    return [
-        *(LabelledPair(query, clean(text), 1) for text in row.positives),
-        *(LabelledPair(query, clean(text), 0) for text in row.negatives),
-    ]
-
-
-def _cleaned(pair: LabelledPair) -> LabelledPair:
-    return LabelledPair(clean(pair.first), clean(pair.second), pair.label)
-
-
-def _imbalance(pairs: Sequence[LabelledPair]) -> float:
-    relevant = sum(pair.label for pair in pairs)
-    return (len(pairs) - relevant) / relevant
-
-
 def _dataset(pairs: Sequence[LabelledPair]) -> Dataset:
-    return Dataset.from_dict(
-        {
-            "query": [pair.first for pair in pairs],
-            "passage": [pair.second for pair in pairs],
-            "label": [float(pair.label) for pair in pairs],
-        }
-    )
+    rows = [(pair.first, pair.second, float(pair.label)) for pair in pairs]
+    return dataset(("query", "passage", "label"), rows)
 
 
 def _figures(

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from service.collection import LabelledPair, read_levels
+from service.collection import read_levels
+from service.collection.split import joined
 from service.errors import InvalidInputError, ModelSourceError
 from service.training.recipe import load_recipe
 from service.training.system import Job, Prepared
-from service.training.systems import pair_contrastive, smart_binary, weighted_bce
+from service.training.systems import smart_binary, weighted_bce
 from service.training.systems.registry import load_system, system_names
 from service.training.texts import prefixed
 from tests.fixtures.small_models import write_small_encoder
@@ -148,8 +149,7 @@ def test_pairs_that_share_a_question_fall_to_one_part(base: Path, tmp_path: Path
 
 
 def test_joined_questions_follow_the_chain() -> None:
-    pairs = [LabelledPair("b", "a", 1), LabelledPair("c", "b", 0), LabelledPair("x", "y", 1)]
-    groups = pair_contrastive.joined_questions(pairs)
+    groups = joined([("b", "a"), ("c", "b"), ("x", "y")])
     assert groups == {"a": "a", "b": "a", "c": "a", "x": "x", "y": "x"}
 
 
