@@ -2,13 +2,13 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.evaluation import CollectionOption, JsonOption, QueriesOption, SeedOption
+from service.cli.evaluation import CollectionOption, QueriesOption, SeedOption
 from service.cli.looking import Look
-from service.cli.options import SEARCH_SETTINGS, with_settings
+from service.cli.options import SEARCH_SETTINGS, JsonOption, with_settings
 from service.errors import InvalidInputError
 from service.settings import DECIDING, Settings
 
@@ -83,8 +83,10 @@ def calibrate(
     json_path: JsonOption = None,
 ) -> None:
     """Fit, on labelled data, how much the reranker counts and what scores and words mean."""
-    from service.evaluation.fitting import FitOptions, Labels, fit  # noqa: PLC0415
-    from service.evaluation.plots import check_plots  # noqa: PLC0415
+    from service.durable import write_json, write_text
+    from service.evaluation.calibration_report import calibration_report
+    from service.evaluation.fitting import FitOptions, Labels, fit
+    from service.evaluation.plots import check_plots, plot_reliability, save
 
     if medium > high:
         raise InvalidInputError("--medium must not be above --high", "medium")
@@ -101,14 +103,17 @@ def calibrate(
     )
     found = fit(labels, FitOptions(settings.rerank_depth, share, every_language, high, medium))
     artifact = _artifact(name, settings, look, found)
-    _write(out, artifact, found, picture)
+    write_text(out, artifact.model_dump_json(indent=2))
+    if picture:
+        at = {word: one.probability for word, one in found.words.items()}
+        save(plot_reliability(found.figures["all"], at), out.with_suffix(".png"))
     if json_path is not None:
-        _write_figures(json_path, settings, seed, artifact, found)
+        write_json(json_path, {**_head(seed, settings), **calibration_report(artifact, found)})
     _show(out, artifact, found)
 
 
 def _artifact(name: str, settings: Settings, look: Look, found: "Fitting") -> "Calibration":
-    from service.confidence.calibration import Calibration  # noqa: PLC0415
+    from service.confidence.calibration import Calibration
 
     return Calibration(
         name=name,
@@ -127,40 +132,23 @@ def _artifact(name: str, settings: Settings, look: Look, found: "Fitting") -> "C
     )
 
 
-def _write(out: Path, artifact: "Calibration", found: "Fitting", picture: bool) -> None:
-    from service.durable import write_text  # noqa: PLC0415
-    from service.evaluation.plots import plot_reliability, save  # noqa: PLC0415
-
-    write_text(out, artifact.model_dump_json(indent=2))
-    if picture:
-        at = {word: fit.probability for word, fit in found.words.items()}
-        save(plot_reliability(found.figures["all"], at), out.with_suffix(".png"))
-
-
-def _write_figures(
-    path: Path, settings: Settings, seed: int, artifact: "Calibration", found: "Fitting"
-) -> None:
-    from service.durable import write_json  # noqa: PLC0415
-    from service.evaluation.calibration_report import calibration_report  # noqa: PLC0415
-    from service.evaluation.provenance import provenance  # noqa: PLC0415
-
-    head = {**provenance(seed), "settings": settings.model_dump(mode="json", include=set(DECIDING))}
-    write_json(path, {**head, **calibration_report(artifact, found)})
-
-
 def _show(out: Path, artifact: "Calibration", found: "Fitting") -> None:
-    from service.evaluation.calibration_report import (  # noqa: PLC0415
-        calibration_lines,
-        share_lines,
-    )
+    from service.evaluation.calibration_report import calibration_lines, share_lines
 
-    for line in share_lines(found.trials, found.choices):
-        typer.echo(line)
-    typer.echo(f"{out}:")
-    for line in calibration_lines(artifact, found):
-        typer.echo(f"  {line}")
+    lines = [*share_lines(found.trials, found.choices), f"{out}:"]
+    lines += [f"  {line}" for line in calibration_lines(artifact, found)]
+    typer.echo("\n".join(lines))
     for sentence in found.warnings:
         typer.echo(f"too few labels: {sentence}", err=True)
+
+
+def _head(seed: int, settings: Settings) -> dict[str, Any]:
+    from service.evaluation.provenance import provenance
+
+    return {
+        **provenance(seed),
+        "settings": settings.model_dump(mode="json", include=set(DECIDING)),
+    }
 
 
 def tune_depth(
@@ -177,10 +165,9 @@ def tune_depth(
     picture: PictureOption = True,
 ) -> None:
     """Find, on labelled data, the smallest number of candidates that is worth reranking."""
-    from service.durable import write_json  # noqa: PLC0415
-    from service.evaluation import depth as tuning  # noqa: PLC0415
-    from service.evaluation.plots import check_plots, plot_depths, save  # noqa: PLC0415
-    from service.evaluation.provenance import provenance  # noqa: PLC0415
+    from service.durable import write_json
+    from service.evaluation import depth as tuning
+    from service.evaluation.plots import check_plots, plot_depths, save
 
     if settings.reranker == "none":
         raise InvalidInputError("there is no reranker whose depth could be tuned", "reranker")
@@ -203,11 +190,7 @@ def tune_depth(
             f"too few labels: the loss may be up to {chosen.high:.4f} (95 % interval)", err=True
         )
     if out is not None:
-        head = {
-            **provenance(seed),
-            "settings": settings.model_dump(mode="json", include=set(DECIDING)),
-            "data": look.data,
-        }
-        write_json(out, {**head, **tuning.depth_report(rows, chosen, loss)})
+        found = tuning.depth_report(rows, chosen, loss)
+        write_json(out, {**_head(seed, settings), "data": look.data, **found})
         if picture:
             save(plot_depths(rows, chosen), out.with_suffix(".png"))

@@ -44,8 +44,8 @@ def register(app: typer.Typer) -> None:
 
 def check(path: PathArgument) -> None:
     """Name every row that is wrong, with file, line and field. Ends with 1 where there is one."""
-    from service.collection import find_problems  # noqa: PLC0415
-    from service.collection.problems import described  # noqa: PLC0415
+    from service.collection import find_problems
+    from service.collection.problems import described
 
     problems = find_problems(path, on_warning=lambda said: typer.echo(f"warning: {said}", err=True))
     for problem in problems:
@@ -60,8 +60,8 @@ def describe(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Counts, grades, the share that is positive, duplicates and lengths."""
-    from service.collection import describe as figures_of  # noqa: PLC0415
-    from service.collection import open_labels  # noqa: PLC0415
+    from service.collection import describe as figures_of
+    from service.collection import open_labels
 
     figures = figures_of(open_labels(path))
     if as_json:
@@ -83,9 +83,9 @@ def split(
     seed: SeedOption = 0,
 ) -> None:
     """Part the judged queries; with --article, no article's queries fall into two parts."""
-    from service.collection import write_beir  # noqa: PLC0415
-    from service.collection.split import split_collection  # noqa: PLC0415
-    from service.durable import new_folder  # noqa: PLC0415
+    from service.collection import write_beir
+    from service.collection.split import split_collection
+    from service.durable import new_folder
 
     asked = {"train": train, "validation": validation, "test": test}
     parts = split_collection(
@@ -114,7 +114,7 @@ def levels(
     seed: SeedOption = 0,
 ) -> None:
     """Make a three-level set: with --article from siblings, without from grades 2, 1 and 0."""
-    from service.collection import (  # noqa: PLC0415
+    from service.collection import (
         derive_levels,
         graded,
         levels_from_grades,
@@ -143,12 +143,8 @@ def convert(
     out: Annotated[Path, typer.Option(help="New BEIR folder, or .jsonl file of training rows.")],
 ) -> None:
     """From any layout to a BEIR folder or to rows {query, pos, neg}."""
-    from service.collection import (  # noqa: PLC0415
-        read_training_rows,
-        write_beir,
-        write_training_rows,
-    )
-    from service.collection.convert import collection_of, rows_of  # noqa: PLC0415
+    from service.collection import read_training_rows, write_beir, write_training_rows
+    from service.collection.convert import collection_of, rows_of
 
     if path.is_file():
         collection = collection_of(path.stem, read_training_rows(path))
@@ -163,7 +159,7 @@ def convert(
 
 def _opened(path: Path) -> "Collection":
     """The collection of a folder, whose warnings are printed."""
-    from service.collection import open_collection  # noqa: PLC0415
+    from service.collection import open_collection
 
     collection = open_collection(path)
     for warning in collection.warnings:
@@ -172,7 +168,7 @@ def _opened(path: Path) -> "Collection":
 
 
 def _article_of(spec: str | None) -> "ArticleOf | None":
-    from service.collection import article_key  # noqa: PLC0415
+    from service.collection import article_key
 
     return article_key(spec) if spec else None
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +14,8 @@ from rich.text import Text
 from service.cli.console import console
 from service.cli.options import FOLDER_SETTINGS, with_settings
 from service.cli.progress import progress
-from service.errors import InvalidInputError, SecondpassError
+from service.cli.server import KeyOption, UrlOption, connected
+from service.errors import InvalidInputError
 from service.settings import Settings
 from service.types import Document, Refused
 
@@ -25,6 +27,23 @@ SOME_REFUSED = 3
 """The exit code where some rows were refused and the others stored."""
 SERVER_SECONDS = 90.0
 
+PathArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="JSONL or CSV file, BEIR folder, or a folder of .md, .txt and .html files."
+    ),
+]
+CollectionOption = Annotated[
+    str | None, typer.Option(help="With --url: a collection or alias of the server.")
+]
+IdempotencyKeyOption = Annotated[
+    str | None,
+    typer.Option(help="With --url: the same file sent with the same key is stored once."),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Read all of it first; store nothing if a row is bad.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
@@ -35,52 +54,39 @@ def register(app: typer.Typer) -> None:
 
 
 def ingest(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            help="JSONL or CSV file, BEIR folder, or a folder of .md, .txt and .html files."
-        ),
-    ],
+    path: PathArgument,
     settings: Settings,
     url: Annotated[
         str | None, typer.Option(help="Send them to this server instead of a data folder.")
     ] = None,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="SECONDPASS_API_KEY", help="Key for --url.")
-    ] = None,
-    collection: Annotated[
-        str | None, typer.Option(help="With --url: a collection or alias of the server.")
-    ] = None,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(help="With --url: the same file sent with the same key is stored once."),
-    ] = None,
+    api_key: KeyOption = None,
+    collection: CollectionOption = None,
+    idempotency_key: IdempotencyKeyOption = None,
     wait: Annotated[bool, typer.Option(help="With --url: wait until the server is done.")] = True,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Read all of it first; store nothing if a row is bad.")
-    ] = False,
+    strict: StrictOption = False,
 ) -> None:
     """Put documents into the data folder. Safe to run again: unchanged ones cost nothing.
 
     Ends with 0 where every row was taken, with 3 where some were refused, with 2 where all were.
     """
-    from service.collection import count_rows, read_documents, unread_files  # noqa: PLC0415
+    from service.collection import count_rows, read_documents, unread_files
 
     if unread := unread_files(path):
         typer.echo(f"passed over: {unread}", err=True)
     if strict:
         _require_fit(read_documents(path, settings.document_limits))
     if url is not None:
-        from service.cli.upload import Destination, upload  # noqa: PLC0415
+        from service.cli.upload import upload
 
-        to = Destination(url, api_key, collection, idempotency_key)
-        refused, stored = upload(path, to, settings.document_limits, wait=wait)
+        with connected(url, api_key) as client:
+            send = partial(client.bulk, collection=collection, idempotency_key=idempotency_key)
+            refused, stored = upload(path, client, send, settings.document_limits, wait=wait)
         _report_refusals(refused, all_of_them=stored == 0)
         return
     for option, value in (("collection", collection), ("idempotency_key", idempotency_key)):
         if value is not None:
             raise InvalidInputError("needs --url: a folder is filled as `main`", option)
-    from service.index.data_folder import DataFolder  # noqa: PLC0415
+    from service.index.data_folder import DataFolder
 
     rows = read_documents(path, settings.document_limits)
     with DataFolder.open(settings.data_dir) as folder:
@@ -97,8 +103,8 @@ def demo(
     ] = False,
 ) -> None:
     """Put the demo corpus into the data folder: the interpreter's own documentation."""
-    from service.demo import demo_documents  # noqa: PLC0415
-    from service.index.data_folder import DataFolder  # noqa: PLC0415
+    from service.demo import demo_documents
+    from service.index.data_folder import DataFolder
 
     documents = list(demo_documents())
     with DataFolder.open(settings.data_dir) as folder:
@@ -114,8 +120,8 @@ def reindex(
     collection: Annotated[str, typer.Option(help="A collection or an alias.")] = "main",
 ) -> None:
     """Encode all documents anew with the model that the settings, or the collection's own, name."""
-    from service.index.data_folder import DataFolder  # noqa: PLC0415
-    from service.pipeline.ingestion import reindex as run  # noqa: PLC0415
+    from service.index.data_folder import DataFolder
+    from service.pipeline.ingestion import reindex as run
 
     with DataFolder.open(settings.data_dir) as folder, progress("reindex", None) as advance:
         documents = run(folder, settings, advance, collection=collection)
@@ -135,16 +141,12 @@ def search(
         str, typer.Option(help="Metadata that documents must have, in JSON: see docs/filters.md.")
     ] = "{}",
     collection: Annotated[str | None, typer.Option(help="A collection or an alias.")] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Ask this server instead of opening the data folder.")
-    ] = None,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="SECONDPASS_API_KEY", help="Key for --url.")
-    ] = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Search a data folder, or a server with --url."""
-    from service.api.schemas.filters import filters_from_text  # noqa: PLC0415
+    from service.api.schemas.filters import filters_from_text
 
     asked = {
         "query": query,
@@ -163,44 +165,34 @@ def search(
         _show(answer)
 
 
-def _search_server(url: str, api_key: str | None, asked: dict[str, Any]) -> dict[str, object]:
-    from secondpass_client import SearchClient, SearchError  # noqa: PLC0415
-
-    try:
-        with SearchClient(url, api_key=api_key, timeout=SERVER_SECONDS) as client:
-            return asdict(client.search(**asked))
-    except ValueError as error:
-        raise InvalidInputError(f"--url or --api-key: {error}") from error
-    except SearchError as error:
-        raise SecondpassError(f"{url}: {error}") from error
+def _search_server(url: str, api_key: str | None, asked: dict[str, Any]) -> dict[str, Any]:
+    with connected(url, api_key, timeout=SERVER_SECONDS) as client:
+        return asdict(client.search(**asked))
 
 
-def _search_folder(settings: Settings, collection: str, asked: dict[str, Any]) -> dict[str, object]:
+def _search_folder(settings: Settings, collection: str, asked: dict[str, Any]) -> dict[str, Any]:
     if not (settings.data_dir / "store.db").exists():
         raise InvalidInputError(
             f"there are no documents in {settings.data_dir}: see `secondpass ingest`", "data_dir"
         )
-    from service.pipeline.opening import open_engine  # noqa: PLC0415
-    from service.pipeline.query import Query  # noqa: PLC0415
+    from service.pipeline.opening import open_engine
+    from service.pipeline.query import Query
 
     with open_engine(settings, pairs=False, jobs=False) as engine:
         searcher = engine.collection(collection).searcher
         return asdict(asyncio.run(searcher.search(Query(**asked))))
 
 
-def _show(answer: dict[str, object]) -> None:
+def _show(answer: dict[str, Any]) -> None:
     out = console()
-    rerank, warnings = answer["rerank"], answer["warnings"]
-    if isinstance(rerank, dict) and rerank["status"] != "complete":
+    rerank, hits = answer["rerank"], answer["hits"]
+    if rerank["status"] != "complete":
         out.print(f"rerank {rerank['status']}: {rerank['reason']}", style="dim")
-    for warning in warnings if isinstance(warnings, list) else ():
-        out.print(str(warning), style="yellow")
-    if isinstance(cached := answer.get("cached"), dict):
+    for warning in answer["warnings"]:
+        out.print(warning, style="yellow")
+    if cached := answer.get("cached"):
         age_s, similarity = cached["age_ms"] / 1000, cached["query_similarity"]
         out.print(f"from {age_s:.0f} s ago, query similarity {similarity:.4f}", style="dim")
-    hits = answer["hits"]
-    if not isinstance(hits, list):
-        raise TypeError("hits must be a list")
     for hit in hits:
         probability = "" if hit["probability"] is None else f" {hit['probability']:.2f}"
         out.print(
@@ -219,7 +211,7 @@ def _show(answer: dict[str, object]) -> None:
 def _ingest(
     folder: "DataFolder", rows: Iterable[Document | Refused], total: int | None, settings: Settings
 ) -> None:
-    from service.pipeline.ingestion import ingesting  # noqa: PLC0415
+    from service.pipeline.ingestion import ingesting
 
     with ingesting(folder, settings) as ingestor:
         with progress("ingest", total) as advance:

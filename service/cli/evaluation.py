@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from service.cli import labelled_pairs
-from service.cli.console import as_help
-from service.cli.options import SEARCH_SETTINGS, with_settings
+from service.cli.options import SEARCH_SETTINGS, JsonOption, SystemOption, with_settings
 from service.cli.progress import progress
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.evaluation.retrieval import Evaluation
-    from service.evaluation.systems import System
 
 
 CollectionOption = Annotated[
@@ -31,19 +30,10 @@ ChunkOption = Annotated[
         "one passage that ends with the encoder's window, as in published figures.",
     ),
 ]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
 OutOption = Annotated[
     Path | None,
     typer.Option(
         help="Write JSON, Markdown, run files, each query's figures and plots to this folder."
-    ),
-]
-SystemOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--system",
-        metavar="NAME=SETTING=VALUE,...",
-        help="A system to compare: these settings over the command's; the first is the baseline.",
     ),
 ]
 SystemsOption = Annotated[
@@ -82,17 +72,25 @@ def evaluate_retrieval(
 ) -> None:
     """Rankings side by side, over the collections' own documents and queries.
 
-    Without --system and --run: stage one beside the reranked order, with the settings given.
+    The first is the baseline. Without --system and --run: stage one beside the reranked order, with
+    the settings given.
     """
-    from service.evaluation.labelled import Draw  # noqa: PLC0415
-    from service.evaluation.plots import check_plots  # noqa: PLC0415
-    from service.evaluation.retrieval import evaluate_systems  # noqa: PLC0415
-    from service.evaluation.systems import System, check_names, parse_run  # noqa: PLC0415
+    from service.evaluation.labelled import Draw
+    from service.evaluation.plots import check_plots
+    from service.evaluation.retrieval import evaluate_systems
+    from service.evaluation.systems import (
+        System,
+        check_names,
+        parse_run,
+        parse_system,
+        read_systems,
+    )
 
     if out is not None:
         check_plots("out")
     runs = [parse_run(text) for text in run or []]
-    chosen = chosen_systems(settings, system, systems)
+    chosen = read_systems(systems, settings) if systems else []
+    chosen += [parse_system(text, settings) for text in system or []]
     check_names([*(s.name for s in chosen), *(r.name for r in runs)])
     if not chosen and not runs:
         chosen = [System("default", settings)]
@@ -111,7 +109,7 @@ def evaluate_rerank(
         typer.Option(
             min=0.0,
             max=1.0,
-            help=as_help("Share of the reranker in a fused order.  [default: 0.2, 0.4]"),
+            help=escape("Share of the reranker in a fused order.  [default: 0.2, 0.4]"),
         ),
     ] = None,
     queries: QueriesOption = None,
@@ -125,11 +123,11 @@ def evaluate_rerank(
     Every query is reranked, whatever its language. Logits are kept in the cache folder, so that
     the command goes on where it was interrupted.
     """
-    from service.errors import InvalidInputError  # noqa: PLC0415
-    from service.evaluation.labelled import Draw  # noqa: PLC0415
-    from service.evaluation.plots import check_plots  # noqa: PLC0415
-    from service.evaluation.retrieval import evaluate_reranker  # noqa: PLC0415
-    from service.evaluation.systems import System  # noqa: PLC0415
+    from service.errors import InvalidInputError
+    from service.evaluation.labelled import Draw
+    from service.evaluation.plots import check_plots
+    from service.evaluation.retrieval import evaluate_reranker
+    from service.evaluation.systems import System
 
     if settings.reranker == "none":
         raise InvalidInputError("--reranker: there is nothing to rerank with", "reranker")
@@ -147,25 +145,11 @@ def evaluate_rerank(
     _show(found, json_path, out)
 
 
-def chosen_systems(
-    settings: Settings, system: list[str] | None, systems: Path | None
-) -> "list[System]":
-    """The systems that the options name: those of the file first."""
-    from service.evaluation.systems import parse_system, read_systems  # noqa: PLC0415
-
-    found = read_systems(systems, settings) if systems else []
-    return found + [parse_system(text, settings) for text in system or []]
-
-
 def _show(found: "Evaluation", json_path: Path | None, out: Path | None) -> None:
-    from service.durable import write_json  # noqa: PLC0415
-    from service.evaluation.each import require_all  # noqa: PLC0415
-    from service.evaluation.outputs import write_comparison  # noqa: PLC0415
-    from service.evaluation.tables import (  # noqa: PLC0415
-        difference_table,
-        mean_table,
-        ranking_table,
-    )
+    from service.durable import write_json
+    from service.evaluation.each import require_all
+    from service.evaluation.outputs import write_comparison
+    from service.evaluation.tables import difference_table, mean_table, ranking_table
 
     report = found.report
     for collection in report["collections"].values():

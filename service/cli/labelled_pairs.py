@@ -1,12 +1,12 @@
 """Commands that measure models on pairs of texts: evaluate pairs, evaluate crossencoder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from service.cli.options import with_settings
+from service.cli.options import JsonOption, SystemOption, with_settings
 from service.cli.progress import progress
 from service.settings import Settings, settings_about
 
@@ -17,15 +17,6 @@ PairsOption = Annotated[
     Path,
     typer.Option("--pairs", help="JSON lines: pairs with sentence1, sentence2 and label 0 or 1."),
 ]
-SystemOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--system",
-        metavar="NAME=SETTING=VALUE,...",
-        help="A model to compare: these settings over the command's; give it again for more.",
-    ),
-]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
 OutOption = Annotated[
     Path | None, typer.Option(help="Write JSON, Markdown and plots to this folder.")
 ]
@@ -49,10 +40,9 @@ def evaluate_pairs(
     out: OutOption = None,
 ) -> None:
     """How well a bi-encoder tells which texts mean the same: accuracy, F1, AP and thresholds."""
-    from service.evaluation.each import require_all  # noqa: PLC0415
-    from service.evaluation.pair_labels import evaluate_encoder, read_pairs  # noqa: PLC0415
-    from service.evaluation.pairs import SIMILARITIES  # noqa: PLC0415
-    from service.evaluation.tables import pair_table  # noqa: PLC0415
+    from service.evaluation.pair_labels import evaluate_encoder, read_pairs
+    from service.evaluation.pairs import SIMILARITIES
+    from service.evaluation.tables import pair_table
 
     rows = read_pairs(pairs)
     others = read_pairs(learned_on) if learned_on else []
@@ -65,9 +55,8 @@ def evaluate_pairs(
     found = _measure_all(settings, system, settings.encoder, files, out, measure)
     labels = [row.label for row in rows]
     marks = ("cosine_accuracy_threshold", "cosine_f1_threshold")
-    _write(found, pair_table(found["systems"], SIMILARITIES), json_path, out)
-    _plot(found, labels, marks, "cosine", out)
-    require_all(found["failed"], len(found["systems"]))
+    table = pair_table(found["systems"], SIMILARITIES)
+    _report(found, table, labels, marks, "cosine", json_path, out)
 
 
 def evaluate_crossencoder(
@@ -90,12 +79,8 @@ def evaluate_crossencoder(
 
     Logits are kept in the cache folder, so that the command goes on where it was interrupted.
     """
-    from service.evaluation.each import require_all  # noqa: PLC0415
-    from service.evaluation.pair_labels import (  # noqa: PLC0415
-        evaluate_cross_encoder,
-        read_pairs,
-    )
-    from service.evaluation.tables import classification_table  # noqa: PLC0415
+    from service.evaluation.pair_labels import evaluate_cross_encoder, read_pairs
+    from service.evaluation.tables import classification_table
 
     rows = read_pairs(pairs)
 
@@ -105,9 +90,8 @@ def evaluate_crossencoder(
 
     found = _measure_all(settings, system, settings.reranker, [pairs], out, measure)
     labels = [row.label for row in rows]
-    _write(found, classification_table(found["systems"]), json_path, out)
-    _plot(found, labels, ("best_threshold",), "logit", out)
-    require_all(found["failed"], len(found["systems"]))
+    table = classification_table(found["systems"])
+    _report(found, table, labels, ("best_threshold",), "logit", json_path, out)
 
 
 def _measure_all(
@@ -119,11 +103,11 @@ def _measure_all(
     measure: Callable[[Settings], tuple[dict[str, Any], Any]],
 ) -> dict[str, Any]:
     """The report, each system's scores in it under `scores`."""
-    from service.evaluation.each import measure_each  # noqa: PLC0415
-    from service.evaluation.plots import check_plots  # noqa: PLC0415
-    from service.evaluation.provenance import provenance  # noqa: PLC0415
-    from service.evaluation.systems import check_names, parse_system  # noqa: PLC0415
-    from service.models.folder import file_sha256  # noqa: PLC0415
+    from service.evaluation.each import measure_each
+    from service.evaluation.plots import check_plots
+    from service.evaluation.provenance import provenance
+    from service.evaluation.systems import check_names, parse_system
+    from service.models.folder import file_sha256
 
     if out is not None:
         check_plots("out")
@@ -137,31 +121,29 @@ def _measure_all(
     return {**provenance(0), "data": data, "systems": found, "failed": failed, "scores": scores}
 
 
-def _write(found: dict[str, Any], table: str, json_path: Path | None, out: Path | None) -> None:
-    from service.durable import write_json, write_text  # noqa: PLC0415
-    from service.evaluation.tables import origin  # noqa: PLC0415
-
-    typer.echo(table, nl=False)
-    report = {key: value for key, value in found.items() if key != "scores"}
-    if json_path is not None:
-        write_json(json_path, report)
-    if out is not None:
-        write_json(out / "report.json", report)
-        write_text(out / "report.md", f"{origin(report)}\n{table}")
-
-
-def _plot(
-    found: Mapping[str, Any],
+def _report(
+    found: dict[str, Any],
+    table: str,
     labels: list[int],
     marks: tuple[str, ...],
     label: str,
+    json_path: Path | None,
     out: Path | None,
 ) -> None:
-    from service.evaluation.plots import plot_scores, save  # noqa: PLC0415
+    from service.durable import write_json, write_text
+    from service.evaluation.each import require_all
+    from service.evaluation.plots import plot_scores, save
+    from service.evaluation.tables import origin
 
-    if out is None:
-        return
-    for number, (name, report) in enumerate(found["systems"].items(), 1):
-        at = {mark: report["figures"][mark] for mark in marks}
-        picture = plot_scores(found["scores"][name], labels, at, f"{label}, {name}")
-        save(picture, out / f"scores-{number}.png")
+    typer.echo(table, nl=False)
+    scores = found.pop("scores")
+    if json_path is not None:
+        write_json(json_path, found)
+    if out is not None:
+        write_json(out / "report.json", found)
+        write_text(out / "report.md", f"{origin(found)}\n{table}")
+        for number, (name, system) in enumerate(found["systems"].items(), 1):
+            at = {mark: system["figures"][mark] for mark in marks}
+            picture = plot_scores(scores[name], labels, at, f"{label}, {name}")
+            save(picture, out / f"scores-{number}.png")
+    require_all(found["failed"], len(found["systems"]))

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from service.cli.console import console
 from service.cli.options import FOLDER_SETTINGS, with_settings
+from service.cli.server import KeyOption, UrlOption, connected
 from service.errors import InvalidInputError, SecondpassError
 from service.settings import Settings, settings_about
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from secondpass_client import SearchClient
     from service.cli.folder_collections import FolderCollections
 
-UrlOption = Annotated[
-    str | None, typer.Option(help="Ask this server instead of opening the data folder.")
-]
-KeyOption = Annotated[str | None, typer.Option(envvar="SECONDPASS_API_KEY", help="Key for --url.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="NAME=VALUE: a setting other than the server's, such as encoder."),
@@ -144,7 +141,7 @@ def check_snapshot(
     path: Annotated[Path, typer.Argument(help="Archive to verify.")], settings: Settings
 ) -> None:
     """Verify every size, count and hash of an archive, and show what is in it."""
-    from service.index.snapshot_reader import Snapshot  # noqa: PLC0415
+    from service.index.snapshot_reader import Snapshot
 
     if not path.is_file():
         raise InvalidInputError(f"there is no file {path}")
@@ -165,27 +162,19 @@ def _target(
 ) -> "Iterator[SearchClient | FolderCollections]":
     """The server at `url`, or without one the data folder."""
     if url is None:
-        from service.cli.folder_collections import FolderCollections  # noqa: PLC0415
-        from service.index.data_folder import DataFolder  # noqa: PLC0415
+        from service.cli.folder_collections import FolderCollections
+        from service.index.data_folder import DataFolder
 
         with DataFolder.open(settings.data_dir) as folder:
             yield FolderCollections(folder, settings)
         return
-    from secondpass_client import SearchClient, SearchError  # noqa: PLC0415
-
-    try:
-        client = SearchClient(url, api_key=api_key)
-    except ValueError as error:
-        raise InvalidInputError(f"--url or --api-key: {error}") from error
-    try:
-        with client:
+    with connected(url, api_key) as client:
+        try:
             yield client
-    except SearchError as error:
-        raise SecondpassError(f"{url}: {error}") from error
-    except OSError as error:  # of a file here; what the network does is a `SearchError`
-        raise SecondpassError(
-            f"cannot use {error.filename or 'the file'}: {error.strerror or error}"
-        ) from error
+        except OSError as error:  # of a file here; what the network does is a `SearchError`
+            raise SecondpassError(
+                f"cannot use {error.filename or 'the file'}: {error.strerror or error}"
+            ) from error
 
 
 def _own_settings(pairs: list[str]) -> dict[str, str | int | float | bool]:

@@ -31,8 +31,8 @@ class Look:
         timed: int = 0,
     ) -> None:
         """`queries` of each collection, `reranked` of these; `timed` of the first are timed."""
-        from service.collection import open_collection  # noqa: PLC0415
-        from service.evaluation.systems import collection_names  # noqa: PLC0415
+        from service.collection import open_collection
+        from service.evaluation.systems import collection_names
 
         self._names = dict(zip(paths, collection_names(paths), strict=True))
         self._max_chars = settings.max_document_chars
@@ -46,11 +46,11 @@ class Look:
 
     def __call__(self, path: Path, *, rerank: bool = True) -> "Observed":
         """The collection's searches."""
-        from service.collection import data_sha256, open_collection  # noqa: PLC0415
-        from service.evaluation.candidates import Observer, observe  # noqa: PLC0415
-        from service.evaluation.depth import time_depths  # noqa: PLC0415
-        from service.evaluation.labelled import sample  # noqa: PLC0415
-        from service.evaluation.searching import opened  # noqa: PLC0415
+        from service.collection import data_sha256, open_collection
+        from service.evaluation.candidates import Observer, observe
+        from service.evaluation.depth import time_depths
+        from service.evaluation.labelled import sample
+        from service.evaluation.searching import opened
 
         opened_again = open_collection(path, max_chars=self._max_chars)
         labelled = replace(opened_again, name=self._names[path])

@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from enum import StrEnum
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from service import __version__
 from service.cli.collections import ArticleOption, SeedOption
-from service.cli.console import as_help, console
+from service.cli.console import console
 from service.cli.options import with_settings
 from service.cli.progress import progress
 from service.errors import InvalidInputError
@@ -26,21 +27,69 @@ if TYPE_CHECKING:
 _SETTINGS = (*settings_about("models", "encoder"), "passage_tokens", "max_document_chars")
 
 
-class Strategy(StrEnum):
-    """Where negatives come from."""
+Strategy = Literal["dense", "bm25", "both", "smart", "random"]
+"""Where negatives come from."""
 
-    DENSE = "dense"
-    BM25 = "bm25"
-    BOTH = "both"
-    SMART = "smart"
-    RANDOM = "random"
-
-
-class Pick(StrEnum):
-    """Which of the candidates that no rule rejects."""
-
-    NEAREST = "nearest"
-    RANDOM = "random"
+CollectionOption = Annotated[
+    list[Path],
+    typer.Option(
+        "--collection",
+        help="Labelled folder, or JSON lines of rows; give the option again for more.",
+    ),
+]
+StrategyOption = Annotated[
+    Strategy,
+    typer.Option(
+        help="The encoder's nearest, BM25's best, both in turn, one of the same article and "
+        "one of another (smart), or any."
+    ),
+]
+MarginOption = Annotated[
+    float | None,
+    typer.Option(
+        help=escape(
+            "Leave out what scores above the positive's score less this; -2 turns the rule "
+            "off.  [default: 0; bm25: off]"
+        )
+    ),
+]
+RelativeMarginOption = Annotated[
+    float | None,
+    typer.Option(help="Leave out what scores above this share less than the positive's score."),
+]
+MaxScoreOption = Annotated[float | None, typer.Option(help="Leave out what scores above this.")]
+SiblingsOption = Annotated[
+    bool, typer.Option(help="Take passages of the positive's own article too.")
+]
+PickOption = Annotated[
+    Literal["nearest", "random"],
+    typer.Option(help="The best ranks, or a draw within the window."),
+]
+CompleteOption = Annotated[
+    bool, typer.Option("--complete", help="Leave out rows with fewer negatives.")
+]
+NegativeQueriesOption = Annotated[
+    bool,
+    typer.Option(
+        "--negative-queries", help="Write neg_q: to each negative a query that it answers."
+    ),
+]
+QueriesOfOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="JSON lines {_id, query} for documents that no labelled query asks for; turns "
+        "--negative-queries on."
+    ),
+]
+MinGradeOption = Annotated[
+    int, typer.Option(min=1, help="Least grade that is right (smart by grades: always 2).")
+]
+WorkOption = Annotated[
+    Path | None, typer.Option(help=escape("Folder for vectors.  [default: CACHE_DIR/mining]"))
+]
+ReportOption = Annotated[
+    Path | None, typer.Option(help=escape("File for the report.  [default: OUT.report.json]"))
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,98 +98,48 @@ def register(app: typer.Typer) -> None:
 
 
 def mine(
-    collection: Annotated[
-        list[Path],
-        typer.Option(
-            "--collection",
-            help="Labelled folder, or JSON lines of rows; give the option again for more.",
-        ),
-    ],
+    collection: CollectionOption,
     out: Annotated[Path, typer.Option(help="File for the rows {query, pos, neg}.")],
     settings: Settings,
-    strategy: Annotated[
-        Strategy,
-        typer.Option(
-            help="The encoder's nearest, BM25's best, both in turn, one of the same article and "
-            "one of another (smart), or any."
-        ),
-    ] = Strategy.DENSE,
+    strategy: StrategyOption = "dense",
     negatives: Annotated[int, typer.Option(min=1, help="Negatives a row (smart: always 2).")] = 4,
     rank_min: Annotated[int, typer.Option(min=1, help="First rank that may be taken.")] = 1,
     rank_max: Annotated[int, typer.Option(min=1, help="Last rank that may be taken.")] = 100,
-    margin: Annotated[
-        float | None,
-        typer.Option(
-            help=as_help(
-                "Leave out what scores above the positive's score less this; -2 turns the rule "
-                "off.  [default: 0; bm25: off]"
-            )
-        ),
-    ] = None,
-    relative_margin: Annotated[
-        float | None,
-        typer.Option(help="Leave out what scores above this share less than the positive's score."),
-    ] = None,
-    max_score: Annotated[
-        float | None, typer.Option(help="Leave out what scores above this.")
-    ] = None,
-    siblings: Annotated[
-        bool, typer.Option(help="Take passages of the positive's own article too.")
-    ] = True,
+    margin: MarginOption = None,
+    relative_margin: RelativeMarginOption = None,
+    max_score: MaxScoreOption = None,
+    siblings: SiblingsOption = True,
     article: ArticleOption = None,
-    pick: Annotated[
-        Pick, typer.Option(help="The best ranks, or a draw within the window.")
-    ] = Pick.NEAREST,
-    complete: Annotated[
-        bool, typer.Option("--complete", help="Leave out rows with fewer negatives.")
-    ] = False,
-    negative_queries: Annotated[
-        bool,
-        typer.Option(
-            "--negative-queries", help="Write neg_q: to each negative a query that it answers."
-        ),
-    ] = False,
-    queries_of: Annotated[
-        Path | None,
-        typer.Option(
-            help="JSON lines {_id, query} for documents that no labelled query asks for; turns "
-            "--negative-queries on."
-        ),
-    ] = None,
-    min_grade: Annotated[
-        int, typer.Option(min=1, help="Least grade that is right (smart by grades: always 2).")
-    ] = 1,
+    pick: PickOption = "nearest",
+    complete: CompleteOption = False,
+    negative_queries: NegativeQueriesOption = False,
+    queries_of: QueriesOfOption = None,
+    min_grade: MinGradeOption = 1,
     seed: SeedOption = 0,
-    work: Annotated[
-        Path | None, typer.Option(help=as_help("Folder for vectors.  [default: CACHE_DIR/mining]"))
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help=as_help("File for the report.  [default: OUT.report.json]"))
-    ] = None,
+    work: WorkOption = None,
+    report: ReportOption = None,
 ) -> None:
     """Find passages that look right and are not, to train with. Goes on where it was stopped."""
-    from service.collection import open_labels, write_training_rows  # noqa: PLC0415
-    from service.training.mining import Choice  # noqa: PLC0415
+    from service.collection import open_labels, write_training_rows
+    from service.training.mining import Choice
 
     _check(strategy, article, siblings, negative_queries, queries_of, collection)
     choice = Choice(
         negatives=negatives,
         rank_min=rank_min,
         rank_max=rank_max,
-        margin=0.0 if margin is None and strategy is not Strategy.BM25 else margin,
+        margin=0.0 if margin is None and strategy != "bm25" else margin,
         relative_margin=relative_margin,
         max_score=max_score,
         siblings=siblings,
-        pick=pick.value,
+        pick=pick,
         complete=complete,
         negative_queries=negative_queries or queries_of is not None,
         seed=seed,
     )
     labels = [open_labels(path, max_chars=settings.max_document_chars) for path in collection]
     miner = _Miner(strategy, choice, article, min_grade, queries_of, settings, work)
-    mined = [
-        miner.mine(_name(path), labelled) for path, labelled in zip(collection, labels, strict=True)
-    ]
+    mined = [miner.mine(path, labelled) for path, labelled in zip(collection, labels, strict=True)]
     count = write_training_rows(out, (row for one in mined for row in one.rows))
     reports = [one.report for one in mined]
     _write_report(report or out.with_name(f"{out.name}.report.json"), miner, collection, reports)
@@ -163,44 +162,44 @@ def _check(
         raise InvalidInputError("--no-siblings needs --article, which tells siblings", "article")
     if queries_of and len(collections) > 1:
         raise InvalidInputError("--queries-of is for a single --collection", "queries_of")
-    if strategy is Strategy.SMART and (negative_queries or queries_of):
+    if strategy == "smart" and (negative_queries or queries_of):
         raise InvalidInputError("--strategy smart writes no neg_q", "negative_queries")
 
 
+@dataclass
 class _Miner:
     """Runs a strategy with what the command was given; loads the encoder once, where needed."""
 
-    def __init__(
-        self,
-        strategy: Strategy,
-        choice: "Choice",
-        article: str | None,
-        min_grade: int,
-        queries_of: Path | None,
-        settings: Settings,
-        work: Path | None,
-    ) -> None:
-        self.strategy, self.choice, self.settings = strategy, choice, settings
-        self._article, self._min_grade, self._queries_of = article, min_grade, queries_of
-        self._work = work or settings.cache_dir / "mining"
-        self._encoder: Encoder | None = None
+    strategy: Strategy
+    choice: "Choice"
+    article: str | None
+    min_grade: int
+    queries_of: Path | None
+    settings: Settings
+    work: Path | None
 
-    def mine(self, name: str, labels: "Labels") -> "Mined":
-        from service.training import mining  # noqa: PLC0415
-        from service.training.mining.queries import read_queries  # noqa: PLC0415
-        from service.training.mining.sources import examples_of, levels_of  # noqa: PLC0415
+    @cached_property
+    def encoder(self) -> "Encoder":
+        from service.pipeline.build import build_encoder
 
-        choice = self.choice
-        if self.strategy is Strategy.SMART:
-            levelled = levels_of(name, labels, article=self._article, seed=choice.seed)
+        return build_encoder(self.settings)
+
+    def mine(self, path: Path, labels: "Labels") -> "Mined":
+        from service.training import mining
+        from service.training.mining.queries import read_queries
+        from service.training.mining.sources import examples_of, levels_of
+
+        choice, name = self.choice, path.resolve().stem if path.is_file() else path.resolve().name
+        if self.strategy == "smart":
+            levelled = levels_of(name, labels, article=self.article, seed=choice.seed)
             return mining.mine_smart(levelled, seed=choice.seed)
-        examples = examples_of(name, labels, article=self._article, min_grade=self._min_grade)
-        query_for = read_queries(self._queries_of, labels) if self._queries_of else None
-        if self.strategy is Strategy.RANDOM:
+        examples = examples_of(name, labels, article=self.article, min_grade=self.min_grade)
+        query_for = read_queries(self.queries_of, labels) if self.queries_of else None
+        if self.strategy == "random":
             return mining.mine_random(examples, choice, query_for=query_for)
-        if self.strategy is Strategy.BM25:
+        if self.strategy == "bm25":
             return mining.mine_bm25(examples, choice, query_for=query_for)
-        by = mining.mine_dense if self.strategy is Strategy.DENSE else mining.mine_both
+        by = mining.mine_dense if self.strategy == "dense" else mining.mine_both
         queries = len(examples.queries)
         with progress(f"{name}: encode", queries + len(examples.passages)) as done:
             encode_queries = self._kept("query", done)
@@ -208,25 +207,25 @@ class _Miner:
             return by(encode_queries, encode_passages, examples, choice, query_for=query_for)
 
     def _kept(self, side: str, on_progress: Callable[[int], None]) -> "Encode":
-        from service.pipeline.build import build_encoder  # noqa: PLC0415
-        from service.training.mining.vectors import kept  # noqa: PLC0415
+        from service.training.mining.vectors import kept
 
-        encoder = self._encoder = self._encoder or build_encoder(self.settings)
+        encoder = self.encoder
         encode = encoder.encode_queries if side == "query" else encoder.encode_passages
         identity = json.dumps(asdict(encoder.identity), sort_keys=True)
-        return kept(encode, self._work, f"{side} {identity}", on_progress)
+        folder = self.work or self.settings.cache_dir / "mining"
+        return kept(encode, folder, f"{side} {identity}", on_progress)
 
 
 def _write_report(
     path: Path, miner: _Miner, collections: Sequence[Path], reports: Sequence["MiningReport"]
 ) -> None:
-    from service.collection import data_sha256  # noqa: PLC0415
-    from service.durable import write_json  # noqa: PLC0415
+    from service.collection import data_sha256
+    from service.durable import write_json
 
-    encodes = miner.strategy in (Strategy.DENSE, Strategy.BOTH)
+    encodes = miner.strategy in ("dense", "both")
     written = {
         "version": __version__,
-        "strategy": miner.strategy.value,
+        "strategy": miner.strategy,
         "encoder": miner.settings.encoder if encodes else None,
         "choice": asdict(miner.choice),
         "collections": [
@@ -237,18 +236,11 @@ def _write_report(
     write_json(path, written)
 
 
-def _name(path: Path) -> str:
-    resolved = path.resolve()
-    return resolved.stem if resolved.is_file() else resolved.name
-
-
 def _show(reports: Sequence["MiningReport"]) -> None:
-    from service.training.mining.report import REASONS  # noqa: PLC0415
+    from service.training.mining.report import REASONS
 
-    table = Table(title="Mined")
-    table.add_column("")
-    for report in reports:
-        table.add_column(report.collection, justify="right")
+    named = (Column(report.collection, justify="right") for report in reports)
+    table = Table("", *named, title="Mined")
     found = [report.as_json() for report in reports]
     for name in ("queries", "pairs", "passages", "copies", "right", "rows", "negatives"):
         table.add_row(name, *(str(one[name]) for one in found))

@@ -11,22 +11,16 @@ from rich.table import Column, Table
 from service.cli.console import console
 from service.cli.options import with_settings
 from service.extras import install_command
-from service.settings import Settings
+from service.settings import Settings, settings_about
 
 if TYPE_CHECKING:
+    from service.models.sources import PreparedModel
     from service.pipeline.engine import Engine
 
 Kind = Literal["bi-encoder", "cross-encoder", "interaction"]
 
-_MODEL_SOURCE_SETTINGS = (
-    "encoder",
-    "reranker",
-    "pair_model",
-    "cache_dir",
-    "hub_offline",
-    "query_prefix",
-    "passage_prefix",
-)
+_SOURCE = (*settings_about("encoder"), "reranker", "pair_model", "cache_dir", "hub_offline")
+KindOption = Annotated[Kind, typer.Option(help="Kind of a model that the registry lacks.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,16 +29,14 @@ def register(app: typer.Typer) -> None:
     app.command()(key)
     models = typer.Typer(help="List, prepare and show models.", no_args_is_help=True)
     models.command("list")(with_settings("cache_dir")(list_models))
-    models.command("prepare")(with_settings(*_MODEL_SOURCE_SETTINGS, "threads")(prepare_models))
-    models.command("show")(
-        with_settings(*_MODEL_SOURCE_SETTINGS, "embedding_dimensions")(show_model)
-    )
+    models.command("prepare")(with_settings(*_SOURCE, "threads")(prepare_models))
+    models.command("show")(with_settings(*_SOURCE)(show_model))
     app.add_typer(models, name="models")
 
 
 def serve(settings: Settings) -> None:
     """Run the search service until it is interrupted."""
-    from service.api.serve import serve as run  # noqa: PLC0415
+    from service.api.serve import serve as run
 
     logging.basicConfig(
         level=settings.log_level.upper(),
@@ -55,7 +47,7 @@ def serve(settings: Settings) -> None:
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
     def load() -> "Engine":
-        from service.pipeline.opening import open_engine  # noqa: PLC0415
+        from service.pipeline.opening import open_engine
 
         return open_engine(settings)
 
@@ -65,7 +57,7 @@ def serve(settings: Settings) -> None:
 
 def key() -> None:
     """Make an API key, and the hash of it that `api_key_hashes` takes."""
-    from service.api.auth import hash_key  # noqa: PLC0415
+    from service.api.auth import hash_key
 
     secret = secrets.token_urlsafe(32)
     typer.echo(f"key   {secret}")
@@ -78,7 +70,7 @@ def key() -> None:
 
 def list_models(settings: Settings) -> None:
     """Show the models that have a name here."""
-    from service.models.registry import REGISTRY  # noqa: PLC0415
+    from service.models.registry import REGISTRY
 
     table = Table(Column("name", overflow="fold"), "kind", "dimension", "max length", "licence")
     for name, spec in REGISTRY.items():
@@ -93,12 +85,10 @@ def prepare_models(
     names: Annotated[
         list[str] | None, typer.Argument(help="Models; without any, those of the settings.")
     ] = None,
-    kind: Annotated[Kind, typer.Option(help="Kind of a model that the registry lacks.")] = (
-        "bi-encoder"
-    ),
+    kind: KindOption = "bi-encoder",
 ) -> None:
     """Make models ready for use, so that a start needs no network and no decoding."""
-    from service.models.sources import reranker_kind  # noqa: PLC0415
+    from service.models.sources import reranker_kind
 
     wanted: list[tuple[str, Kind]] = [(name, _kind(name, kind)) for name in names or []]
     if not wanted:
@@ -115,7 +105,7 @@ def prepare_models(
 
 def _measure(settings: Settings, name: str) -> None:
     """Find out which backend runs a cross-encoder best on this CPU."""
-    from service.pipeline.build import measure_backends  # noqa: PLC0415
+    from service.pipeline.build import measure_backends
 
     record = measure_backends(settings, name)
     typer.echo(
@@ -137,12 +127,10 @@ def _measure(settings: Settings, name: str) -> None:
 def show_model(
     name: str,
     settings: Settings,
-    kind: Annotated[Kind, typer.Option(help="Kind of a model that the registry lacks.")] = (
-        "bi-encoder"
-    ),
+    kind: KindOption = "bi-encoder",
 ) -> None:
     """Prepare a model and show what is known of it."""
-    from service.models.sources import check_dimensions  # noqa: PLC0415
+    from service.models.sources import check_dimensions
 
     model = _prepare(settings, name, _kind(name, kind))
     dimensions = settings.embedding_dimensions if model.kind == "bi-encoder" else None
@@ -164,13 +152,13 @@ def show_model(
 
 
 def _kind(name: str, otherwise: Kind) -> Kind:
-    from service.models.registry import REGISTRY  # noqa: PLC0415
+    from service.models.registry import REGISTRY
 
     return REGISTRY[name].kind if name in REGISTRY else otherwise
 
 
-def _prepare(settings: Settings, name: str, kind: Kind):  # type: ignore[no-untyped-def]
-    from service.models.sources import prepare  # noqa: PLC0415
+def _prepare(settings: Settings, name: str, kind: Kind) -> "PreparedModel":
+    from service.models.sources import prepare
 
     is_encoder = kind == "bi-encoder"
     return prepare(

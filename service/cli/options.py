@@ -3,13 +3,14 @@
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from rich.markup import escape
 
-from service.cli.console import as_help
 from service.config_docs import flag
 from service.errors import InvalidInputError
 from service.settings import Settings, environment_variables, settings_about
@@ -19,6 +20,16 @@ SEARCH_SETTINGS = settings_about("models", "encoder", "passages", "reranker", "r
 
 FOLDER_SETTINGS = ("data_dir", *SEARCH_SETTINGS)
 """The same for one that opens a data folder."""
+
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+SystemOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--system",
+        metavar="NAME=SETTING=VALUE,...",
+        help="A system to compare: these settings over the command's; give it again for more.",
+    ),
+]
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -30,10 +41,9 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            given = {n: values.pop(n) for n in names if values.get(n) is not None}
-            for name in names:
-                values.pop(name, None)
-            command(settings=read_settings(given), **values)
+            given = {name: values.pop(name) for name in names}
+            stated = {name: value for name, value in given.items() if value is not None}
+            command(settings=read_settings(stated), **values)
 
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *flags)]
         run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
@@ -43,20 +53,19 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
     return decorate
 
 
-def read_settings(given: dict[str, Any] | None = None) -> Settings:
+def read_settings(given: dict[str, Any]) -> Settings:
     """Settings from flags, then the environment, then defaults; errors name the flag."""
     try:
-        return Settings(**(given or {}))
+        return Settings(**given)
     except ValidationError as error:
         problems = [_problem(found["loc"], found["msg"]) for found in error.errors()]
         raise InvalidInputError("; ".join(problems)) from error
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
-    name = str(location[0]) if location else ""
+    name, text = str(location[0]) if location else "", message.removeprefix("Value error, ")
     if name not in Settings.model_fields:
-        return message.removeprefix("Value error, ")
-    text = message.removeprefix("Value error, ")
+        return text
     variable = environment_variables(name, Settings.model_fields[name])[0]
     return f"{flag(name)} ({variable}): {text}"
 
@@ -67,7 +76,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     variables = " or ".join(environment_variables(name, info))
     option = typer.Option(
         f"{spelled}/--no-{spelled[2:]}" if is_switch else spelled,
-        help=as_help(f"{info.description} [env: {variables}]"),
+        help=escape(f"{info.description} [env: {variables}]"),
         show_default=_default(info),
         metavar=None if is_switch else _metavar(info),
         rich_help_panel="Settings",

@@ -1,67 +1,80 @@
-"""The progress bar of long commands."""
+"""The progress of long commands: a bar on stderr, or a plain line now and then."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+import typer
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
-    SpinnerColumn,
-    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.text import Text
 
 from service.cli.console import console
+
+if TYPE_CHECKING:
+    from service.training.callbacks import OnProgress
+    from service.training.callbacks import Progress as Step
 
 LINE_SECONDS = 10
 """Between two lines where there is no terminal for a bar."""
 
 
-class _Rate(ProgressColumn):
-    """Rows a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "", style="dim")
-
-
 @contextmanager
 def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar with count, rate and time left on stderr; yields what sets the rows done so far.
-
-    Where stderr is no terminal, a plain line now and then.
-    """
-    out = console(stderr=True)
-    if not out.is_terminal:
+    """A bar with count, rate and time left; yields what sets the rows done so far."""
+    if not console(stderr=True).is_terminal:
         yield _lines(title, total)
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=out) as bar:
-        task = bar.add_task(title, total=total)
+    with _bar() as bar:
+        task = bar.add_task(title, total=total, said="")
 
         def set_done(done: int) -> None:
-            bar.update(task, completed=done)
+            speed = bar.tasks[task].speed
+            bar.update(task, completed=done, said=f"{speed:.1f}/s" if speed else "")
 
         yield set_done
 
 
+@contextmanager
+def training_bar(title: str) -> Iterator["OnProgress"]:
+    """A bar with steps, losses and examples a second."""
+    if not console(stderr=True).is_terminal:
+        yield _training_lines(title)
+        return
+    with _bar() as bar:
+        task = bar.add_task(title, total=None, said="")
+
+        def show(now: "Step | str") -> None:
+            if isinstance(now, str):
+                bar.update(task, said=now)
+            else:
+                bar.update(task, completed=now.step, total=now.steps, said=_said(now))
+
+        yield show
+
+
+def _bar() -> Progress:
+    columns: tuple[ProgressColumn, ...] = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console(stderr=True))
+
+
 def _lines(title: str, total: int | None) -> Callable[[int], None]:
     began = said = time.monotonic()
+    of = "" if total is None else f" of {total}"
     is_over = False
 
     def set_done(done: int) -> None:
@@ -69,7 +82,29 @@ def _lines(title: str, total: int | None) -> Callable[[int], None]:
         now, was_over, is_over = time.monotonic(), is_over, done == total
         if not was_over and (is_over or now - said >= LINE_SECONDS):
             said = now
-            of = "" if total is None else f" of {total}"
-            print(f"{title}: {done}{of}, {now - began:.0f} s", file=sys.stderr, flush=True)
+            typer.echo(f"{title}: {done}{of}, {now - began:.0f} s", err=True)
 
     return set_done
+
+
+def _training_lines(title: str) -> "OnProgress":
+    said = time.monotonic()
+
+    def show(now: "Step | str") -> None:
+        nonlocal said
+        if isinstance(now, str):
+            typer.echo(f"{title}: {now}", err=True)
+        elif time.monotonic() - said >= LINE_SECONDS or now.step == now.steps:
+            said = time.monotonic()
+            typer.echo(f"{title}: step {now.step} of {now.steps}, {_said(now)}", err=True)
+
+    return show
+
+
+def _said(now: "Step") -> str:
+    parts = [f"{now.examples_per_second:.1f} examples/s"]
+    if now.loss is not None:
+        parts.append(f"loss {now.loss:.4f}")
+    if now.validation_loss is not None:
+        parts.append(f"validation loss {now.validation_loss:.4f}")
+    return ", ".join(parts)

@@ -23,7 +23,7 @@ def similarity(
     settings: Settings,
 ) -> None:
     """Say whether two queries mean the same by the pair model."""
-    from service.pipeline.build import build_pair_model  # noqa: PLC0415
+    from service.pipeline.build import build_pair_model
 
     model = build_pair_model(settings.model_copy(update={"answer_cache": 0}))
     if model is None:

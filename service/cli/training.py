@@ -6,10 +6,29 @@ from typing import Annotated
 import typer
 
 from service.cli.options import with_settings
-from service.cli.training_bar import training_bar
+from service.cli.progress import training_bar
 from service.errors import InvalidInputError, TrainingError
 from service.extras import install_command
 from service.settings import Settings, settings_about
+
+CollectionOption = Annotated[
+    list[Path],
+    typer.Option(help="Labels: a BEIR folder or a file of rows, levels or pairs. Repeatable."),
+]
+ChangeOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a value: training.batch_size=8. Repeatable."),
+]
+ResumeOption = Annotated[
+    bool, typer.Option(help="Go on where an interrupted training of this job stopped.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Take the place of another model in --out.")
+]
+DataLicenceOption = Annotated[
+    list[str] | None,
+    typer.Option(help="For the model card: NAME=LICENCE of a collection. Repeatable."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -19,32 +38,19 @@ def register(app: typer.Typer) -> None:
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe, or the path of a TOML file.")],
-    collection: Annotated[
-        list[Path],
-        typer.Option(help="Labels: a BEIR folder or a file of rows, levels or pairs. Repeatable."),
-    ],
+    collection: CollectionOption,
     out: Annotated[Path, typer.Option(help="Folder for the trained model.")],
     settings: Settings,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a value: training.batch_size=8. Repeatable."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option(help="Go on where an interrupted training of this job stopped.")
-    ] = True,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Take the place of another model in --out.")
-    ] = False,
-    data_licence: Annotated[
-        list[str] | None,
-        typer.Option(help="For the model card: NAME=LICENCE of a collection. Repeatable."),
-    ] = None,
+    change: ChangeOption = None,
+    resume: ResumeOption = True,
+    overwrite: OverwriteOption = False,
+    data_licence: DataLicenceOption = None,
 ) -> None:
     """Train a model on labels, with a recipe: see docs/training.md."""
     licences = dict(_licence(stated) for stated in data_licence or [])
     try:
-        from service.training.recipe import load_recipe  # noqa: PLC0415
-        from service.training.run import run  # noqa: PLC0415
+        from service.training.recipe import load_recipe
+        from service.training.run import run
 
         loaded = load_recipe(recipe, change or [])
         with training_bar(loaded.name) as on_progress:

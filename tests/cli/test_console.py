@@ -10,8 +10,7 @@ from typer.main import get_command
 
 from service.cli import app
 from service.cli.data import _show
-from service.cli.progress import progress
-from service.cli.training_bar import training_bar
+from service.cli.progress import progress, training_bar
 from tests.cli.test_commands import secondpass
 
 MARKUP = "a [onnx] b [/no] :smile:"

@@ -44,7 +44,7 @@ def test_filters_reach_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def searched(url: str, api_key: str | None, asked: dict[str, Any]) -> dict[str, object]:
         seen.update(asked)
-        return {"rerank": None, "warnings": [], "hits": []}
+        return {"rerank": {"status": "complete"}, "warnings": [], "hits": []}
 
     monkeypatch.setattr(data, "_search_server", searched)
     arguments = ("--filters", '{"year": {"gte": 2025}}', "--url", "http://127.0.0.1:9", "--json")
