@@ -3,11 +3,10 @@
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 
 from secondpass_client.errors import (
     ClientTimeoutError,
@@ -19,10 +18,13 @@ from secondpass_client.errors import (
 )
 from secondpass_client.wire import Wire, error_of
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 MAX_PAUSE_S = 30.0
 """Longest pause before a retry, whatever `Retry-After` asks for."""
 
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+_ADAPTERS: "dict[type, TypeAdapter[Any]]" = {}
 _PASSING = (OverloadedError, NotReadyError, ConnectionFailedError)
 
 Again = Callable[[SearchError], bool]
@@ -121,12 +123,17 @@ def parsed(kind: type[T], response: httpx.Response) -> T:
     """The answer as a record. Raises `SearchError` if it is none."""
     try:
         return adapter(kind).validate_json(response.content)
-    except ValidationError:
+    except ValueError:
         raise error_of(response) from None
 
 
-def adapter(kind: type[T]) -> TypeAdapter[T]:
-    """Reads records of this kind; made at first use, so that importing the client stays quick."""
+def adapter(kind: type[T]) -> "TypeAdapter[T]":
+    """Reads records of this kind, or raises `ValueError`.
+
+    pydantic is imported at the first use: it is half of what importing the client would take.
+    """
+    from pydantic import TypeAdapter  # noqa: PLC0415
+
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from pydantic import ValidationError
 
 from secondpass_client.calls import Calls, adapter, away, never, parsed, passing, path_of
 from secondpass_client.errors import (
@@ -128,7 +127,7 @@ class JobCalls(Calls):
 def _job(event: bytes) -> Job:
     try:
         return adapter(Job).validate_json(event)
-    except ValidationError:
+    except ValueError:
         raise UnexpectedAnswerError("an event is no job of this service") from None
 
 
