@@ -93,7 +93,7 @@ def _ways(settings: Settings, window: int) -> tuple[dict[str, Score], Any]:
             "rerank_window": window,
         }
         reranker = open_cross_encoder(settings.model_copy(update=changes), model)
-        return lambda pairs: [score.logit for score in reranker.score(pairs)]
+        return lambda pairs: [score.logit for score in reranker.score_pairs(pairs)]
 
     ways = {PLAIN: predict} | {backend: scorer(backend) for backend in BACKENDS}
     if window:

@@ -1,14 +1,19 @@
 """Contracts between the stages."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, Self, runtime_checkable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, Self
 
+import numpy as np
+
+from service.errors import InferenceError
 from service.types import (
     Candidate,
+    EncodedPassage,
+    EncodedQuery,
     EncoderIdentity,
     Ids,
     PairScore,
-    PassageMemory,
+    Reads,
     TokenStates,
     Vectors,
 )
@@ -31,6 +36,18 @@ class Encoder(Protocol):
 
     def encode_passages(self, texts: Sequence[str], /) -> Vectors:
         """The same for passages."""
+        ...
+
+    def encode_queries_and_states(
+        self, texts: Sequence[str], /, layers: Sequence[int]
+    ) -> tuple[Vectors, list[TokenStates]]:
+        """As `encode_queries`, with the states of layers that a `Reranker` names for it."""
+        ...
+
+    def encode_passages_and_states(
+        self, texts: Sequence[str], /, layers: Sequence[int]
+    ) -> tuple[Vectors, list[TokenStates]]:
+        """As `encode_passages`, with the states of such layers."""
         ...
 
     @property
@@ -59,22 +76,6 @@ class TokenEncoder(Protocol):
 
     def prefix_tokens(self, prefix: str) -> int:
         """Tokens before the text in `prefix + text`: special ones, and the prefix's own."""
-        ...
-
-
-class StateEncoder(Encoder, Protocol):
-    """An encoder that can give token states beside the vectors."""
-
-    def encode_passages_and_states(
-        self, texts: Sequence[str], /, layers: Sequence[int]
-    ) -> tuple[Vectors, list[TokenStates]]:
-        """As `encode_passages`, with the states of these layers."""
-        ...
-
-    def encode_queries_and_states(
-        self, texts: Sequence[str], /, layers: Sequence[int]
-    ) -> tuple[Vectors, list[TokenStates]]:
-        """As `encode_queries`, with the states of these layers."""
         ...
 
 
@@ -115,62 +116,49 @@ class VectorIndex(Protocol):
 
 
 class Reranker(Protocol):
-    """Scores (query, passage) pairs."""
+    """Scores passages for a query. Subclass it: the defaults are those of one that reads texts.
 
-    @property
-    def model(self) -> str: ...
+    A score depends on the query and the passage alone, not on what is scored with them.
+    """
 
-    @property
-    def weights_sha256(self) -> str: ...
-
-    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
-        """Logits in input order, all finite. Raises `InferenceError` otherwise."""
-        ...
-
-
-@runtime_checkable
-class PackingReranker(Protocol):
-    """A reranker that reads of a passage what can be made and kept beforehand, packed in bytes."""
-
-    @property
-    def model(self) -> str: ...
-
-    @property
-    def weights_sha256(self) -> str: ...
+    model: str
+    weights_sha256: str
+    variant: str = ""
+    """What decides a score beside the weights."""
+    reads: Reads = "texts"
+    slice_size: int = 10
+    """How many passages it scores between two looks at the clock, at most."""
+    concurrent: bool = False
+    """Whether several slices may be scored at a time."""
 
     def score(
-        self, pairs: Sequence[tuple[str, str]], /, memory: PassageMemory | None = None
-    ) -> list[PairScore]:
-        """As `Reranker.score`; `memory` gives what is kept of passages that it has."""
+        self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
+    ) -> Iterator[list[PairScore]]:
+        """The scores of each slice, finite, in the order of its passages; a slice is read late.
+
+        Raises `InferenceError`, and `UnprocessableTextError` for a query that is too long.
+        """
         ...
 
-    def pack_texts(self, texts: Sequence[str]) -> list[bytes]:
-        """What a memory is to keep of passages without prefix. Raises `InferenceError`."""
-        ...
+    def score_pairs(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
+        """Scores of (query, passage) texts in their order; raises as `score`."""
+        if not pairs:
+            return []
+        places = {query: at for at, query in enumerate(dict.fromkeys(q for q, _ in pairs))}
+        queries = EncodedQuery(tuple(places), np.empty((0, 0), np.float32), 0)
+        passages = [EncodedPassage(text, window=places[query]) for query, text in pairs]
+        return next(iter(self.score(queries, [passages])))
 
+    def pack(self, texts: Sequence[str], /) -> list[bytes]:
+        """What is to be stored of passages, where it `reads` more than texts."""
+        raise InferenceError(
+            f"{self.model} reads texts alone, so {len(texts)} texts cannot be packed"
+        )
 
-@runtime_checkable
-class StateReranker(PackingReranker, Protocol):
-    """A reranker that reads a passage's token states, which an encoder may give with its vector."""
+    def layers(self, _encoder: EncoderIdentity, /) -> tuple[int, ...]:
+        """The layers of this encoder whose token states it reads; none for another encoder."""
+        return ()
 
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Of the bi-encoder, those whose states it reads."""
-        ...
-
-    def reads(self, encoder: EncoderIdentity) -> bool:
-        """Whether the states that this encoder gives are what it reads."""
-        ...
-
-    @property
-    def passage_tokens(self) -> int:
-        """Tokens that it reads of a passage, prefix and special ones counted."""
-        ...
-
-    def see_queries(self, queries: Mapping[str, TokenStates]) -> None:
-        """States of queries that will be scored soon, by their text without prefix."""
-        ...
-
-    def pack(self, seen: Sequence[TokenStates]) -> list[bytes]:
-        """States as a memory is to keep them."""
-        ...
+    def pack_states(self, seen: Sequence[TokenStates], /) -> list[bytes | None]:
+        """As `pack`, of what the encoder read; None where this would have read another part."""
+        return [None] * len(seen)

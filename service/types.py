@@ -1,6 +1,6 @@
 """Records that travel between the stages. This module imports nothing of ours."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -12,9 +12,6 @@ Vectors = NDArray[np.float32]
 
 Ids = NDArray[np.int64]
 """Passage ids, int64, ascending."""
-
-PassageMemory = Callable[[Sequence[str]], Mapping[str, bytes]]
-"""Passages -> what is kept for the reranker of those that are known, by their text."""
 
 MetadataValue = str | int | float | bool | None | list[str]
 Metadata = Mapping[str, MetadataValue]
@@ -30,6 +27,9 @@ Filters = Mapping[str, FilterValue]
 
 Word = Literal["high", "medium", "low", "uncalibrated"]
 RerankStatus = Literal["complete", "partial", "skipped", "failed"]
+
+Reads = Literal["texts", "token ids", "states"]
+"""What a reranker reads of a passage: its text alone, or first of all what is stored for it."""
 
 Mode = Literal["dense", "sparse", "hybrid"]
 """How stage one finds passages: by vectors, by words, or by both."""
@@ -89,19 +89,6 @@ class StoredPassage:
     title_end: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedQuery:
-    """A query as the encoder read it.
-
-    `windows` are the parts that it was read in: the query alone where it fits the encoder's window.
-    `vectors` float32 (windows, dim), rows of unit length. `tokens` counts the whole query.
-    """
-
-    windows: tuple[str, ...]
-    vectors: Vectors
-    tokens: int
-
-
 class Candidate(NamedTuple):
     """What stage one finds: a passage id and its score, the cosine with the query or BM25's."""
 
@@ -130,6 +117,34 @@ class TokenStates:
     states: NDArray[np.float32]
     pooled: NDArray[np.float32]
     truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedQuery:
+    """A query as the encoder read it.
+
+    `windows` are the parts that it was read in: the query alone where it fits the encoder's window.
+    `vectors` float32 (windows, dim), rows of unit length. `tokens` counts the whole query. `states`
+    has the token states of each window, or nothing where the reranker reads none.
+    """
+
+    windows: tuple[str, ...]
+    vectors: Vectors
+    tokens: int
+    states: tuple[TokenStates, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPassage:
+    """A passage as a reranker is given it.
+
+    `text` is without prefix. `packed` is what the reranker once made of the passage to be stored;
+    None where nothing is. `window` is the place of the query's window to compare it with.
+    """
+
+    text: str
+    packed: bytes | None = None
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Time of a rerank against its depth and the length of its passages."""
 
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,16 +15,16 @@ from benchmarks.speed.preparation import ENCODER, RERANKER, counter
 from benchmarks.speed.processes import BenchError
 from service.encoder.bi_encoder import BiEncoder
 from service.index.data_folder import DataFolder
-from service.index.state_store import StateStore
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
-from service.pipeline.build import build_encoder, build_reranker, rerank_slice
+from service.pipeline.build import build_encoder, build_reranker
 from service.pipeline.ingest import Ingestor
-from service.pipeline.passage_states import PassageStates
-from service.protocols import Encoder, Reranker, StateReranker
+from service.pipeline.passage_states import open_states
+from service.pipeline.query_windows import encode_queries
+from service.protocols import Encoder, Reranker
 from service.settings import Settings
 from service.text.normalizer import clean
-from service.types import Document
+from service.types import Document, EncodedPassage, EncodedQuery
 
 DEPTHS = (10, 20, 40, 60, 80, 100)
 LENGTHS = (32, 64, 128, 256, 384, 512)
@@ -37,24 +38,25 @@ QUERY_WORDS = 12
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A reranker as a search calls it: slice by slice, its query seen by the encoder before."""
+    """A reranker as a search calls it: slice by slice, its query read by the encoder before."""
 
     name: str
     reranker: Reranker
     encoder: Encoder
-    slice_size: int
+    stored: Callable[[Sequence[str]], list[EncodedPassage]]
 
     def works(
         self, lists: Sequence[Sequence[str]], queries: Sequence[str]
     ) -> list[Callable[[], None]]:
         """What scores one of these lists of candidates, each time for the next query."""
-        self.encoder.encode_queries(queries)
-        return [partial(self._score, iter(queries), texts) for texts in lists]
+        layers = self.reranker.layers(self.encoder.identity)
+        encoded = encode_queries(self.encoder, queries, layers)
+        return [partial(self._score, iter(encoded), texts) for texts in lists]
 
-    def _score(self, queries: Iterator[str], texts: Sequence[str]) -> None:
-        query = next(queries)
-        for start in range(0, len(texts), self.slice_size):
-            self.reranker.score([(query, t) for t in texts[start : start + self.slice_size]])
+    def _score(self, queries: Iterator[EncodedQuery], texts: Sequence[str]) -> None:
+        size = self.reranker.slice_size
+        slices = (self.stored(texts[at : at + size]) for at in range(0, len(texts), size))
+        deque(self.reranker.score(next(queries), slices), maxlen=0)
 
 
 def depth(rounds: int) -> dict[str, Any]:
@@ -96,31 +98,39 @@ def _served(name: str, texts: Sequence[str]) -> Iterator[Served]:
         reranker = build_reranker(settings, encoder)
         if reranker is None:
             raise BenchError(f"there is no reranker {name}")
-        size = rerank_slice(reranker)
-        if not isinstance(reranker, StateReranker):
-            yield Served(name, reranker, encoder, size)
+        if reranker.reads != "states":
+            yield Served(name, reranker, encoder, lambda texts: [EncodedPassage(t) for t in texts])
             return
-        with _stored(settings.data_dir, texts, encoder, reranker) as states:
-            yield Served(name, states.reranker, states.encoder(encoder), size)
+        with _stored(settings, texts, encoder, reranker) as stored:
+            yield Served(name, reranker, encoder, stored)
 
 
 @contextmanager
 def _stored(
-    data_dir: Path, texts: Sequence[str], encoder: BiEncoder, reranker: StateReranker
-) -> Iterator[PassageStates]:
+    settings: Settings, texts: Sequence[str], encoder: BiEncoder, reranker: Reranker
+) -> Iterator[Callable[[Sequence[str]], list[EncodedPassage]]]:
     """States of these texts, ingested as passages; raises `BenchError` where one has none."""
-    with DataFolder.open(data_dir) as folder:
+    with DataFolder.open(settings.data_dir) as folder:
         folder.store.set_identity(encoder.identity)
-        kept = StateStore(data_dir / "states.db", reranker.weights_sha256)
-        states = PassageStates(folder.store, kept, reranker, encoder.identity)
+        states = open_states(settings, folder.main, reranker, encoder.identity)
+        if states is None:
+            raise BenchError("there is no place for token states")
         try:
-            ingestor = Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False)
+            ingestor = Ingestor(folder.store, encoder, overlap=0, chunked=False, states=states)
             ingestor.ingest(Document(f"d{number}", text) for number, text in enumerate(texts))
             while states.follow():
                 pass
-            if kept.get(texts).keys() != set(texts):
+            passages = folder.store.passages(folder.store.allowed({}).tolist())
+            if states.get(list(passages.values())).keys() != passages.keys():
                 raise BenchError("the reranker would not find all states in the file")
-            yield states
+            by_text = {passage.text: passage for passage in passages.values()}
+
+            def stored(texts: Sequence[str]) -> list[EncodedPassage]:
+                asked = [by_text[text] for text in texts]
+                found = states.get(asked)
+                return [EncodedPassage(passage.text, found[passage.id]) for passage in asked]
+
+            yield stored
         finally:
             states.close()
 

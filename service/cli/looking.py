@@ -69,6 +69,6 @@ class Look:
             observer = Observer(engine, self._settings.rerank_depth)
             # Before all else, as a reranker may remember the passages that it has seen.
             if self._timed and logits is not None and not self.milliseconds:
-                searches = [observer.pairs(labelled.queries[q]) for q in chosen[: self._timed]]
+                searches = [observer.read(labelled.queries[q]) for q in chosen[: self._timed]]
                 self.milliseconds = time_depths(logits.reranker, searches)
             return observe(observer, labelled, chosen, to_rerank, advance)

@@ -1,12 +1,13 @@
 """A static embedding, run without the library around it."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from service.encoder.sse import SSE
@@ -15,9 +16,10 @@ from service.types import Vectors
 _AT_ONCE = 256
 """Texts in one pass: their rows are gathered before they are averaged."""
 
-_READ_TEXTS = 4096
-_READ_CHARS = 1 << 23
-"""Of so many texts, counted last, the tokens are kept: most are encoded soon, as they are."""
+_READ_TOKENS = 1 << 21
+_TOKENS_AROUND = 512
+"""Texts that were counted last keep their tokens: most are encoded soon, as they are. Each text
+counts as 512 tokens more, so there are at most 4,096."""
 
 
 class StaticModel:
@@ -26,8 +28,9 @@ class StaticModel:
     def __init__(self, module: SSE) -> None:
         """Take a loaded module that is all of its model."""
         self._module = module.eval()
-        self._read: OrderedDict[str, NDArray[np.int64]] = OrderedDict()
-        self._read_chars = 0
+        self._read: LRUCache[str, NDArray[np.int64]] = LRUCache(
+            _READ_TOKENS, lambda own: len(own) + _TOKENS_AROUND
+        )
         self._lock = threading.Lock()
 
     static = True
@@ -53,12 +56,8 @@ class StaticModel:
         tokens = self._module.tokens(texts)
         with self._lock:
             for text, own in zip(texts, tokens, strict=True):
-                if text not in self._read:
+                with suppress(ValueError):  # larger than all of the cache
                     self._read[text] = own
-                    self._read_chars += len(text)
-            while len(self._read) > _READ_TEXTS or self._read_chars > _READ_CHARS:
-                text, _ = self._read.popitem(last=False)
-                self._read_chars -= len(text)
         return [len(own) for own in tokens]
 
     def encode(self, texts: Sequence[str], /, window: int) -> Vectors:

@@ -11,9 +11,9 @@ from service.confidence.ranking import Ordered, rank
 from service.errors import UnprocessableTextError
 from service.evaluation.metrics import Qrels
 from service.pipeline.engine import Engine
-from service.pipeline.query_windows import encode_queries
 from service.pipeline.recall import Found
 from service.pipeline.rerank import language_of
+from service.types import EncodedPassage, EncodedQuery
 
 Floats = NDArray[np.float64]
 
@@ -75,30 +75,30 @@ class Observer:
 
     def search(self, query: str, relevant: Set[str], *, rerank: bool = True) -> Search:
         """Both ways of one query. Raises as the models do; a query too long to rerank is not."""
-        text, windows, find = self._finder(query)
+        text, encoded, find = self._finder(query)
         with_answer = find(CANDIDATES)
         without = _without(find, relevant)
         depth = self._depth if rerank else 0
-        first, second = self._logits(windows, with_answer[:depth], without[:depth])
+        first, second = self._logits(encoded, with_answer[:depth], without[:depth])
         return Search(_candidates(text, with_answer, first), _candidates(text, without, second))
 
-    def pairs(self, query: str) -> list[tuple[str, str]]:
-        """What the reranker reads of a query's candidates."""
-        _, windows, find = self._finder(query)
-        return self._searcher.second_stage.pairs(windows, find(CANDIDATES))
+    def read(self, query: str) -> tuple[EncodedQuery, list[EncodedPassage]]:
+        """What the reranker reads of a query and its candidates."""
+        _, encoded, find = self._finder(query)
+        return encoded, self._searcher.second_stage.passages(find(CANDIDATES))
 
-    def _finder(self, query: str) -> tuple[str, Sequence[str], Callable[[int], list[Found]]]:
-        """The normalised query, its windows, and what finds its first candidates."""
+    def _finder(self, query: str) -> tuple[str, EncodedQuery, Callable[[int], list[Found]]]:
+        """The normalised query, as the stages read it, and what finds its first candidates."""
         searcher = self._searcher
         text, _warnings = searcher.normalize_query(query)
-        (encoded,) = encode_queries(searcher.encoder, [text])
+        (encoded,) = searcher.encode([text])
 
         def find(count: int) -> list[Found]:
             return searcher.retriever.find(encoded.vectors, count, {}, mode="dense").found
 
-        return text, encoded.windows, find
+        return text, encoded, find
 
-    def _logits(self, windows: Sequence[str], *lists: Sequence[Found]) -> list[list[float]]:
+    def _logits(self, query: EncodedQuery, *lists: Sequence[Found]) -> list[list[float]]:
         """Logits of each list; a passage that several have is scored once, where it may be."""
         stage = self._searcher.second_stage
         reranker = stage.reranker
@@ -106,7 +106,7 @@ class Observer:
         if reranker is None or not found:
             return [[] for _ in lists]
         try:
-            scores = reranker.score(stage.pairs(windows, list(found.values())))
+            scores = next(reranker.score(query, [stage.passages(list(found.values()))]))
         except UnprocessableTextError:
             return [[] for _ in lists]
         logits = {id_: score.logit for id_, score in zip(found, scores, strict=True)}

@@ -13,8 +13,8 @@ from service.evaluation.candidates import Observed
 from service.evaluation.metrics import per_query
 from service.evaluation.significance import difference_over
 from service.evaluation.tables import table
-from service.pipeline.build import rerank_slice
 from service.protocols import Reranker
+from service.types import EncodedPassage, EncodedQuery
 
 DEPTHS = (0, 5, 10, 20, 30, 50, 75, 100)
 
@@ -83,24 +83,24 @@ def choose_depth(rows: Sequence[DepthRow], loss: float) -> DepthRow:
 
 def time_depths(
     reranker: Reranker,
-    searches: Sequence[Sequence[tuple[str, str]]],
+    searches: Sequence[tuple[EncodedQuery, Sequence[EncodedPassage]]],
     depths: Sequence[int] = DEPTHS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[int, float]:
     """Depth -> median milliseconds of reranking so many candidates, in slices as the service does.
 
-    `searches` are the (query, passage) pairs of each; nothing that is kept on the disk may answer.
+    `searches` are queries with their candidates; no logits that are kept on the disk may answer.
     """
     spent: dict[int, list[float]] = {depth: [] for depth in depths}
-    size = rerank_slice(reranker)
-    for pairs in searches:
+    size = reranker.slice_size
+    for query, passages in searches:
         total, done = 0.0, 0
         for depth in sorted(spent):
             began = clock()
-            while done < min(depth, len(pairs)):
-                part = pairs[done : min(done + size, depth)]
-                reranker.score(part)
-                done += len(part)
+            ends = range(done, min(depth, len(passages)), size)
+            for _ in reranker.score(query, (passages[s : min(s + size, depth)] for s in ends)):
+                pass
+            done = max(done, min(depth, len(passages)))
             total += clock() - began
             spent[depth].append(1000 * total)
     return {depth: float(np.median(of)) for depth, of in spent.items() if of}

@@ -3,15 +3,14 @@
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from service.errors import StoreError
-from service.pipeline.passage_states import RememberingReranker
-from service.protocols import PackingReranker, Reranker, StateReranker
+from service.protocols import Reranker
 from service.settings import Settings
-from service.types import PairScore
+from service.types import EncodedPassage, EncodedQuery, EncoderIdentity, PairScore
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS logits (key BLOB PRIMARY KEY, logit REAL NOT NULL, cut INTEGER NOT NULL)
@@ -19,8 +18,8 @@ WITHOUT ROWID
 """
 
 
-class CachedReranker(AbstractContextManager["CachedReranker"]):
-    """A reranker that scores each (query, passage) pair once. Implements `protocols.Reranker`.
+class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
+    """A reranker that scores each (query, passage) pair once.
 
     A logit's key is the SHA-256 of the weights' hash, `variant`, query and passage: `variant` names
     whatever else decides a logit, such as the window. What was scored is on the disk when `score`
@@ -28,12 +27,15 @@ class CachedReranker(AbstractContextManager["CachedReranker"]):
 
     Example:
         with CachedReranker(reranker, path, variant="512") as cached:
-            scores = cached.score([("query", "passage")])
+            scores = cached.score_pairs([("query", "passage")])
     """
 
     def __init__(self, reranker: Reranker, path: Path, *, variant: str) -> None:
         """Open or make the file at `path`. Raises `StoreError` where it cannot be used."""
         self.reranker = reranker
+        self.model, self.weights_sha256 = reranker.model, reranker.weights_sha256
+        self.variant, self.reads = variant, reranker.reads
+        self.slice_size = reranker.slice_size
         self.reused = 0
         """Logits that came from the disk so far."""
         self._path = path
@@ -48,32 +50,29 @@ class CachedReranker(AbstractContextManager["CachedReranker"]):
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{path}: the logits' file cannot be used: {error}") from error
 
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.reranker.model
-
-    @property
-    def weights_sha256(self) -> str:
-        """The hash of the model's files."""
-        return self.reranker.weights_sha256
-
-    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
-        """Logits in input order, from the disk where they are there.
+    def score(
+        self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
+    ) -> Iterator[list[PairScore]]:
+        """Logits, from the disk where they are there.
 
         Raises as the reranker does, and `StoreError` where the file cannot be read or written.
         """
-        keys = [self._key(query, passage) for query, passage in pairs]
-        with self._lock:
-            known = self._read(keys)
-            self.reused += sum(key in known for key in keys)
-            missing = {k: p for k, p in zip(keys, pairs, strict=True) if k not in known}
-            if missing:
-                scores = self.reranker.score(list(missing.values()))
-                fresh = dict(zip(missing, scores, strict=True))
-                self._write(fresh)
-                known |= fresh
-        return [known[key] for key in keys]
+        for passages in slices:
+            keys = [self._key(query.windows[p.window], p.text) for p in passages]
+            with self._lock:
+                known = self._read(keys)
+                self.reused += sum(key in known for key in keys)
+                missing = {k: p for k, p in zip(keys, passages, strict=True) if k not in known}
+                if missing:
+                    scores = next(self.reranker.score(query, [list(missing.values())]))
+                    fresh = dict(zip(missing, scores, strict=True))
+                    self._write(fresh)
+                    known |= fresh
+            yield [known[key] for key in keys]
+
+    def layers(self, encoder: EncoderIdentity, /) -> tuple[int, ...]:
+        """The reranker's own."""
+        return self.reranker.layers(encoder)
 
     def close(self) -> None:
         """Close the file."""
@@ -111,18 +110,4 @@ def cached(reranker: Reranker, settings: Settings) -> CachedReranker:
     """`reranker` with its logits kept under the cache folder, one file a model's weights."""
     name = f"{reranker.weights_sha256[:16]}.db"
     path = settings.cache_dir / "evaluation" / "logits" / name
-    own = reranker.reranker if isinstance(reranker, RememberingReranker) else reranker
-    return CachedReranker(reranker, path, variant=_variant(own, settings))
-
-
-def _variant(reranker: Reranker | PackingReranker, settings: Settings) -> str:
-    """What decides a logit beside the weights; fp32 is the same wherever it runs."""
-    variant = f"window {settings.rerank_max_length}"
-    backend = getattr(reranker, "backend", "torch")
-    if backend in {"torch-bf16", "onnx-int8"}:
-        variant += f", {backend}"
-    if settings.rerank_window and hasattr(reranker, "backend"):
-        variant += f", best {settings.rerank_window}"
-    if isinstance(reranker, StateReranker):
-        variant += ", eight bits"  # logits of states with more are other ones, of the same weights
-    return variant
+    return CachedReranker(reranker, path, variant=reranker.variant)

@@ -105,7 +105,9 @@ def evaluate_cross_encoder(
     with cached(opened, settings) as reranker:
         for start in range(0, len(pairs), _SLICE):
             part = pairs[start : start + _SLICE]
-            scores += reranker.score([(clean(pair.first), clean(pair.second)) for pair in part])
+            scores += reranker.score_pairs(
+                [(clean(pair.first), clean(pair.second)) for pair in part]
+            )
             on_progress(len(scores))
     logits = [score.logit for score in scores]
     labels = [pair.label for pair in pairs]

@@ -72,28 +72,30 @@ class DocumentStore:
         rows: Sequence[EncodedDocument],
         note: tuple[str, str] | None = None,
         staged: Sequence[Document] = (),
-    ) -> None:
+    ) -> list[list[int]]:
         """Store all or none; each of `rows` replaces a document of the same id. Searches see them.
 
         `staged` are stored as by `stage`, and `note`, a name and a text, is kept as by `set_note`,
         in the same transaction: whatever moment the process dies at, all are there or none is.
-        Passages always get new ids. Raises `InvalidInputError` for text or metadata that cannot be
-        stored unchanged, `InferenceError` for a vector that is not finite, `ValueError` for spans
-        and vectors that do not fit the text or the encoder.
+        Passages always get new ids: those of each row are returned. Raises `InvalidInputError` for
+        text or metadata that cannot be stored unchanged, `InferenceError` for a vector that is not
+        finite, `ValueError` for spans and vectors that do not fit the text or the encoder.
         """
         if not rows and not staged:
-            return
+            return []
         with self._database.writing() as connection:
             dimension = _dimension(StoreView(connection))
+            passages = []
             for row in rows:
                 check_document(row.document)
                 check_passages(row, dimension)
-                put_document(connection, row)
+                passages.append(put_document(connection, row))
             for document in staged:
                 check_document(document)
                 stage_document(connection, document)
             if note:
                 _set_note(connection, *note)
+        return passages
 
     def stage(
         self,
@@ -112,17 +114,20 @@ class DocumentStore:
             _require(view, expected or {})
             return [stage_document(connection, document) for document in documents]
 
-    def publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> None:
+    def publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> list[list[int]]:
         """Let searches see staged documents, each in place of the one before.
 
-        One that was written again or deleted meanwhile is passed over. Raises as `put`.
+        Returns the ids of each one's passages; none for one that was written again or deleted
+        meanwhile, which is passed over. Raises as `put`.
         """
         with self._database.writing() as connection:
             dimension = _dimension(StoreView(connection))
+            passages = []
             for staged, encoded in rows:
                 check_passages(encoded, dimension)
-                publish_document(connection, staged, encoded)
+                passages.append(publish_document(connection, staged, encoded))
             next_version(connection)
+        return passages
 
     def set_problem(self, staged: StagedDocument, problem: str) -> None:
         """Say why a staged document cannot be encoded; it waits no longer."""

@@ -13,13 +13,15 @@ from service.types import Document, Span, Vectors
 class EncodedDocument(NamedTuple):
     """A document, the spans of its passages, and a vector for each: float32 (n_spans, dim).
 
-    Models read the title up to `title_end`, in code points; None for all of it.
+    Models read the title up to `title_end`, in code points; None for all of it. `packed` has what
+    the reranker is to find of each passage, None where it is to be made later; empty for none.
     """
 
     document: Document
     spans: Sequence[Span]
     vectors: Vectors
     title_end: int | None = None
+    packed: Sequence[bytes | None] = ()
 
 
 class StagedDocument(NamedTuple):

@@ -25,7 +25,7 @@ def check_document(document: Document) -> None:
 
 def check_passages(row: EncodedDocument, dimension: int) -> None:
     """Raise `InferenceError` or `ValueError` for passages that do not fit text or encoder."""
-    document, spans, vectors, _ = row
+    document, spans, vectors = row[:3]
     if vectors.shape != (len(spans), dimension) or vectors.dtype != np.float32:
         raise ValueError(
             f"document {document.id!r}: vectors are {vectors.dtype} {vectors.shape}, "
@@ -39,12 +39,12 @@ def check_passages(row: EncodedDocument, dimension: int) -> None:
         raise ValueError(f"document {document.id!r}: title_end reaches beyond the title")
 
 
-def put_document(connection: sqlite3.Connection, row: EncodedDocument) -> None:
-    """Write `row` in place of all that has its id; its passages get new ids."""
+def put_document(connection: sqlite3.Connection, row: EncodedDocument) -> list[int]:
+    """Write `row` in place of all that has its id; returns its passages' ids, all new."""
     connection.execute("DELETE FROM documents WHERE id = ?", [row.document.id])
     version = next_version(connection)
     number = insert_document(connection, row.document, version, staged=False)
-    _insert_encoded(connection, number, row)
+    return _insert_encoded(connection, number, row)
 
 
 def stage_document(connection: sqlite3.Connection, document: Document) -> Written:
@@ -83,20 +83,24 @@ def stage_document(connection: sqlite3.Connection, document: Document) -> Writte
 
 def publish_document(
     connection: sqlite3.Connection, staged: StagedDocument, row: EncodedDocument
-) -> None:
-    """Let searches see a staged document; nothing where it was written again or deleted."""
+) -> list[int]:
+    """Let searches see a staged document, unless it was written again or deleted.
+
+    Returns the ids of its passages.
+    """
     found = connection.execute(
         "SELECT number FROM documents WHERE id = ? AND staged = 1 AND version = ?",
         [staged.document.id, staged.version],
     ).fetchone()
     if found is None:
-        return
+        return []
     connection.execute("DELETE FROM documents WHERE id = ? AND staged = 0", [staged.document.id])
     connection.execute(
         "UPDATE documents SET staged = 0, problem = NULL WHERE number = ?", [found[0]]
     )
-    _insert_encoded(connection, found[0], row)
+    passages = _insert_encoded(connection, found[0], row)
     connection.execute("DELETE FROM unfinished WHERE document = ?", [found[0]])
+    return passages
 
 
 def insert_document(
@@ -127,8 +131,8 @@ def insert_document(
     return number
 
 
-def _insert_encoded(connection: sqlite3.Connection, number: int, row: EncodedDocument) -> None:
-    insert_passages(connection, number, row.spans, row.vectors, row.title_end)
+def _insert_encoded(connection: sqlite3.Connection, number: int, row: EncodedDocument) -> list[int]:
+    return insert_passages(connection, number, row.spans, row.vectors, row.title_end)
 
 
 def insert_passages(
@@ -137,8 +141,8 @@ def insert_passages(
     spans: Sequence[Span],
     vectors: Vectors,
     title_end: int | None,
-) -> None:
-    """The passages of the document whose row is `number`: their vectors and their words."""
+) -> list[int]:
+    """The passages of the document whose row is `number`: vectors and words; returns their ids."""
     connection.execute("UPDATE documents SET title_end = ? WHERE number = ?", [title_end, number])
     connection.executemany(
         'INSERT INTO passages (document, ordinal, start, "end", vector) VALUES (?, ?, ?, ?, ?)',
@@ -150,13 +154,15 @@ def insert_passages(
     title, text = connection.execute(
         "SELECT title, text FROM documents WHERE number = ?", [number]
     ).fetchone()
-    ids = connection.execute(
+    rows = connection.execute(
         "SELECT id FROM passages WHERE document = ? ORDER BY ordinal", [number]
     ).fetchall()
+    ids = [id_ for (id_,) in rows]
     pieces = (text[span.start : span.end] for span in spans)
     lexical.insert(
-        connection, [(id_, title, piece) for (id_,), piece in zip(ids, pieces, strict=True)]
+        connection, [(id_, title, piece) for id_, piece in zip(ids, pieces, strict=True)]
     )
+    return ids
 
 
 def next_version(connection: sqlite3.Connection) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from service.errors import StoreError
 from service.index import lexical, unfinished
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x32E9A55
 """Marks the file as a store of this package (`PRAGMA application_id`)."""
 
@@ -79,6 +79,8 @@ _TABLES = (
     *unfinished.TABLES,
     # How many documents and passages searches see: they ask after each write.
     "INSERT INTO meta VALUES ('revision', 0), ('documents', 0), ('passages', 0)",
+    # Files beside the store name it by this, so that no other store takes them for its own.
+    "INSERT INTO meta VALUES ('id', lower(hex(randomblob(16))))",
     """CREATE TRIGGER count_document AFTER INSERT ON documents WHEN new.staged = 0
     BEGIN UPDATE meta SET value = value + 1 WHERE name = 'documents'; END""",
     """CREATE TRIGGER uncount_document AFTER DELETE ON documents WHEN old.staged = 0

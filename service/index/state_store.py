@@ -1,10 +1,9 @@
 """Token states of passages in a file of their own: derived data, which may go at any time.
 
-They are found by the text that they were made of, so a file that is behind the store can be short
-of states but has no wrong ones; and each has a checksum, so damage is no worse than their absence.
+They are found by passage id. The file belongs to one store, and each passage's states carry a
+checksum of the passage as well: states of another passage and damaged ones are as good as missing.
 """
 
-import hashlib
 import logging
 import sqlite3
 import threading
@@ -25,21 +24,22 @@ from service.errors import (
     StoreLostError,
 )
 from service.index.database import Database
+from service.index.rows import json_of
 from service.index.schema import prepare_tables
-from service.types import Ids
+from service.types import Ids, StoredPassage
 
 _APPLICATION_ID = 0x32E9A57
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 _TABLES = (
     "CREATE TABLE made_by (maker TEXT NOT NULL)",
     """CREATE TABLE states (
         passage INTEGER PRIMARY KEY,
-        digest BLOB NOT NULL,
         checksum INTEGER NOT NULL,
         data BLOB NOT NULL
     )""",
-    "CREATE INDEX states_of_digest ON states (digest)",
+    # To list the passages: the table's own pages hold the states.
+    "CREATE INDEX passages_with_states ON states (passage)",
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 
 class StateStore:
-    """States by passage id and by text. Safe to use from several threads.
+    """States by passage id. Safe to use from several threads.
 
     A file that turns out to be damaged or gone is made again, empty, and damaged states go;
     `losses` counts both, for the thread that keeps the file complete.
@@ -57,8 +57,8 @@ class StateStore:
     def __init__(self, path: Path, maker: str) -> None:
         """Open the file; what another `maker` left in it goes, and so does a damaged file.
 
-        `maker` stands for all that decides a text's states. Raises `StoreError` where there can be
-        no such file.
+        `maker` stands for the store and for all that decides a text's states. Raises `StoreError`
+        where there can be no such file.
         """
         self._path, self._prepare = path, partial(_prepare, maker=maker)
         self.losses = 0
@@ -76,48 +76,44 @@ class StateStore:
         """Let the file go."""
         self._database.close()
 
-    def get(self, texts: Sequence[str]) -> dict[str, bytes]:
-        """States of those texts that have sound ones here; none where the file cannot be read."""
-        by_digest = {_digest(text): text for text in texts}
-        places = ",".join("?" * len(by_digest))
+    def get(self, passages: Sequence[StoredPassage]) -> dict[int, bytes]:
+        """Those that are sound, by passage id; none where the file cannot be read."""
+        wanted = {passage.id: passage for passage in passages}
         try:
             with self._connection() as connection:
                 rows = connection.execute(
-                    "SELECT passage, digest, checksum, data FROM states "  # noqa: S608
-                    f"WHERE digest IN ({places})",
-                    list(by_digest),
+                    "SELECT passage, checksum, data FROM states "
+                    "WHERE passage IN (SELECT value FROM json_each(?))",
+                    [json_of(wanted)],
                 ).fetchall()
         except StoreError as error:
             _log.warning("token states cannot be read: %s", error)
             return {}
-        damaged = [
-            id_ for id_, digest, checksum, data in rows if _checksum(digest, data) != checksum
-        ]
-        if damaged:
+        found = {id_: data for id_, sum_, data in rows if _checksum(wanted[id_], data) == sum_}
+        if damaged := [id_ for id_, *_ in rows if id_ not in found]:
             self._lose(damaged)
-        return {
-            by_digest[digest]: data
-            for id_, digest, _sum, data in rows
-            if id_ not in damaged and digest in by_digest
-        }
+        return found
 
-    def put(self, rows: Iterable[tuple[int, str, bytes]]) -> None:
-        """Keep (passage id, text, states). Raises `StoreError`."""
-        digested = [(id_, _digest(text), data) for id_, text, data in rows]
+    def put(self, rows: Iterable[tuple[StoredPassage, bytes]]) -> None:
+        """Keep the states of these passages. Raises `StoreError`."""
         with self._connection(write=True) as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)",
-                [(id_, digest, _checksum(digest, data), data) for id_, digest, data in digested],
+                "INSERT OR REPLACE INTO states VALUES (?, ?, ?)",
+                [(passage.id, _checksum(passage, data), data) for passage, data in rows],
             )
 
-    def passages(self) -> Ids:
-        """Ids of the passages that have states here, ascending. Raises `StoreError`."""
+    def passages(self, after: int = 0) -> Ids:
+        """Ids over `after` of the passages that have states here, ascending.
+
+        Raises `StoreError`.
+        """
         with self._connection() as connection:
-            # Through the index: the table's own pages hold the states.
             rows = connection.execute(
-                "SELECT passage FROM states INDEXED BY states_of_digest WHERE digest >= x''"
+                "SELECT passage FROM states INDEXED BY passages_with_states WHERE passage > ? "
+                "ORDER BY passage",
+                [after],
             ).fetchall()
-        return np.sort(np.array([id_ for (id_,) in rows], np.int64))
+        return np.array([id_ for (id_,) in rows], np.int64)
 
     def remove(self, passages: Ids) -> None:
         """Forget these. Raises `StoreError`."""
@@ -140,7 +136,7 @@ class StateStore:
             raise
 
     def _lose(self, passages: Sequence[int]) -> None:
-        _log.warning("token states of %d passages are damaged and go", len(passages))
+        _log.warning("token states of %d passages are damaged, or of others, and go", len(passages))
         with suppress(StoreError):  # they are not given, and that is what counts
             self.remove(np.array(passages, np.int64))
         self.losses += 1
@@ -168,10 +164,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, maker: str) -> None:
         connection.execute("INSERT INTO made_by VALUES (?)", [maker])
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _checksum(digest: bytes, data: object) -> int:
-    """Of both, so that no damage can give a text another one's states."""
-    return zlib.crc32(data, zlib.crc32(digest)) if isinstance(data, bytes) else -1
+def _checksum(passage: StoredPassage, data: object) -> int:
+    """Of both, so that a passage can have no other one's states."""
+    if not isinstance(data, bytes):
+        return -1
+    read = f"{passage.title[: passage.title_end]}\0{passage.text}".encode("utf-8", "surrogatepass")
+    return zlib.crc32(data, zlib.crc32(read))

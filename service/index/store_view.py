@@ -41,6 +41,12 @@ class StoreView:
     connection: sqlite3.Connection
 
     @property
+    def id(self) -> str:
+        """What no other store has."""
+        row = self.connection.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()
+        return str(row[0])
+
+    @property
     def revision(self) -> int:
         """A number that grows with each write."""
         row = self.connection.execute("SELECT value FROM meta WHERE name = 'revision'").fetchone()

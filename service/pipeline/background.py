@@ -2,11 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from service.pipeline.part_size import PartSize
 from service.pipeline.shares import SHARES, Shares
-from service.types import Vectors
 
 PART_S = 0.04
 """About how long a part of the work takes. A search that comes meanwhile shares the processors with
@@ -27,11 +24,8 @@ class Background:
             4 * _LEAST_CHARS, least=_LEAST_CHARS, most=_MOST_CHARS, seconds=PART_S
         )
 
-    def encode(
-        self, encode: Callable[[Sequence[str]], Vectors], texts: Sequence[str], dimension: int
-    ) -> Vectors:
-        """What `encode` gives for all `texts`, shape (n, dimension)."""
-        vectors = np.empty((len(texts), dimension), np.float32)
+    def encode(self, encode: Callable[[Sequence[int]], None], texts: Sequence[str]) -> None:
+        """Call `encode` with the places of all `texts`, part by part."""
         # Of like length together, as an encoder's own batches are.
         places = sorted(range(len(texts)), key=lambda place: (-len(texts[place]), place))
         while places:
@@ -39,10 +33,9 @@ class Background:
             places = places[len(part) :]
             with self._shares.turn(ACCOUNT):
                 began = self._shares.clock()
-                vectors[part] = encode([texts[place] for place in part])
+                encode(part)
                 chars = sum(len(texts[place]) for place in part)
                 self._chars.took(chars, self._shares.clock() - began)
-        return vectors
 
     def _part(self, places: Sequence[int], texts: Sequence[str]) -> list[int]:
         part: list[int] = []

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from service.confidence.calibration import (
     Calibration,
@@ -18,13 +18,14 @@ from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_threshold
+from service.models.registry import Kind
 from service.models.sources import PreparedModel, check_dimensions, prepare, reranker_kind
 from service.pipeline.answer_cache import AnswerCache
 from service.pipeline.gate import Limits
-from service.pipeline.rerank import INTERACTION_SLICE, RERANK_SLICE, SLOW_RERANKS
+from service.pipeline.rerank import SLOW_RERANKS
 from service.pipeline.retriever import Retriever
 from service.pipeline.similarity import PairModel
-from service.protocols import Encoder, Reranker, StateEncoder, StateReranker
+from service.protocols import Encoder, Reranker
 from service.reranker.interaction import read_config
 from service.reranker.interaction_reranker import InteractionReranker
 from service.settings import DECIDING, Settings
@@ -129,6 +130,13 @@ def index_digest(settings: Settings) -> str:
     return hashlib.sha256(stated.encode()).hexdigest()
 
 
+class RerankerKind(NamedTuple):
+    """How a reranker of one kind is opened, and the extra of secondpass that it needs, if any."""
+
+    open: "Callable[[Settings, BiEncoder | None, Load | None], Reranker]"
+    extra: str | None = None
+
+
 def build_reranker(
     settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
 ) -> Reranker | None:
@@ -139,29 +147,18 @@ def build_reranker(
     """
     if settings.reranker == NO_MODEL:
         return None
-    kind = reranker_kind(settings.reranker)
-    model = prepare(
-        settings.reranker, kind, cache_dir=settings.cache_dir, offline=settings.hub_offline
-    )
-    if kind == "interaction":
-        return _interaction(settings, model, encoder, load)
-    # Not before it is needed, as below: to import its library takes a hundred megabytes.
-    from service.reranker.opening import open_cross_encoder  # noqa: PLC0415
-
-    return open_cross_encoder(settings, model)
-
-
-def measure_backends(settings: Settings, name: str) -> "BackendRecord":
-    """Time the backends of a cross-encoder here, record which is best, and give the record."""
-    model = prepare(
-        name, "cross-encoder", cache_dir=settings.cache_dir, offline=settings.hub_offline
-    )
-    from service.reranker.opening import measure_cross_encoder  # noqa: PLC0415
-
-    return measure_cross_encoder(settings, model)
+    kind = RERANKERS[reranker_kind(settings.reranker)]
+    try:
+        return kind.open(settings, encoder, load)
+    except ModuleNotFoundError as error:
+        if kind.extra is None:
+            raise
+        raise ModelSourceError(
+            f"{settings.reranker} needs {error.name}: pip install 'secondpass[{kind.extra}]'"
+        ) from error
 
 
-def build_state_reranker(settings: Settings, encoder: StateEncoder) -> StateReranker | None:
+def build_state_reranker(settings: Settings, encoder: Encoder) -> Reranker | None:
     """The reranker, where the token states that it reads are this encoder's.
 
     None otherwise, where the settings want no states, and where it cannot be loaded.
@@ -171,27 +168,30 @@ def build_state_reranker(settings: Settings, encoder: StateEncoder) -> StateRera
     if reranker_kind(settings.reranker) != "interaction" or not isinstance(encoder, BiEncoder):
         return None
     try:
-        model = prepare(
-            settings.reranker,
-            "interaction",
-            cache_dir=settings.cache_dir,
-            offline=settings.hub_offline,
-        )
-        if read_config(model.folder).base_weights_sha256 != encoder.identity.weights_sha256:
+        base = read_config(_prepare_reranker(settings, "interaction").folder).base_weights_sha256
+        if base != encoder.identity.weights_sha256:
             return None
-        reranker = _interaction(settings, model, encoder)
+        reranker = _interaction(settings, encoder)
     except ModelError as error:
         log.warning("token states are left to the server: %s", error)
         return None
-    return reranker if reranker.reads(encoder.identity) else None
+    return reranker if reranker.layers(encoder.identity) else None
+
+
+def _cross_encoder(
+    settings: Settings, _encoder: BiEncoder | None = None, _load: Load | None = None
+) -> Reranker:
+    model = _prepare_reranker(settings, "cross-encoder")
+    # Not before it is needed, as below: to import its library takes a hundred megabytes.
+    from service.reranker.opening import open_cross_encoder  # noqa: PLC0415
+
+    return open_cross_encoder(settings, model)
 
 
 def _interaction(
-    settings: Settings,
-    model: PreparedModel,
-    encoder: BiEncoder | None,
-    load: Load | None = None,
-) -> InteractionReranker:
+    settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
+) -> Reranker:
+    model = _prepare_reranker(settings, "interaction")
     config = read_config(model.folder)
     base = prepare(
         config.base, "bi-encoder", cache_dir=settings.cache_dir, offline=settings.hub_offline
@@ -214,7 +214,32 @@ def _interaction(
         model=model.name,
         weights_sha256=model.weights_sha256,
         cache_bytes=settings.rerank_cache_mb * 1_000_000,
+        # Logits of states with more bits are other ones, of the same weights.
+        variant=f"window {settings.rerank_max_length}, eight bits",
     )
+
+
+def _prepare_reranker(settings: Settings, kind: Kind) -> PreparedModel:
+    return prepare(
+        settings.reranker, kind, cache_dir=settings.cache_dir, offline=settings.hub_offline
+    )
+
+
+RERANKERS: Mapping[str, RerankerKind] = {
+    "cross-encoder": RerankerKind(_cross_encoder),
+    "interaction": RerankerKind(_interaction),
+}
+"""By what `reranker_kind` says of a name."""
+
+
+def measure_backends(settings: Settings, name: str) -> "BackendRecord":
+    """Time the backends of a cross-encoder here, record which is best, and give the record."""
+    model = prepare(
+        name, "cross-encoder", cache_dir=settings.cache_dir, offline=settings.hub_offline
+    )
+    from service.reranker.opening import measure_cross_encoder  # noqa: PLC0415
+
+    return measure_cross_encoder(settings, model)
 
 
 def build_pair_model(
@@ -269,16 +294,11 @@ def limits(settings: Settings) -> Limits:
     return Limits(settings.max_query_chars, settings.max_queue, settings.timeout_ms)
 
 
-def rerank_slice(reranker: Reranker | None) -> int:
-    """How many candidates are scored between two looks at the clock."""
-    return INTERACTION_SLICE if isinstance(reranker, InteractionReranker) else RERANK_SLICE
-
-
 def most_reranks(settings: Settings, reranker: Reranker | None, *, states_kept: bool) -> int:
     """How many searches may be at the rerank or wait for it."""
     if settings.max_reranks is not None:
         return settings.max_reranks
-    quick = states_kept and isinstance(reranker, InteractionReranker)
+    quick = states_kept and reranker is not None and reranker.reads == "states"
     return settings.max_queue if quick else SLOW_RERANKS
 
 

@@ -2,12 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
 
 from service.errors import UnprocessableTextError
 from service.index.document_store import DocumentStore
 from service.index.metadata_values import is_unicode
-from service.index.records import EncodedDocument, content_hash
+from service.index.records import EncodedDocument, StagedDocument, content_hash
 from service.pipeline.background import Background
+from service.pipeline.passage_states import PassageStates
 from service.pipeline.staged import LONG_CHARS, StagedDocuments, Step
 from service.pipeline.storing import Chunked, IngestReport, Storing
 from service.protocols import Encoder
@@ -38,16 +42,19 @@ class Ingestor:
         overlap: int,
         chunked: bool = True,
         background: Background | None = None,
+        states: PassageStates | None = None,
     ) -> None:
         """Take `overlap` in tokens. With `background`, encoding gives way to requests.
+
+        Passages get their `states` where these come with the vectors.
 
         Where it is not `chunked`, a document is one passage of which the encoder reads what fits
         its window: the way published figures are measured.
         """
         self._store, self._encoder = store, encoder
         self._overlap, self._chunked = overlap, chunked
-        self._background = background
-        self._staged = StagedDocuments(store, self._split_all, self._encode)
+        self._background, self._states = background, states
+        self._staged = StagedDocuments(store, self._split_all, self._encode, self._publish)
         self._most = STATIC_BATCH_PASSAGES if encoder.static else BATCH_PASSAGES
 
     def ingest(
@@ -57,7 +64,12 @@ class Ingestor:
     ) -> IngestReport:
         """Store all rows; `on_progress` hears of each batch once it is durable."""
         storing = Storing(
-            self._store, self._encode, on_progress, most=self._most, overlapped=self._encoder.static
+            self._store,
+            self._encode,
+            self._put,
+            on_progress,
+            most=self._most,
+            overlapped=self._encoder.static,
         )
         with storing:
             for lot in _lots(rows, self._most, storing.has):
@@ -85,7 +97,7 @@ class Ingestor:
         chunks = list(self._accepted([d for d in new if len(d.text) <= LONG_CHARS], report))
         if chunks or staged:
             encoded = self._encode(chunks) if chunks else []
-            self._store.put(encoded, note(report.refused), staged)
+            self._put(encoded, note(report.refused), staged)
         return report.refused
 
     def index_some(self) -> Step:
@@ -172,19 +184,49 @@ class Ingestor:
 
     def _encode(self, chunks: Sequence[Chunked]) -> list[EncodedDocument]:
         texts = [text for c in chunks for text in c.inputs]
-        encode, background = self._encoder.encode_passages, self._background
-        if background:
-            vectors = background.encode(encode, texts, self._encoder.identity.dimension)
+        vectors = np.empty((len(texts), self._encoder.identity.dimension), np.float32)
+        packed: list[bytes | None] = [None] * len(texts)
+
+        def encode(places: Sequence[int]) -> None:
+            own = [texts[place] for place in places]
+            if self._states is None:
+                vectors[places] = self._encoder.encode_passages(own)
+                return
+            vectors[places], found = self._states.encode(self._encoder, own)
+            for place, data in zip(places, found, strict=True):
+                packed[place] = data
+
+        if self._background:
+            self._background.encode(encode, texts)
         else:
-            vectors = encode(texts)
+            encode(range(len(texts)))
         encoded, start = [], 0
         for chunk in chunks:
-            end = start + len(chunk.spans)
+            part = slice(start, start + len(chunk.spans))
             encoded.append(
-                EncodedDocument(chunk.document, chunk.spans, vectors[start:end], chunk.title_end)
+                EncodedDocument(
+                    chunk.document, chunk.spans, vectors[part], chunk.title_end, packed[part]
+                )
             )
-            start = end
+            start += len(chunk.spans)
         return encoded
+
+    def _put(
+        self,
+        rows: Sequence[EncodedDocument],
+        note: tuple[str, str] | None = None,
+        staged: Sequence[Document] = (),
+    ) -> None:
+        self._write(rows, partial(self._store.put, rows, note, staged))
+
+    def _publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> None:
+        self._write([encoded for _, encoded in rows], partial(self._store.publish, rows))
+
+    def _write(self, rows: Sequence[EncodedDocument], write: Callable[[], list[list[int]]]) -> None:
+        if self._states:
+            self._states.store(rows, write)
+        else:
+            write()
 
 
 def _lots(

@@ -1,21 +1,15 @@
 """Writing into a collection without a server: ingest and reindex."""
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service.errors import StoreError
 from service.index.catalog import MAIN
-from service.index.data_folder import CollectionFolder, DataFolder
+from service.index.data_folder import DataFolder
 from service.pipeline.build import build_encoder, build_state_reranker, index_identity
 from service.pipeline.ingest import Ingestor
 from service.pipeline.opening import build_index, settings_of
-from service.pipeline.passage_states import KeepingEncoder, PassageStates, open_states
-from service.protocols import Encoder, StateEncoder, StateReranker
+from service.pipeline.passage_states import open_states
 from service.settings import Settings
-from service.types import Vectors
-
-log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -41,13 +35,23 @@ def ingesting(
     if start_over and opened.store.identity() != identity:
         opened.store.start_over(identity)
     opened.store.set_identity(identity)
-    with keeping_states(settings, opened, encoder) as keeping:
+    # Token states that come with the vectors; those that would take a pass are left to the server.
+    reranker = build_state_reranker(settings, encoder)
+    states = open_states(settings, opened, reranker, encoder.identity)
+    try:
         ingestor = Ingestor(
-            opened.store, keeping, overlap=settings.passage_overlap, chunked=chunked
+            opened.store,
+            encoder,
+            overlap=settings.passage_overlap,
+            chunked=chunked,
+            states=states,
         )
         yield ingestor
         while ingestor.index_staged():
             pass
+    finally:
+        if states:
+            states.close()
     build_index(settings, opened, encoder.identity, complete=True)
 
 
@@ -69,49 +73,3 @@ def reindex(
             done += documents
             on_progress(done)
     return done
-
-
-@contextmanager
-def keeping_states(
-    settings: Settings, folder: CollectionFolder, encoder: StateEncoder
-) -> Iterator[Encoder]:
-    """The encoder, which keeps token states where they come with the vectors.
-
-    They are no part of an ingest: what goes wrong with them, or would take another pass, is left to
-    the server.
-    """
-    reranker = build_state_reranker(settings, encoder)
-    states = open_states(settings, folder, reranker, encoder.identity) if reranker else None
-    if reranker is None or states is None:
-        yield encoder
-        return
-    storing = _StoringEncoder(encoder, reranker, states)
-    try:
-        yield storing
-        storing.store()
-    finally:
-        states.close()
-
-
-class _StoringEncoder(KeepingEncoder):
-    """Before each batch it stores the states of the last one, whose passages are there by then."""
-
-    def __init__(
-        self, encoder: StateEncoder, reranker: StateReranker, states: PassageStates
-    ) -> None:
-        super().__init__(encoder, reranker, states)
-        self._works = True
-
-    def encode_passages(self, texts: Sequence[str], /) -> Vectors:
-        """As the encoder's own."""
-        self.store()
-        return super().encode_passages(texts)
-
-    def store(self) -> None:
-        """Store what there is; a store that fails is not asked again."""
-        try:
-            if self._works:
-                self._states.keep_offered()
-        except StoreError as error:
-            self._works = False
-            log.warning("token states cannot be kept: %s", error)

@@ -25,7 +25,6 @@ from service.pipeline.build import (
     index_identity,
     limits,
     most_reranks,
-    rerank_slice,
 )
 from service.pipeline.documents import Documents
 from service.pipeline.engine import Engine
@@ -156,20 +155,20 @@ def open_collection(
     )
     retriever.find(encoder.encode_queries(["ready"]), 1, {})  # output that is not finite raises
     if reranker:
-        reranker.score([("ready", "ready")])
+        reranker.score_pairs([("ready", "ready")])
     with ExitStack() as opened:  # closes what a later step leaves behind by raising
         states = open_states(settings, folder, reranker, encoder.identity)
         if states:
             opened.callback(states.close)
         searcher = Searcher(
-            states.encoder(encoder) if states else encoder,
+            encoder,
             retriever,
             SecondStage(
-                states.reranker if states else reranker,
+                reranker,
                 judge,
                 most_reranks(settings, reranker, states_kept=states is not None),
-                rerank_slice(reranker),
                 (encoder.identity.query_prefix, encoder.identity.passage_prefix),
+                states.get if states else None,
             ),
             limits(settings),
             build_answer_cache(settings, pair_model, retriever),
@@ -179,9 +178,10 @@ def open_collection(
         ingestor, jobs_ingestor = (
             Ingestor(
                 folder.store,
-                states.encoder(twin) if states else twin,
+                twin,
                 overlap=settings.passage_overlap,
                 background=Background(),
+                states=states,
             )
             for twin in (pool.twin(encoder, of) for of in ("indexer", "bulk jobs"))
         )

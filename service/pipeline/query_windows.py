@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from service.protocols import Encoder
 from service.text.chunker import chunk
-from service.types import EncodedQuery
+from service.types import EncodedQuery, TokenStates
 
 WINDOW = 128
 """Tokens in a window of a query that is too long to be read whole. A vector of 500 tokens says
@@ -14,20 +14,27 @@ _OVERLAP = 16
 """Tokens that neighbouring windows share, at most."""
 
 
-def encode_queries(encoder: Encoder, texts: Sequence[str]) -> list[EncodedQuery]:
+def encode_queries(
+    encoder: Encoder, texts: Sequence[str], layers: Sequence[int] = ()
+) -> list[EncodedQuery]:
     """Encode normalised queries, in input order; one that the encoder cannot read whole in windows.
 
     Windows end on sentence borders where there are any, and share a few sentences, so nothing of
-    a query is lost. Raises `InferenceError`.
+    a query is lost. With `layers`, their token states come with them. Raises `InferenceError`.
     """
     counts = encoder.count_tokens(texts)
     windows = [_windows(encoder, *query) for query in zip(texts, counts, strict=True)]
-    vectors = encoder.encode_queries([window for query in windows for window in query])
+    every = [window for query in windows for window in query]
+    states: list[TokenStates] = []
+    if layers:
+        vectors, states = encoder.encode_queries_and_states(every, layers)
+    else:
+        vectors = encoder.encode_queries(every)
     encoded, start = [], 0
     for query, tokens in zip(windows, counts, strict=True):
-        end = start + len(query)
-        encoded.append(EncodedQuery(tuple(query), vectors[start:end], tokens))
-        start = end
+        part = slice(start, start + len(query))
+        encoded.append(EncodedQuery(tuple(query), vectors[part], tokens, tuple(states[part])))
+        start += len(query)
     return encoded
 
 

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -11,7 +12,7 @@ from service.confidence.judge import Judge
 from service.confidence.ranking import rank
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.pipeline.clients import current_caller
-from service.pipeline.gate import Deadline, Gate
+from service.pipeline.gate import Deadline, Gate, outcome
 from service.pipeline.owner_thread import OwnerThread
 from service.pipeline.part_size import PartSize
 from service.pipeline.query import QUERY_FILLS_WINDOW, RerankReport
@@ -21,20 +22,18 @@ from service.protocols import Reranker
 from service.text.language import UNDETERMINED, search_language
 from service.text.normalizer import clean
 from service.text.passage import stored_text
-from service.types import PairScore, RerankStatus
+from service.types import EncodedPassage, EncodedQuery, PairScore, RerankStatus, StoredPassage
 
 log = logging.getLogger(__name__)
 
-RERANK_SLICE = 10
-"""Candidates scored between two looks at the clock; the next request's slice may come between. Of
-a cross-encoder they take tenths of a second on a CPU."""
-
-INTERACTION_SLICE = 50
-"""The same of an interaction reranker, which takes some ten milliseconds for so many."""
+Stored = Callable[[Sequence[StoredPassage]], Mapping[int, bytes]]
 
 SLICE_S = 0.1
 LEAST_SLICE = 4
 """Slices are smaller where one takes much longer: of passages that have no states yet, say."""
+
+CONCURRENT_SLICES = 16
+"""Slices under way at a time, where the reranker may run concurrently."""
 
 SLOW_RERANKS = 32
 """Searches that may be at the rerank where one may take seconds on a CPU; 8 of one client."""
@@ -82,23 +81,25 @@ class SecondStage:
         reranker: Reranker | None,
         judge: Judge,
         max_reranks: int,
-        slice_size: int = RERANK_SLICE,
         prefixes: Sequence[str] = (),
+        stored: Stored | None = None,
     ) -> None:
-        """`slice_size`: most candidates scored between two looks at the clock.
+        """`prefixes` are the encoder's own; the reranker reads passages without them too.
 
-        `prefixes` are the encoder's own; the reranker reads passages without them too.
+        `stored` gives what is kept of passages for the reranker, by their id.
         """
         self.reranker, self.judge = reranker, judge
-        least = min(LEAST_SLICE, slice_size)
-        self._slice = PartSize(slice_size, least=least, most=slice_size, seconds=SLICE_S)
-        self._prefixes = prefixes
+        most = reranker.slice_size if reranker else LEAST_SLICE
+        self._slice = PartSize(most, least=min(LEAST_SLICE, most), most=most, seconds=SLICE_S)
+        self._prefixes, self._stored = prefixes, stored
         self._gate = Gate(max_reranks, "reranks")
         self._thread = OwnerThread("reranker")
+        self._threads = ThreadPoolExecutor(CONCURRENT_SLICES, "reranker")
 
     def close(self) -> None:
-        """Stop the model's thread; waits for the work that runs."""
+        """Stop the model's threads; waits for the work that runs."""
         self._thread.close()
+        self._threads.shutdown(cancel_futures=True)
 
     def unranked(self, found: Sequence[Found]) -> Ranking:
         """Stage one's order, uncalibrated: what `rerank: false` asks for."""
@@ -106,9 +107,9 @@ class SecondStage:
         return self._ranking(found, report, UNDETERMINED, calibrated=False)
 
     async def rank(
-        self, query: str, windows: Sequence[str], found: Sequence[Found], deadline: Deadline
+        self, query: str, encoded: EncodedQuery, found: Sequence[Found], deadline: Deadline
     ) -> Ranking:
-        """The final order for a normalised query, which was read in `windows`.
+        """The final order for a normalised query.
 
         A reranker reads of the query the window by which the passage was found. One that fails
         or runs out of time costs its order and raises nothing. Raises `OverloadedError` when
@@ -128,12 +129,18 @@ class SecondStage:
         elif self.judge.rerank_depth == 0:
             reason = "this server's rerank_depth is 0"
         else:
-            return await self._rerank(self.reranker, windows, found, deadline, weight, language)
+            return await self._rerank(self.reranker, encoded, found, deadline, weight, language)
         return self._by_stage_one(found, "skipped", reason, language)
 
-    def pairs(self, windows: Sequence[str], found: Sequence[Found]) -> list[tuple[str, str]]:
+    def passages(self, found: Sequence[Found]) -> list[EncodedPassage]:
         """What the reranker reads of each candidate, in input order."""
-        return [(windows[c.window], stored_text(c.passage, self._prefixes)) for c in found]
+        stored = self._stored([c.passage for c in found]) if self._stored else {}
+        return [
+            EncodedPassage(
+                stored_text(c.passage, self._prefixes), stored.get(c.passage.id), c.window
+            )
+            for c in found
+        ]
 
     def _depth(self, found: Sequence[Found]) -> int:
         return min(len(found), self.judge.rerank_depth)
@@ -141,7 +148,7 @@ class SecondStage:
     async def _rerank(
         self,
         reranker: Reranker,
-        windows: Sequence[str],
+        query: EncodedQuery,
         found: Sequence[Found],
         deadline: Deadline,
         weight: float,
@@ -150,7 +157,7 @@ class SecondStage:
         try:
             async with self._gate.patient_permit(deadline, when_full=False):
                 scores, complete = await self._score(
-                    reranker, windows, found[: self.judge.rerank_depth], deadline
+                    reranker, query, found[: self.judge.rerank_depth], deadline
                 )
         except DeadlineError:  # of the waiting for a permit
             scores, complete = [], False
@@ -173,33 +180,40 @@ class SecondStage:
     async def _score(
         self,
         reranker: Reranker,
-        windows: Sequence[str],
+        query: EncodedQuery,
         found: Sequence[Found],
         deadline: Deadline,
     ) -> tuple[list[PairScore], bool]:
         """Scores of the first candidates, as many as the deadline allows; and is that all of them?
 
-        What is read of them is put together in the reranker's thread: texts may be long.
+        What is read of them is put together where they are scored: texts may be long.
         """
+        run = self._run_beside if reranker.concurrent else self._thread.run
+        slices = reranker.score(query, self._slices(found, current_caller().account))
         scores: list[PairScore] = []
         try:
-            start, account = 0, current_caller().account
-            while part := found[start : start + self._slice.part(greedy=SHARES.is_greedy(account))]:
-                start += len(part)
-                scores += await self._thread.run(
-                    deadline, partial(self._score_slice, reranker, windows, part)
-                )
+            while len(scores) < len(found):
+                scores += await run(deadline, partial(self._next, slices))
         except DeadlineError:
             return scores, False
         return scores, True
 
-    def _score_slice(
-        self, reranker: Reranker, windows: Sequence[str], part: Sequence[Found]
-    ) -> list[PairScore]:
+    def _slices(self, found: Sequence[Found], account: Hashable) -> Iterator[list[EncodedPassage]]:
+        start = 0
+        while part := found[start : start + self._slice.part(greedy=SHARES.is_greedy(account))]:
+            start += len(part)
+            yield self.passages(part)
+
+    def _next(self, slices: Iterator[list[PairScore]]) -> list[PairScore]:
         began = time.monotonic()
-        scores = reranker.score(self.pairs(windows, part))
-        self._slice.took(len(part), time.monotonic() - began)
+        scores = next(slices)
+        self._slice.took(len(scores), time.monotonic() - began)
         return scores
+
+    async def _run_beside(
+        self, deadline: Deadline, work: Callable[[], list[PairScore]]
+    ) -> list[PairScore]:
+        return await outcome(self._threads.submit(work), deadline)
 
     def _by_stage_one(
         self, found: Sequence[Found], status: RerankStatus, reason: str, language: str

@@ -81,7 +81,7 @@ class Searcher:
         self.limits, self.answers = limits, answers
         self._gate = Gate(limits.queue)
         size = PartSize(4 * LEAST_CHARS, least=LEAST_CHARS, most=MOST_CHARS, seconds=PASS_S)
-        self._encoding = Batcher("encoder", self._encode, cost=_cost, budget=size)
+        self._encoding = Batcher("encoder", self.encode, cost=_cost, budget=size)
         self._retrieve_thread = OwnerThread("retriever")
 
     @property
@@ -198,15 +198,16 @@ class Searcher:
                 )
             with timings.stage("rerank"):
                 if query.rerank:
-                    ranking = await self.second_stage.rank(
-                        text, encoded.windows, recall.found, deadline
-                    )
+                    ranking = await self.second_stage.rank(text, encoded, recall.found, deadline)
                 else:
                     ranking = self.second_stage.unranked(recall.found)
         return self._result(query, ranking, recall, timings.finish(), warnings)
 
-    def _encode(self, texts: Sequence[str]) -> list[EncodedQuery]:
-        return encode_queries(self.encoder, texts)
+    def encode(self, texts: Sequence[str]) -> list[EncodedQuery]:
+        """Normalised queries as the stages read them."""
+        reranker = self.second_stage.reranker
+        layers = reranker.layers(self.encoder.identity) if reranker else ()
+        return encode_queries(self.encoder, texts, layers)
 
     async def _normalized(self, query: Query) -> tuple[str, list[str]]:
         if len(query.query) <= _SHORT_CHARS:

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
+from cachetools import LRUCache
 
 from service.errors import InferenceError, UnprocessableTextError
 from service.index import unfinished
@@ -39,6 +40,15 @@ Split = Callable[[Sequence[Document]], Iterable[Chunked | UnprocessableTextError
 """The passages of each document, or why there are none."""
 
 Encode = Callable[[Sequence[Chunked]], list[EncodedDocument]]
+Publish = Callable[[Sequence[tuple[StagedDocument, EncodedDocument]]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Long:
+    """A long document under way, and by place what is packed of its passages so far."""
+
+    chunked: Chunked
+    packed: dict[int, bytes | None] = field(default_factory=dict)
 
 
 class Step(NamedTuple):
@@ -56,11 +66,14 @@ class StagedDocuments:
     one is kept in the store; searches see it whole, once its last slice is there.
     """
 
-    def __init__(self, store: DocumentStore, split: Split, encode: Encode) -> None:
+    def __init__(
+        self, store: DocumentStore, split: Split, encode: Encode, publish: Publish
+    ) -> None:
         self._store, self._split, self._encode = store, split, encode
+        self._publish_rows = publish
         self._shortest = False
-        self._chunked: dict[int, Chunked] = {}
-        """Long documents under way, by version, the last used at the end: cutting takes seconds."""
+        self._long: LRUCache[int, _Long] = LRUCache(_KEPT_CUT)
+        """By version: cutting takes seconds."""
 
     def step(self) -> Step:
         """Do some of what there is to do."""
@@ -96,7 +109,7 @@ class StagedDocuments:
         try:
             encoded = self._encode([chunks for _, chunks in batch])
             staged = [staged for staged, _ in batch]
-            self._store.publish(list(zip(staged, encoded, strict=True)))
+            self._publish_rows(list(zip(staged, encoded, strict=True)))
         except (InferenceError, RuntimeError) as error:  # the latter is what torch raises
             if len(batch) == 1:
                 self._give_up(batch[0][0], error)
@@ -117,49 +130,48 @@ class StagedDocuments:
             row = unfinished.next_one(view.connection, shortest=self._shortest)
             first = unfinished.count(view.connection, row) if row else 0
         if row is None:
-            self._chunked.clear()
+            self._long.clear()
             return None
-        chunked = self._cut(row)
-        if isinstance(chunked, UnprocessableTextError):
-            self._store.set_problem(row, str(chunked))
+        long = self._cut(row)
+        if isinstance(long, UnprocessableTextError):
+            self._store.set_problem(row, str(long))
             return True
-        end = first + STAGED_PASSAGES
+        chunked, end = long.chunked, first + STAGED_PASSAGES
         part = replace(chunked, spans=chunked.spans[first:end], inputs=chunked.inputs[first:end])
         try:
             if part.spans:
                 (encoded,) = self._encode([part])
                 self._store.keep_slice(row, first, encoded)
+                long.packed.update(enumerate(encoded.packed, first))
             if end < len(chunked.spans):
                 return False
-            self._finish(row, chunked)
+            self._finish(row, long)
         except (InferenceError, RuntimeError) as error:
             self._give_up(row, error)
-        self._chunked.pop(row.version, None)
+        self._long.pop(row.version, None)
         return True
 
-    def _cut(self, row: StagedDocument) -> Chunked | UnprocessableTextError:
-        found = self._chunked.pop(row.version, None)
+    def _cut(self, row: StagedDocument) -> _Long | UnprocessableTextError:
+        found = self._long.get(row.version)
         if found is None:
             (cut,) = self._split([row.document])
             if isinstance(cut, UnprocessableTextError):
                 return cut
-            found = cut
-        self._chunked[row.version] = found  # behind the others: those go that were used before it
-        while len(self._chunked) > _KEPT_CUT:
-            del self._chunked[next(iter(self._chunked))]
+            found = self._long[row.version] = _Long(cut)
         return found
 
-    def _finish(self, row: StagedDocument, chunked: Chunked) -> None:
+    def _finish(self, row: StagedDocument, long: _Long) -> None:
         with self._store.view() as view:
             spans, vectors = unfinished.made(view.connection, row)
         if not spans:  # written again or deleted meanwhile
             return
-        if spans != list(chunked.spans) or not np.isfinite(vectors).all():
+        if spans != list(long.chunked.spans) or not np.isfinite(vectors).all():
             # Another version of this program cut it otherwise.
             self._store.forget_slices(row)
             return
-        encoded = EncodedDocument(row.document, spans, vectors, chunked.title_end)
-        self._store.publish([(row, encoded)])
+        packed = [long.packed.get(place) for place in range(len(spans))]
+        encoded = EncodedDocument(row.document, spans, vectors, long.chunked.title_end, packed)
+        self._publish_rows([(row, encoded)])
 
 
 def _some(rows: Sequence[StagedDocument], chars: int) -> list[StagedDocument]:

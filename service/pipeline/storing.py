@@ -51,13 +51,15 @@ class Storing:
         self,
         store: DocumentStore,
         encode: Callable[[Sequence[Chunked]], list[EncodedDocument]],
+        write: Callable[[Sequence[EncodedDocument]], None],
         on_progress: Callable[[IngestReport], None],
         *,
         most: int,
         overlapped: bool,
     ) -> None:
         self.report = IngestReport()
-        self._store, self._encode, self._on_progress = store, encode, on_progress
+        self._store, self._encode, self._write = store, encode, write
+        self._on_progress = on_progress
         self._most, self._overlapped = most, overlapped
         self._batch: dict[str, Chunked] = {}
         self._passages = 0
@@ -104,7 +106,7 @@ class Storing:
 
     def _put(self, encoded: Sequence[EncodedDocument]) -> IngestReport:
         known = self._store.content_hashes([row.document.id for row in encoded])
-        self._store.put(encoded)
+        self._write(encoded)
         passages = sum(len(row.spans) for row in encoded)
         return IngestReport(len(encoded) - len(known), len(known), passages=passages)
 

@@ -155,7 +155,7 @@ def this_cpu() -> str:
 
 
 def _logits(reranker: Reranker, query: str, passages: Sequence[str]) -> list[float]:
-    return [score.logit for score in reranker.score([(query, text) for text in passages])]
+    return [score.logit for score in reranker.score_pairs([(query, text) for text in passages])]
 
 
 def _compared(

@@ -1,16 +1,18 @@
 """A cross-encoder: one pass through a transformer for every (query, passage) pair."""
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from cachetools import LRUCache
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from service.errors import InferenceError, ModelSourceError, UnprocessableTextError
+from service.protocols import Reranker
 from service.reranker.backends import Backend
 from service.reranker.forward import (
     Forward,
@@ -19,9 +21,8 @@ from service.reranker.forward import (
     load_classifier,
 )
 from service.reranker.onnx_forward import OnnxForward
-from service.reranker.pair_tokens import PairTokenizer, TokenPair
-from service.reranker.score_cache import ScoreCache
-from service.types import PairScore, PassageMemory
+from service.reranker.pair_tokens import PairTokenizer, TokenPair, digest
+from service.types import EncodedPassage, EncodedQuery, PairScore, Reads
 
 Pair = tuple[str, str]
 """Query and passage."""
@@ -40,7 +41,7 @@ class CrossEncoderOptions:
     `onnx_file` is what `prepare_onnx` wrote, for the backends of that name, which run on the CPU.
     Texts are tokenised once and their ids kept up to `cache_bytes`; `score_cache` scores are kept.
     A passage of more tokens than `passage_window` is cut to the part of so many that shares most
-    with the query; 0 for never.
+    with the query; 0 for never. `variant` names all of this that decides a score.
     """
 
     backend: Backend = "torch"
@@ -48,14 +49,19 @@ class CrossEncoderOptions:
     cache_bytes: int = 0
     score_cache: int = 0
     passage_window: int = 0
+    variant: str = ""
 
 
-class CrossEncoderReranker:
-    """Implements `service.protocols.Reranker`. Scores are raw logits, rounded to 0.0001.
+class CrossEncoderReranker(Reranker):
+    """Scores are raw logits, rounded to 0.0001.
 
     A pair is cut to `max_length` tokens, or to the model's own maximum if that is less, at its
     passage's end and never in its query. Calls from several threads wait for each other.
     """
+
+    reads: Reads = "token ids"
+    slice_size = 10
+    """Tenths of a second on a CPU."""
 
     def __init__(
         self,
@@ -73,7 +79,8 @@ class CrossEncoderReranker:
 
         `device` and `threads` are as for `service.encoder.bi_encoder.BiEncoder`.
         """
-        self._name, self._weights_sha256, self._options = model, weights_sha256, options
+        self.model, self.weights_sha256, self.variant = model, weights_sha256, options.variant
+        self.backend = options.backend
         self._lock = threading.Lock()
         if threads:
             torch.set_num_threads(threads)
@@ -98,49 +105,44 @@ class CrossEncoderReranker:
             cache_bytes=options.cache_bytes,
             window=options.passage_window,
         )
-        self._scores = ScoreCache(options.score_cache)
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self._name
-
-    @property
-    def weights_sha256(self) -> str:
-        """The hash of the model's files, whatever backend runs them."""
-        return self._weights_sha256
-
-    @property
-    def backend(self) -> Backend:
-        """What runs the model."""
-        return self._options.backend
+        self._scores: LRUCache[bytes, PairScore] = LRUCache(options.score_cache)
 
     def score(
-        self, pairs: Sequence[Pair], /, memory: PassageMemory | None = None
-    ) -> list[PairScore]:
-        """Logits of (query, passage) pairs in input order, all finite.
+        self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
+    ) -> Iterator[list[PairScore]]:
+        """Logits, all finite.
 
-        `memory` has token ids of passages. Raises `UnprocessableTextError` for a query that leaves
-        the passage too little room, and `InferenceError` for a score that is not finite.
+        Raises `UnprocessableTextError` for a query that leaves the passage too little room, and
+        `InferenceError` for a score that is not finite.
         """
-        with self._lock:
-            known = {pair: score for pair in pairs if (score := self._scores.get(pair))}
-            missing = [pair for pair in dict.fromkeys(pairs) if pair not in known]
-            if missing:
-                fresh = dict(zip(missing, self._score(missing, memory), strict=True))
-                for pair, found in fresh.items():
-                    self._scores.put(pair, found)
-                known |= fresh
-        return [known[pair] for pair in pairs]
+        for passages in slices:
+            pairs = [(query.windows[p.window], p.text) for p in passages]
+            stored = {p.text: p.packed for p in passages if p.packed is not None}
+            with self._lock:
+                scores = self._known_or_scored(pairs, stored)
+            yield scores
 
-    def pack_texts(self, texts: Sequence[str]) -> list[bytes]:
-        """Token ids of passages, for a memory. Raises `InferenceError`."""
+    def pack(self, texts: Sequence[str], /) -> list[bytes]:
+        """Token ids of passages. Raises `InferenceError`."""
         with self._lock, self._errors():
             return self._tokenizer.pack(texts)
 
-    def _score(self, pairs: Sequence[Pair], memory: PassageMemory | None) -> list[PairScore]:
+    def _known_or_scored(
+        self, pairs: Sequence[Pair], stored: Mapping[str, bytes]
+    ) -> list[PairScore]:
+        keys = {pair: _key(pair) for pair in pairs}
+        known = {pair: score for pair, key in keys.items() if (score := self._scores.get(key))}
+        missing = [pair for pair in keys if pair not in known]
+        if missing:
+            for pair, score in zip(missing, self._score(missing, stored), strict=True):
+                known[pair] = score
+                with suppress(ValueError):  # a cache of size 0
+                    self._scores[keys[pair]] = score
+        return [known[pair] for pair in pairs]
+
+    def _score(self, pairs: Sequence[Pair], stored: Mapping[str, bytes]) -> list[PairScore]:
         with self._errors():
-            read = self._read(pairs, memory)
+            read = self._read(pairs, stored)
             logits = self._forward.logits(read)
         return self._rounded(logits, read)
 
@@ -152,20 +154,20 @@ class CrossEncoderReranker:
         except UnprocessableTextError:
             raise
         except Exception as error:  # the libraries raise whatever their parts raise
-            raise InferenceError(f"{self._name} failed: {type(error).__name__}") from error
+            raise InferenceError(f"{self.model} failed: {type(error).__name__}") from error
 
     def _rounded(self, logits: Logits, read: Sequence[TokenPair]) -> list[PairScore]:
         if not np.isfinite(logits).all():
-            raise InferenceError(f"{self._name} gave a score that is not finite")
+            raise InferenceError(f"{self.model} gave a score that is not finite")
         return [
             PairScore(round(float(logit), _DECIMALS), pair.truncated)
             for logit, pair in zip(logits, read, strict=True)
         ]
 
-    def _read(self, pairs: Sequence[Pair], memory: PassageMemory | None = None) -> list[TokenPair]:
+    def _read(self, pairs: Sequence[Pair], stored: Mapping[str, bytes]) -> list[TokenPair]:
         queries, passages = ({pair[place] for pair in pairs} for place in (0, 1))
         tokens = self._tokenizer.tokens(sorted(queries))
-        tokens |= self._tokenizer.tokens(sorted(passages), memory)
+        tokens |= self._tokenizer.tokens(sorted(passages), stored)
         limit = self._tokenizer.room - FEWEST_PASSAGE_TOKENS
         longest = max(len(tokens[query]) for query, _passage in pairs)
         if longest > limit:
@@ -174,6 +176,12 @@ class CrossEncoderReranker:
                 "query",
             )
         return [self._tokenizer.pair(query, passage, tokens) for query, passage in pairs]
+
+
+def _key(pair: Pair) -> bytes:
+    query, passage = pair
+    # The query's length parts it from the passage, whatever either holds.
+    return digest(f"{len(query)}\0{query}{passage}")
 
 
 def _tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:

@@ -35,7 +35,7 @@ def open_cross_encoder(settings: Settings, model: PreparedModel) -> CrossEncoder
     if backend != REFERENCE:
         try:
             reranker = _open(settings, model, backend, export=False)
-            reranker.score([("ready", "ready")])  # a session may open and yet not run
+            reranker.score_pairs([("ready", "ready")])  # a session may open and yet not run
         except ModelError as error:
             log.warning(
                 "%s cannot run %s, so torch does: %s; make it anew: secondpass models prepare %s",
@@ -99,5 +99,16 @@ def _open(
             cache_bytes=settings.rerank_cache_mb * 1_000_000,
             score_cache=settings.rerank_score_cache,
             passage_window=settings.rerank_window,
+            variant=_variant(settings, backend),
         ),
     )
+
+
+def _variant(settings: Settings, backend: Backend) -> str:
+    """What decides a logit beside the weights; fp32 is the same wherever it runs."""
+    variant = f"window {settings.rerank_max_length}"
+    if backend in {"torch-bf16", "onnx-int8"}:
+        variant += f", {backend}"
+    if settings.rerank_window:
+        variant += f", best {settings.rerank_window}"
+    return variant

@@ -1,18 +1,18 @@
 """Token ids of (query, passage) pairs: each text is tokenised once, and pairs are put together."""
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from service.reranker.best_window import best_window
-from service.types import PassageMemory
 
 Tokens = NDArray[np.int32]
 """Token ids of a text alone, int32, shape (n,): no special ones, nothing cut."""
@@ -68,9 +68,10 @@ class PairTokenizer:
         self._whole = tokenizer
         own = getattr(tokenizer, "backend_tokenizer", None)
         self._fast = own if isinstance(own, Tokenizer) else None
-        self._max_length, self._cache_bytes, self._window = max_length, cache_bytes, window
-        self._cache: OrderedDict[bytes, Tokens] = OrderedDict()
-        self._cached_bytes = 0
+        self._max_length, self._window = max_length, window
+        self._cache: LRUCache[bytes, Tokens] = LRUCache(
+            cache_bytes, lambda ids: ids.nbytes + _ENTRY_BYTES
+        )
         self._template = _template(tokenizer)
         self._room: int = max_length - tokenizer.num_special_tokens_to_add(pair=True)
         if self._template is not None and not self._is_faithful(self._template):
@@ -86,25 +87,23 @@ class PairTokenizer:
         return [ids.astype(_KEPT).tobytes() for ids in self._encode(texts)]
 
     def tokens(
-        self, texts: Sequence[str], memory: PassageMemory | None = None
+        self, texts: Sequence[str], stored: Mapping[str, bytes] = MappingProxyType({})
     ) -> dict[str, Tokens]:
-        """Each text's ids, which are remembered; `memory` may have more than this does."""
-        keys = {text: _digest(text) for text in texts}
+        """Each text's ids, which are remembered; `stored` has those of some as `pack` gave them."""
         found: dict[str, Tokens] = {}
-        for text, key in keys.items():
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                found[text] = self._cache[key]
-        missing = [text for text in keys if text not in found]
         fresh: dict[str, Tokens] = {}
-        if missing and memory is not None:
-            for text, data in memory(missing).items():
+        keys = {text: digest(text) for text in texts}
+        for text, key in keys.items():
+            if (ids := self._cache.get(key)) is not None:
+                found[text] = ids
+            elif text in stored:
                 with suppress(ValueError):  # of no use, and so as good as missing
-                    fresh[text] = np.frombuffer(data, _KEPT).astype(np.int32)
-            missing = [text for text in missing if text not in fresh]
+                    fresh[text] = np.frombuffer(stored[text], _KEPT).astype(np.int32)
+        missing = [text for text in keys if text not in found and text not in fresh]
         fresh |= zip(missing, self._encode(missing), strict=True)
         for text, ids in fresh.items():
-            self._remember(keys[text], ids)
+            with suppress(ValueError):  # larger than the whole cache
+                self._cache[keys[text]] = ids
         return found | fresh
 
     def pair(self, query: str, passage: str, tokens: dict[str, Tokens]) -> TokenPair:
@@ -167,15 +166,9 @@ class PairTokenizer:
         )
         return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
 
-    def _remember(self, key: bytes, ids: Tokens) -> None:
-        self._cache[key] = ids
-        self._cached_bytes += ids.nbytes + _ENTRY_BYTES
-        while self._cached_bytes > self._cache_bytes:
-            _key, dropped = self._cache.popitem(last=False)
-            self._cached_bytes -= dropped.nbytes + _ENTRY_BYTES
 
-
-def _digest(text: str) -> bytes:
+def digest(text: str) -> bytes:
+    """A text's name among those that are remembered: texts themselves would take too much."""
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 

@@ -42,7 +42,7 @@ def teacher_logits(
         torch.autocast(job.device.partition(":")[0], torch.bfloat16, enabled=precision == "bf16"),
     ):
         for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-            found = kept.score(pairs[start : start + _PAIRS_AT_ONCE])
+            found = kept.score_pairs(pairs[start : start + _PAIRS_AT_ONCE])
             logits += [score.logit for score in found]
     rest = iter(logits)
     return [[next(rest) for _ in passages] for _query, passages in lists]

@@ -86,7 +86,7 @@ def test_a_trained_reranker_is_served(train: Command, base: Path, tmp_path: Path
     assert code == 0, complaint
     reranker = build_reranker(settings(reranker=str(out)))
     assert reranker is not None
-    scores = reranker.score([("When does the ferry leave?", "At seven in the morning.")])
+    scores = reranker.score_pairs([("When does the ferry leave?", "At seven in the morning.")])
     assert len(scores) == 1
 
 

@@ -61,6 +61,7 @@ def test_what_was_counted_is_not_read_again(
     model.count_tokens(TEXTS)
     model.encode(TEXTS, 64)
     assert read == TEXTS
-    monkeypatch.setattr(static_model, "_READ_CHARS", 40)
-    model.count_tokens(["a" * 30, "b" * 30])
-    assert list(model._read) == ["b" * 30]
+    monkeypatch.setattr(static_model, "_READ_TOKENS", 1000)
+    narrow = StaticModel(model._module)
+    narrow.count_tokens(["a text", "another text"])
+    assert list(narrow._read) == ["another text"]

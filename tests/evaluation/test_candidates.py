@@ -146,7 +146,7 @@ def test_logits_belong_to_the_first_candidates_of_each_way(folder: DataFolder) -
     search = observer.search(QUERY, {"d007"})
     assert reranker.calls == [11]  # one passage moved up; the others are scored once
     (seventh,) = (d.text for d in DOCUMENTS if d.id == "d007")
-    passages = [passage for _query, passage in observer.pairs(QUERY)]
+    passages = [passage.text for passage in observer.read(QUERY)[1]]
     expected = [logit(passage) for passage in passages if passage != seventh]
     assert search.unanswered.logits.tolist() == expected[:10]
     assert len(search.answered.logits) == 10

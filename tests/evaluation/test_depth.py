@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from service.errors import InvalidInputError
@@ -10,6 +11,7 @@ from service.evaluation.depth import (
     time_depths,
 )
 from service.evaluation.plots import plot_depths
+from service.types import EncodedPassage, EncodedQuery
 from tests.fixtures.candidates import observed
 from tests.fixtures.doubles import ScriptedReranker
 
@@ -68,8 +70,9 @@ def test_each_depth_is_timed_with_the_slices_that_it_takes() -> None:
         now += 0.25
 
     reranker = ScriptedReranker(len, tick)
-    pairs = [("đạo hàm", f"Bài toán số {i}") for i in range(25)]
-    spent = time_depths(reranker, [pairs] * 3, (0, 5, 10, 30), lambda: now)
+    query = EncodedQuery(("đạo hàm",), np.empty((0, 0), np.float32), 2)
+    passages = [EncodedPassage(f"Bài toán số {i}") for i in range(25)]
+    spent = time_depths(reranker, [(query, passages)] * 3, (0, 5, 10, 30), lambda: now)
     assert reranker.calls == [5, 5, 10, 5] * 3
     assert spent == {0: 0.0, 5: 250.0, 10: 500.0, 30: 1000.0}
 

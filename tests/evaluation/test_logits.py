@@ -1,20 +1,19 @@
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from service.errors import InferenceError, StoreError
 from service.evaluation.logits import CachedReranker, cached
-from service.index.state_store import StateStore
-from service.pipeline.passage_states import RememberingReranker
+from service.protocols import Reranker
 from service.settings import Settings
-from service.types import PairScore, PassageMemory
+from service.types import EncodedPassage, EncodedQuery, PairScore
 
 PAIRS = [("thủy triều là gì", "Mặt Trăng"), ("thủy triều là gì", "Trái Đất"), ("お茶", "緑茶")]
 
 
-class Lengths:
+class Lengths(Reranker):
     """Scores by the passage's length; fails at the pairs that it is told to fail at."""
 
     model = "lengths"
@@ -23,24 +22,27 @@ class Lengths:
         self.weights_sha256, self.fails_at = weights, fails_at
         self.scored: list[tuple[str, str]] = []
 
-    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
-        if any(passage == self.fails_at for _query, passage in pairs):
-            raise InferenceError("interrupted")
-        self.scored += pairs
-        return [PairScore(len(passage) / 3, len(passage) > 8) for _query, passage in pairs]
+    def score(
+        self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
+    ) -> Iterator[list[PairScore]]:
+        for passages in slices:
+            if any(passage.text == self.fails_at for passage in passages):
+                raise InferenceError("interrupted")
+            self.scored += [(query.windows[p.window], p.text) for p in passages]
+            yield [PairScore(len(p.text) / 3, len(p.text) > 8) for p in passages]
 
 
 def test_a_pair_is_scored_once_even_by_the_next_process(tmp_path: Path) -> None:
     reranker = Lengths()
-    expected = reranker.score(PAIRS)
+    expected = reranker.score_pairs(PAIRS)
     reranker.scored.clear()
     with CachedReranker(reranker, tmp_path / "l.db", variant="512") as cached:
-        assert cached.score(PAIRS) == expected
-        assert cached.score(PAIRS[::-1]) == expected[::-1]
+        assert cached.score_pairs(PAIRS) == expected
+        assert cached.score_pairs(PAIRS[::-1]) == expected[::-1]
         assert (cached.model, cached.weights_sha256) == ("lengths", "a" * 64)
     later = Lengths()
     with CachedReranker(later, tmp_path / "l.db", variant="512") as cached:
-        assert cached.score(PAIRS) == expected
+        assert cached.score_pairs(PAIRS) == expected
         assert cached.reused == 3
     assert (reranker.scored, later.scored) == (PAIRS, [])
 
@@ -48,7 +50,7 @@ def test_a_pair_is_scored_once_even_by_the_next_process(tmp_path: Path) -> None:
 def test_a_pair_that_comes_twice_in_one_call_is_scored_once(tmp_path: Path) -> None:
     reranker = Lengths()
     with CachedReranker(reranker, tmp_path / "l.db", variant="512") as cached:
-        first, second, third = cached.score([PAIRS[0], PAIRS[2], PAIRS[0]])
+        first, second, third = cached.score_pairs([PAIRS[0], PAIRS[2], PAIRS[0]])
     assert (first, reranker.scored) == (third, [PAIRS[0], PAIRS[2]])
     assert first != second
 
@@ -56,12 +58,12 @@ def test_a_pair_that_comes_twice_in_one_call_is_scored_once(tmp_path: Path) -> N
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     failing = Lengths(fails_at="緑茶")
     with CachedReranker(failing, tmp_path / "l.db", variant="512") as cached:
-        cached.score(PAIRS[:2])
+        cached.score_pairs(PAIRS[:2])
         with pytest.raises(InferenceError):
-            cached.score(PAIRS)
+            cached.score_pairs(PAIRS)
     sound = Lengths()
     with CachedReranker(sound, tmp_path / "l.db", variant="512") as cached:
-        assert len(cached.score(PAIRS)) == 3
+        assert len(cached.score_pairs(PAIRS)) == 3
     assert sound.scored == PAIRS[2:]
 
 
@@ -70,23 +72,23 @@ def test_other_weights_and_another_window_have_logits_of_their_own(
     tmp_path: Path, weights: str, variant: str
 ) -> None:
     with CachedReranker(Lengths(), tmp_path / "l.db", variant="512") as cached:
-        cached.score(PAIRS)
+        cached.score_pairs(PAIRS)
     other = Lengths(weights)
     with CachedReranker(other, tmp_path / "l.db", variant=variant) as cached:
-        cached.score(PAIRS)
+        cached.score_pairs(PAIRS)
     assert other.scored == PAIRS
 
 
 def test_where_the_query_ends_is_part_of_the_key(tmp_path: Path) -> None:
     reranker = Lengths()
     with CachedReranker(reranker, tmp_path / "l.db", variant="512") as cached:
-        assert cached.score([("ab", "c")]) != cached.score([("a", "bc")])
+        assert cached.score_pairs([("ab", "c")]) != cached.score_pairs([("a", "bc")])
 
 
 def test_more_pairs_than_one_statement_takes(tmp_path: Path) -> None:
     pairs = [("q", "x" * (i % 50) + str(i)) for i in range(1234)]
     with CachedReranker(Lengths(), tmp_path / "l.db", variant="512") as cached:
-        assert cached.score(pairs) == cached.score(pairs)
+        assert cached.score_pairs(pairs) == cached.score_pairs(pairs)
         assert cached.reused == 1234
 
 
@@ -96,28 +98,28 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
         CachedReranker(Lengths(), tmp_path / "l.db", variant="512")
 
 
-class Packing(Lengths):
-    """A cross-encoder as far as its backend and what it can keep go."""
-
-    def __init__(self, backend: str) -> None:
-        super().__init__()
-        self.backend = backend
-
-    def score(
-        self, pairs: Sequence[tuple[str, str]], /, memory: PassageMemory | None = None
-    ) -> list[PairScore]:
-        assert memory is not None
-        return super().score(pairs)
-
-    def pack_texts(self, texts: Sequence[str]) -> list[bytes]:
-        return [text.encode() for text in texts]
+def test_variants_of_one_model_have_logits_of_their_own(tmp_path: Path) -> None:
+    for variant in ("window 512", "window 512, torch-bf16"):
+        reranker = Lengths()
+        reranker.variant = variant
+        with cached(reranker, Settings(cache_dir=tmp_path)) as kept:
+            kept.score_pairs(PAIRS)
+        assert reranker.scored == PAIRS
 
 
-def test_behind_a_memory_backends_have_logits_of_their_own_too(tmp_path: Path) -> None:
-    with closing(StateStore(tmp_path / "states.db", "a")) as states:
-        for backend in ("torch", "torch-bf16"):
-            reranker = Packing(backend)
-            remembering = RememberingReranker(reranker, states.get)
-            with cached(remembering, Settings(cache_dir=tmp_path)) as kept:
-                kept.score(PAIRS)
-            assert reranker.scored == PAIRS
+def test_what_is_stored_of_a_passage_is_handed_on(tmp_path: Path) -> None:
+    class Packed(Lengths):
+        reads = "token ids"
+
+        def score(
+            self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
+        ) -> Iterator[list[PairScore]]:
+            for passages in slices:
+                yield [PairScore(float(p.packed or 0), False) for p in passages]
+
+    query = EncodedQuery(("q",), np.empty((0, 0), np.float32), 1)
+    passages = [EncodedPassage("a", b"1"), EncodedPassage("b")]
+    with CachedReranker(Packed(), tmp_path / "l.db", variant="") as kept:
+        (scores,) = kept.score(query, [passages])
+        assert [score.logit for score in scores] == [1.0, 0.0]
+        assert kept.reads == "token ids"

@@ -13,6 +13,7 @@ from service.errors import StoreError
 from service.index.state_store import StateStore
 from service.pipeline.set_aside import FOLDER
 from service.settings import Settings
+from service.types import StoredPassage
 from tests.faults.ferries import Serve, answers, fill, only_generation, put, until
 from tests.fixtures.hash_models import open_hash_engine
 
@@ -167,13 +168,14 @@ def test_token_states_that_are_lost_are_made_again(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     states = StateStore(tmp_path / "states.db", "a reranker")
-    states.put([(1, "a text", b"states")])
+    first, second = (StoredPassage(n, "d", "", "a text", 0, 6, {}) for n in (1, 2))
+    states.put([(first, b"states")])
     change(tmp_path / "states.db")
     with pytest.raises(StoreError):
-        states.put([(2, "another", b"states")])
+        states.put([(second, b"states")])
     assert states.losses == 1, "so that all of them are made"
-    states.put([(2, "another", b"states")])
-    assert states.get(["a text", "another"]) == {"another": b"states"}
+    states.put([(second, b"states")])
+    assert states.get([first, second]) == {2: b"states"}
     states.close()
 
 

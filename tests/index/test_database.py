@@ -36,7 +36,7 @@ def put(opened: Database, name: str, value: object = 1) -> None:
 def names(opened: Database) -> set[str]:
     with opened.reading() as connection:
         found = {name for (name,) in connection.execute("SELECT name FROM meta")}
-    return found - {"revision", "documents", "passages"}
+    return found - {"id", "revision", "documents", "passages"}
 
 
 def test_writes_are_flushed_before_they_are_acknowledged(opened: Database) -> None:
@@ -179,7 +179,7 @@ def test_another_schema_version_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match="version 99 and this program reads version 4") as raised:
+    with pytest.raises(StoreError, match="version 99 and this program reads version 5") as raised:
         Database(path)
     assert str(raised.value).endswith(f": secondpass ingest FILE --data-dir {path.parent}")
 

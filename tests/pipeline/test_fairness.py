@@ -6,7 +6,7 @@ Counted in pieces of a model's work, so that the machine's load decides nothing.
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -20,9 +20,10 @@ from service.pipeline.gate import Limits
 from service.pipeline.ingest import Ingestor
 from service.pipeline.part_size import GREEDY_PARTS
 from service.pipeline.query import Query, Result
-from service.pipeline.rerank import RERANK_SLICE, SecondStage
+from service.pipeline.rerank import SecondStage
 from service.pipeline.search import Searcher
-from service.types import Document, PairScore, Vectors
+from service.protocols import Reranker
+from service.types import Document, EncodedPassage, EncodedQuery, PairScore, Vectors
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.live import retriever_of
 
@@ -53,17 +54,20 @@ class Encoder(HashEncoder):
         return super().encode_queries(texts)
 
 
-class Reranker:
+class Counted(Reranker):
     model, weights_sha256 = "counted", "f" * 64
 
     def __init__(self, worked: Worked) -> None:
         self._worked = worked
 
-    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
-        self._worked.piece(pairs[0][0])
-        self._worked.slices.append((self._worked.pieces[-1], len(pairs)))
-        self._worked.reranks.set()
-        return [PairScore(0.0, False) for _ in pairs]
+    def score(
+        self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
+    ) -> Iterator[list[PairScore]]:
+        for passages in slices:
+            self._worked.piece(query.windows[0])
+            self._worked.slices.append((self._worked.pieces[-1], len(passages)))
+            self._worked.reranks.set()
+            yield [PairScore(0.0, False) for _ in passages]
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ def searching(tmp_path: Path, worked: Worked) -> Iterator[Searcher]:
         rows = [Document(f"d{n}", f"greedy modest {n}") for n in range(10 * SLICES)]
         Ingestor(folder.store, HashEncoder(), overlap=0).ingest(rows)
         judge = Judge(HashEncoder.identity, "f" * 64, None, Thresholds(), weight_override=1.0)
-        stage = SecondStage(Reranker(worked), judge, 32)
+        stage = SecondStage(Counted(worked), judge, 32)
         limits = Limits(2000, 256, 60_000)
         searching = Searcher(Encoder(worked), retriever_of(folder), stage, limits)
         yield searching
@@ -149,8 +153,11 @@ def test_a_greedy_client_works_in_small_pieces_where_another_may_come_back(
         return began, ended
 
     began, ended = asyncio.run(run())
-    assert {size for _, size in worked.slices[:began]} == {RERANK_SLICE}, "alone: whole ones"
+    assert {size for _, size in worked.slices[:began]} == {Counted.slice_size}, "alone: whole ones"
     beside = worked.slices[began:ended]
     # Most of them: time decides who is ahead, and a loaded machine stretches anyone's.
-    for client, most in (("modest", RERANK_SLICE), ("greedy", RERANK_SLICE // GREEDY_PARTS)):
+    for client, most in (
+        ("modest", Counted.slice_size),
+        ("greedy", Counted.slice_size // GREEDY_PARTS),
+    ):
         assert median(size for who, size in beside if who == client) == most

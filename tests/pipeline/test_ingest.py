@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,12 +95,12 @@ def test_a_static_encoders_batch_is_encoded_while_another_is_stored(
     encoder = CountingEncoder(static=True)
     put, beside = store.put, []
 
-    def slow(rows: Sequence[EncodedDocument]) -> None:
+    def slow(rows: Sequence[EncodedDocument], *more: Any) -> list[list[int]]:
         deadline = time.monotonic() + 5.0
         while len(encoder.encoded) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         beside.append(len(encoder.encoded))
-        put(rows)
+        return put(rows, *more)
 
     monkeypatch.setattr(store, "put", slow)
     Ingestor(store, encoder, overlap=0).ingest(tides(8))
@@ -114,10 +115,10 @@ def test_what_was_stored_before_a_failure_stays(
     monkeypatch.setattr(ingest, "BATCH_PASSAGES", 4)
     put = store.put
 
-    def full(rows: Sequence[EncodedDocument]) -> None:
+    def full(rows: Sequence[EncodedDocument], *more: Any) -> list[list[int]]:
         if rows[0].document.id == "d8":
             raise StoreFullError("the disk is full")
-        put(rows)
+        return put(rows, *more)
 
     monkeypatch.setattr(store, "put", full)
     with pytest.raises(StoreFullError):

@@ -248,19 +248,6 @@ def test_another_encoder_begins_a_long_document_again(
     assert store.counts() == (1, passages())
 
 
-def test_a_store_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    with DataFolder.open(tmp_path / "data") as folder:
-        folder.store.set_identity(HashEncoder.identity)
-        folder.store.stage([Document("long", LONG_TEXT)])
-    with sqlite3.connect(tmp_path / "data" / "store.db") as connection:
-        connection.execute("DROP TABLE unfinished_passages")
-        connection.execute("DROP TABLE unfinished")
-    connection.close()
-    with DataFolder.open(tmp_path / "data") as folder:
-        Ingestor(folder.store, HashEncoder(), overlap=0).index_staged()
-        assert folder.store.counts() == (1, passages())
-
-
 def test_a_kill_amid_a_long_document_loses_nothing_and_repeats_a_slice(tmp_path: Path) -> None:
     with DataFolder.open(tmp_path) as folder:
         folder.store.set_identity(HashEncoder.identity)

@@ -1,26 +1,32 @@
-"""Token states of passages: made with their vectors, followed by id, found by text."""
+"""Token states of passages: made with their vectors, handed to the store, found by id."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
 from service.encoder.bi_encoder import BiEncoder
-from service.errors import InferenceError, StoreDamagedError
+from service.errors import InferenceError, StoreDamagedError, StoreFullError
 from service.index.data_folder import DataFolder
 from service.index.state_store import StateStore
 from service.models.folder import open_folder
 from service.models.sources import prepare
 from service.pipeline.ingest import Ingestor
 from service.pipeline.passage_states import PassageStates, open_states
+from service.pipeline.query_windows import encode_queries
+from service.pipeline.staged import LONG_CHARS, STAGED_PASSAGES
+from service.protocols import Reranker
 from service.reranker.interaction import InteractionConfig, InteractionHead
 from service.reranker.interaction_reranker import InteractionReranker
 from service.reranker.opening import open_cross_encoder
 from service.reranker.pair_tokens import PairTokenizer
 from service.settings import Settings
-from service.types import Document, IndexIdentity, TokenStates
+from service.types import Document, EncodedPassage, IndexIdentity, PairScore, TokenStates
+from tests.fixtures.doubles import ScriptedReranker
 from tests.fixtures.library import QUESTIONS
 from tests.fixtures.small_models import write_small_encoder, write_small_reranker
 
@@ -117,6 +123,22 @@ def opened(folder: DataFolder, reranker: InteractionReranker, encoder: BiEncoder
 PAIRS = [(QUERY, text) for text in TEXTS]
 
 
+def ingesting(folder: DataFolder, encoder: BiEncoder, states: PassageStates | None) -> Ingestor:
+    return Ingestor(folder.store, encoder, overlap=0, chunked=False, states=states)
+
+
+def scored(
+    folder: DataFolder, states: PassageStates, reranker: Reranker, encoder: BiEncoder
+) -> list[PairScore]:
+    """Scores of all passages in the order of their ids, as a search has them made."""
+    (asked,) = encode_queries(encoder, [QUERY], reranker.layers(encoder.identity))
+    passages = list(folder.store.passages(live(folder)).values())
+    passages.sort(key=lambda passage: passage.id)
+    stored = states.get(passages)
+    given = [EncodedPassage(passage.text, stored.get(passage.id)) for passage in passages]
+    return next(reranker.score(asked, [given]))
+
+
 def test_what_is_ingested_is_reranked_without_a_pass(
     folder: DataFolder,
     encoder: BiEncoder,
@@ -124,43 +146,44 @@ def test_what_is_ingested_is_reranked_without_a_pass(
     make: Callable[..., InteractionReranker],
 ) -> None:
     reranker = make(counting)
-    plain = reranker.score(PAIRS)
+    plain = reranker.score_pairs(PAIRS)
     states = opened(folder, reranker, encoder)
-    Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False).ingest(DOCUMENTS)
+    ingesting(folder, encoder, states).ingest(DOCUMENTS)
     counting.made = 0
     followed(states)
-    found = states.reranker.score(PAIRS)
-    assert counting.made == 0  # nor for the query, which is remembered
+    found = scored(folder, states, reranker, encoder)
+    assert counting.made == 0
     assert [f.logit for f in found] == pytest.approx([p.logit for p in plain], abs=0.002)
     assert [f.truncated for f in found] == [p.truncated for p in plain]
     states.close()
 
 
-def test_states_that_are_on_their_way_to_the_disk_are_read_already(
+def test_passages_are_never_seen_between_their_vectors_and_their_states(
     folder: DataFolder,
     encoder: BiEncoder,
     counting: Counting,
     make: Callable[..., InteractionReranker],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reranker = make(counting)
-    plain = reranker.score(PAIRS)
-    states = opened(folder, reranker, encoder)
-    Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False).ingest(DOCUMENTS)
-    counting.made = 0
-    put, during = StateStore.put, []
+    states = opened(folder, make(counting), encoder)
+    put = StateStore.put
 
     def slow(store: StateStore, rows: object) -> None:
-        during.append([found.logit for found in states.reranker.score(PAIRS)])
+        assert len(live(folder)) == len(DOCUMENTS)
+        assert not following.wait(0.2), "it would make these states once more"
         put(store, rows)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StateStore, "put", slow)
-    before = [found.logit for found in states.reranker.score(PAIRS)]
-    followed(states)
+    following = threading.Event()
+    thread = threading.Thread(target=lambda: (followed(states), following.set()))
+    write = ingesting(folder, encoder, states)
+    monkeypatch.setattr(
+        folder.store, "put", lambda *given, put=folder.store.put: (put(*given), thread.start())[0]
+    )
+    write.ingest(DOCUMENTS)
+    thread.join()
     assert counting.made == 0
-    for logits in (before, *during):
-        assert logits == pytest.approx([p.logit for p in plain], abs=0.002)
-    states.close()
+    assert kept(folder, states) == live(folder)
 
 
 def test_vectors_are_the_encoders_own(
@@ -171,28 +194,31 @@ def test_vectors_are_the_encoders_own(
 ) -> None:
     states = opened(folder, make(counting), encoder)
     texts = [d.text for d in DOCUMENTS] * 3
-    kept = states.encoder(encoder).encode_passages(texts)
-    assert np.abs(kept - encoder.encode_passages(texts)).max() < 1e-6
+    vectors, packed = states.encode(encoder, texts)
+    assert np.abs(vectors - encoder.encode_passages(texts)).max() < 1e-6
+    assert packed[: len(TEXTS)] == packed[len(TEXTS) : 2 * len(TEXTS)]
+    assert None not in packed
     states.close()
 
 
 def test_a_query_is_read_once(
-    folder: DataFolder,
-    encoder: BiEncoder,
-    counting: Counting,
-    make: Callable[..., InteractionReranker],
+    encoder: BiEncoder, counting: Counting, make: Callable[..., InteractionReranker]
 ) -> None:
     reranker = make(counting)
-    plain = make(counting).score(PAIRS)
-    states = opened(folder, reranker, encoder)
-    reranker.pack_texts(TEXTS)
-    found = states.encoder(encoder).encode_queries([QUERY, TEXTS[0]])
-    assert np.abs(found - encoder.encode_queries([QUERY, TEXTS[0]])).max() < 1e-6
+    plain = reranker.score_pairs(PAIRS)
+    asked, other = encode_queries(encoder, [QUERY, TEXTS[0]], reranker.layers(encoder.identity))
+    alone = encode_queries(encoder, [QUERY, TEXTS[0]])
+    for with_states, without in zip((asked, other), alone, strict=True):
+        assert np.abs(with_states.vectors - without.vectors).max() < 1e-6
     counting.made = 0
-    scores = states.reranker.score(PAIRS)
+    passages = [EncodedPassage(text) for text in TEXTS]
+    slices = reranker.score(asked, [passages[:3], passages[3:]])
+    scores = [score for part in slices for score in part]
     assert counting.made == len(PAIRS)  # none for the query
     assert [s.logit for s in scores] == pytest.approx([p.logit for p in plain], abs=0.002)
-    states.close()
+    counting.made = 0
+    list(reranker.score(alone[0], [passages[:3], passages[3:]]))
+    assert counting.made == len(PAIRS) + 1  # without its states, once for all slices
 
 
 def test_passages_that_are_older_than_the_file_get_states_too(
@@ -209,16 +235,14 @@ def test_passages_that_are_older_than_the_file_get_states_too(
     assert counting.made == 0  # a search was under way
     followed(states)
     assert counting.made == len(DOCUMENTS)
-    states.reranker.score(PAIRS)
-    assert counting.made == len(DOCUMENTS) + 1  # the query
     states.close()
     again = opened(folder, make(counting), encoder)
     followed(again)
-    assert counting.made == len(DOCUMENTS) + 1
+    assert counting.made == len(DOCUMENTS)
     again.close()
     other = opened(folder, make(counting, sha256="b"), encoder)
     followed(other)
-    assert counting.made == 2 * len(DOCUMENTS) + 1
+    assert counting.made == 2 * len(DOCUMENTS)
     other.close()
 
 
@@ -229,15 +253,14 @@ def test_removed_and_changed_documents_lose_their_states(
     make: Callable[..., InteractionReranker],
 ) -> None:
     states = opened(folder, make(counting), encoder)
-    ingestor = Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False)
+    ingestor = ingesting(folder, encoder, states)
     ingestor.ingest(DOCUMENTS)
     followed(states)
     folder.store.delete([DOCUMENTS[0].id])
     ingestor.ingest([Document(DOCUMENTS[1].id, "Something else entirely.")])
     followed(states)
-    assert live(folder) == kept(folder)
+    assert live(folder) == kept(folder, states)
     assert len(live(folder)) == len(DOCUMENTS) - 1
-    states.close()
 
 
 def test_an_encoder_of_other_weights_leaves_none(
@@ -248,12 +271,15 @@ def test_an_encoder_of_other_weights_leaves_none(
 ) -> None:
     reranker = make(counting)
     other = IndexIdentity("other", "0" * 64, 32, "query: ", "passage: ", 64, 1)
+    assert reranker.layers(encoder.identity) == (0, 1)
+    assert reranker.layers(other) == ()
     states = open_states(Settings(), folder.main, reranker, other)
     assert states is not None
-    assert states.encoder(encoder) is encoder
+    assert states.encode(encoder, TEXTS)[1] == [None] * len(TEXTS)
     states.close()
     assert open_states(Settings(passage_states=False), folder.main, reranker, other) is None
     assert open_states(Settings(), folder.main, None, other) is None
+    assert open_states(Settings(), folder.main, ScriptedReranker(len), other) is None
 
 
 def test_a_passage_that_the_reranker_cuts_elsewhere_is_read_again(
@@ -263,12 +289,12 @@ def test_a_passage_that_the_reranker_cuts_elsewhere_is_read_again(
     make: Callable[..., InteractionReranker],
 ) -> None:
     reranker = make(counting, passage_tokens=24)
-    plain = reranker.score(PAIRS)
+    plain = reranker.score_pairs(PAIRS)
     assert any(score.truncated for score in plain)
     states = opened(folder, reranker, encoder)
-    Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False).ingest(DOCUMENTS)
+    ingesting(folder, encoder, states).ingest(DOCUMENTS)
     followed(states)
-    assert [s.logit for s in states.reranker.score(PAIRS)] == pytest.approx(
+    assert [s.logit for s in scored(folder, states, reranker, encoder)] == pytest.approx(
         [s.logit for s in plain], abs=0.002
     )
     states.close()
@@ -285,19 +311,18 @@ def test_passages_that_cannot_be_encoded_hold_up_no_other(
     many = [Document(f"{d.id}-{i}", d.text) for i, d in enumerate(many)]
     Ingestor(folder.store, encoder, overlap=0, chunked=False).ingest(many)
     reranker = make(counting)
-    whole = reranker.pack_texts
+    whole = reranker.pack
 
     def broken(texts: Sequence[str]) -> list[bytes]:
         if many[5].text in texts:
             raise InferenceError("not finite")
         return whole(texts)
 
-    reranker.pack_texts = broken  # type: ignore[method-assign]
+    reranker.pack = broken  # type: ignore[method-assign]
     states = opened(folder, reranker, encoder)
     followed(states)
     assert caplog.text.count("no token states") == 1
-    states.close()
-    assert len(kept(folder)) == len(many) - 1
+    assert len(kept(folder, states)) == len(many) - 1
 
 
 def test_an_ingest_without_a_server_makes_no_second_pass(
@@ -306,16 +331,49 @@ def test_an_ingest_without_a_server_makes_no_second_pass(
     counting: Counting,
     make: Callable[..., InteractionReranker],
 ) -> None:
-    Ingestor(folder.store, encoder, overlap=0, chunked=False).ingest(DOCUMENTS[:3])
+    ingesting(folder, encoder, None).ingest(DOCUMENTS[:3])
     states = opened(folder, make(counting), encoder)
-    ingestor = Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False)
-    ingestor.ingest(DOCUMENTS[3:])
-    states.offer({"of no passage": b"states"})
-    states.keep_offered()
+    ingesting(folder, encoder, states).ingest(DOCUMENTS[3:])
     assert counting.made == 0
-    assert not states._offered
-    states.close()
-    assert kept(folder) == live(folder)[3:]
+    assert kept(folder, states) == live(folder)[3:]
+
+
+def test_a_long_document_has_the_states_of_all_its_slices(
+    folder: DataFolder,
+    encoder: BiEncoder,
+    counting: Counting,
+    make: Callable[..., InteractionReranker],
+) -> None:
+    states = opened(folder, make(counting), encoder)
+    text = " ".join(f"{TEXTS[n % len(TEXTS)]} It is rule {n}." for n in range(200))
+    assert len(text) > LONG_CHARS
+    folder.store.stage([Document("long", text), Document("short", TEXTS[0])])
+    ingestor = Ingestor(folder.store, encoder, overlap=0, states=states)
+    while ingestor.index_staged():
+        pass
+    assert counting.made == 0
+    assert len(live(folder)) > 2 * STAGED_PASSAGES
+    assert kept(folder, states) == live(folder)
+
+
+def test_states_that_cannot_be_written_cost_no_document(
+    folder: DataFolder,
+    encoder: BiEncoder,
+    counting: Counting,
+    make: Callable[..., InteractionReranker],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    states = opened(folder, make(counting), encoder)
+    followed(states)
+    with monkeypatch.context() as broken:
+        broken.setattr(StateStore, "put", Mock(side_effect=StoreFullError("the disk is full")))
+        for document in DOCUMENTS[:2]:
+            ingesting(folder, encoder, states).ingest([document])
+    assert caplog.text.count("the disk is full") == 1
+    followed(states)
+    assert counting.made == 2
+    assert kept(folder, states) == live(folder)
 
 
 def test_passages_that_went_hold_up_no_other(
@@ -330,8 +388,7 @@ def test_passages_that_went_hold_up_no_other(
     assert states.follow()
     folder.store.delete([d.id for d in many[8:24]])  # the next on the list
     followed(states)
-    states.close()
-    assert kept(folder) == live(folder)
+    assert kept(folder, states) == live(folder)
     assert len(live(folder)) == 24
 
 
@@ -342,12 +399,11 @@ def test_states_that_are_lost_while_in_use_are_made_again(
     make: Callable[..., InteractionReranker],
 ) -> None:
     states = opened(folder, make(counting), encoder)
-    Ingestor(folder.store, states.encoder(encoder), overlap=0, chunked=False).ingest(DOCUMENTS)
+    ingesting(folder, encoder, states).ingest(DOCUMENTS)
     followed(states)
     states._states._make_again(StoreDamagedError("a page is damaged"))
     followed(states)
-    states.close()
-    assert kept(folder) == live(folder)
+    assert kept(folder, states) == live(folder)
 
 
 def live(folder: DataFolder) -> list[int]:
@@ -355,9 +411,13 @@ def live(folder: DataFolder) -> list[int]:
         return view.allowed({}).tolist()
 
 
-def kept(folder: DataFolder) -> list[int]:
-    store = StateStore(folder.path / "states.db", "a")
+def kept(folder: DataFolder, states: PassageStates) -> list[int]:
+    """Passages with states, once the file is closed."""
+    states.close()
+    with folder.store.view() as view:
+        store = StateStore(folder.path / "states.db", f"a of {view.id}")
     try:
+        assert not store.losses
         return store.passages().tolist()
     finally:
         store.close()
@@ -372,8 +432,7 @@ def test_of_a_cross_encoder_the_token_ids_are_kept(
     written = write_small_reranker(tmp_path / "cross")
     settings = Settings(cache_dir=tmp_path / "cache", device="cpu", rerank_backend="torch")
     model = prepare(str(written), "cross-encoder", cache_dir=settings.cache_dir, offline=True)
-    pairs = [(QUERY, text) for text in TEXTS if len(text) < 70]  # that are one passage each
-    plain = open_cross_encoder(settings, model).score(pairs)
+    plain = open_cross_encoder(settings, model).score_pairs(PAIRS)
 
     tokenised: list[str] = []
     encode = PairTokenizer._encode
@@ -385,10 +444,9 @@ def test_of_a_cross_encoder_the_token_ids_are_kept(
     reranker = open_cross_encoder(settings, model)
     states = open_states(settings, folder.main, reranker, encoder.identity)
     assert states is not None
-    assert states.encoder(encoder) is encoder  # it has nothing that this reranker reads
-    Ingestor(folder.store, encoder, overlap=0).ingest(DOCUMENTS)
+    ingesting(folder, encoder, states).ingest(DOCUMENTS)
     followed(states)
     monkeypatch.setattr(PairTokenizer, "_encode", counted)
-    assert states.reranker.score(pairs) == plain
+    assert scored(folder, states, reranker, encoder) == plain
     assert tokenised == [QUERY]
     states.close()

@@ -12,6 +12,7 @@ from service.confidence.words import Thresholds
 from service.index.data_folder import DataFolder
 from service.pipeline.gate import Deadline
 from service.pipeline.ingest import Ingestor
+from service.pipeline.query_windows import encode_queries
 from service.pipeline.recall import Found
 from service.pipeline.rerank import Ranking, SecondStage
 from service.types import Document
@@ -65,8 +66,9 @@ def ranked(
     )
     judge = Judge(ENCODER.identity, "f" * 64, artifact, Thresholds(), rerank_depth=depth)
     stage = SecondStage(reranker or ScriptedReranker(last_number), judge, 8)
+    (asked,) = encode_queries(ENCODER, [query])
     try:
-        return asyncio.run(stage.rank(query, [query], found, Deadline(30)))
+        return asyncio.run(stage.rank(query, asked, found, Deadline(30)))
     finally:
         stage.close()
 

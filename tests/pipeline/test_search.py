@@ -292,6 +292,21 @@ def test_a_full_queue_turns_away_at_once(folder: DataFolder) -> None:
     assert len(slow.threads) == 1
 
 
+def test_slices_run_beside_each_other_where_the_reranker_allows_it(folder: DataFolder) -> None:
+    both = threading.Barrier(2)
+    reranker = ScriptedReranker(last_number, lambda: both.wait(5))
+    reranker.concurrent = True
+    searching = searcher(folder, reranker, artifact())
+
+    async def run() -> list[Result]:
+        return await asyncio.gather(*(searching.search(Query(QUERY)) for _ in range(2)))
+
+    results = asyncio.run(run())
+    searching.close()
+    assert [result.rerank.status for result in results] == ["complete"] * 2
+    assert results[0].hits == results[1].hits
+
+
 def test_too_many_reranks_are_turned_away_but_searches_without_go_on(folder: DataFolder) -> None:
     begun, go = threading.Event(), threading.Event()
 

@@ -2,7 +2,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from service.errors import ModelSourceError
 from service.extras import install_command
 from service.models.sources import PreparedModel, prepare
 from service.packed_linear import replace_parts
+from service.protocols import Reranker
 from service.reranker import backends, onnx_forward
 from service.reranker.backends import (
     Backend,
@@ -30,7 +31,7 @@ from service.reranker.last_layer import FirstTokenLayer, first_token_only
 from service.reranker.onnx_forward import prepare_onnx
 from service.reranker.opening import measure_cross_encoder, open_cross_encoder
 from service.settings import Settings
-from service.types import PairScore
+from service.types import EncodedPassage, EncodedQuery, PairScore
 from tests.fixtures.library import DOCUMENTS
 from tests.fixtures.multilingual import SENTENCES
 from tests.fixtures.small_models import write_small_reranker
@@ -60,7 +61,7 @@ def settings(small: PreparedModel) -> Settings:
 
 
 def logits(reranker: CrossEncoderReranker, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    return [score.logit for score in reranker.score(pairs)]
+    return [score.logit for score in reranker.score_pairs(pairs)]
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -127,14 +128,14 @@ def test_kept_scores_are_the_same_scores(
 ) -> None:
     plain, keeping = opened(settings, small), opened(settings, small, rerank_score_cache=10)
     for pairs in (PAIRS[:6], PAIRS[3:20], PAIRS[:6], PAIRS):
-        assert keeping.score(pairs) == plain.score(pairs)
+        assert keeping.score_pairs(pairs) == plain.score_pairs(pairs)
         assert 6 <= len(keeping._scores) <= 10
     scored: list[int] = []
     forward = keeping._forward.logits
     monkeypatch.setattr(
         keeping._forward, "logits", lambda read: scored.append(len(read)) or forward(read)
     )
-    keeping.score([*PAIRS[-10:], PAIRS[0]])
+    keeping.score_pairs([*PAIRS[-10:], PAIRS[0]])
     assert scored == [1]
 
 
@@ -193,7 +194,7 @@ def test_without_the_extra_the_error_says_what_to_install(
         opened(settings, small, rerank_backend="onnx-int8")
 
 
-class Fixed:
+class Fixed(Reranker):
     """Gives stated scores after a stated time."""
 
     model, weights_sha256 = "fixed", "0" * 64
@@ -201,10 +202,13 @@ class Fixed:
     def __init__(self, change: float, work: int) -> None:
         self._change, self._work = change, work
 
-    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
-        sum(range(self._work))
-        signs = [1 if number % 2 else -1 for number in range(len(pairs))]
-        return [PairScore(number + sign * self._change, False) for number, sign in enumerate(signs)]
+    def score(
+        self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
+    ) -> Iterator[list[PairScore]]:
+        for passages in slices:
+            sum(range(self._work))
+            signs = [1 if number % 2 else -1 for number in range(len(passages))]
+            yield [PairScore(n + sign * self._change, False) for n, sign in enumerate(signs)]
 
 
 @pytest.mark.parametrize(("change", "chosen"), [(0.1, "onnx-int8"), (3.0, "onnx")])

@@ -40,7 +40,7 @@ def loaded(reranker: PreparedModel) -> CrossEncoderReranker:
 
 
 def logits(reranker: CrossEncoderReranker, pairs: list[tuple[str, str]]) -> list[float]:
-    return [score.logit for score in reranker.score(pairs)]
+    return [score.logit for score in reranker.score_pairs(pairs)]
 
 
 def test_scores_are_the_plain_models_logits(
@@ -75,7 +75,7 @@ def test_the_passage_that_answers_scores_best(loaded: CrossEncoderReranker) -> N
 
 
 def test_no_pair_makes_no_score(loaded: CrossEncoderReranker) -> None:
-    assert loaded.score([]) == []
+    assert loaded.score_pairs([]) == []
 
 
 def test_truncated_says_exactly_when_the_passage_was_cut(reranker: PreparedModel) -> None:
@@ -83,7 +83,7 @@ def test_truncated_says_exactly_when_the_passage_was_cut(reranker: PreparedModel
     query, special = "one two three", 3
     room = 40 - 3 - special
     words = [" ".join(["sea"] * count) for count in (room - 1, room, room + 1, 10 * room)]
-    scores = narrow.score([(query, text) for text in words])
+    scores = narrow.score_pairs([(query, text) for text in words])
     assert [score.truncated for score in scores] == [False, False, True, True]
     assert scores[1].logit == pytest.approx(scores[2].logit, abs=1e-4)
 
@@ -93,7 +93,7 @@ def test_the_query_is_never_cut(reranker: PreparedModel) -> None:
     # A rule that cuts the longer text first would drop the end of this query, not of the passage.
     query = " ".join(["sea"] * 19 + ["tides"])
     room = 40 - 20 - 3
-    cut, whole = narrow.score([(query, " ".join(["moon"] * n)) for n in (room + 1, room)])
+    cut, whole = narrow.score_pairs([(query, " ".join(["moon"] * n)) for n in (room + 1, room)])
     assert (cut.truncated, whole.truncated) == (True, False)
     assert cut.logit == pytest.approx(whole.logit, abs=1e-4)
 
@@ -101,15 +101,15 @@ def test_the_query_is_never_cut(reranker: PreparedModel) -> None:
 def test_a_query_that_leaves_no_room_names_the_limit(reranker: PreparedModel) -> None:
     narrow = load(reranker, max_length=40)
     limit = 40 - 3 - FEWEST_PASSAGE_TOKENS
-    narrow.score([(" ".join(["sea"] * limit), "moon")])
+    narrow.score_pairs([(" ".join(["sea"] * limit), "moon")])
     with pytest.raises(InvalidInputError, match=f"at most {limit}") as raised:
-        narrow.score([("tide", "moon"), (" ".join(["sea"] * (limit + 1)), "moon")])
+        narrow.score_pairs([("tide", "moon"), (" ".join(["sea"] * (limit + 1)), "moon")])
     assert raised.value.field == "query"
 
 
 def test_the_models_own_maximum_bounds_the_window(reranker: PreparedModel) -> None:
     wide = load(reranker, max_length=8192)
-    assert wide.score([(QUERY, "moon " * 2000)])[0].truncated
+    assert wide.score_pairs([(QUERY, "moon " * 2000)])[0].truncated
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -118,7 +118,7 @@ def test_a_score_that_is_not_finite_is_an_error(reranker: PreparedModel, value: 
     with torch.no_grad():
         next(iter(broken._forward._model.parameters())).fill_(value)
     with pytest.raises(InferenceError, match="minilm-l6-v0"):
-        broken.score([("tide", "moon")])
+        broken.score_pairs([("tide", "moon")])
 
 
 def test_a_model_with_several_outputs_is_refused(reranker: PreparedModel, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_loading_and_scoring_write_nothing(
     capfd: pytest.CaptureFixture[str],
     transformers_log: pytest.LogCaptureFixture,
 ) -> None:
-    load(reranker).score([("tide", "moon " * 600)])
+    load(reranker).score_pairs([("tide", "moon " * 600)])
     assert capfd.readouterr() == ("", "")
     assert transformers_log.messages == []
 

@@ -63,7 +63,7 @@ def loaded(folder: Path, e5: PreparedModel) -> InteractionReranker:
 
 
 def logits(reranker: InteractionReranker, pairs: list[tuple[str, str]]) -> list[float]:
-    return [score.logit for score in reranker.score(pairs)]
+    return [score.logit for score in reranker.score_pairs(pairs)]
 
 
 def test_with_match_0_it_scores_as_stage_one(e5: PreparedModel, tmp_path: Path) -> None:
@@ -113,20 +113,20 @@ def test_a_score_depends_on_neither_batch_nor_order_nor_cache(
 
 def test_the_cache_stays_within_its_bound(folder: Path, e5: PreparedModel) -> None:
     reranker = load(folder, e5, cache_bytes=20_000)
-    reranker.score([(QUERY, text) for text in PASSAGES])
-    assert 0 < reranker._cached_bytes <= 20_000
+    reranker.score_pairs([(QUERY, text) for text in PASSAGES])
+    assert 0 < reranker._cache.currsize <= 20_000
     kept = sum(passage.size for passage in reranker._cache.values())
-    assert kept == reranker._cached_bytes
+    assert kept == reranker._cache.currsize
     assert PASSAGES[-1] in reranker._cache
     assert PASSAGES[0] not in reranker._cache
 
 
 def test_a_long_passage_is_cut_and_said_to_be(loaded: InteractionReranker) -> None:
     long = " ".join(SENTENCES["vietnamese"] * 8)
-    scores = loaded.score([(QUERY, long), (QUERY, PASSAGES[0])])
+    scores = loaded.score_pairs([(QUERY, long), (QUERY, PASSAGES[0])])
     assert [score.truncated for score in scores] == [True, False]
-    assert loaded.score([]) == []
-    assert all(np.isfinite(score.logit) for score in loaded.score([(LONG[0], LONG[1])]))
+    assert loaded.score_pairs([]) == []
+    assert all(np.isfinite(score.logit) for score in loaded.score_pairs([(LONG[0], LONG[1])]))
 
 
 def test_weights_that_are_not_finite_raise(e5: PreparedModel, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_weights_that_are_not_finite_raise(e5: PreparedModel, tmp_path: Path) ->
     torch.nn.init.constant_(head.scale, float("nan"))
     head.save(tmp_path / "head")
     with pytest.raises(InferenceError, match="not finite"):
-        load(tmp_path / "head", e5).score([(QUERY, PASSAGES[0])])
+        load(tmp_path / "head", e5).score_pairs([(QUERY, PASSAGES[0])])
 
 
 def test_rare_pieces_tell_more_than_common_ones(e5: PreparedModel) -> None:

@@ -70,8 +70,8 @@ def test_what_is_remembered_is_bounded_and_changes_nothing(tokenizer: Any) -> No
             found = [source.tokens(texts) for source in (wide, narrow, none)]
             for text in texts:
                 assert all(np.array_equal(found[0][text], other[text]) for other in found[1:])
-    assert 0 < narrow._cached_bytes <= 2000
-    assert len(none._cache) == none._cached_bytes == 0
+    assert 0 < narrow._cache.currsize <= 2000
+    assert len(none._cache) == none._cache.currsize == 0
     assert len(wide._cache) == len(set(TEXTS))
 
 
@@ -84,15 +84,13 @@ def test_texts_are_tokenised_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatc
     assert encoded == []
 
 
-def test_what_a_memory_has_is_not_tokenised(
-    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_stored_is_not_tokenised(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, plain = paired(tokenizer, cache_bytes=0), paired(tokenizer).tokens(TEXTS)
     kept = dict(zip(TEXTS[1:], ours.pack(TEXTS[1:]), strict=True))
     kept[TEXTS[1]] += b"!"  # no whole number of ids
     encode, encoded = ours._encode, []
     monkeypatch.setattr(ours, "_encode", lambda texts: encoded.extend(texts) or encode(texts))
-    found = ours.tokens(TEXTS, lambda texts: {t: kept[t] for t in texts if t in kept})
+    found = ours.tokens(TEXTS, kept)
     assert encoded == TEXTS[:2]
     assert found.keys() == plain.keys()
     assert all(found[text].tolist() == plain[text].tolist() for text in TEXTS)

@@ -177,7 +177,7 @@ def test_it_learns_and_is_served(base: Path, articles: Path, teacher: Path, tmp_
         device="cpu",
     )
     pairs = list(answers().items())[:4]
-    served = [score.logit for score in reranker.score(pairs)]
+    served = [score.logit for score in reranker.score_pairs(pairs)]
     own = trained.predict(pairs, activation_fn=torch.nn.Identity())
     assert served == pytest.approx(own.tolist(), abs=1e-4)
 

@@ -113,7 +113,7 @@ def test_it_learns_and_is_served(base: Path, articles: Path, tmp_path: Path) -> 
         cache_bytes=1_000_000,
     )
     texts = SENTENCES["vietnamese"]
-    served = [score.logit for score in reranker.score([(texts[1], text) for text in texts])]
+    served = [score.logit for score in reranker.score_pairs([(texts[1], text) for text in texts])]
     trained = _as_in_training(base, InteractionHead.load(outcome.out), texts[1], texts, tmp_path)
     # Served vectors are kept in eight bits a number.
     assert served == pytest.approx(trained, abs=0.1)
