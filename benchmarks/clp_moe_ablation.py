@@ -28,7 +28,7 @@ from service.evaluation.significance import bootstrap_interval, paired
 from service.models.sources import prepare
 from service.settings import Settings
 from service.text.normalizer import NORMALIZER_VERSION
-from service.training.mining import Choice, from_collection, mine_dense
+from service.training.mining import Choice, from_collection, mine
 from service.training.mining.neighbours import rank_dense
 from service.training.recipe import load_recipe
 from service.training.run import run
@@ -80,7 +80,11 @@ def rows(
             continue
         collection = open_collection(data / f"tydiqa-{language}-train")
         examples = from_collection(_part(_untitled(collection), queries, passages))
-        mined = mine_dense(encoder.encode_queries, encoder.encode_passages, examples, choice)
+        asked, found = (
+            encoder.encode_queries(examples.queries),
+            encoder.encode_passages(examples.passages),
+        )
+        mined = mine("dense", examples, choice, (asked, found))
         written = write_training_rows(out, mined.rows)
         typer.echo(f"{out}: {written} rows of {len(examples.passages)} passages")
 

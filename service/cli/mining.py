@@ -22,7 +22,9 @@ from service.settings import Settings, settings_about
 if TYPE_CHECKING:
     from service.collection import Labels
     from service.protocols import Encoder
-    from service.training.mining import Choice, Encode, Mined, MiningReport
+    from service.training.mining import Choice, Examples, Mined, MiningReport
+    from service.training.mining.neighbours import Encode
+    from service.types import Vectors
 
 _SETTINGS = (*settings_about("models", "encoder"), "passage_tokens", "max_document_chars")
 
@@ -195,16 +197,18 @@ class _Miner:
             return mining.mine_smart(levelled, seed=choice.seed)
         examples = examples_of(name, labels, article=self.article, min_grade=self.min_grade)
         query_for = read_queries(self.queries_of, labels) if self.queries_of else None
-        if self.strategy == "random":
-            return mining.mine_random(examples, choice, query_for=query_for)
-        if self.strategy == "bm25":
-            return mining.mine_bm25(examples, choice, query_for=query_for)
-        by = mining.mine_dense if self.strategy == "dense" else mining.mine_both
-        queries = len(examples.queries)
-        with progress(f"{name}: encode", queries + len(examples.passages)) as done:
-            encode_queries = self._kept("query", done)
-            encode_passages = self._kept("passage", lambda passages: done(queries + passages))
-            return by(encode_queries, encode_passages, examples, choice, query_for=query_for)
+        vectors = self._vectors(examples) if self.encodes else None
+        return mining.mine(self.strategy, examples, choice, vectors, query_for)
+
+    @property
+    def encodes(self) -> bool:
+        return self.strategy in ("dense", "both")
+
+    def _vectors(self, examples: "Examples") -> "tuple[Vectors, Vectors]":
+        count = len(examples.queries)
+        with progress(f"{examples.name}: encode", count + len(examples.passages)) as done:
+            queries = self._kept("query", done)(examples.queries)
+            return queries, self._kept("passage", lambda n: done(count + n))(examples.passages)
 
     def _kept(self, side: str, on_progress: Callable[[int], None]) -> "Encode":
         from service.training.mining.vectors import kept
@@ -222,11 +226,10 @@ def _write_report(
     from service.collection import data_sha256
     from service.durable import write_json
 
-    encodes = miner.strategy in ("dense", "both")
     written = {
         "version": __version__,
         "strategy": miner.strategy,
-        "encoder": miner.settings.encoder if encodes else None,
+        "encoder": miner.settings.encoder if miner.encodes else None,
         "choice": asdict(miner.choice),
         "collections": [
             {**report.as_json(), "data_sha256": data_sha256(path)}

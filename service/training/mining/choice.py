@@ -118,23 +118,24 @@ def choose(
     return Mined(rows, report)
 
 
+@dataclass(frozen=True, slots=True)
 class _Chooser:
-    def __init__(
-        self, examples: Examples, choice: Choice, own: OwnQueries, report: MiningReport
-    ) -> None:
-        self._examples, self._choice, self._own, self._report = examples, choice, own, report
+    examples: Examples
+    choice: Choice
+    own: OwnQueries
+    report: MiningReport
 
     def row(self, query: int, number: int, sources: Sequence[Ranking]) -> TrainingRow | None:
         """The row of a query and its right passage of this number."""
-        choice, report, examples = self._choice, self._report, self._examples
+        choice, report, examples = self.choice, self.report, self.examples
         report.pairs += 1
         fits = [self._picked(query, number, self._fits(query, number, s)) for s in sources]
         distinct: dict[int, _Fit] = {}
-        for fit in _in_turn(fits):
-            distinct.setdefault(fit.place, fit)
-        in_turn = list(distinct.values())
-        taken = in_turn[: choice.negatives]
-        report.rejected["not needed"] += len(in_turn) - len(taken)
+        for fit in chain.from_iterable(zip_longest(*fits)):
+            if fit is not None:  # one of the shorter lists has ended
+                distinct.setdefault(fit.place, fit)
+        taken = list(distinct.values())[: choice.negatives]
+        report.rejected["not needed"] += len(distinct) - len(taken)
         if not taken:
             report.empty += 1
             return None
@@ -144,74 +145,57 @@ class _Chooser:
         report.ranks += [fit.rank for fit in taken]
         report.scores += [fit.score for fit in taken]
         report.positive_scores.append(float(sources[0].positives[number]))
+        own = [self.own.of(fit.place, query) for fit in taken] if choice.negative_queries else []
         return TrainingRow(
             examples.queries[query],
             (examples.passages[examples.positives[query][number]],),
             tuple(examples.passages[fit.place] for fit in taken),
-            self._negative_queries(query, taken),
+            tuple(filter(None, own)),
         )
 
     def _fits(self, query: int, number: int, ranking: Ranking) -> list[_Fit]:
         """Candidates that no rule rejects, best first."""
-        choice, positives = self._choice, self._examples.positives[query]
-        limit = choice.limit(float(ranking.positives[number]))
-        articles = self._examples.articles[positives[number]]
+        positives = self.examples.positives[query]
+        limit = self.choice.limit(float(ranking.positives[number]))
+        articles = self.examples.articles[positives[number]]
         fits: list[_Fit] = []
         rank = 0
         for place, score in zip(ranking.places.tolist(), ranking.scores.tolist(), strict=True):
             if place in positives:
-                self._report.right += 1
+                self.report.right += 1
                 continue
             rank += 1
-            if rank > choice.rank_max:
+            if rank > self.choice.rank_max:
                 break
-            reason = self._against(query, place, rank, score, limit, articles)
+            fit = _Fit(rank, place, score)
+            reason = self._against(query, fit, limit, articles)
             if reason is None:
-                fits.append(_Fit(rank, place, score))
+                fits.append(fit)
             else:
-                self._report.rejected[reason] += 1
+                self.report.rejected[reason] += 1
         return fits
 
-    def _against(
-        self,
-        query: int,
-        place: int,
-        rank: int,
-        score: float,
-        limit: float,
-        articles: frozenset[str],
-    ) -> str | None:
+    def _against(self, query: int, fit: _Fit, limit: float, articles: frozenset[str]) -> str | None:
         """Why a candidate may not be taken."""
-        choice = self._choice
-        if rank < choice.rank_min:
+        choice = self.choice
+        if fit.rank < choice.rank_min:
             return "before the window"
-        if not choice.siblings and not articles.isdisjoint(self._examples.articles[place]):
+        if not choice.siblings and not articles.isdisjoint(self.examples.articles[fit.place]):
             return "sibling"
-        if score > limit:
+        if fit.score > limit:
             return "above the margin"
-        if choice.max_score is not None and score > choice.max_score:
+        if choice.max_score is not None and fit.score > choice.max_score:
             return "above max_score"
-        if choice.negative_queries and self._own.of(place, query) is None:
+        if choice.negative_queries and self.own.of(fit.place, query) is None:
             return "no query of its own"
         return None
 
     def _picked(self, query: int, number: int, fits: list[_Fit]) -> list[_Fit]:
         """As many as a row needs, or all: the best ranks, or drawn from all ranks alike."""
-        choice = self._choice
+        choice = self.choice
         if choice.pick == "nearest" or len(fits) <= choice.negatives:
             return fits
         # The draw depends on the query's text, not on where in the collection it stands.
-        draw = random.Random(f"{choice.seed}:{self._examples.queries[query]}:{number}")  # noqa: S311
-        self._report.rejected["not needed"] += len(fits) - choice.negatives
+        draw = random.Random(f"{choice.seed}:{self.examples.queries[query]}:{number}")  # noqa: S311
+        self.report.rejected["not needed"] += len(fits) - choice.negatives
         return sorted(draw.sample(fits, choice.negatives))
-
-    def _negative_queries(self, query: int, taken: Sequence[_Fit]) -> tuple[str, ...]:
-        if not self._choice.negative_queries:
-            return ()
-        found = (self._own.of(fit.place, query) for fit in taken)
-        return tuple(text for text in found if text is not None)
-
-
-def _in_turn(lists: Sequence[Sequence[_Fit]]) -> list[_Fit]:
-    """The first of each list, then the second of each, and so on."""
-    return [fit for fit in chain.from_iterable(zip_longest(*lists)) if fit is not None]

@@ -1,7 +1,8 @@
-"""Rows made of levels and of draws: smart, random, and dense beside BM25."""
+"""Rows by one strategy: from neighbours, BM25, siblings and draws, or from levels."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,19 @@ from service.collection import LevelledCollection, TrainingRow
 from service.training.mining.choice import Choice, Mined, Ranking, choose
 from service.training.mining.examples import Examples
 from service.training.mining.lexical import rank_bm25
-from service.training.mining.neighbours import Encode, rank_dense, rescored
+from service.training.mining.neighbours import rank_dense, rescored
 from service.training.mining.queries import QueryFor
 from service.training.mining.report import MiningReport
 from service.training.texts import passage_text, without_prefix
+from service.types import Vectors
+
+_SOURCES: Mapping[str, Sequence[str]] = {
+    "dense": ("dense",),
+    "bm25": ("bm25",),
+    "both": ("dense", "bm25"),
+    "mixed": ("dense", "bm25", "siblings", "random"),
+    "random": ("random",),
+}
 
 
 def mine_smart(levelled: LevelledCollection, *, seed: int = 0) -> Mined:
@@ -43,15 +53,59 @@ def mine_smart(levelled: LevelledCollection, *, seed: int = 0) -> Mined:
     return Mined(rows, report)
 
 
-def mine_random(
+def mine(
+    strategy: str,
     examples: Examples,
-    choice: Choice = Choice(),  # noqa: B008
-    *,
+    choice: Choice,
+    vectors: tuple[Vectors, Vectors] | None = None,
     query_for: QueryFor | None = None,
 ) -> Mined:
-    """Rows whose negatives are drawn from all wrong passages; ranks and scores do not matter."""
-    anywhere, drawn = replace(choice, rank_min=1), rank_random(examples, choice)
-    return choose(examples, [drawn], anywhere, strategy="random", query_for=query_for)
+    """Rows whose negatives come from the strategy's sources in turn, each with ranks of its own.
+
+    `strategy` is `dense` (nearest passages by inner product), `bm25`, `both` of these, `random`
+    (any passage, without a score), or `mixed`: these three and siblings, which are passages of
+    the right ones' articles in a drawn order.
+
+    `examples` come from `from_collection` or `from_rows`. `vectors` are those of their queries
+    (n, dim) and passages (m, dim), float32, of unit length. With them all scores are cosines, so
+    that the margin holds for what BM25 found as well. `query_for` is asked for the query of a
+    negative that no label gives, where the choice wants `negative_queries`.
+
+    Example:
+        vectors = encode_queries(examples.queries), encode_passages(examples.passages)
+        rows = mine("dense", examples, Choice(negatives=4), vectors).rows
+    """
+    rankings = [_rankings(source, examples, choice, vectors) for source in _SOURCES[strategy]]
+    if strategy == "random":
+        choice = replace(choice, rank_min=1)  # ranks of a draw do not matter
+    return choose(examples, rankings, choice, strategy=strategy, query_for=query_for)
+
+
+def _rankings(
+    source: str, examples: Examples, choice: Choice, vectors: tuple[Vectors, Vectors] | None
+) -> Iterable[Ranking]:
+    if source == "random":
+        return rank_random(examples, choice)
+    if source == "dense":
+        if vectors is None:
+            raise ValueError("the nearest passages are found by vectors")
+        return rank_dense(*vectors, examples, choice)
+    rank = rank_bm25 if source == "bm25" else rank_siblings
+    found: Iterable[Ranking] = rank(examples, choice)
+    return found if vectors is None else rescored(found, *vectors, examples)
+
+
+def rank_siblings(examples: Examples, choice: Choice) -> Iterator[Ranking]:
+    """Each query's wrong passages of its right ones' articles, shuffled; without scores."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for place, articles in enumerate(examples.articles):
+        for article in sorted(articles):
+            members[article].append(place)
+    for query, positives in zip(examples.queries, examples.positives, strict=True):
+        own = {article for place in positives for article in examples.articles[place]}
+        found = sorted({p for article in own for p in members[article]} - set(positives))
+        random.Random(f"{choice.seed}:{query}").shuffle(found)  # noqa: S311
+        yield _unscored(found, positives)
 
 
 def rank_random(examples: Examples, choice: Choice) -> Iterator[Ranking]:
@@ -59,28 +113,12 @@ def rank_random(examples: Examples, choice: Choice) -> Iterator[Ranking]:
     for query, positives in zip(examples.queries, examples.positives, strict=True):
         count = min(len(examples.passages), choice.rank_max + len(positives))
         draw = random.Random(f"{choice.seed}:{query}")  # noqa: S311
-        places = np.array(draw.sample(range(len(examples.passages)), count), np.int64)
-        nothing = np.full(len(positives), np.nan)
-        yield Ranking(places, np.full(count, np.nan), nothing)
+        yield _unscored(draw.sample(range(len(examples.passages)), count), positives)
 
 
-def mine_both(
-    encode_queries: Encode,
-    encode_passages: Encode,
-    examples: Examples,
-    choice: Choice = Choice(),  # noqa: B008
-    *,
-    query_for: QueryFor | None = None,
-) -> Mined:
-    """Rows whose negatives come from the model's neighbours and from BM25 in turn.
-
-    Each list has its own ranks; all scores are the model's cosines, so that the margin holds for
-    what BM25 found as well. Arguments as for `mine_dense`.
-    """
-    queries, passages = encode_queries(examples.queries), encode_passages(examples.passages)
-    dense = rank_dense(queries, passages, examples, choice)
-    lexical = rescored(rank_bm25(examples, choice), queries, passages, examples)
-    return choose(examples, [dense, lexical], choice, strategy="both", query_for=query_for)
+def _unscored(places: Sequence[int], positives: Sequence[int]) -> Ranking:
+    nothing = np.full(len(positives), np.nan)
+    return Ranking(np.array(places, np.int64), np.full(len(places), np.nan), nothing)
 
 
 def _others(ids: Sequence[str], texts: Mapping[str, str], right: set[str]) -> list[str]:

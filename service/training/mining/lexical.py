@@ -8,30 +8,17 @@ from numpy.typing import NDArray
 
 from service.errors import TrainingError
 from service.extras import install_command
-from service.training.mining.choice import Choice, Mined, Ranking, choose
+from service.training.mining.choice import Choice, Ranking
 from service.training.mining.examples import Examples
-from service.training.mining.queries import QueryFor
 from service.words import tokenize
 
 
-def mine_bm25(
-    examples: Examples,
-    choice: Choice = Choice(margin=None),  # noqa: B008
-    *,
-    query_for: QueryFor | None = None,
-) -> Mined:
-    """Rows whose negatives are the wrong passages that BM25 puts first; arguments as `mine_dense`.
-
-    Scores, and so margins, are BM25's (Lucene's variant, k1 1.5, b 0.75): 0 and above, without an
-    upper bound, not comparable between queries. Passages that share no word with the query are no
-    candidates.
-    """
-    rankings = rank_bm25(examples, choice)
-    return choose(examples, [rankings], choice, strategy="bm25", query_for=query_for)
-
-
 def rank_bm25(examples: Examples, choice: Choice) -> list[Ranking]:
-    """Each query's best passages, as many as the choice's window needs; ties by place."""
+    """Each query's best passages, as many as the choice's window needs; ties by place.
+
+    Scores are BM25's (Lucene's variant, k1 1.5, b 0.75): 0 and above, without an upper bound, not
+    comparable between queries. Passages that share no word with the query are no candidates.
+    """
     index = _index([tokenize(text) for text in examples.passages])
     wanted = choice.rank_max + max(map(len, examples.positives))
     rankings = []

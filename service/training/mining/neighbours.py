@@ -5,15 +5,14 @@ Learning for Dense Text Retrieval*, ICLR 2021); calling it again as the model ch
 of it. The margin under the positive's score follows NV-Retriever (Moreira et al., 2024).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.index.faiss_index import FaissIndex
-from service.training.mining.choice import Choice, Mined, Ranking, choose
+from service.training.mining.choice import Choice, Ranking
 from service.training.mining.examples import Examples
-from service.training.mining.queries import QueryFor
 from service.types import Vectors
 
 Encode = Callable[[Sequence[str]], Vectors]
@@ -22,33 +21,13 @@ Encode = Callable[[Sequence[str]], Vectors]
 _QUERIES_AT_ONCE = 512
 
 
-def mine_dense(
-    encode_queries: Encode,
-    encode_passages: Encode,
-    examples: Examples,
-    choice: Choice = Choice(),  # noqa: B008
-    *,
-    query_for: QueryFor | None = None,
-) -> Mined:
-    """Rows whose negatives are the nearest wrong passages by inner product, found exactly.
-
-    `examples` come from `from_collection` or `from_rows`; `query_for` is asked for the query of a
-    negative that no label gives, where the choice wants `negative_queries`. Scores are cosines.
-    Raises `InferenceError` for vectors that are not finite.
-
-    Example:
-        examples = from_rows("mine", rows)
-        rows = mine_dense(encode_queries, encode_passages, examples, Choice(negatives=4)).rows
-    """
-    queries, passages = encode_queries(examples.queries), encode_passages(examples.passages)
-    rankings = rank_dense(queries, passages, examples, choice)
-    return choose(examples, [rankings], choice, strategy="dense", query_for=query_for)
-
-
 def rank_dense(
     queries: Vectors, passages: Vectors, examples: Examples, choice: Choice
 ) -> list[Ranking]:
-    """Each query's nearest passages, as many as the choice's window needs; ties by place."""
+    """Each query's nearest passages, as many as the choice's window needs; ties by place.
+
+    By inner product, found exactly. Raises `InferenceError` for vectors that are not finite.
+    """
     index = FaissIndex.build(
         [(np.arange(len(passages), dtype=np.int64), passages)],
         dimension=passages.shape[1],
@@ -67,7 +46,7 @@ def rank_dense(
 
 
 def rescored(
-    rankings: Sequence[Ranking], queries: Vectors, passages: Vectors, examples: Examples
+    rankings: Iterable[Ranking], queries: Vectors, passages: Vectors, examples: Examples
 ) -> list[Ranking]:
     """The same candidates in the same order with their cosines in place of their scores."""
     return [

@@ -22,15 +22,8 @@ from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
 from service.training.labels import Part, describe, most, read_options, split
 from service.training.list_figures import retrieval_figures
 from service.training.losses.clp import ContrastiveLearningPenaltyLoss
-from service.training.mining import (
-    Choice,
-    Encode,
-    Examples,
-    from_collection,
-    from_rows,
-    mine_dense,
-    mine_random,
-)
+from service.training.mining import Choice, Examples, from_collection, from_rows, mine
+from service.training.mining.neighbours import Encode
 from service.training.system import Job, Prepared
 from service.training.texts import prefixed, without_prefix
 
@@ -113,10 +106,10 @@ def prepare(job: Job) -> Prepared:
             "collection",
         )
 
-    def mine() -> list[TrainingRow]:
+    def mined() -> list[TrainingRow]:
         return [row for source in to_train for row in negatives.mined(source.examples)]
 
-    refresh = AnceRefresh(train, mine, options.refresh_every)
+    refresh = AnceRefresh(train, mined, options.refresh_every)
     return Prepared(
         model=model,
         train=train.dataset(),
@@ -160,7 +153,7 @@ class _Negatives:
         """Rows to begin with."""
         if self._options.negatives == "random":
             everywhere = replace(self._choice, rank_min=1, rank_max=len(source.examples.passages))
-            return mine_random(source.examples, everywhere).rows
+            return mine("random", source.examples, everywhere).rows
         known = set(source.examples.queries)
         given = [row for row in map(self._cut, source.given) if self._is_usable(row, known)]
         if given and len(given) == len(source.given):
@@ -175,9 +168,9 @@ class _Negatives:
             return []
         was_training = self._model.training
         with autocast(self._job):
-            rows = mine_dense(self._queries, self._passages, examples, self._choice).rows
+            vectors = self._queries(examples.queries), self._passages(examples.passages)
         self._model.train(was_training)
-        return rows
+        return mine("dense", examples, self._choice, vectors).rows
 
     def _cut(self, row: TrainingRow) -> TrainingRow:
         count = self._choice.negatives

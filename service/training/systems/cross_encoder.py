@@ -36,8 +36,8 @@ from service.training.layers import Layers, keep_layers, revive_pooler
 from service.training.list_figures import CANDIDATES, judged_candidates, list_figures
 from service.training.losses.ranked_list import RankedListLoss
 from service.training.mining.choice import Choice
+from service.training.mining.compose import mine
 from service.training.mining.examples import ArticleOf, Examples, from_collection
-from service.training.mining.mixed import mine_mixed
 from service.training.mining.sample import BLOCK, sample_examples
 from service.training.mining.vectors import kept
 from service.training.system import Job, Prepared
@@ -101,8 +101,8 @@ def prepare(job: Job) -> Prepared:
     )
     mined = [
         row
-        for sample, (queries, passages) in zip(samples, vectors, strict=True)
-        for row in mine_mixed(queries, passages, sample, choice).rows
+        for sample, encoded in zip(samples, vectors, strict=True)
+        for row in mine("mixed", sample, choice, encoded).rows
     ]
     parts = split([(row.query, row) for row in mined], training)
     test = judged_candidates(samples, vectors, lambda query: part_of(query, training) == "test")

@@ -29,9 +29,8 @@ from service.text.normalizer import clean
 from service.training.bases import load_cross_encoder, saver
 from service.training.labels import dataset, describe, most, read_options, split
 from service.training.mining.choice import Choice
-from service.training.mining.compose import mine_random
+from service.training.mining.compose import mine
 from service.training.mining.examples import Examples, from_collection
-from service.training.mining.lexical import mine_bm25
 from service.training.system import Job, Prepared
 
 _BM25_RANKS = 100
@@ -117,14 +116,14 @@ def _draw_negatives(examples: Examples, options: Options, seed: int) -> list[Tra
     lexical = round(options.negatives * options.bm25_share)
     drawn: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     # More at random than are needed, as some may be BM25's too.
-    for mine, count in ((mine_bm25, lexical), (mine_random, options.negatives)):
+    for strategy, count in (("bm25", lexical), ("random", options.negatives)):
         if not count:
             continue
         ranks = max(_BM25_RANKS, count)
         choice = Choice(
             negatives=count, rank_max=ranks, margin=None, pick="random", seed=seed, complete=False
         )
-        for row in mine(examples, choice).rows:
+        for row in mine(strategy, examples, choice).rows:
             kept = drawn.setdefault((row.query, row.positives), [])
             kept += [text for text in row.negatives if text not in kept]
     return [

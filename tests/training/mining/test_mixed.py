@@ -7,8 +7,8 @@ import pytest
 
 from service.collection import article_key
 from service.errors import InvalidInputError
-from service.training.mining import Choice, Examples, from_collection
-from service.training.mining.mixed import mine_mixed, rank_siblings
+from service.training.mining import Choice, Examples, from_collection, mine
+from service.training.mining.compose import rank_siblings
 from service.training.mining.sample import sample_examples
 from tests.fixtures.articles import articles
 from tests.fixtures.doubles import HashEncoder
@@ -24,7 +24,7 @@ def examples() -> Examples:
 def mixed(examples: Examples, choice: Choice) -> list[tuple[str, str, list[str]]]:
     queries = ENCODER.encode_queries(examples.queries)
     passages = ENCODER.encode_passages(examples.passages)
-    rows = mine_mixed(queries, passages, examples, choice).rows
+    rows = mine("mixed", examples, choice, (queries, passages)).rows
     return [(row.query, row.positives[0], list(row.negatives)) for row in rows]
 
 

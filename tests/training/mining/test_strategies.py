@@ -22,22 +22,20 @@ from service.training.mining import (
     Mined,
     from_collection,
     from_rows,
-    mine_bm25,
-    mine_both,
-    mine_dense,
-    mine_random,
+    mine,
     mine_smart,
-    passage_text,
 )
 from service.training.mining.queries import read_queries
 from service.training.mining.report import MiningReport
 from service.training.mining.sources import examples_of, levels_of
 from service.training.mining.vectors import TEXTS_A_FILE, kept
+from service.training.texts import passage_text
 from service.types import Document, Vectors
 from tests.fixtures.articles import articles
 from tests.fixtures.doubles import HashEncoder
 
 ENCODER = HashEncoder()
+UNBOUNDED = Choice(margin=None)
 
 
 @pytest.fixture
@@ -46,7 +44,11 @@ def examples() -> Examples:
 
 
 def dense(examples: Examples, choice: Choice) -> list[TrainingRow]:
-    return mine_dense(ENCODER.encode_queries, ENCODER.encode_passages, examples, choice).rows
+    return mine("dense", examples, choice, vectors(examples)).rows
+
+
+def vectors(examples: Examples) -> tuple[Vectors, Vectors]:
+    return ENCODER.encode_queries(examples.queries), ENCODER.encode_passages(examples.passages)
 
 
 def test_dense_negatives_are_the_nearest_by_inner_product(examples: Examples) -> None:
@@ -75,15 +77,13 @@ def test_the_margin_is_to_each_querys_own_right_passage(examples: Examples) -> N
 
 
 def test_vectors_that_are_no_numbers_are_not_searched(examples: Examples) -> None:
-    def broken(texts: Sequence[str]) -> Vectors:
-        return np.full((len(texts), 32), np.nan, np.float32)
-
+    queries, passages = vectors(examples)
     with pytest.raises(InferenceError):
-        mine_dense(broken, ENCODER.encode_passages, examples)
+        mine("dense", examples, Choice(), (np.full_like(queries, np.nan), passages))
 
 
 def test_bm25_finds_words_in_common_and_never_the_right_passage(examples: Examples) -> None:
-    rows = {row.query: row for row in mine_bm25(examples).rows}
+    rows = {row.query: row for row in mine("bm25", examples, UNBOUNDED).rows}
     derivative = rows["đạo hàm của một tích"]
     assert derivative.positives == ("Đạo hàm Đạo hàm của một tích bằng u'v cộng với uv'.",)
     assert derivative.negatives[0].startswith("Tích phân Tích phân từng phần")
@@ -97,7 +97,7 @@ def test_bm25_finds_words_in_common_and_never_the_right_passage(examples: Exampl
 
 def test_bm25_scores_are_lucenes() -> None:
     examples = from_rows("x", [TrainingRow("oil", ("tide",), ("oil oil", "oil chain"))])
-    report = mine_bm25(examples).report
+    report = mine("bm25", examples, UNBOUNDED).report
     # idf = ln(1 + (3 - 2 + 0.5) / (2 + 0.5)); length 2, mean 5/3
     idf, norm = np.log(1 + 1.5 / 2.5), 1.5 * (0.25 + 0.75 * 2 / (5 / 3))
     expected = sorted(idf * count / (count + norm) for count in (1, 2))
@@ -106,33 +106,31 @@ def test_bm25_scores_are_lucenes() -> None:
 
 def test_passages_without_words_do_no_harm() -> None:
     rows = [TrainingRow("?", ("!!!",), ("...",)), TrainingRow("oil", ("a", "b"), ("oil it",))]
-    mined = mine_bm25(from_rows("x", rows))
+    mined = mine("bm25", from_rows("x", rows), UNBOUNDED)
     assert [row.negatives for row in mined.rows] == [("oil it",)] * 2
     assert mined.report.empty == 1
-    assert mine_bm25(from_rows("x", rows[:1])).rows == []
+    assert mine("bm25", from_rows("x", rows[:1]), UNBOUNDED).rows == []
 
 
 def test_both_judges_what_bm25_found_by_the_cosine(examples: Examples) -> None:
     unbounded = Choice(negatives=4, margin=None)
-    by_both = mine_both(ENCODER.encode_queries, ENCODER.encode_passages, examples, unbounded)
-    by_words = {row.query: row for row in mine_bm25(examples, unbounded).rows}
+    by_both = mine("both", examples, unbounded, vectors(examples))
+    by_words = {row.query: row for row in mine("bm25", examples, unbounded).rows}
     by_vectors = {row.query: row for row in dense(examples, unbounded)}
     for row in by_both.rows:
         assert row.negatives[0] == by_vectors[row.query].negatives[0]
         if row.query in by_words:
             assert by_words[row.query].negatives[0] in row.negatives[:2]
     assert max(by_both.report.scores) <= 1
-    strict = mine_both(
-        ENCODER.encode_queries, ENCODER.encode_passages, examples, Choice(max_score=-1.0)
-    )
+    strict = mine("both", examples, Choice(max_score=-1.0), vectors(examples))
     assert strict.rows == []
 
 
 def test_random_negatives_are_any_but_the_right_ones(examples: Examples) -> None:
     choice = Choice(negatives=3, siblings=False)
-    rows = mine_random(examples, choice).rows
-    assert rows == mine_random(examples, choice).rows
-    assert rows != mine_random(examples, replace(choice, seed=1)).rows
+    rows = mine("random", examples, choice).rows
+    assert rows == mine("random", examples, choice).rows
+    assert rows != mine("random", examples, replace(choice, seed=1)).rows
     for row in rows:
         article = examples.articles[examples.passages.index(row.positives[0])]
         for text in row.negatives:
@@ -149,7 +147,7 @@ def test_random_draws_are_made_one_query_at_a_time(
         return Mined([], MiningReport("x", "random"))
 
     monkeypatch.setattr("service.training.mining.compose.choose", spy)
-    mine_random(examples)
+    mine("random", examples, Choice())
     (ranking,) = seen
     assert isinstance(ranking, Iterator)
 
