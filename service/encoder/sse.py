@@ -166,31 +166,20 @@ class SSE(InputModule):
         cls,
         model_name_or_path: str,
         subfolder: str = "",
-        token: bool | str | None = None,
-        cache_folder: str | None = None,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        init_defaults: dict[str, Any] | None = None,  # noqa: ARG003 - as the library calls it
-        **_: Any,
+        *_: Any,
+        **settings: Any,
     ) -> Self:
         """Read what `save` wrote, from a folder or the hub.
 
-        `init_defaults` are not for this module. Raises `ValueError` where a file is missing or the
-        parts do not fit each other.
+        Of the library's settings, those about the hub count. Raises `ValueError` where a file is
+        missing or the parts do not fit each other.
         """
-
-        def find(name: str) -> str | None:
-            return cls.load_file_path(
-                model_name_or_path,
-                name,
-                subfolder=subfolder,
-                token=token,
-                cache_folder=cache_folder,
-                revision=revision,
-                local_files_only=local_files_only,
-            )
-
-        config, tokenizer, weights = map(find, (_CONFIG, _TOKENIZER, _WEIGHTS))
+        names = ("token", "cache_folder", "revision", "local_files_only")
+        hub = {name: settings[name] for name in names if name in settings}
+        config, tokenizer, weights = (
+            cls.load_file_path(model_name_or_path, name, subfolder=subfolder, **hub)
+            for name in (_CONFIG, _TOKENIZER, _WEIGHTS)
+        )
         if config is None or tokenizer is None or weights is None:
             raise ValueError(f"{model_name_or_path} lacks {_CONFIG}, {_TOKENIZER} or {_WEIGHTS}")
         stated = json.loads(Path(config).read_text(encoding="utf-8"))

@@ -20,12 +20,12 @@ def write_e5_folder(model: Q4Model, folder: Path) -> None:
     hash whatever versions are installed.
     """
     hidden = model.header.hidden
-    # BertModel has a pooler; mean pooling never reads it, so zeros stand in for what is not there.
-    pooler = {
+    tensors = {
+        **model.tensors,
+        # BertModel has a pooler; mean pooling never reads it, so zeros stand in for it.
         "pooler.dense.weight": np.zeros((hidden, hidden), np.float32),
         "pooler.dense.bias": np.zeros(hidden, np.float32),
     }
-    tensors = {**model.tensors, **pooler}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     files = {"tokenizer.json": tokenizer_json(model.unigram), **_json_files(model.header)}
     for name, content in files.items():
@@ -109,8 +109,6 @@ def _character_class(characters: list[str]) -> str:
 
 
 def _json_files(header: Header) -> dict[str, Any]:
-    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    pretokenizer_class = "PreTrainedTokenizerFast"
     return {
         "config.json": {
             "architectures": ["BertModel"],
@@ -128,13 +126,16 @@ def _json_files(header: Header) -> dict[str, Any]:
             "dtype": "float32",
         },
         "tokenizer_config.json": {
-            "tokenizer_class": pretokenizer_class,
+            "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": header.positions,
             "cls_token": "<s>",
             "sep_token": "</s>",
             "mask_token": "<mask>",
             "model_input_names": ["input_ids", "attention_mask"],
-            **special,
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "pad_token": "<pad>",
+            "unk_token": "<unk>",
         },
         "modules.json": [
             {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}

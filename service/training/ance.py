@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from service.collection import TrainingRow, read_training_rows, write_training_rows
 from service.training.texts import prefixed
@@ -57,9 +57,10 @@ class Groups:
             "query": [prefixed(row.query, query) for row in rows],
             "positive": [prefixed(row.positives[0], passage) for row in rows],
         }
-        for j in range(len(rows[0].negatives) if rows else 0):
+        count = len(rows[0].negatives) if rows else 0
+        for j in range(count):
             columns[f"negative_{j + 1}"] = [prefixed(row.negatives[j], passage) for row in rows]
-        for j in range(len(rows[0].negatives) if rows and self._with_queries else 0):
+        for j in range(count if self._with_queries else 0):
             own = [prefixed(row.negative_queries[j], query) for row in rows]
             columns[f"negative_query_{j + 1}"] = own
         return columns
@@ -77,18 +78,14 @@ class AnceRefresh(TrainerCallback):
     ) -> None:
         self._groups, self._mine, self._every = groups, mine, every
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Of a training that is resumed: back to its negatives."""
         if state.global_step:
             kept = _checkpoint(args, state) / NEGATIVES
             # Killed after the checkpoint and before this file: what the model finds now will do.
             self._groups.renew(read_training_rows(kept) if kept.exists() else self._mine())
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Mine where it is due.
 
         Not at the end of the step before: a checkpoint of that step must hold what was there
@@ -97,9 +94,7 @@ class AnceRefresh(TrainerCallback):
         if state.global_step and self._is_due(state):
             self._groups.renew(self._mine())
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Keep the groups beside the weights."""
         write_training_rows(_checkpoint(args, state) / NEGATIVES, self._groups.rows)
 
@@ -109,5 +104,5 @@ class AnceRefresh(TrainerCallback):
         return state.epoch is not None and float(state.epoch).is_integer()
 
 
-def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+def _checkpoint(args: Any, state: TrainerState) -> Path:
     return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"

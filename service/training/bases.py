@@ -28,10 +28,8 @@ def load_bi_encoder(job: Job, *, freeze_embeddings: bool = False) -> SentenceTra
 
     It may be an `SSE` or a mixture of experts. Raises `ModelSourceError` where it cannot be loaded.
     """
-    model: SentenceTransformer = _loaded(load_sentence_transformer, job, job.base)
-    query, passage = base_prefixes(job)
-    model.prompts = {"query": query, "passage": passage}
-    _prepare(model, job, freeze_embeddings=freeze_embeddings)
+    model: SentenceTransformer = _loaded(load_sentence_transformer, job, freeze_embeddings)
+    model.prompts = dict(zip(("query", "passage"), base_prefixes(job), strict=True))
     return model
 
 
@@ -41,15 +39,10 @@ def load_cross_encoder(job: Job, *, freeze_embeddings: bool = False) -> CrossEnc
     A cross-encoder keeps its head.
     """
     torch.manual_seed(job.recipe.training.seed)
+    only = {"trust_remote_code": False, "local_files_only": True, "num_labels": 1}
     model: CrossEncoder = _loaded(
-        CrossEncoder,
-        job,
-        str(job.base),
-        trust_remote_code=False,
-        local_files_only=True,
-        num_labels=1,
+        lambda base, **settings: CrossEncoder(str(base), **only, **settings), job, freeze_embeddings
     )
-    _prepare(model, job, freeze_embeddings=freeze_embeddings)
     return model
 
 
@@ -88,24 +81,17 @@ def encode(
     return vectors
 
 
-def _loaded(load: Callable[..., Any], job: Job, base: Path | str, **extra: Any) -> Any:
+def _loaded(load: Callable[..., Any], job: Job, freeze_embeddings: bool) -> Any:
+    weights = {"dtype": torch.float32, "use_safetensors": True}
     try:
-        return load(
-            base,
-            device=job.device,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-            **extra,
-        )
+        model = load(job.base, device=job.device, model_kwargs=weights)
     except Exception as error:  # the libraries raise whatever their parts raise
         raise ModelSourceError(
             f"{job.recipe.base} cannot be loaded from {job.base}: {error}"
         ) from error
-
-
-def _prepare(model: Any, job: Job, *, freeze_embeddings: bool) -> None:
-    own = model.max_seq_length
-    wanted = job.recipe.training.max_length
+    own, wanted = model.max_seq_length, job.recipe.training.max_length
     model.max_seq_length = min(own, wanted) if own else wanted
     if freeze_embeddings:
         # Of a multilingual model most weights are these; frozen, they cost no optimizer state.
         transformer_of(model, job).get_input_embeddings().weight.requires_grad_(False)
+    return model

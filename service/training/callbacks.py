@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from service.errors import TrainingError
 
@@ -45,17 +45,13 @@ class Watch(TrainerCallback):
         """Mean so far; 0 before the first step."""
         return self._steps * self._examples / self._seconds if self._seconds else 0.0
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Start the clock, after an evaluation and a checkpoint too: neither is training."""
         self._since = time.monotonic()
 
     on_evaluate = on_save = on_train_begin
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Count the step."""
         now = time.monotonic()
         self._steps += 1
@@ -65,11 +61,11 @@ class Watch(TrainerCallback):
 
     def on_log(
         self,
-        args: TrainingArguments,
+        args: Any,
         state: TrainerState,
-        control: TrainerControl,
+        *_: Any,
         logs: dict[str, float] | None = None,
-        **kwargs: Any,
+        **__: Any,
     ) -> None:
         """Note the losses; raise `TrainingError` for one that is not finite."""
         logs = logs or {}

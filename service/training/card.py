@@ -3,15 +3,9 @@
 import json
 import textwrap
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from service.training.record import Record
-
-
-def write_card(record: Record, folder: Path) -> None:
-    """Write `README.md`: data, licences, hyperparameters, versions, seed, figures."""
-    (folder / "README.md").write_text(render_card(record), encoding="utf-8")
 
 
 def render_card(record: Record) -> str:
@@ -112,8 +106,5 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
     lines = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    cells = ([str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from datasets import Dataset
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from service.collection import data_sha256
 from service.collection.split import hash_share
 from service.errors import InvalidInputError
 from service.models.folder import file_sha256
-from service.training.recipe import Recipe, Training
+from service.training.recipe import Recipe, Training, validated
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -22,12 +22,7 @@ _Row = TypeVar("_Row")
 
 def read_options(recipe: Recipe, model: type[_Options]) -> _Options:
     """A recipe's `[options]` as its system's model. Raises `InvalidInputError`, naming the key."""
-    try:
-        return model.model_validate(recipe.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(("options", *map(str, first["loc"])))
-        raise InvalidInputError(f"recipe {recipe.name}: {where}: {first['msg']}", where) from error
+    return validated(model, recipe.options, recipe.name, "options")
 
 
 def describe(paths: Iterable[Path], read: Iterable[Sized]) -> list[Mapping[str, Any]]:

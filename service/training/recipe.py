@@ -8,12 +8,14 @@ import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from service import strict_json
 from service.errors import InvalidInputError
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class Training(BaseModel, frozen=True, extra="forbid"):
@@ -71,12 +73,17 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     raw = _read(name)
     for change in changes:
         _apply(raw, change)
+    return validated(Recipe, raw, name)
+
+
+def validated(model: type[_Model], content: object, recipe: str, *table: str) -> _Model:
+    """A part of a recipe as its model. Raises `InvalidInputError`, which names the key."""
     try:
-        return Recipe.model_validate(raw)
+        return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidInputError(f"recipe {name}: {where}: {first['msg']}", where) from error
+        where = ".".join(map(str, (*table, *first["loc"])))
+        raise InvalidInputError(f"recipe {recipe}: {where}: {first['msg']}", where) from error
 
 
 def _read(name: str) -> dict[str, Any]:

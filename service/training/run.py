@@ -8,8 +8,8 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from service.errors import InvalidInputError, ModelSourceError
-from service.models.registry import REGISTRY, Kind
-from service.models.sources import PreparedModel, prepare
+from service.models.registry import REGISTRY
+from service.models.sources import prepare
 from service.settings import Settings
 from service.training.callbacks import OnProgress
 from service.training.recipe import Recipe
@@ -42,9 +42,11 @@ def run(
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     base = _base(recipe.base, settings)
-    device = _device(settings.device)
-    job = Job(recipe, tuple(collections), base.folder, out, device, settings, on_progress)
+    job = Job(recipe, tuple(collections), base, out, device, settings, on_progress)
     return train(
         job,
         system.prepare(job),
@@ -55,20 +57,12 @@ def run(
     )
 
 
-def _base(name: str, settings: Settings) -> PreparedModel:
+def _base(name: str, settings: Settings) -> Path:
     """A base may be of either kind: a bi-encoder becomes a cross-encoder with a new head."""
-    spec = REGISTRY.get(name)
-    kinds: tuple[Kind, ...] = (spec.kind,) if spec else ("bi-encoder", "cross-encoder")
     find = partial(prepare, name, cache_dir=settings.cache_dir, offline=settings.hub_offline)
-    for kind in kinds[:-1]:
-        try:
-            return find(kind)
-        except ModelSourceError:
-            continue
-    return find(kinds[-1])
-
-
-def _device(stated: str) -> str:
-    if stated == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return stated
+    if name in REGISTRY:
+        return find(REGISTRY[name].kind).folder
+    try:
+        return find("bi-encoder").folder
+    except ModelSourceError:
+        return find("cross-encoder").folder

@@ -24,11 +24,7 @@ def teacher_logits(
     """
     precision = precision_of(job)
     backend = "torch-bf16" if precision == "bf16" else "torch"
-    changes = {
-        "reranker": teacher,
-        "device": job.device,
-        "rerank_backend": backend,
-    }
+    changes = {"reranker": teacher, "device": job.device, "rerank_backend": backend}
     settings = (job.settings or Settings()).model_copy(update=changes)
     reranker = build_reranker(settings)
     if reranker is None:

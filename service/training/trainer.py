@@ -23,12 +23,12 @@ from transformers import (
     TrainingArguments,
 )
 
-from service.durable import write_json
+from service.durable import write_json, write_text
 from service.errors import InvalidInputError, TrainingError
 from service.extras import install_command
 from service.training.arguments import precision_of, trainer_arguments
 from service.training.callbacks import OnProgress, Watch
-from service.training.card import write_card
+from service.training.card import render_card
 from service.training.curve import draw_losses
 from service.training.record import make_record
 from service.training.run_folder import (
@@ -87,7 +87,9 @@ def train(
     fitted = _fit(job, prepared, folder, on_progress)
     job.say("measuring the best checkpoint")
     after = dict(prepared.figures())
-    _save(prepared, folder)
+    shutil.rmtree(folder.model, ignore_errors=True)  # of a training that was killed while it saved
+    folder.model.mkdir(parents=True)
+    prepared.save(folder.model)
     record = make_record(
         job,
         prepared,
@@ -100,7 +102,7 @@ def train(
     write_json(folder.model / RECORD, record.as_json())
     write_json(folder.model / FIGURES, {"before": before, "after": after})
     draw_losses(record.history, folder.model / "loss.png", title=job.recipe.name)
-    write_card(record, folder.model)
+    write_text(folder.model / "README.md", render_card(record))
     if folder.logs.exists():
         shutil.copytree(folder.logs, folder.model / "logs")
     folder.finish()
@@ -159,13 +161,6 @@ def _restore(trainer: Any, checkpoint: Path) -> None:
     best = trainer.state.best_global_step
     kept = checkpoint.with_name(f"checkpoint-{best}") if best else checkpoint
     trainer._load_from_checkpoint(str(kept))
-
-
-def _save(prepared: Prepared, folder: RunFolder) -> None:
-    # Of a training that was killed while it saved.
-    shutil.rmtree(folder.model, ignore_errors=True)
-    folder.model.mkdir(parents=True)
-    prepared.save(folder.model)
 
 
 class _Checkpoints:

@@ -1,7 +1,7 @@
 """Token states of a collection on the disk, so that a training reads them instead of encoding."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,6 @@ def store_states(
     *,
     window: int,
     layers: Sequence[int],
-    on_progress: Callable[[int], None] = lambda _texts: None,
 ) -> TrainingStates:
     """Encode texts (with their prefix) into a folder, unless they are there already.
 
@@ -58,30 +57,23 @@ def store_states(
     """
     if not folder.exists():
         with new_folder(folder) as unfinished:
-            _write(unfinished, texts, encoder, window, layers, on_progress)
+            _write(unfinished, texts, encoder, window, layers)
     return _read(folder, len(layers))
 
 
 def _write(
-    folder: Path,
-    texts: Sequence[str],
-    encoder: TokenEncoder,
-    window: int,
-    layers: Sequence[int],
-    on_progress: Callable[[int], None],
+    folder: Path, texts: Sequence[str], encoder: TokenEncoder, window: int, layers: Sequence[int]
 ) -> None:
-    lengths: list[int] = []
-    ids, pooled, width = [], [], 0
+    ids: list[NDArray[np.int32]] = []
+    pooled, width = [], 0
     with (folder / "states.f16").open("wb") as file:
         for start in range(0, len(texts), _AT_ONCE):
             for seen in encoder.states(texts[start : start + _AT_ONCE], window, layers):
                 file.write(seen.states.astype(np.float16).tobytes())
                 width = seen.states.shape[1]
-                lengths.append(len(seen.ids))
                 ids.append(seen.ids)
                 pooled.append(seen.pooled)
-            on_progress(len(lengths))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum([len(own) for own in ids])]).astype(np.int64)
     np.savez(
         folder / "index.npz", ids=np.concatenate(ids), pooled=np.stack(pooled), offsets=offsets
     )

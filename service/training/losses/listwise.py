@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -72,24 +73,24 @@ class Collator:
         """The arguments of `ListwiseInteraction.forward`."""
         queries = [self._queries.text(row["query"]) for row in rows]
         passages = [self._passages.text(place) for row in rows for place in row["passages"]]
-        lengths = torch.tensor([len(ids) for _states, ids in passages])
+        query_states, query_ids = zip(*queries, strict=True)
+        passage_states, passage_ids = zip(*passages, strict=True)
+        told = [query_information(self._information, q, self._prefix_tokens) for q in query_ids]
         cosines = [
             self._passages.pooled[row["passages"]] @ self._queries.pooled[row["query"]]
             for row in rows
         ]
-        padded_ids = pad_sequence([ids for _states, ids in passages], batch_first=True)
+        lengths = torch.tensor([len(ids) for ids in passage_ids])
         return {
-            "query_states": pad_sequence([states for states, _ids in queries], batch_first=True),
-            "query_information": pad_sequence(
-                [
-                    query_information(self._information, ids, self._prefix_tokens)
-                    for _states, ids in queries
-                ],
-                batch_first=True,
-            ),
-            "query_ids": pad_sequence([ids for _states, ids in queries], batch_first=True),
-            "passage_states": pad_sequence([states for states, _ in passages], batch_first=True),
-            "passage_mask": torch.arange(padded_ids.shape[1]) < lengths[:, None],
-            "passage_ids": padded_ids,
-            "cosines": torch.stack([torch.from_numpy(row) for row in cosines]),
+            "query_states": _padded(query_states),
+            "query_information": _padded(told),
+            "query_ids": _padded(query_ids),
+            "passage_states": _padded(passage_states),
+            "passage_mask": torch.arange(int(lengths.max())) < lengths[:, None],
+            "passage_ids": _padded(passage_ids),
+            "cosines": torch.from_numpy(np.stack(cosines)),
         }
+
+
+def _padded(rows: Sequence[Tensor]) -> Tensor:
+    return pad_sequence(list(rows), batch_first=True)
