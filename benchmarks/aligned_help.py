@@ -23,7 +23,7 @@ from pathlib import Path
 
 import regex
 
-from service.collection import Collection, read_beir, write_beir
+from service.datasets import Collection, read_beir, write_beir
 from service.types import Document
 
 IN_LANGUAGE = {

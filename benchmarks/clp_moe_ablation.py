@@ -20,9 +20,9 @@ from typing import Annotated, Any
 
 import typer
 
-from service.collection import Collection, data_sha256, open_collection, write_training_rows
+from service.datasets import Collection, data_sha256, open_collection, write_training_rows
 from service.encoder.bi_encoder import BiEncoder
-from service.evaluation.metrics import per_query
+from service.evaluation.measures import per_query
 from service.evaluation.provenance import provenance
 from service.evaluation.significance import bootstrap_interval, paired
 from service.models.sources import prepare
@@ -31,7 +31,7 @@ from service.text.normalizer import NORMALIZER_VERSION
 from service.training.mining import Choice, from_collection, mine
 from service.training.mining.neighbours import rank_dense
 from service.training.recipe import load_recipe
-from service.training.run import run
+from service.training.session import run
 from service.types import EncoderIdentity
 
 LANGUAGES = ("ko", "sw")

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from service.evaluation.provenance import provenance
-from service.index.data_folder import DataFolder
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
-from service.index.records import EncodedDocument
+from service.store.data_folder import DataFolder
+from service.store.records import EncodedDocument
 from service.types import Document, Span
 from tests.faults.killing import Victim
 from tests.faults.writing_child import TextEncoder

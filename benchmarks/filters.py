@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.evaluation.provenance import provenance
-from service.index.allowed_passages import AllowedPassages
-from service.index.document_store import DocumentStore
 from service.index.faiss_index import FaissIndex, Kind
+from service.store.allowed_passages import AllowedPassages
+from service.store.document_store import DocumentStore
 from service.types import Filters, Ids, IndexIdentity, Vectors
 
 SEED = 0

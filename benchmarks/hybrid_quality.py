@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from service.collection import data_sha256, open_collection
+from service.datasets import data_sha256, open_collection
 from service.evaluation.labelled import sample
-from service.evaluation.metrics import means, per_query
+from service.evaluation.measures import means, per_query
 from service.evaluation.provenance import provenance
 from service.evaluation.searching import opened
 from service.evaluation.significance import paired
-from service.pipeline.fusion import Hybrid
-from service.pipeline.retriever import Retriever
+from service.search.hybrid import Hybrid
+from service.search.retriever import Retriever
 from service.settings import Settings
 from service.text.normalizer import normalize
 from service.types import Mode

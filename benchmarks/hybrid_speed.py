@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 import bm25s
 import numpy as np
 
-from service.collection import Collection, read_beir
-from service.evaluation.metrics import means, per_query
+from service.datasets import Collection, read_beir
+from service.evaluation.measures import means, per_query
 from service.evaluation.provenance import provenance, versions
-from service.index import lexical
+from service.store import lexical
 from service.words import tokenize
 
 CANDIDATES = 100

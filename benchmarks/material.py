@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from service.collection import read_beir
-from service.pipeline.build import build_encoder
+from service.datasets import read_beir
+from service.engine.build import build_encoder
 from service.protocols import Encoder
 from service.settings import Settings
 from service.types import IndexIdentity, Vectors

@@ -30,14 +30,14 @@ import numpy as np
 from benchmarks.material import Material, made_up, of_collections
 from service.evaluation.provenance import provenance
 from service.index import generation as generations
-from service.index.data_folder import DataFolder
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
-from service.index.records import EncodedDocument
-from service.pipeline.indexer import Indexer
-from service.pipeline.ingest import Ingestor
-from service.pipeline.retriever import Retriever
+from service.search.retriever import Retriever
+from service.store.data_folder import DataFolder
+from service.store.records import EncodedDocument
 from service.types import Document, Span, Vectors
+from service.write.indexer import Indexer
+from service.write.ingestor import Ingestor
 
 SEED = 7
 TOP = 100

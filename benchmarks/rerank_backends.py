@@ -22,13 +22,13 @@ import torch
 from scipy.stats import kendalltau
 from sentence_transformers import CrossEncoder
 
-from service.collection import Collection, data_sha256, open_collection
+from service.datasets import Collection, data_sha256, open_collection
 from service.evaluation.labelled import sample
-from service.evaluation.metrics import means, per_query
+from service.evaluation.measures import means, per_query
 from service.evaluation.provenance import provenance, versions
 from service.models.sources import prepare
 from service.reranker.backends import BACKENDS, this_cpu
-from service.reranker.opening import open_cross_encoder
+from service.reranker.kinds import open_cross_encoder
 from service.settings import Settings
 from service.words import tokenize
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.collection import Collection, read_beir
+from service.datasets import Collection, read_beir
 from service.encoder.bi_encoder import BiEncoder
 from service.encoder.loading import load_sentence_transformer
-from service.evaluation.metrics import means, per_query
-from service.pipeline.build import build_encoder
+from service.engine.build import build_encoder
+from service.evaluation.measures import means, per_query
 from service.settings import Settings
 from service.text.normalizer import clean
 from service.text.passage import passage_text

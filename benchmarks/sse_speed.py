@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from service.collection import read_beir
+from service.datasets import read_beir
 from service.encoder.bi_encoder import BiEncoder
-from service.pipeline.build import build_encoder
+from service.engine.build import build_encoder
 from service.settings import Settings
 from service.text.passage import passage_text
 

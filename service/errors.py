@@ -25,7 +25,7 @@ SecondpassError
 └── NotAvailableError       this server was not set up for what is asked
 
 Messages are written for the person who can mend the matter. The HTTP edge maps classes to status
-codes in one table (`service.api.errors`).
+codes in one table (`service.api.error_table`).
 """
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from service.engine import build
 from service.models.sources import PreparedModel
-from service.pipeline import build
-from service.pipeline.gate import Deadline
-from service.pipeline.query import Query
-from service.pipeline.similarity import PairModel
+from service.scheduling.gate import Deadline
+from service.search.pair_model import PairModel
+from service.search.query import Query
 from service.settings import DECIDING, TAGS, Settings
 from tests.fixtures.pairs import LIMITS, PairEncoder
 

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from service.index import lexical
+from service.store import lexical
 from service.words import tokenize
 
 TEXTS = [

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.growth.curves import Curve
 from benchmarks.growth.texts import SEED, every_sentence, passages
+from service.engine.build import build_encoder
 from service.index.faiss_index import FaissIndex, Kind
-from service.pipeline.build import build_encoder
 from service.settings import Settings
 from service.types import Vectors
 

@@ -18,14 +18,14 @@ from benchmarks.speed.http import Connection
 from benchmarks.speed.preparation import ENCODER
 from benchmarks.speed.processes import ROOT, BenchError, Process, free_port
 from service.encoder.bi_encoder import BiEncoder
-from service.index.data_folder import DataFolder
+from service.engine.build import build_encoder
+from service.engine.ingestion import ingesting
 from service.index.faiss_index import kind_for
-from service.index.records import EncodedDocument
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
-from service.pipeline.build import build_encoder
-from service.pipeline.ingestion import ingesting
 from service.settings import Settings
+from service.store.data_folder import DataFolder
+from service.store.records import EncodedDocument
 from service.types import Document, Span, Vectors
 
 LOGS = ROOT / ".bench" / "logs"

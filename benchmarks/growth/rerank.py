@@ -14,17 +14,17 @@ from benchmarks.growth.texts import every_sentence, of_length
 from benchmarks.speed.preparation import ENCODER, RERANKER, counter
 from benchmarks.speed.processes import BenchError
 from service.encoder.bi_encoder import BiEncoder
-from service.index.data_folder import DataFolder
+from service.engine.build import build_encoder, build_reranker
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
-from service.pipeline.build import build_encoder, build_reranker
-from service.pipeline.ingest import Ingestor
-from service.pipeline.passage_states import open_states
-from service.pipeline.query_windows import encode_queries
 from service.protocols import Encoder, Reranker
+from service.search.query_windows import encode_queries
 from service.settings import Settings
+from service.store.data_folder import DataFolder
 from service.text.normalizer import clean
 from service.types import Document, EncodedPassage, EncodedQuery
+from service.write.ingestor import Ingestor
+from service.write.passage_states import open_states
 
 DEPTHS = (10, 20, 40, 60, 80, 100)
 LENGTHS = (32, 64, 128, 256, 384, 512)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.speed.prose import PACKAGES, pages, sentences
-from service.collection import Collection, read_beir
-from service.collection.beir import write_beir
+from service.datasets import Collection, read_beir
+from service.datasets.beir import write_beir
 from service.evaluation.provenance import versions
 from service.text.passage import cut_document, passage_text
 from service.types import Document

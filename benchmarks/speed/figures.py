@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.speed.measure import Load, Timed
 from benchmarks.speed.systems import Answered
-from service.evaluation.metrics import means, per_query
+from service.evaluation.measures import means, per_query
 
 Pick = Callable[[Answered], float | None]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fastapi import Depends, FastAPI
 
 from service import __version__
-from service.api import errors, openapi
+from service.api import error_table, openapi
 from service.api.connections import Phase
 from service.api.dependencies import collection_in_path
 from service.api.middleware import RequestContext
@@ -20,7 +20,7 @@ from service.api.routes import (
     snapshots,
 )
 from service.api.state import ServerState
-from service.pipeline.engine import Engine
+from service.engine.engine import Engine
 from service.settings import Settings
 
 
@@ -48,7 +48,7 @@ def create_app(
     )
     app.state.server = state
     app.add_middleware(RequestContext, metrics=state.metrics, settings=settings)
-    errors.install(app)
+    error_table.install(app)
     for router in (search.router, bulk.router, documents.router):
         app.include_router(router, responses=openapi.ERRORS)
         app.include_router(

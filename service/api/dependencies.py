@@ -11,12 +11,12 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Request
 
 from service.api.state import ServerState
+from service.engine.bulk_jobs import Jobs
+from service.engine.engine import Engine
+from service.engine.live_collection import LiveCollection
+from service.engine.open_collections import Collections
 from service.errors import NotAvailableError, NotReadyError
-from service.index.catalog import NAME_PATTERN
-from service.pipeline.collections import Collections
-from service.pipeline.engine import Engine
-from service.pipeline.jobs import Jobs
-from service.pipeline.live_collection import LiveCollection
+from service.store.catalog import NAME_PATTERN
 
 
 async def server_state(request: Request) -> ServerState:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from service.api.schemas.documents import RefusedBody, ReplacedBody
-from service.collection.documents import parse_document
-from service.collection.rows import check_id
+from service.api.schemas.document_schemas import RefusedBody, ReplacedBody
+from service.documents.document_json import parse_document
+from service.documents.rows import check_id
 from service.errors import DuplicateKeyError, InvalidInputError
 from service.types import Document, DocumentLimits
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.errors import RETRY_AFTER_S, error_response
+from service.api.error_table import RETRY_AFTER_S, error_response
 from service.api.head import request_id_for
 from service.api.schemas.common import LiveBody, ReadyBody
 

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
-from service.api.errors import error_response
+from service.api.error_table import error_response
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.auth import caller_of
-from service.api.errors import error_response, response_to
+from service.api.error_table import error_response, response_to
 from service.api.head import request_id_for
 from service.api.hosts import HostCheck
 from service.api.metrics import Metrics, known_method
 from service.errors import NotReadyError
-from service.pipeline.clients import on_behalf_of
+from service.scheduling.clients import on_behalf_of
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

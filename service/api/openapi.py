@@ -11,8 +11,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.api.errors import CODES
-from service.api.schemas import documents, filters
+from service.api.error_table import CODES
+from service.api.schemas import document_schemas, filter_schemas
 from service.api.schemas.common import COMPONENT, REQUEST_ID, ErrorBody
 from service.settings import Settings
 
@@ -98,7 +98,7 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 def completed(document: Json, settings: Settings) -> Json:
     """The document that FastAPI made, with all that it lacks."""
-    document["components"]["schemas"] |= filters.COMPONENTS | documents.COMPONENTS
+    document["components"]["schemas"] |= filter_schemas.COMPONENTS | document_schemas.COMPONENTS
     document = _with_references(document)
     components = document["components"]
     schemas = components["schemas"]

@@ -16,12 +16,12 @@ from starlette.convertors import Convertor, register_url_convertor
 from service.api.dependencies import StateDep
 from service.api.document_batch import sentence
 from service.api.schemas.common import component
-from service.api.schemas.documents import ID_SCHEMA
-from service.api.schemas.filters import MAX_TEXT_CHARS, filters_from_text
-from service.collection.rows import check_id
+from service.api.schemas.document_schemas import ID_SCHEMA
+from service.api.schemas.filter_schemas import MAX_TEXT_CHARS, filters_from_text
+from service.documents.rows import check_id
 from service.errors import InvalidInputError
-from service.index.document_store import Expectation
-from service.pipeline.gate import Deadline
+from service.scheduling.gate import Deadline
+from service.store.document_store import Expectation
 from service.types import Filters
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'

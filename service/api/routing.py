@@ -17,11 +17,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.api import body
 from service.api.body import Body
-from service.api.errors import MOST_NAME_CHARS
+from service.api.error_table import MOST_NAME_CHARS
 from service.api.metrics import METHODS
 from service.api.state import ServerState
 from service.errors import InvalidInputError
-from service.pipeline.gate import Gate
+from service.scheduling.gate import Gate
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, where the server asks for one.")
 

@@ -21,7 +21,7 @@ from service.errors import InvalidInputError
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.pipeline.engine import Engine
+    from service.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
         server.should_exit = True
 
     def load_to_stay() -> "Engine":
-        from service.pipeline import garbage  # noqa: PLC0415
+        from service.engine import garbage  # noqa: PLC0415
 
         engine = load()
         garbage.freeze()

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 from service.api.connections import Phase
 from service.api.metrics import Metrics
+from service.engine.engine import Engine
+from service.engine.open_collections import Collections
 from service.errors import NotReadyError, SecondpassError, StoreError
-from service.pipeline.collections import Collections
-from service.pipeline.engine import Engine
-from service.pipeline.gate import Gate
-from service.pipeline.turnstile import Turnstile
+from service.scheduling.gate import Gate
+from service.scheduling.turnstile import Turnstile
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -5,15 +5,15 @@ import sys
 import typer
 
 from service.cli import (
-    calibration,
-    collections,
+    calibrate,
+    collection_commands,
+    compare,
     data,
-    evaluation,
-    live_collections,
-    mining,
+    datasets,
+    evaluate,
+    mine,
     operate,
-    similarity,
-    training,
+    train,
 )
 from service.environment import check_environment
 from service.errors import InvalidInputError, SecondpassError
@@ -28,13 +28,13 @@ app = typer.Typer(
 )
 data.register(app)
 operate.register(app)
-evaluation.register(app)
-calibration.register(app)
-similarity.register(app)
-training.register(app)
-collections.register(app)
-live_collections.register(app)
-mining.register(app)
+evaluate.register(app)
+calibrate.register(app)
+compare.register(app)
+train.register(app)
+datasets.register(app)
+collection_commands.register(app)
+mine.register(app)
 
 
 def main() -> None:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.text import Text
 
+from service.cli.connect import KeyOption, UrlOption, connected
 from service.cli.console import console
 from service.cli.options import FOLDER_SETTINGS, with_settings
 from service.cli.progress import progress
-from service.cli.server import KeyOption, UrlOption, connected
 from service.errors import InvalidInputError
 from service.settings import Settings
 from service.types import Document, Refused
 
 if TYPE_CHECKING:
-    from service.index.data_folder import DataFolder
+    from service.store.data_folder import DataFolder
 
 SHOWN_REFUSALS = 20
 SOME_REFUSED = 3
@@ -69,7 +69,7 @@ def ingest(
 
     Ends with 0 where every row was taken, with 3 where some were refused, with 2 where all were.
     """
-    from service.collection import count_rows, read_documents, unread_files
+    from service.datasets import count_rows, read_documents, unread_files
 
     if unread := unread_files(path):
         typer.echo(f"passed over: {unread}", err=True)
@@ -86,7 +86,7 @@ def ingest(
     for option, value in (("collection", collection), ("idempotency_key", idempotency_key)):
         if value is not None:
             raise InvalidInputError("needs --url: a folder is filled as `main`", option)
-    from service.index.data_folder import DataFolder
+    from service.store.data_folder import DataFolder
 
     rows = read_documents(path, settings.document_limits)
     with DataFolder.open(settings.data_dir) as folder:
@@ -104,7 +104,7 @@ def demo(
 ) -> None:
     """Put the demo corpus into the data folder: the interpreter's own documentation."""
     from service.demo import demo_documents
-    from service.index.data_folder import DataFolder
+    from service.store.data_folder import DataFolder
 
     documents = list(demo_documents())
     with DataFolder.open(settings.data_dir) as folder:
@@ -120,8 +120,8 @@ def reindex(
     collection: Annotated[str, typer.Option(help="A collection or an alias.")] = "main",
 ) -> None:
     """Encode all documents anew with the model that the settings, or the collection's own, name."""
-    from service.index.data_folder import DataFolder
-    from service.pipeline.ingestion import reindex as run
+    from service.engine.ingestion import reindex as run
+    from service.store.data_folder import DataFolder
 
     with DataFolder.open(settings.data_dir) as folder, progress("reindex", None) as advance:
         documents = run(folder, settings, advance, collection=collection)
@@ -146,7 +146,7 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Search a data folder, or a server with --url."""
-    from service.api.schemas.filters import filters_from_text
+    from service.api.schemas.filter_schemas import filters_from_text
 
     asked = {
         "query": query,
@@ -175,8 +175,8 @@ def _search_folder(settings: Settings, collection: str, asked: dict[str, Any]) -
         raise InvalidInputError(
             f"there are no documents in {settings.data_dir}: see `secondpass ingest`", "data_dir"
         )
-    from service.pipeline.opening import open_engine
-    from service.pipeline.query import Query
+    from service.engine.opening import open_engine
+    from service.search.query import Query
 
     with open_engine(settings, pairs=False, jobs=False) as engine:
         searcher = engine.collection(collection).searcher
@@ -211,7 +211,7 @@ def _show(answer: dict[str, Any]) -> None:
 def _ingest(
     folder: "DataFolder", rows: Iterable[Document | Refused], total: int | None, settings: Settings
 ) -> None:
-    from service.pipeline.ingestion import ingesting
+    from service.engine.ingestion import ingesting
 
     with ingesting(folder, settings) as ingestor:
         with progress("ingest", total) as advance:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from service.durable import new_file
-from service.index.catalog import SettingValue
-from service.index.data_folder import DataFolder
-from service.pipeline.build import encoder_identity
-from service.pipeline.collections import CollectionInfo
-from service.pipeline.making import Maker, archive
+from service.engine.build import encoder_identity
+from service.engine.making import Maker, archive
+from service.engine.open_collections import CollectionInfo
 from service.settings import Settings
+from service.store.catalog import SettingValue
+from service.store.data_folder import DataFolder
 
 
 class FolderCollections:

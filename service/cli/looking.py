@@ -31,7 +31,7 @@ class Look:
         timed: int = 0,
     ) -> None:
         """`queries` of each collection, `reranked` of these; `timed` of the first are timed."""
-        from service.collection import open_collection
+        from service.datasets import open_collection
         from service.evaluation.systems import collection_names
 
         self._names = dict(zip(paths, collection_names(paths), strict=True))
@@ -46,7 +46,7 @@ class Look:
 
     def __call__(self, path: Path, *, rerank: bool = True) -> "Observed":
         """The collection's searches."""
-        from service.collection import data_sha256, open_collection
+        from service.datasets import data_sha256, open_collection
         from service.evaluation.candidates import Observer, observe
         from service.evaluation.depth import time_depths
         from service.evaluation.labelled import sample

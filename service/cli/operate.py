@@ -14,8 +14,8 @@ from service.extras import install_command
 from service.settings import Settings, settings_about
 
 if TYPE_CHECKING:
+    from service.engine.engine import Engine
     from service.models.sources import PreparedModel
-    from service.pipeline.engine import Engine
 
 Kind = Literal["bi-encoder", "cross-encoder", "interaction"]
 
@@ -47,7 +47,7 @@ def serve(settings: Settings) -> None:
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
     def load() -> "Engine":
-        from service.pipeline.opening import open_engine
+        from service.engine.opening import open_engine
 
         return open_engine(settings)
 
@@ -105,7 +105,7 @@ def prepare_models(
 
 def _measure(settings: Settings, name: str) -> None:
     """Find out which backend runs a cross-encoder best on this CPU."""
-    from service.pipeline.build import measure_backends
+    from service.engine.build import measure_backends
 
     record = measure_backends(settings, name)
     typer.echo(

@@ -9,7 +9,7 @@ import typer
 
 from secondpass_client import SearchClient
 from service.cli.progress import progress
-from service.collection import count_rows, read_documents
+from service.datasets import count_rows, read_documents
 from service.errors import SecondpassError
 from service.types import DocumentLimits, Refused
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from service.confidence.words import HIGH, MEDIUM, Thresholds
+from service.confidence.thresholds import HIGH, MEDIUM, Thresholds
 from service.errors import ModelSourceError
 from service.types import EncoderIdentity
 

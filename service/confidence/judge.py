@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.confidence.calibration import Calibration, Ordering
-from service.confidence.words import Thresholds
+from service.confidence.thresholds import Thresholds
 from service.types import EncoderIdentity
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from service.confidence.calibration import Calibration
 from service.confidence.fit import Fit
 from service.evaluation.fitting import Fitting
-from service.evaluation.shares import SHARES, Choice, Trial
+from service.evaluation.share_fit import SHARES, Choice, Trial
 
 
 def share_lines(trials: Sequence[Trial], choices: Sequence[Choice]) -> list[str]:

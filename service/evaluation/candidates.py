@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.collection import Collection
 from service.confidence.ranking import Ordered, rank
+from service.datasets import Collection
+from service.engine.engine import Engine
 from service.errors import UnprocessableTextError
-from service.evaluation.metrics import Qrels
-from service.pipeline.engine import Engine
-from service.pipeline.recall import Found
-from service.pipeline.rerank import language_of
+from service.evaluation.measures import Qrels
+from service.search.recall import Found
+from service.search.second_stage import language_of
 from service.types import EncodedPassage, EncodedQuery
 
 Floats = NDArray[np.float64]

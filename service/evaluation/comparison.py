@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from service.evaluation.metrics import Qrels, means, per_query
+from service.evaluation.measures import Qrels, means, per_query
 from service.evaluation.significance import bootstrap_interval, paired
-from service.evaluation.trec import ScoredRun
+from service.evaluation.trec_runs import ScoredRun
 
 TESTED = ("ndcg@10", "mrr@10", "accuracy@1", "recall@100")
 """Measures whose differences are tested and whose means get an interval."""

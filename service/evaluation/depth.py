@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.errors import InvalidInputError
 from service.evaluation.candidates import Observed
-from service.evaluation.metrics import per_query
+from service.evaluation.measures import per_query
 from service.evaluation.significance import difference_over
 from service.evaluation.tables import table
 from service.protocols import Reranker

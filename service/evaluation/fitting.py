@@ -6,7 +6,7 @@ from typing import Any
 
 from service.confidence.calibration import EVERY_LANGUAGE, MIXED, Ordering, WordThreshold
 from service.errors import InvalidInputError
-from service.evaluation.calibration import (
+from service.evaluation.calibrating import (
     Fitted,
     by_part,
     collect_hits,
@@ -14,7 +14,7 @@ from service.evaluation.calibration import (
     held_out,
 )
 from service.evaluation.candidates import Observed
-from service.evaluation.shares import Choice, Trial, choose_shares, shares_of, try_shares
+from service.evaluation.share_fit import Choice, Trial, choose_shares, shares_of, try_shares
 from service.evaluation.word_thresholds import (
     find_thresholds,
     fit_thresholds,

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.collection import data_sha256, open_collection
-from service.evaluation.metrics import Qrels
+from service.datasets import data_sha256, open_collection
+from service.evaluation.measures import Qrels
 from service.evaluation.systems import collection_names
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from service.durable import write_json, write_text
 from service.evaluation.comparison import Compared
-from service.evaluation.metrics import CUTOFFS
+from service.evaluation.measures import CUTOFFS
 from service.evaluation.plots import plot_cutoffs, plot_differences, plot_measure, save
 from service.evaluation.tables import report_markdown
-from service.evaluation.trec import write_run
+from service.evaluation.trec_runs import write_run
 
 
 def write_comparison(out: Path, report: Mapping[str, Any], collections: Sequence[Compared]) -> None:

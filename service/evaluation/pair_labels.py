@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from service.collection import LabelledPair, read_labelled_pairs, read_training_rows, rows_kind
+from service.datasets import LabelledPair, read_labelled_pairs, read_training_rows, rows_kind
+from service.engine.build import build_encoder, build_reranker
 from service.errors import InvalidInputError
 from service.evaluation.logits import cached
 from service.evaluation.pairs import (
@@ -17,7 +18,6 @@ from service.evaluation.pairs import (
     pair_scores,
     pair_vectors,
 )
-from service.pipeline.build import build_encoder, build_reranker
 from service.settings import Settings
 from service.text.normalizer import clean
 from service.types import PairScore

@@ -111,7 +111,7 @@ def plot_scores(
 
 
 def plot_reliability(report: Mapping[str, Any], thresholds: Mapping[str, float | None]) -> "Figure":
-    """A reliability diagram of `service.evaluation.calibration.confidence`, with bin sizes below.
+    """A reliability diagram of `service.evaluation.calibrating.confidence`, with bin sizes below.
 
     Each point is a bin of hits: how likely they were said to be against how many were relevant,
     with its 95 % Wilson interval. Dashed lines stand where a word begins.

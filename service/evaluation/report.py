@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from service.confidence.quality import quality
-from service.confidence.words import Thresholds
-from service.evaluation.metrics import Qrels, means, per_query
+from service.confidence.thresholds import Thresholds
+from service.evaluation.measures import Qrels, means, per_query
 from service.evaluation.significance import paired
 from service.types import RerankStatus
 

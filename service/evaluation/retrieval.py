@@ -15,7 +15,7 @@ from service.evaluation.provenance import provenance
 from service.evaluation.report import ask_all, collection_report, scored_run
 from service.evaluation.searching import models_of, opened, searching
 from service.evaluation.systems import RunFile, System
-from service.evaluation.trec import ScoredRun
+from service.evaluation.trec_runs import ScoredRun
 from service.settings import DECIDING, Settings
 from service.types import MAX_TEXT_CHARS
 

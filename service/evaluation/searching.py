@@ -8,19 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from service.collection import data_sha256, open_collection
+from service.datasets import data_sha256, open_collection
+from service.engine.build import index_digest
+from service.engine.engine import Engine
+from service.engine.ingestion import ingesting
+from service.engine.opening import open_engine
 from service.evaluation.candidates import CANDIDATES
 from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.report import Answer, ScoredHit
-from service.index.data_folder import DataFolder
-from service.index.schema import SCHEMA_VERSION
-from service.pipeline.build import index_digest
-from service.pipeline.engine import Engine
-from service.pipeline.ingestion import ingesting
-from service.pipeline.opening import open_engine
-from service.pipeline.query import Query
-from service.pipeline.search import Searcher
+from service.search.query import Query
+from service.search.searcher import Searcher
 from service.settings import Settings
+from service.store.data_folder import DataFolder
+from service.store.schema import SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
 

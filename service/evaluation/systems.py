@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.errors import InvalidInputError
-from service.evaluation.trec import ScoredRun, read_run
+from service.evaluation.trec_runs import ScoredRun, read_run
 from service.settings import DECIDING, Settings
 
 _NAME = re.compile(r"[\w.+-]+")

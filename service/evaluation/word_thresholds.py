@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from service.confidence.calibration import Ordering, WordThreshold
 from service.confidence.quality import tally, threshold_for
-from service.confidence.words import Thresholds
-from service.evaluation.calibration import Fitted, Hits
+from service.confidence.thresholds import Thresholds
+from service.evaluation.calibrating import Fitted, Hits
 from service.evaluation.significance import FOLDS, folds
 
 ENOUGH_POSITIVE = 200

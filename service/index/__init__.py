@@ -1,1 +1,1 @@
-"""Stage three: passages and their vectors, kept safe in SQLite and searched through FAISS."""
+"""Vectors: FAISS, generations on the disk, and the live index that follows the store."""

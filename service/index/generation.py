@@ -25,10 +25,10 @@ import numpy as np
 import service
 from service.durable import intended_name, new_folder, write_json
 from service.errors import IndexDamagedError
-from service.index.document_store import DocumentStore
 from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, kind_for
-from service.index.records import Counts, GenerationRecord
 from service.protocols import VectorIndex
+from service.store.document_store import DocumentStore
+from service.store.records import Counts, GenerationRecord
 from service.types import Ids, IndexIdentity, Vectors
 
 FORMAT_VERSION = 1

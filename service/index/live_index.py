@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from service.index.document_store import DocumentStore
 from service.index.faiss_index import FaissIndex
 from service.index.generation import Generation
-from service.index.store_view import StoreView
 from service.protocols import VectorIndex
+from service.store.document_store import DocumentStore
+from service.store.store_view import StoreView
 from service.types import Candidate, Ids, Vectors
 
 _BATCH = 4096

@@ -14,8 +14,8 @@ from typing import Any
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerState
 
-from service.collection import TrainingRow, read_training_rows, write_training_rows
-from service.training.texts import prefixed
+from service.datasets import TrainingRow, read_training_rows, write_training_rows
+from service.training.batch_texts import prefixed
 
 NEGATIVES = "negatives.jsonl"
 """In a checkpoint: the groups as they were when it was written."""

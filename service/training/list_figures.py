@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from service.confidence.ranking import rank
-from service.evaluation.metrics import means, per_query
+from service.evaluation.measures import means, per_query
 from service.training.losses.ranked_list import RankedListLoss
 from service.training.mining.choice import Choice
 from service.training.mining.examples import Examples

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from service.engine.build import build_reranker
 from service.evaluation.logits import CachedReranker
-from service.pipeline.build import build_reranker
 from service.settings import Settings
 from service.training.arguments import precision_of
 from service.training.system import Job

@@ -4,11 +4,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.index.data_folder import DataFolder
-from service.pipeline.engine import Engine
-from service.pipeline.ingestion import ingesting
-from service.pipeline.opening import open_engine
+from service.engine.engine import Engine
+from service.engine.ingestion import ingesting
+from service.engine.opening import open_engine
 from service.settings import Settings
+from service.store.data_folder import DataFolder
 from tests.fixtures.library import DOCUMENTS
 
 

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from service.api import body as body_module
 from service.api.app import create_app
 from service.api.auth import hash_key
-from service.pipeline import pace
+from service.scheduling import pace
 from service.settings import Settings
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.serving import Borrowed, bulk_engine

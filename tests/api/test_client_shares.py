@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from service.api.auth import caller_of, hash_key
-from service.pipeline import pace
-from service.pipeline.engine import Engine
+from service.engine.engine import Engine
+from service.scheduling import pace
 from service.settings import Settings
 from service.types import Vectors
 from tests.fixtures.doubles import HashEncoder

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from service.engine import garbage, opening
+from service.engine.open_collections import Collections
 from service.errors import StoreError
-from service.index.catalog import Catalog
-from service.index.data_folder import DataFolder
-from service.pipeline import garbage, opening
-from service.pipeline.collections import Collections
 from service.settings import Settings
+from service.store.catalog import Catalog
+from service.store.data_folder import DataFolder
 from tests.fixtures.hash_models import HashPool, hash_settings
 from tests.fixtures.hash_server import ROWS, encoder_of, error, fill, running, until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.collection import read_documents
+from service.datasets import read_documents
 from service.settings import Settings
 from service.types import Document, Refused
 from tests.fixtures.hash_models import hash_settings

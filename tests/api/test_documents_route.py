@@ -13,14 +13,14 @@ from httpx import Response
 
 from service.api.app import create_app
 from service.confidence.judge import Judge
-from service.confidence.words import Thresholds
+from service.confidence.thresholds import Thresholds
+from service.engine.engine import Engine
 from service.errors import StoreError, StoreFullError
-from service.index.data_folder import DataFolder
-from service.pipeline.engine import Engine
-from service.pipeline.gate import Limits
-from service.pipeline.rerank import SecondStage
-from service.pipeline.search import Searcher
+from service.scheduling.gate import Limits
+from service.search.searcher import Searcher
+from service.search.second_stage import SecondStage
 from service.settings import Settings
+from service.store.data_folder import DataFolder
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.live import engine_of, retriever_of
 
@@ -490,7 +490,7 @@ def test_a_thousand_documents_are_listed_in_pages(client: TestClient) -> None:
 def test_a_page_of_long_documents_is_short(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.pipeline.documents._PAGE_CHARS", 2500)
+    monkeypatch.setattr("service.write.document_writes._PAGE_CHARS", 2500)
     put_many(client, [{"id": f"{n}", "text": "x" * 1000} for n in range(5)])
     first = client.get("/documents").json()
     assert [document["id"] for document in first["documents"]] == ["0", "1"]
@@ -501,7 +501,7 @@ def test_a_page_of_long_documents_is_short(
 def test_titles_and_metadata_count_for_the_length_of_a_page(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.pipeline.documents._PAGE_CHARS", 2500)
+    monkeypatch.setattr("service.write.document_writes._PAGE_CHARS", 2500)
     note = {"note": "x" * 600}
     put_many(
         client, [{"id": f"{n}", "text": TEXT, "title": "y" * 300, "metadata": note} for n in "0123"]
@@ -540,7 +540,7 @@ def test_deleting_by_ids(client: TestClient) -> None:
 
 
 def test_deleting_by_filters(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.pipeline.documents._DELETED_TOGETHER", 3)
+    monkeypatch.setattr("service.write.document_writes._DELETED_TOGETHER", 3)
     put_many(client, [{"id": str(n), "text": TEXT, "metadata": {"old": n < 7}} for n in range(10)])
     answer = client.post("/documents/delete", json={"filters": {"old": True}})
     assert answer.json() == {"deleted": 7}

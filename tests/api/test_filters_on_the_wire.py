@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.schemas.filters import DESCRIPTION, filters_from_text
+from service.api.schemas.filter_schemas import DESCRIPTION, filters_from_text
 from service.errors import InvalidInputError
-from service.index.filter_grammar import MAX_CONDITIONS, MAX_DEPTH
+from service.store.filter_grammar import MAX_CONDITIONS, MAX_DEPTH
 
 JSON = {"content-type": "application/json"}
 

@@ -16,10 +16,10 @@ from fastapi.testclient import TestClient
 from secondpass_client import AsyncSearchClient, Job, NotFoundError, SearchClient
 from service.api.app import create_app
 from service.api.auth import hash_key
+from service.engine import bulk_jobs as jobs_module
+from service.engine.engine import Engine
 from service.errors import StoreError
-from service.pipeline import jobs as jobs_module
-from service.pipeline import pace
-from service.pipeline.engine import Engine
+from service.scheduling import pace
 from service.settings import Settings
 from tests.fixtures.bulk import line, lines
 from tests.fixtures.doubles import HashEncoder

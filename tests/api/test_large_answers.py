@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from service.api import answers
 from service.api.answers import written
-from service.api.schemas.documents import DocumentsPage, StoredDocumentBody
+from service.api.schemas.document_schemas import DocumentsPage, StoredDocumentBody
 from tests.fixtures.hash_models import hash_settings
 from tests.fixtures.hash_server import running
 

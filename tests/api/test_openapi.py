@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service.api.app import create_app
-from service.api.errors import CODES, TABLE
+from service.api.error_table import CODES, TABLE
 from service.api.schemas.common import ErrorCode
 from service.settings import Settings
 from tests.fixtures.hash_server import fill, running, until

@@ -7,9 +7,9 @@ from fastapi.testclient import TestClient
 from service.api.app import create_app
 from service.api.auth import hash_key
 from service.errors import IndexMismatchError, StoreError
-from service.index.records import Counts
-from service.index.store_view import StoreView
 from service.settings import Settings
+from service.store.records import Counts
+from service.store.store_view import StoreView
 from tests.fixtures.library import DOCUMENTS
 
 

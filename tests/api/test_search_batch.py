@@ -7,9 +7,9 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from service.pipeline.engine import Engine
-from service.pipeline.part_size import PartSize
-from service.pipeline.query import Query, Result
+from service.engine.engine import Engine
+from service.scheduling.part_size import PartSize
+from service.search.query import Query, Result
 from tests.fixtures.library import QUESTIONS
 
 Take = Callable[[Result | Exception], Awaitable[bytes]]

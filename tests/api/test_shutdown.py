@@ -13,7 +13,7 @@ import yaml
 
 from service.api.connections import Phase
 from service.api.gateway import Gateway
-from service.pipeline.engine import Engine
+from service.engine.engine import Engine
 from service.settings import Settings
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.listening import Listening, listening, one_answer, to_the_end, until

@@ -11,8 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.errors import StoreFullError
-from service.index import snapshot as snapshot_module
 from service.settings import Settings
+from service.store import snapshot as snapshot_module
 from tests.fixtures.hash_models import hash_settings
 from tests.fixtures.hash_server import ROWS, error, fill, running, until
 from tests.fixtures.library import DOCUMENTS
@@ -195,11 +195,11 @@ def test_too_large_an_archive_is_refused_declared_or_not(
 @pytest.mark.parametrize(
     "where",
     [
-        "service.pipeline.making.fill",
-        "service.index.document_store.DocumentStore.restore",
-        "service.pipeline.making.build_index",
-        "service.pipeline.collections.open_collection",
-        "service.index.catalog.Catalog._write",
+        "service.engine.making.fill",
+        "service.store.document_store.DocumentStore.restore",
+        "service.engine.making.build_index",
+        "service.engine.open_collections.open_collection",
+        "service.store.catalog.Catalog._write",
     ],
 )
 def test_a_disk_that_is_full_at_any_step_is_507_and_leaves_nothing(
@@ -244,6 +244,6 @@ def test_a_download_that_is_broken_off_lets_go_of_the_store(
         raise StoreFullError("the disk is full")
         yield b""
 
-    monkeypatch.setattr("service.pipeline.making.write", fails)
+    monkeypatch.setattr("service.engine.making.write", fails)
     assert error(client.get("/collections/main/snapshot")) == (507, "disk_full")
     assert state.snapshots.in_flight == 0

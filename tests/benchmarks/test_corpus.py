@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.speed import corpus
 from benchmarks.speed.prose import prose_of, sentences
-from service.collection.beir import write_beir
-from service.collection.labels import Collection
+from service.datasets.beir import write_beir
+from service.datasets.labels import Collection
 from service.types import Document
 
 RIVERS = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.collection import TrainingRow, open_collection, read_training_rows, write_beir
+from service.datasets import TrainingRow, open_collection, read_training_rows, write_beir
 from tests.cli.test_commands import secondpass
 from tests.fixtures.articles import articles
 
@@ -19,11 +19,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_check_names_every_problem_and_ends_with_1(folder: Path) -> None:
-    done = secondpass("collection", "check", folder)
+    done = secondpass("dataset", "check", folder)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "no problems\n")
     with (folder / "qrels.tsv").open("a") as file:
         file.write("q-none\ttide-1\t1\nq-tide\ttide-1\ty\n")
-    done = secondpass("collection", "check", folder)
+    done = secondpass("dataset", "check", folder)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         f"{folder}/qrels.tsv, line 10: query-id: no query has the id 'q-none'",
@@ -33,9 +33,9 @@ def test_check_names_every_problem_and_ends_with_1(folder: Path) -> None:
 
 
 def test_describe_shows_figures_as_a_table_or_as_json(folder: Path) -> None:
-    done = secondpass("collection", "describe", folder)
+    done = secondpass("dataset", "describe", folder)
     assert "queries judged" in done.stdout
-    figures = json.loads(secondpass("collection", "describe", folder, "--json").stdout)
+    figures = json.loads(secondpass("dataset", "describe", folder, "--json").stdout)
     assert (figures["documents"], figures["queries"]) == (10, 8)
 
 
@@ -46,7 +46,7 @@ def test_documents_without_text_are_warnings(folder: Path, tmp_path: Path) -> No
         file.write("q-tide\t471\t1\n")
     warning = "warning: .*1 document without text, which cannot be found: '471'"
     for command in (("check",), ("convert", "--out", tmp_path / "rows.jsonl")):
-        done = secondpass("collection", command[0], folder, *command[1:])
+        done = secondpass("dataset", command[0], folder, *command[1:])
         assert done.returncode == 0, done.stderr
         assert re.search(warning, done.stderr)
 
@@ -54,35 +54,33 @@ def test_documents_without_text_are_warnings(folder: Path, tmp_path: Path) -> No
 def test_split_writes_a_folder_a_part(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "parts"
     arguments = ("--train", "0.5", "--validation", "0", "--test", "0.5", "--article", "title")
-    done = secondpass("collection", "split", folder, "--out", out, *arguments)
+    done = secondpass("dataset", "split", folder, "--out", out, *arguments)
     assert done.returncode == 0, done.stderr
     queries = {p.name: open_collection(p).queries for p in sorted(out.iterdir())}
     assert queries.keys() == {"train", "test"}
     assert sum(map(len, queries.values())) == 8
-    again = secondpass("collection", "split", folder, "--out", out, *arguments)
+    again = secondpass("dataset", "split", folder, "--out", out, *arguments)
     assert again.returncode == 2
     assert "is there already" in again.stderr
 
 
 def test_levels_are_written_as_grades_or_as_texts(folder: Path, tmp_path: Path) -> None:
     done = secondpass(
-        "collection", "levels", folder, "--article", "title", "--out", tmp_path / "graded"
+        "dataset", "levels", folder, "--article", "title", "--out", tmp_path / "graded"
     )
     assert "7 queries, 1 left out" in done.stdout
     grades = open_collection(tmp_path / "graded").qrels["q-hop"]
     assert sorted(grades.values()) == [0, 0, 0, 0, 1, 1, 2]
     out = tmp_path / "levels.jsonl"
-    done = secondpass("collection", "levels", tmp_path / "graded", "--out", out)
+    done = secondpass("dataset", "levels", tmp_path / "graded", "--out", out)
     assert "7 queries, 0 left out" in done.stdout
     assert len(out.read_text().splitlines()) == 7
 
 
 def test_convert_goes_to_rows_and_back(folder: Path, tmp_path: Path) -> None:
     rows, back = tmp_path / "rows.jsonl", tmp_path / "back"
-    assert "8 rows" in secondpass("collection", "convert", folder, "--out", rows).stdout
-    assert (
-        "8 documents, 8 queries" in secondpass("collection", "convert", rows, "--out", back).stdout
-    )
+    assert "8 rows" in secondpass("dataset", "convert", folder, "--out", rows).stdout
+    assert "8 documents, 8 queries" in secondpass("dataset", "convert", rows, "--out", back).stdout
     assert sorted(open_collection(back).queries.values()) == sorted(articles().queries.values())
 
 

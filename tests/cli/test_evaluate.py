@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.collection import data_sha256
+from service.datasets import data_sha256
 from tests.cli.test_commands import Done, secondpass
 from tests.fixtures.library import DOCUMENTS, QUESTIONS
 from tests.fixtures.small_models import write_small_encoder, write_small_reranker

@@ -8,10 +8,10 @@ import pytest
 
 from service.api.app import create_app
 from service.cli import folder_collections
-from service.index.data_folder import DataFolder
-from service.pipeline import ingestion
-from service.pipeline.build import index_identity
-from service.pipeline.ingest import Ingestor
+from service.engine import ingestion
+from service.engine.build import index_identity
+from service.store.data_folder import DataFolder
+from service.write.ingestor import Ingestor
 from tests.cli.test_commands import Done, secondpass
 from tests.fixtures.hash_models import HashPool, NamedEncoder, hash_settings, open_hash_engine
 from tests.fixtures.library import DOCUMENTS

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from secondpass_client import Hit, OverloadedError, SearchClient
-from service.index.data_folder import DataFolder
-from service.pipeline.ingestion import ingesting
+from service.engine.ingestion import ingesting
 from service.settings import Settings
+from service.store.data_folder import DataFolder
 from tests.fixtures.library import DOCUMENTS, QUESTIONS
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.cli import main
-from service.pipeline.build import build_encoder, build_reranker
+from service.engine.build import build_encoder, build_reranker
 from service.settings import Settings
 from service.training.recipe import shipped_recipes
 from tests.fixtures.small_models import write_small_encoder

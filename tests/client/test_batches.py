@@ -19,7 +19,7 @@ from secondpass_client import (
     SearchResult,
     UnexpectedAnswerError,
 )
-from service.api.schemas import search as wire
+from service.api.schemas import search_schemas as wire
 from tests.client.test_searches import ANSWER
 
 LATE = {"error": {"code": "deadline_exceeded", "message": "the time ran out", "request_id": "r"}}

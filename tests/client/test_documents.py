@@ -22,7 +22,7 @@ from secondpass_client import (
 )
 from secondpass_client import documents as requests
 from service.api.app import create_app
-from service.api.schemas import documents as wire
+from service.api.schemas import document_schemas as wire
 from tests.fixtures.hash_models import hash_settings, open_hash_engine
 from tests.fixtures.loopback import serving
 

@@ -24,8 +24,8 @@ from secondpass_client import (
     SearchResult,
     SimilarityResult,
 )
-from service.api.errors import CODES
-from service.api.schemas import common, search, similarity
+from service.api.error_table import CODES
+from service.api.schemas import common, search_schemas, similarity_schemas
 
 ANSWER: dict[str, Any] = {
     "query": "a",
@@ -123,8 +123,8 @@ def test_an_answer_is_typed_and_can_be_written_as_json(ask: Ask) -> None:
 
 
 def test_the_records_have_the_fields_of_the_wire() -> None:
-    hit = search.HitBody(**ANSWER["hits"][0])
-    sent = search.SearchResponse.model_validate({**ANSWER, "hits": [hit]})
+    hit = search_schemas.HitBody(**ANSWER["hits"][0])
+    sent = search_schemas.SearchResponse.model_validate({**ANSWER, "hits": [hit]})
     assert asdict(ask_blocking(Script(httpx.Response(200, json=sent.model_dump())))) == ANSWER
 
 
@@ -157,9 +157,9 @@ def test_the_request_is_what_the_service_takes() -> None:
             timeout_ms=500,
             return_text=False,
         )
-    plain, full = (search.SearchRequest.model_validate_json(r.content) for r in requests)
-    assert plain == search.SearchRequest(query="Đạo hàm")
-    assert full == search.SearchRequest(
+    plain, full = (search_schemas.SearchRequest.model_validate_json(r.content) for r in requests)
+    assert plain == search_schemas.SearchRequest(query="Đạo hàm")
+    assert full == search_schemas.SearchRequest(
         query="a",
         top_k=3,
         num_candidates=50,
@@ -233,14 +233,14 @@ def test_pairs_are_sent_and_verdicts_are_typed(
         requests.append(request)
         if len(requests) == 1:
             return refuse(429, "overloaded")
-        sent = similarity.SimilarityResponse.model_validate(VERDICTS)
+        sent = similarity_schemas.SimilarityResponse.model_validate(VERDICTS)
         return httpx.Response(200, json=sent.model_dump())
 
     result = compare(answer, timeout_ms=500)
     assert asdict(result) == VERDICTS
     assert result.results[0].same
     assert len(pauses) == 1
-    body = similarity.SimilarityRequest.model_validate_json(requests[1].content)
+    body = similarity_schemas.SimilarityRequest.model_validate_json(requests[1].content)
     assert [(pair.a, pair.b) for pair in body.pairs] == PAIRS
     assert body.timeout_ms == 500
     assert requests[1].url == "http://search/similarity"

@@ -12,7 +12,7 @@ from service.confidence.calibration import (
     thresholds,
 )
 from service.confidence.judge import Judge
-from service.confidence.words import Thresholds
+from service.confidence.thresholds import Thresholds
 from service.errors import ModelSourceError
 from service.types import EncoderIdentity
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidInputError
-from service.evaluation.calibration import (
+from service.evaluation.calibrating import (
     by_part,
     collect_hits,
     fit_curves,

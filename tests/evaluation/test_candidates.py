@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from service.collection import Collection
 from service.confidence.calibration import Calibration, Curve
 from service.confidence.judge import Judge
-from service.confidence.words import Thresholds
+from service.confidence.thresholds import Thresholds
+from service.datasets import Collection
+from service.engine.engine import Engine
 from service.errors import UnprocessableTextError
-from service.evaluation.calibration import collect_hits
+from service.evaluation.calibrating import collect_hits
 from service.evaluation.candidates import CANDIDATES, Observer, observe
 from service.evaluation.report import SHOWN_HITS
-from service.index.data_folder import DataFolder
-from service.pipeline.engine import Engine
-from service.pipeline.gate import Limits
-from service.pipeline.ingest import Ingestor
-from service.pipeline.query import Query, Result
-from service.pipeline.rerank import SecondStage
-from service.pipeline.search import Searcher
+from service.scheduling.gate import Limits
+from service.search.query import Query, Result
+from service.search.searcher import Searcher
+from service.search.second_stage import SecondStage
+from service.store.data_folder import DataFolder
 from service.types import Document
+from service.write.ingestor import Ingestor
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
 from tests.fixtures.live import engine_of, retriever_of
 

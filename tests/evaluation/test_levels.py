@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from service.collection import LevelledQuery
-from service.evaluation.levels import (
+from service.datasets import LevelledQuery
+from service.evaluation.level_measures import (
     candidates,
     level_figures,
     rank_levels,

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from service.evaluation.metrics import means, per_query
+from service.evaluation.measures import means, per_query
 
 QRELS = {"q1": {"a": 1, "b": 1}, "q2": {"c": 1}, "q3": {"x": 0}, "q4": {"d": 2, "e": 1}}
 

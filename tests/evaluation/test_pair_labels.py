@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from service.collection import LabelledPair
+from service.datasets import LabelledPair
 from service.evaluation.pair_labels import evaluate_cross_encoder
 from service.settings import Settings
 from tests.fixtures.library import DOCUMENTS

@@ -1,6 +1,6 @@
 import numpy as np
 
-from service.evaluation.shares import (
+from service.evaluation.share_fit import (
     SHARES,
     Trial,
     choose_shares,

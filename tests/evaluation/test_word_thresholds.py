@@ -1,6 +1,6 @@
 import numpy as np
 
-from service.evaluation.calibration import HIT, Hits, collect_hits, fit_curves, held_out
+from service.evaluation.calibrating import HIT, Hits, collect_hits, fit_curves, held_out
 from service.evaluation.word_thresholds import (
     enough_hits,
     find_thresholds,

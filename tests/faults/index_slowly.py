@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.index.data_folder import DataFolder
-from service.pipeline.ingest import Ingestor
+from service.store.data_folder import DataFolder
 from service.types import Vectors
+from service.write.ingestor import Ingestor
 from tests.fixtures.doubles import HashEncoder
 
 

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from service.collection import read_documents
-from service.index.data_folder import DataFolder
+from service.datasets import read_documents
 from service.index.generation import open_or_build
-from service.pipeline.ingest import Ingestor
+from service.store.data_folder import DataFolder
+from service.write.ingestor import Ingestor
 from tests.fixtures.doubles import HashEncoder
 
 

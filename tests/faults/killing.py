@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from service.errors import NotFoundError
-from service.index.data_folder import DataFolder
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
-from service.index.store_view import StoreView
-from service.pipeline.ingest import Ingestor
+from service.store.data_folder import DataFolder
+from service.store.store_view import StoreView
+from service.write.ingestor import Ingestor
 from tests.faults.writing_child import ALIAS, State, TextEncoder, document_of
 
 

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from service.index.data_folder import DataFolder
+from service.engine.restoring import fill
 from service.index.generation import open_or_build
-from service.index.snapshot import write
-from service.index.snapshot_reader import Snapshot
-from service.pipeline.restoring import fill
+from service.store.data_folder import DataFolder
+from service.store.snapshot import write
+from service.store.snapshot_reader import Snapshot
 from service.types import DocumentLimits
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from service.durable import is_full
+from service.engine.bulk_jobs import Jobs
 from service.errors import StoreError, StoreFullError
-from service.index.document_store import DocumentStore
 from service.index.faiss_index import FaissIndex
-from service.index.reserve import Reserve
-from service.pipeline import indexer
-from service.pipeline.jobs import Jobs
 from service.settings import Settings
+from service.store.document_store import DocumentStore
+from service.store.reserve import Reserve
 from service.types import DocumentLimits, Filters
+from service.write import indexer
 from tests.faults.ferries import TEXTS, Serve, answers, fill, put, until
 from tests.fixtures.hash_models import hash_settings, open_hash_engine
 

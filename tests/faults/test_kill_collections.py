@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from service.durable import intended_name
-from service.index.data_folder import DataFolder
 from service.index.generation import open_or_build
-from service.pipeline.ingest import Ingestor
+from service.store.data_folder import DataFolder
+from service.write.ingestor import Ingestor
 from tests.fixtures.hash_models import HashPool, NamedEncoder, hash_settings
 from tests.fixtures.library import DOCUMENTS
 from tests.fixtures.snapshots import all_rows, archive_of

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from service.index.data_folder import DataFolder
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
-from service.index.records import EncodedDocument, content_hash
+from service.store.data_folder import DataFolder
+from service.store.records import EncodedDocument, content_hash
 from service.types import Document, IndexIdentity, Span
 
 IDENTITY = IndexIdentity("random", "0" * 64, 32, "query: ", "passage: ", 256, 1)

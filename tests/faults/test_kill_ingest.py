@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from service.index.data_folder import DataFolder
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
+from service.store.data_folder import DataFolder
 from tests.fixtures.doubles import HashEncoder
 
 KILLS = 10

@@ -13,8 +13,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from service.index.data_folder import DataFolder
-from service.index.job_store import JobStore
+from service.store.data_folder import DataFolder
+from service.store.job_store import JobStore
 from tests.fixtures.bulk import line
 
 KILLS = 10

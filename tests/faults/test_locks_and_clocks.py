@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from service.errors import StoreLockedError
-from service.index import catalog, database, generation
-from service.index.data_folder import DataFolder
+from service.index import generation
 from service.settings import Settings
+from service.store import catalog, database
+from service.store.data_folder import DataFolder
 from tests.faults.ferries import TEXTS, Serve, answers, fill, only_generation, put
 from tests.fixtures.hash_models import open_hash_engine
 

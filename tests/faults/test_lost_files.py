@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from service.engine.set_aside import FOLDER
 from service.errors import StoreError
-from service.index.state_store import StateStore
-from service.pipeline.set_aside import FOLDER
 from service.settings import Settings
+from service.store.state_store import StateStore
 from service.types import StoredPassage
 from tests.faults.ferries import Serve, answers, fill, only_generation, put, until
 from tests.fixtures.hash_models import open_hash_engine

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.index.data_folder import DataFolder
+from service.store.data_folder import DataFolder
 from tests.fixtures.bulk import Finder, open_jobs, receive
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from service.index.data_folder import DataFolder
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
-from service.pipeline.indexer import Indexer
-from service.pipeline.ingest import Ingestor
+from service.store.data_folder import DataFolder
 from service.types import Document, IndexIdentity, Vectors
+from service.write.indexer import Indexer
+from service.write.ingestor import Ingestor
 
 WRITERS, IDS = 2, 40
 ALIAS, COLLECTIONS = "news", ("main", "other")

@@ -11,10 +11,10 @@ import pytest
 
 from service import durable
 from service.errors import IndexMismatchError, StoreError
-from service.index.document_store import DocumentStore
 from service.index.faiss_index import FaissIndex
 from service.index.generation import Generation, open_or_build
-from service.index.records import EncodedDocument
+from service.store.document_store import DocumentStore
+from service.store.records import EncodedDocument
 from service.types import Candidate, EncoderIdentity
 
 Encoded = Callable[..., EncodedDocument]

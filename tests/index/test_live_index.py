@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from service.index import generation as generation_module
-from service.index.document_store import DocumentStore
 from service.index.faiss_index import FaissIndex, Kind
 from service.index.generation import Generation, build, open_or_build, worth_building
 from service.index.live_index import IndexView, LiveIndex
-from service.index.records import EncodedDocument
-from service.index.store_view import StoreView
+from service.store.document_store import DocumentStore
+from service.store.records import EncodedDocument
+from service.store.store_view import StoreView
 from service.types import Candidate, Document, EncoderIdentity, Ids, Span, Vectors
 
 Encoded = Callable[..., EncodedDocument]

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from service.collection import TrainingRow, write_training_rows
+from service.datasets import TrainingRow, write_training_rows
 from service.encoder.loading import load_sentence_transformer
 from service.encoder.moe import MixtureOfExperts, intermediate_layers
 from service.errors import InvalidInputError
 from service.training.ance import AnceRefresh, Groups
-from service.training.labels import part_of
+from service.training.label_rows import part_of
 from service.training.recipe import Recipe, load_recipe
 from service.training.system import Job, Prepared
 from service.training.systems.clp_moe import prepare

@@ -2,7 +2,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from service.errors import InvalidInputError
-from service.training.labels import most, part_of, read_options, split
+from service.training.label_rows import most, part_of, read_options, split
 from service.training.recipe import Recipe, Training
 
 TRAINING = Training(validation_share=0.2, test_share=0.3, seed=3)

@@ -16,7 +16,7 @@ import service.models
 from service.encoder.loading import load_sentence_transformer
 from service.errors import InvalidInputError
 from service.training.callbacks import Progress
-from service.training.labels import part_of
+from service.training.label_rows import part_of
 from service.training.recipe import Recipe, load_recipe
 from service.training.static_start import encode_pieces, piece_shares, start_rows
 from service.training.system import Job

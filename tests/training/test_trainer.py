@@ -21,8 +21,8 @@ from service.models.sources import prepare
 from service.settings import Settings
 from service.training.callbacks import Progress
 from service.training.recipe import load_recipe
-from service.training.run import run
 from service.training.run_folder import RunFolder
+from service.training.session import run
 from service.training.trainer import Outcome
 from service.types import EncoderIdentity
 from tests.fixtures.small_models import write_small_encoder

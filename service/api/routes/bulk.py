@@ -9,9 +9,9 @@ from service.api.body import Body, pieces
 from service.api.dependencies import CollectionDep, JobsDep
 from service.api.openapi import failures
 from service.api.routing import Route, Rules
-from service.api.schemas.jobs import AcceptedBody
+from service.api.schemas.job_schemas import AcceptedBody
 from service.errors import InvalidInputError
-from service.index.catalog import DEFAULT
+from service.store.catalog import DEFAULT
 
 router = APIRouter(tags=["documents"], route_class=Route)
 

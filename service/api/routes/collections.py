@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from service.api.dependencies import CollectionsDep
 from service.api.openapi import FULL, Responses, failures, headers
 from service.api.routing import Route, Rules
-from service.api.schemas.collections import (
+from service.api.schemas.collection_schemas import (
     NAME_SCHEMA,
     AliasesBody,
     AliasRequest,
@@ -19,7 +19,7 @@ from service.api.schemas.collections import (
     CopyRequest,
     CreateCollectionRequest,
 )
-from service.pipeline.collections import CollectionInfo
+from service.engine.open_collections import CollectionInfo
 
 router = APIRouter(tags=["collections"], route_class=Route)
 

@@ -26,7 +26,7 @@ from service.api.parameters import (
     is_known,
 )
 from service.api.routing import Route, Rules
-from service.api.schemas.documents import (
+from service.api.schemas.document_schemas import (
     MOST_DOCUMENTS,
     DeletedBody,
     DeleteDocumentsRequest,
@@ -38,11 +38,11 @@ from service.api.schemas.documents import (
     WrittenBody,
 )
 from service.api.state import ServerState
-from service.collection.documents import parse_document
-from service.collection.rows import check_id
+from service.documents.document_json import parse_document
+from service.documents.rows import check_id
 from service.errors import NotFoundError
-from service.index.records import StoredDocument
-from service.pipeline.gate import Deadline
+from service.scheduling.gate import Deadline
+from service.store.records import StoredDocument
 
 router = APIRouter(prefix="/documents", tags=["documents"], route_class=Route)
 

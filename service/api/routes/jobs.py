@@ -11,9 +11,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from service.api.dependencies import JobsDep, StateDep, streaming
 from service.api.openapi import failures
 from service.api.routing import Route
-from service.api.schemas.jobs import JOB_ID, JobBody, JobsBody, JobSummaryBody, RefusalBody
-from service.index.job_store import KEPT_JOBS, Job
-from service.pipeline.jobs import Jobs
+from service.api.schemas.job_schemas import JOB_ID, JobBody, JobsBody, JobSummaryBody, RefusalBody
+from service.engine.bulk_jobs import Jobs
+from service.store.job_store import KEPT_JOBS, Job
 
 router = APIRouter(
     prefix="/jobs",

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import StateDep
-from service.api.errors import RETRY_AFTER_S
+from service.api.error_table import RETRY_AFTER_S
 from service.api.gateway import LIVENESS, READINESS, not_ready
 from service.api.openapi import ERRORS, Responses
 from service.api.routing import Route, Rules

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request, Response
 from service.api import answers
 from service.api.answers import server_timing, written
 from service.api.dependencies import CollectionDep, StateDep, request_id
-from service.api.errors import described
+from service.api.error_table import described
 from service.api.openapi import TIMED
 from service.api.routing import Route, Rules
-from service.api.schemas.search import (
+from service.api.schemas.search_schemas import (
     CachedBody,
     HitBody,
     IndexBody,
@@ -25,8 +25,8 @@ from service.api.schemas.search import (
 )
 from service.api.state import ServerState
 from service.errors import AnswerTooLargeError, InvalidInputError
-from service.pipeline.query import Hit, Query, Result
-from service.pipeline.timings import Timings
+from service.search.query import Hit, Query, Result
+from service.search.timings import Timings
 
 router = APIRouter(tags=["search"], route_class=Route)
 

@@ -8,7 +8,11 @@ from service.api.answers import server_timing
 from service.api.dependencies import EngineDep, request_id
 from service.api.openapi import TIMED, failures
 from service.api.routing import Route, Rules
-from service.api.schemas.similarity import SimilarityRequest, SimilarityResponse, VerdictBody
+from service.api.schemas.similarity_schemas import (
+    SimilarityRequest,
+    SimilarityResponse,
+    VerdictBody,
+)
 from service.errors import NotAvailableError
 
 router = APIRouter(

@@ -23,13 +23,13 @@ from service.api.routes.collections import (
     described,
 )
 from service.api.routing import Route, Rules
-from service.api.schemas.collections import CollectionBody
+from service.api.schemas.collection_schemas import CollectionBody
 from service.api.state import ServerState
 from service.durable import explained
 from service.errors import NotReadyError
-from service.index.snapshot import MEDIA_TYPE
-from service.pipeline.gate import Deadline, in_thread
-from service.pipeline.pace import paced
+from service.scheduling.gate import Deadline, in_thread
+from service.scheduling.pace import paced
+from service.store.snapshot import MEDIA_TYPE
 
 router = APIRouter(tags=["snapshots"], route_class=Route)
 

@@ -3,7 +3,7 @@
 from service.training.mining.choice import Choice, Mined
 from service.training.mining.compose import mine, mine_smart
 from service.training.mining.examples import Examples, from_collection, from_rows
-from service.training.mining.report import MiningReport
+from service.training.mining.mining_report import MiningReport
 
 __all__ = [
     "Choice",

@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.collection import TrainingRow
+from service.datasets import TrainingRow
 from service.errors import InvalidInputError
 from service.training.mining.examples import Examples
+from service.training.mining.mining_report import MiningReport
 from service.training.mining.queries import OwnQueries, QueryFor
-from service.training.mining.report import MiningReport
 
 
 @dataclass(frozen=True, slots=True)

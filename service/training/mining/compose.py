@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from service.collection import LevelledCollection, TrainingRow
+from service.datasets import LevelledCollection, TrainingRow
+from service.training.batch_texts import passage_text, without_prefix
+from service.training.mining.bm25 import rank_bm25
 from service.training.mining.choice import Choice, Mined, Ranking, choose
 from service.training.mining.examples import Examples
-from service.training.mining.lexical import rank_bm25
+from service.training.mining.mining_report import MiningReport
 from service.training.mining.neighbours import rank_dense, rescored
 from service.training.mining.queries import QueryFor
-from service.training.mining.report import MiningReport
-from service.training.texts import passage_text, without_prefix
 from service.types import Vectors
 
 _SOURCES: Mapping[str, Sequence[str]] = {

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from service.collection import Collection, TrainingRow
+from service.datasets import Collection, TrainingRow
 from service.errors import InvalidInputError
-from service.training.texts import passage_text, without_prefix
+from service.training.batch_texts import passage_text, without_prefix
 from service.types import Document
 
 ArticleOf = Callable[[Document], str | None]

@@ -4,14 +4,14 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from service.collection import Collection, Labels
-from service.collection.lines import read_json_lines, shown
-from service.collection.problems import existing, stop
-from service.collection.rows import MAX_CHARS, check_text
+from service.datasets import Collection, Labels
+from service.datasets.problems import existing, stop
+from service.documents.lines import read_json_lines, shown
+from service.documents.rows import MAX_CHARS, check_text
 from service.errors import InvalidInputError
 from service.text.normalizer import clean
+from service.training.batch_texts import passage_text
 from service.training.mining.examples import Examples
-from service.training.texts import passage_text
 from service.types import Refused
 
 QueryFor = Callable[[str], str | None]

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import replace
 
 from service.errors import InvalidInputError
-from service.training.labels import most
+from service.training.label_rows import most
 from service.training.mining.examples import Examples
 
 BLOCK = 20

@@ -13,19 +13,19 @@ from typing import Literal
 from pydantic import BaseModel, Field
 from sentence_transformers import SentenceTransformer
 
-from service.collection import TrainingRow, open_collection, read_training_rows
+from service.datasets import TrainingRow, open_collection, read_training_rows
 from service.encoder.moe import add_experts, intermediate_layers
 from service.errors import InvalidInputError
 from service.training.ance import AnceRefresh, Groups
 from service.training.arguments import autocast
 from service.training.bases import base_prefixes, encode, load_bi_encoder, saver, transformer_of
-from service.training.labels import Part, describe, most, read_options, split
+from service.training.batch_texts import prefixed, without_prefix
+from service.training.label_rows import Part, describe, most, read_options, split
 from service.training.list_figures import retrieval_figures
 from service.training.losses.clp import ContrastiveLearningPenaltyLoss
 from service.training.mining import Choice, Examples, from_collection, from_rows, mine
 from service.training.mining.neighbours import Encode
 from service.training.system import Job, Prepared
-from service.training.texts import prefixed, without_prefix
 
 MEASURE = "ndcg@5"
 

@@ -15,15 +15,15 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import ContrastiveLoss
 from sentence_transformers.sentence_transformer.losses.contrastive import SiameseDistanceMetric
 
-from service.collection import LabelledPair, read_labelled_pairs
-from service.collection.split import joined
+from service.datasets import LabelledPair, read_labelled_pairs
+from service.datasets.split import joined
 from service.errors import InvalidInputError
 from service.evaluation.pairs import at_threshold, best_accuracy, pair_report, pair_scores
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, PairThreshold
 from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
-from service.training.labels import dataset, describe, most, read_options, split
+from service.training.batch_texts import without_prefix
+from service.training.label_rows import dataset, describe, most, read_options, split
 from service.training.system import Job, Prepared
-from service.training.texts import without_prefix
 from service.types import Vectors
 
 

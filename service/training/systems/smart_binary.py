@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-from service.collection import (
+from service.datasets import (
     LevelledCollection,
     LevelledQuery,
     article_key,
@@ -27,16 +27,16 @@ from service.collection import (
     read_training_rows,
     rows_kind,
 )
-from service.collection.levels import CORRECT
-from service.collection.split import joined
+from service.datasets.levels import CORRECT
+from service.datasets.split import joined
 from service.errors import InvalidInputError
-from service.evaluation.levels import level_figures, passage_ids, rank_levels
+from service.evaluation.level_measures import level_figures, passage_ids, rank_levels
 from service.text.normalizer import clean
 from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
-from service.training.labels import dataset, describe, most, read_options, split
+from service.training.batch_texts import passage_text, prefixed
+from service.training.label_rows import dataset, describe, most, read_options, split
 from service.training.mining.compose import mine_smart
 from service.training.system import Job, Prepared
-from service.training.texts import passage_text, prefixed
 from service.types import Document
 
 
@@ -44,7 +44,7 @@ class Options(BaseModel, frozen=True, extra="forbid"):
     """`[options]` of the recipe.
 
     `article` tells which documents are siblings where judgements have one grade only, as
-    `service.collection.article_key` reads it; `irrelevant` is how many documents of other articles
+    `service.datasets.article_key` reads it; `irrelevant` is how many documents of other articles
     stand beside them. `most_queries` bounds the queries to train on; 0 takes all.
     """
 

@@ -21,14 +21,14 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 
-from service.collection import open_collection, read_training_rows
+from service.datasets import open_collection, read_training_rows
 from service.durable import new_folder, write_json
 from service.encoder.loading import load_sentence_transformer
 from service.encoder.sse import MAX_LENGTH, SSE, Precision
 from service.models.folder import file_checksums
 from service.training.arguments import autocast
 from service.training.bases import base_prefixes, encode, load_bi_encoder
-from service.training.labels import Part, dataset, describe, part_of, read_options, split
+from service.training.label_rows import Part, dataset, describe, part_of, read_options, split
 from service.training.list_figures import retrieval_figures
 from service.training.mining.examples import Examples, from_collection, from_rows
 from service.training.recipe import Training

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 
-from service.collection import (
+from service.datasets import (
     LabelledPair,
     TrainingRow,
     read_beir,
@@ -27,7 +27,7 @@ from service.errors import InvalidInputError
 from service.evaluation.pairs import classification_report
 from service.text.normalizer import clean
 from service.training.bases import load_cross_encoder, saver
-from service.training.labels import dataset, describe, most, read_options, split
+from service.training.label_rows import dataset, describe, most, read_options, split
 from service.training.mining.choice import Choice
 from service.training.mining.compose import mine
 from service.training.mining.examples import Examples, from_collection

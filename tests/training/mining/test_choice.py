@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from service.collection import TrainingRow
+from service.datasets import TrainingRow
 from service.errors import InvalidInputError
 from service.training.mining import Choice, Examples, Mined
 from service.training.mining.choice import Ranking, choose

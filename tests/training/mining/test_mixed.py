@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.collection import article_key
+from service.datasets import article_key
 from service.errors import InvalidInputError
 from service.training.mining import Choice, Examples, from_collection, mine
 from service.training.mining.compose import rank_siblings

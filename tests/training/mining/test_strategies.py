@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.collection import (
+from service.datasets import (
     LabelledPair,
     TrainingRow,
     article_key,
@@ -16,6 +16,7 @@ from service.collection import (
     open_labels,
 )
 from service.errors import InferenceError, InvalidInputError
+from service.training.batch_texts import passage_text
 from service.training.mining import (
     Choice,
     Examples,
@@ -25,11 +26,10 @@ from service.training.mining import (
     mine,
     mine_smart,
 )
+from service.training.mining.mining_report import MiningReport
+from service.training.mining.negative_sources import examples_of, levels_of
 from service.training.mining.queries import read_queries
-from service.training.mining.report import MiningReport
-from service.training.mining.sources import examples_of, levels_of
 from service.training.mining.vectors import TEXTS_A_FILE, kept
-from service.training.texts import passage_text
 from service.types import Document, Vectors
 from tests.fixtures.articles import articles
 from tests.fixtures.doubles import HashEncoder

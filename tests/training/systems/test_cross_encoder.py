@@ -15,12 +15,12 @@ from service.models.sources import reranker_kind
 from service.reranker.cross_encoder import CrossEncoderReranker
 from service.settings import Settings
 from service.training import list_figures
-from service.training.labels import part_of
+from service.training.label_rows import part_of
 from service.training.losses.ranked_list import RankedListLoss
 from service.training.recipe import Recipe, load_recipe
-from service.training.run import run
+from service.training.session import run
 from service.training.system import Job, Prepared
-from service.training.systems import cross_encoder
+from service.training.systems import listwise_cross_encoder
 from service.training.trainer import Outcome
 from tests.fixtures.small_models import write_small_encoder, write_small_reranker
 from tests.fixtures.training_labels import ARTICLES, write_articles
@@ -66,7 +66,9 @@ def settings_of(out: Path) -> Settings:
 
 def prepare(base: Path, labels: Path, out: Path, teacher: object, *changes: str) -> Prepared:
     recipe = recipe_of(base, teacher, changes)
-    return cross_encoder.prepare(Job(recipe, (labels,), base, out, settings=settings_of(out)))
+    return listwise_cross_encoder.prepare(
+        Job(recipe, (labels,), base, out, settings=settings_of(out))
+    )
 
 
 def train(base: Path, labels: Path, out: Path, teacher: object, *changes: str) -> Outcome:

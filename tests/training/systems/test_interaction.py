@@ -16,9 +16,9 @@ from service.reranker.piece_information import piece_information
 from service.settings import Settings
 from service.training.losses.listwise import Collator, ListwiseInteraction
 from service.training.recipe import load_recipe
-from service.training.run import run
+from service.training.session import run
 from service.training.system import Job, Prepared
-from service.training.systems import interaction
+from service.training.systems import interaction_head
 from service.training.trainer import Outcome
 from service.training.training_states import store_states
 from tests.fixtures.multilingual import SENTENCES
@@ -51,7 +51,7 @@ def articles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepare(base: Path, labels: Path, out: Path, *changes: str) -> Prepared:
     recipe = load_recipe("interaction", [f"base={base}", *SMALL, *changes])
-    return interaction.prepare(Job(recipe, (labels,), base, out))
+    return interaction_head.prepare(Job(recipe, (labels,), base, out))
 
 
 def train(base: Path, labels: Path, out: Path, *changes: str) -> Outcome:

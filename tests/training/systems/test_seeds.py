@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from service.collection import read_levels
-from service.collection.split import joined
+from service.datasets import read_levels
+from service.datasets.split import joined
 from service.errors import InvalidInputError, ModelSourceError
+from service.training.batch_texts import prefixed
 from service.training.recipe import load_recipe
 from service.training.system import Job, Prepared
 from service.training.systems import smart_binary, weighted_bce
-from service.training.systems.registry import load_system, system_names
-from service.training.texts import prefixed
+from service.training.systems.known_systems import load_system, system_names
 from tests.fixtures.small_models import write_small_encoder
 from tests.fixtures.small_sse import write_small_sse
 from tests.fixtures.training_labels import (

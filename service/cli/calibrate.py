@@ -1,0 +1,196 @@
+"""Commands that fit the second stage to labels: calibrate, tune-depth."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.evaluate import CollectionOption, QueriesOption, SeedOption
+from service.cli.looking import Look
+from service.cli.options import SEARCH_SETTINGS, JsonOption, with_settings
+from service.errors import InvalidInputError
+from service.settings import DECIDING, Settings
+
+if TYPE_CHECKING:
+    from service.confidence.calibration import Calibration
+    from service.evaluation.fitting import Fitting
+
+TIMED_QUERIES = 5
+"""Queries whose rerank is timed; their logits are computed anew."""
+
+PictureOption = Annotated[
+    bool, typer.Option("--picture/--no-picture", help="A picture beside --out, ending in .png.")
+]
+RerankedOption = Annotated[
+    int | None, typer.Option(min=1, help="Of these, so many are reranked (it is slow).")
+]
+CosineOnlyOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="BEIR folder that is not reranked: a say in the cosine's curve only."),
+]
+WeightsOnlyOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="BEIR folder with a say in the reranker's shares only, in no curve."),
+]
+AcrossOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="BEIR folder with a say in searches across languages only."),
+]
+HighOption = Annotated[
+    float, typer.Option(min=0.01, max=1.0, help="Precision that `high` is to have.")
+]
+MediumOption = Annotated[
+    float, typer.Option(min=0.01, max=1.0, help="Precision that `medium` is to have.")
+]
+ShareOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="The reranker's share in every language, instead of a fitted one; 1: it alone. "
+        "Searches across languages keep a fitted one.",
+    ),
+]
+EveryLanguageOption = Annotated[
+    bool,
+    typer.Option("--every-language", help="Fit one share for all languages, not one for each."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(with_settings(*SEARCH_SETTINGS)(calibrate))
+    app.command()(with_settings(*SEARCH_SETTINGS)(tune_depth))
+
+
+def calibrate(
+    collection: CollectionOption,
+    settings: Settings,
+    out: Annotated[Path, typer.Option(help="Write the artifact to this file.")],
+    name: Annotated[str, typer.Option(help="The artifact's name, shown in answers.")],
+    queries: QueriesOption = None,
+    reranked_queries: RerankedOption = None,
+    seed: SeedOption = 0,
+    cosine_only: CosineOnlyOption = None,
+    weights_only: WeightsOnlyOption = None,
+    across: AcrossOption = None,
+    high: HighOption = 0.8,
+    medium: MediumOption = 0.5,
+    share: ShareOption = None,
+    every_language: EveryLanguageOption = False,
+    picture: PictureOption = True,
+    json_path: JsonOption = None,
+) -> None:
+    """Fit, on labelled data, how much the reranker counts and what scores and words mean."""
+    from service.durable import write_json, write_text
+    from service.evaluation.calibration_report import calibration_report
+    from service.evaluation.fitting import FitOptions, Labels, fit
+    from service.evaluation.plots import check_plots, plot_reliability, save
+
+    if medium > high:
+        raise InvalidInputError("--medium must not be above --high", "medium")
+    if picture:
+        check_plots("picture", "; or leave it out with --no-picture")
+    by_cosine, for_shares, other = (paths or [] for paths in (cosine_only, weights_only, across))
+    paths = [*collection, *by_cosine, *for_shares, *other]
+    look = Look(settings, paths, queries, reranked_queries, seed)
+    labels = Labels(
+        reranked=[look(path) for path in collection],
+        by_cosine=[look(path, rerank=False) for path in by_cosine],
+        for_shares=[look(path) for path in for_shares],
+        across=[look(path) for path in other],
+    )
+    found = fit(labels, FitOptions(settings.rerank_depth, share, every_language, high, medium))
+    artifact = _artifact(name, settings, look, found)
+    write_text(out, artifact.model_dump_json(indent=2))
+    if picture:
+        at = {word: one.probability for word, one in found.words.items()}
+        save(plot_reliability(found.figures["all"], at), out.with_suffix(".png"))
+    if json_path is not None:
+        write_json(json_path, {**_head(seed, settings), **calibration_report(artifact, found)})
+    _show(out, artifact, found)
+
+
+def _artifact(name: str, settings: Settings, look: Look, found: "Fitting") -> "Calibration":
+    from service.confidence.calibration import Calibration
+
+    return Calibration(
+        name=name,
+        date=datetime.now(UTC).date().isoformat(),
+        encoder_weights_sha256=look.encoder.weights_sha256,
+        query_prefix=look.encoder.query_prefix,
+        passage_prefix=look.encoder.passage_prefix,
+        normalizer_version=look.encoder.normalizer_version,
+        reranker_weights_sha256=look.reranker_weights_sha256,
+        rerank_weights=found.shares,
+        rerank_depth=settings.rerank_depth,
+        thresholds=found.words,
+        curves={ordering: one.fit.curve for ordering, one in found.curves.items()},
+        mixed_curves={ordering: one.fit.curve for ordering, one in found.mixed.items()},
+        data=look.data,
+    )
+
+
+def _show(out: Path, artifact: "Calibration", found: "Fitting") -> None:
+    from service.evaluation.calibration_report import calibration_lines, share_lines
+
+    lines = [*share_lines(found.trials, found.choices), f"{out}:"]
+    lines += [f"  {line}" for line in calibration_lines(artifact, found)]
+    typer.echo("\n".join(lines))
+    for sentence in found.warnings:
+        typer.echo(f"too few labels: {sentence}", err=True)
+
+
+def _head(seed: int, settings: Settings) -> dict[str, Any]:
+    from service.evaluation.provenance import provenance
+
+    return {
+        **provenance(seed),
+        "settings": settings.model_dump(mode="json", include=set(DECIDING)),
+    }
+
+
+def tune_depth(
+    collection: CollectionOption,
+    settings: Settings,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the figures to this JSON file, a picture beside it.")
+    ] = None,
+    loss: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="nDCG@10 below the best depth, at most.")
+    ] = 0.005,
+    queries: QueriesOption = None,
+    seed: SeedOption = 0,
+    picture: PictureOption = True,
+) -> None:
+    """Find, on labelled data, the smallest number of candidates that is worth reranking."""
+    from service.durable import write_json
+    from service.evaluation import depth as tuning
+    from service.evaluation.plots import check_plots, plot_depths, save
+
+    if settings.reranker == "none":
+        raise InvalidInputError("there is no reranker whose depth could be tuned", "reranker")
+    if out is not None and picture:
+        check_plots("picture", "; or leave it out with --no-picture")
+    deepest = settings.model_copy(update={"rerank_depth": max(tuning.DEPTHS)})
+    look = Look(deepest, collection, queries, None, seed, timed=TIMED_QUERIES)
+    observed = [look(path) for path in collection]
+    rows = tuning.measure_depths(
+        observed, look.rerank_weight, tuning.DEPTHS, look.milliseconds or None
+    )
+    chosen = tuning.choose_depth(rows, loss)
+    typer.echo(tuning.depth_markdown(rows, chosen), nl=False)
+    typer.echo(
+        f"rerank_depth {chosen.depth}: the smallest at most {loss:g} below the best. Set it with "
+        f"--rerank-depth {chosen.depth} or SECONDPASS_RERANK_DEPTH={chosen.depth}"
+    )
+    if chosen.high > loss:
+        typer.echo(
+            f"too few labels: the loss may be up to {chosen.high:.4f} (95 % interval)", err=True
+        )
+    if out is not None:
+        found = tuning.depth_report(rows, chosen, loss)
+        write_json(out, {**_head(seed, settings), "data": look.data, **found})
+        if picture:
+            save(plot_depths(rows, chosen), out.with_suffix(".png"))

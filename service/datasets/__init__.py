@@ -1,0 +1,56 @@
+"""Readers of labelled collections and training rows."""
+
+from service.datasets.beir import read_beir, write_beir
+from service.datasets.corpora import count_rows, read_documents, unread_files
+from service.datasets.describe import Labels, describe, find_problems, open_labels
+from service.datasets.labels import Collection
+from service.datasets.layouts import data_sha256, open_collection
+from service.datasets.levels import (
+    LevelledCollection,
+    LevelledQuery,
+    article_key,
+    derive_levels,
+    graded,
+    levels_from_grades,
+    read_levels,
+    write_levels,
+)
+from service.datasets.training_rows import (
+    LabelledPair,
+    TrainingRow,
+    read_labelled_pairs,
+    read_training_rows,
+    rows_kind,
+    write_labelled_pairs,
+    write_training_rows,
+)
+
+__all__ = [
+    "Collection",
+    "LabelledPair",
+    "Labels",
+    "LevelledCollection",
+    "LevelledQuery",
+    "TrainingRow",
+    "article_key",
+    "count_rows",
+    "data_sha256",
+    "derive_levels",
+    "describe",
+    "find_problems",
+    "graded",
+    "levels_from_grades",
+    "open_collection",
+    "open_labels",
+    "read_beir",
+    "read_documents",
+    "read_labelled_pairs",
+    "read_levels",
+    "read_training_rows",
+    "rows_kind",
+    "unread_files",
+    "write_beir",
+    "write_labelled_pairs",
+    "write_levels",
+    "write_training_rows",
+]

@@ -1,0 +1,48 @@
+"""A document as programs send it: `{"id", "title"?, "text", "metadata"?}`."""
+
+from service.documents.rows import check_id, make_document
+from service.errors import InvalidInputError
+from service.types import Document, DocumentLimits
+
+FIELDS = ("id", "title", "text", "metadata")
+_SHOWN_CHARS = 128
+
+
+def parse_document(value: object, limits: DocumentLimits, id_: str | None = None) -> Document:
+    """The document in `value`, any JSON value; other fields than the four are refused.
+
+    Where `id_` is given, `value` may have the same id or none. Raises `InvalidInputError` that
+    names the field; with the field in front, its message is a sentence.
+    """
+    if not isinstance(value, dict):
+        raise InvalidInputError("must be an object", "document")
+    for name in value:
+        if name not in FIELDS:
+            # What is sent back must be Unicode, and short.
+            shown = str(name)[:_SHOWN_CHARS].encode(errors="replace").decode()
+            raise InvalidInputError(f"is no field of a document: {', '.join(FIELDS)}", shown)
+    metadata = value.get("metadata")
+    if not isinstance(metadata, dict | None):
+        raise InvalidInputError("must be an object", "metadata")
+    title = value.get("title")
+    return make_document(
+        _id(value, id_),
+        _required(value, "text"),
+        "" if title is None else title,
+        metadata or {},
+        limits,
+    )
+
+
+def _id(value: dict[str, object], id_: str | None) -> str:
+    if id_ is None:
+        return check_id(_required(value, "id"))
+    if value.get("id") is not None and check_id(value["id"]) != id_:
+        raise InvalidInputError("is not the id in the path", "id")
+    return check_id(id_)
+
+
+def _required(value: dict[str, object], name: str) -> object:
+    if name not in value:
+        raise InvalidInputError("is missing", name)
+    return value[name]

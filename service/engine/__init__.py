@@ -1,0 +1,1 @@
+"""Opens, holds and closes collections; bulk jobs, snapshots, restores, copies."""

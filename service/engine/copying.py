@@ -1,0 +1,155 @@
+"""All documents of one collection into another, behind the searches of both."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from service.engine.live_collection import LiveCollection
+from service.errors import SecondpassError, StoreError
+from service.store.document_store import DocumentStore
+from service.types import Document
+
+log = logging.getLogger(__name__)
+
+NOTE = "copy"
+_LOT = 256
+_LOT_CHARS = 4_000_000
+_PAUSE_S = 5.0
+
+State = Literal["running", "done", "failed"]
+
+
+class CopyState(BaseModel):
+    """How far a copy is; kept in the target's store, so that a later process goes on with it.
+
+    `made` tells the source from a later collection of its name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    made: str
+    mirror: bool
+    state: State = "running"
+    after: str = ""
+    copied: int = 0
+    removed: int = 0
+    total: int = 0
+    reason: str | None = None
+
+
+def read_state(store: DocumentStore) -> CopyState | None:
+    """The last copy into this store, or None."""
+    note = store.note(NOTE)
+    return CopyState.model_validate_json(note) if note else None
+
+
+class Copy:
+    """A thread that pages through a source in the order of ids and stages its documents.
+
+    The target encodes them as any others. Whatever moment the process dies at, the lot that was
+    not noted is staged again, which changes nothing. Documents that come to the source behind the
+    place where the copy is are missed; those that were there and changed since as well: copy again,
+    only what differs is staged. `mirror` removes what the source does not have.
+    """
+
+    def __init__(
+        self,
+        target: LiveCollection,
+        find: Callable[[CopyState], LiveCollection],
+        state: CopyState,
+    ) -> None:
+        """`find` gives the source, or raises `NotFoundError`."""
+        self._target, self._find = target, find
+        self._closing = threading.Event()
+        self.state = state
+        self.problem: str | None = None
+        self._thread = threading.Thread(target=self._run, name="copy", daemon=True)
+
+    def start(self) -> None:
+        """Begin, or go on."""
+        self._note(self.state)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the lot under way; another process goes on there."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while self.state.state == "running" and not self._closing.is_set():
+            try:
+                self._step()
+            except StoreError as error:  # a full disk, say: it may pass
+                if self.problem != error.public:
+                    log.error("copy into %s: %s", self._target.name, error)
+                self.problem = error.public
+                self._closing.wait(_PAUSE_S)
+            except SecondpassError as error:
+                self._fail(str(error))
+            except Exception:
+                log.exception("copy into %s", self._target.name)
+                self._fail("a fault of the server; see its log")
+            else:
+                self.problem = None
+
+    def _step(self) -> None:
+        state = self.state
+        source = self._find(state)
+        documents: list[Document] = []
+        chars = 0
+        with source.folder.store.view() as view:
+            total = view.written
+            for stored in view.documents({}, state.after, _LOT):
+                documents.append(stored.document)
+                chars += len(stored.document.text)
+                if chars >= _LOT_CHARS:
+                    break
+        last = documents[-1].id if documents else None
+        store = self._target.folder.store
+        if documents:
+            store.stage(documents)
+        removed = self._remove_others(state.after, last, documents) if state.mirror else 0
+        self._target.indexer.wake()
+        self._note(
+            state.model_copy(
+                update={
+                    "after": last or state.after,
+                    "copied": state.copied + len(documents),
+                    "removed": state.removed + removed,
+                    "total": total,
+                    "state": "running" if documents else "done",
+                }
+            )
+        )
+
+    def _remove_others(self, after: str, last: str | None, kept: list[Document]) -> int:
+        """Remove what the target has between two places and the source does not have there."""
+        store, ids = self._target.folder.store, {document.id for document in kept}
+        removed = 0
+        while True:
+            with store.view() as view:
+                there = [stored.document.id for stored in view.documents({}, after, _LOT)]
+            within = [id_ for id_ in there if last is None or id_ <= last]
+            others = [id_ for id_ in within if id_ not in ids]
+            if others:
+                removed += store.delete(others)
+            if len(within) < _LOT:
+                return removed
+            after = within[-1]
+
+    def _fail(self, reason: str) -> None:
+        log.error("copy into %s: %s", self._target.name, reason)
+        self.state = self.state.model_copy(update={"state": "failed", "reason": reason})
+        try:
+            self._note(self.state)
+        except StoreError as error:
+            log.error("copy into %s: %s", self._target.name, error)
+
+    def _note(self, state: CopyState) -> None:
+        self._target.folder.store.set_note(NOTE, state.model_dump_json())
+        self.state = state

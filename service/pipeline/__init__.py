@@ -1,1 +1,0 @@
-"""The joins between the stages; `build` is the only place that knows all of them."""

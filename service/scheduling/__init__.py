@@ -1,0 +1,1 @@
+"""Whose turn it is: permits, deadlines, shares of the models' time, batches."""

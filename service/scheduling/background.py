@@ -1,0 +1,48 @@
+"""What is encoded behind the requests gives way to them."""
+
+from collections.abc import Callable, Sequence
+
+from service.scheduling.part_size import PartSize
+from service.scheduling.shares import SHARES, Shares
+
+PART_S = 0.04
+"""About how long a part of the work takes. A search that comes meanwhile shares the processors with
+it until the part ends."""
+
+_LEAST_CHARS, _MOST_CHARS = 1 << 9, 1 << 22
+
+ACCOUNT = "background work"
+"""All of it is one client."""
+
+
+class Background:
+    """Encodes in parts, each when its turn has come among the clients. For one thread."""
+
+    def __init__(self, shares: Shares = SHARES) -> None:
+        self._shares = shares
+        self._chars = PartSize(
+            4 * _LEAST_CHARS, least=_LEAST_CHARS, most=_MOST_CHARS, seconds=PART_S
+        )
+
+    def encode(self, encode: Callable[[Sequence[int]], None], texts: Sequence[str]) -> None:
+        """Call `encode` with the places of all `texts`, part by part."""
+        # Of like length together, as an encoder's own batches are.
+        places = sorted(range(len(texts)), key=lambda place: (-len(texts[place]), place))
+        while places:
+            part = self._part(places, texts)
+            places = places[len(part) :]
+            with self._shares.turn(ACCOUNT):
+                began = self._shares.clock()
+                encode(part)
+                chars = sum(len(texts[place]) for place in part)
+                self._chars.took(chars, self._shares.clock() - began)
+
+    def _part(self, places: Sequence[int], texts: Sequence[str]) -> list[int]:
+        part: list[int] = []
+        left = self._chars.part(greedy=self._shares.is_greedy(ACCOUNT))
+        for place in places:
+            if part and len(texts[place]) > left:
+                break
+            part.append(place)
+            left -= len(texts[place])
+        return part

@@ -1,0 +1,191 @@
+"""One thread that does the work of many callers, several at a time."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from service.errors import NotReadyError
+from service.scheduling.clients import Caller, current_caller
+from service.scheduling.gate import CLOSED, Deadline, outcome
+from service.scheduling.part_size import PartSize
+from service.scheduling.shares import SHARES, Shares
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True, slots=True)
+class _Item(Generic[In, Out]):
+    """What one caller wants done, and where it waits for it."""
+
+    value: In
+    cost: int
+    future: Future[Out]
+    caller: Caller
+    since: float
+
+
+class Batcher(Generic[In, Out]):
+    """The one thread that may call a model, for work that is cheaper done together.
+
+    Nothing waits for company: the first of an idle thread starts at once, and what arrives while it
+    works is the next pass, up to `budget` of `cost` (one item may be above it). The client that has
+    had least comes first, and of its requests the one that has had least: a client with many cannot
+    hold up one with few, nor a large request a small one. A client that is far ahead of others
+    waits while they are at work, at most `shares.PATIENCE_S` for each pass; see
+    `Shares.is_greedy` for what it has of a pass as long as they may come back. From one event loop;
+    what arrives in the same turn of it is handed over together.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Sequence[In]], Sequence[Out]],
+        *,
+        cost: Callable[[In], int],
+        budget: int | PartSize,
+        shares: Shares = SHARES,
+    ) -> None:
+        """`work` gives the outcomes in the order of its items; it runs in the thread."""
+        self._work, self._cost, self._shares = work, cost, shares
+        self._budget = budget if isinstance(budget, PartSize) else PartSize.fixed(budget)
+        self._lines: dict[Caller, deque[_Item[In, Out]]] = {}
+        """What waits, by caller, in the order in which they came."""
+        self._last_pass: dict[Hashable, float] = {}
+        """When an account that has more waiting was last in a pass."""
+        self._closed = False
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, value: In, deadline: Deadline, caller: Caller | None = None) -> Out:
+        """The outcome for `value`, wanted by `caller` or else by the request under way.
+
+        An error is that of `value` alone: where a pass of several fails, each is done again by
+        itself. Raises `DeadlineError` when it is not done in time and `NotReadyError` once the
+        thread is closed; what has not begun by then, or was given up, is left out of every pass.
+        """
+        caller = caller or current_caller()
+        shares = self._shares
+        item: _Item[In, Out] = _Item(value, self._cost(value), Future(), caller, shares.clock())
+        with shares.changed:
+            if self._closed:
+                raise NotReadyError(CLOSED)
+            self._lines.setdefault(caller, deque()).append(item)
+            shares.changed.notify_all()
+        asyncio.get_running_loop().call_soon(self._wake)
+        return await outcome(item.future, deadline)
+
+    def close(self) -> None:
+        """Drop what waits, wait for what runs."""
+        with self._shares.changed:
+            self._closed = True
+            waiting = [item for line in self._lines.values() for item in line]
+            self._lines.clear()
+            self._shares.changed.notify_all()
+        for item in waiting:
+            item.future.cancel()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _wake(self) -> None:
+        # One call for each item: more than there are passes, and the last ones find nothing.
+        with suppress(RuntimeError):  # closed meanwhile, and the item told so
+            self._executor.submit(self._pass)
+
+    def _pass(self) -> None:
+        with self._shares.changed:
+            while not (items := self._take()) and self._lines:
+                self._shares.wait()
+            accounts = {item.caller.account for item in items}
+            self._shares.begin(accounts)
+        try:
+            if items:
+                self._do(items)
+        finally:
+            self._shares.end(accounts)
+
+    def _take(self) -> list[_Item[In, Out]]:
+        taken: list[_Item[In, Out]] = []
+        left = self._budget.now
+        in_pass: defaultdict[Hashable, int] = defaultdict(int)
+        self._drop_cancelled()
+        may_go = {
+            account
+            for account, since in self._waiting_since().items()
+            if self._shares.may_go(account, since)
+        }
+        room = {a: self._budget.part(greedy=self._shares.is_greedy(a)) for a in may_go}
+        while callers := [caller for caller in self._lines if caller.account in room]:
+            # Of equals the first; what is in this pass counts before any time was measured.
+            caller = min(
+                callers,
+                key=lambda c: (
+                    in_pass[c.account],
+                    self._shares.had(c.account),
+                    in_pass[c],
+                    c.had,
+                ),
+            )
+            line = self._lines[caller]
+            if taken and line[0].cost > left:
+                break
+            if in_pass[caller.account] and line[0].cost > room[caller.account]:
+                del room[caller.account]
+                continue
+            item = line.popleft()
+            if not line:
+                del self._lines[caller]
+            if item.future.set_running_or_notify_cancel():
+                taken.append(item)
+                left -= item.cost
+                room[caller.account] -= item.cost
+                in_pass[caller.account] += 1
+                in_pass[caller] += 1
+        self._last_pass |= {item.caller.account: self._shares.clock() for item in taken}
+        return taken
+
+    def _waiting_since(self) -> dict[Hashable, float]:
+        """Since when each account has waited: since it asked, or since its last pass."""
+        asked: dict[Hashable, float] = {}
+        for caller, line in self._lines.items():
+            asked[caller.account] = min(asked.get(caller.account, line[0].since), line[0].since)
+        self._last_pass = {a: at for a, at in self._last_pass.items() if a in asked}
+        return {a: max(since, self._last_pass.get(a, since)) for a, since in asked.items()}
+
+    def _drop_cancelled(self) -> None:
+        for caller, line in list(self._lines.items()):
+            while line and line[0].future.cancelled():
+                line.popleft()
+            if not line:
+                del self._lines[caller]
+
+    @contextmanager
+    def _charged(self, items: Sequence[_Item[In, Out]]) -> Iterator[None]:
+        began = self._shares.clock()
+        try:
+            yield
+        finally:
+            seconds = self._shares.clock() - began
+            total = sum(max(1, item.cost) for item in items)
+            self._budget.took(total, seconds)
+            for item in items:
+                part = seconds * max(1, item.cost) / total
+                item.caller.had += part
+                self._shares.charge(item.caller.account, part)
+
+    def _do(self, items: Sequence[_Item[In, Out]]) -> None:
+        try:
+            with self._charged(items):
+                outcomes = self._work([item.value for item in items])
+            done = list(zip(items, outcomes, strict=True))
+        except BaseException as error:  # the caller's, as in an executor
+            if len(items) == 1:
+                items[0].future.set_exception(error)
+                return
+            for item in items:
+                self._do([item])
+            return
+        for item, result in done:
+            item.future.set_result(result)

@@ -1,0 +1,1 @@
+"""The way of a query: normalize, encode, retrieve, rerank, judge."""

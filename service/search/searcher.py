@@ -1,0 +1,307 @@
+"""The way of one search: normalise, encode, retrieve, rerank, judge."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import TypeVar
+
+from service.confidence.thresholds import ORDER
+from service.errors import DeadlineError, InvalidInputError
+from service.protocols import Encoder
+from service.scheduling.batcher import Batcher
+from service.scheduling.clients import current_caller, one_caller
+from service.scheduling.gate import Deadline, Gate, Limits
+from service.scheduling.owner_thread import OwnerThread
+from service.scheduling.part_size import PartSize
+from service.scheduling.shares import SHARES
+from service.search.answer_cache import AnswerCache
+from service.search.query import Hit, Query, Result
+from service.search.query_windows import encode_queries
+from service.search.recall import Recall
+from service.search.retriever import Retriever
+from service.search.second_stage import Ranked, Ranking, SecondStage
+from service.search.timings import Timings
+from service.text.normalizer import normalize
+from service.types import EncodedQuery, Word
+
+T = TypeVar("T")
+
+PASS_S = 0.03
+LEAST_CHARS, MOST_CHARS = 256, 4096
+"""Queries go through the encoder together as long as a pass takes about `PASS_S`: the next client
+waits for it. In characters, `CHARS_AROUND` each counted."""
+
+CHARS_AROUND = 16
+"""What a query's prefix and special tokens count."""
+
+_SHORT_CHARS = 16_384
+"""A query of at most this length is cleaned on the event loop, in about a millisecond."""
+
+TOGETHER = 16
+"""Searches of one request that are under way together, at most."""
+
+SIDE_BY_SIDE = 2
+"""Of these behind the encoder at a time: one is retrieved while one is reranked."""
+
+
+class Lane:
+    """The way of one request's searches behind the encoder: `SIDE_BY_SIDE` at a time."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    @asynccontextmanager
+    async def turn(self, deadline: Deadline) -> AsyncIterator[None]:
+        """Be one of the `SIDE_BY_SIDE`; raises `DeadlineError` when it is not in time."""
+        try:
+            async with asyncio.timeout(deadline.left()):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise DeadlineError("the time allowed ran out") from error
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+
+class Searcher:
+    """Answers searches over one index. Used from one event loop."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        retriever: Retriever,
+        second_stage: SecondStage,
+        limits: Limits,
+        answers: AnswerCache | None = None,
+    ) -> None:
+        self.encoder, self.retriever, self.second_stage = encoder, retriever, second_stage
+        self.limits, self.answers = limits, answers
+        self._gate = Gate(limits.queue)
+        size = PartSize(4 * LEAST_CHARS, least=LEAST_CHARS, most=MOST_CHARS, seconds=PASS_S)
+        self._encoding = Batcher("encoder", self.encode, cost=_cost, budget=size)
+        self._retrieve_thread = OwnerThread("retriever")
+
+    @property
+    def in_flight(self) -> int:
+        """Searches under way or waiting."""
+        return self._gate.in_flight
+
+    def close(self) -> None:
+        """Stop the model threads; waits for the work that runs."""
+        self._encoding.close()
+        self._retrieve_thread.close()
+        self.second_stage.close()
+
+    async def search_many(self, queries: Sequence[Query]) -> list[Result | Exception]:
+        """As `search_each`: all answers."""
+
+        async def keep(answer: Result | Exception) -> Result | Exception:
+            return answer
+
+        return await self.search_each(queries, keep)
+
+    async def search_each(
+        self, queries: Sequence[Query], take: Callable[[Result | Exception], Awaitable[T]]
+    ) -> list[T]:
+        """Answer each query, or say why not; returns what `take` makes of each, in their order.
+
+        It is called as soon as may be, so that not all answers are in memory at a time.
+
+        Each holds a permit while it is under way, up to `TOGETHER` at a time; two at a time are
+        retrieved and reranked. They take half of what the client has left at most, so that its next
+        request is answered too. Each fails by itself, as `search` does. Raises `OverloadedError`
+        where no permit is left.
+        """
+        lane = Lane()
+        # All of them begin now, whichever has to wait for the others.
+        asked = [(query, self._deadline(query)) for query in queries]
+        found: list[T] = []
+        most = max(1, min(TOGETHER, len(asked), self._gate.check() // 2))
+        with one_caller(), self._gate.permits(most) as held:
+            for start in range(0, len(asked), held):
+                together = (self._search(*one, lane) for one in asked[start : start + held])
+                for answer in await asyncio.gather(*together, return_exceptions=True):
+                    if not isinstance(answer, Result | Exception):
+                        raise answer
+                    found.append(await take(answer))
+        return found
+
+    async def search(self, query: Query) -> Result:
+        """Answer `query`.
+
+        Raises `UnprocessableTextError` (empty or too long), `InvalidInputError`,
+        `OverloadedError` (queue full) and `DeadlineError` (no stage-one answer in time). A
+        reranker that fails or runs out of time is no error: `rerank.status` says so.
+        """
+        with one_caller(), self._gate.permit():
+            return await self._search(query, self._deadline(query), Lane())
+
+    def _deadline(self, query: Query) -> Deadline:
+        return Deadline((query.timeout_ms or self.limits.timeout_ms) / 1000)
+
+    async def _search(self, query: Query, deadline: Deadline, lane: Lane) -> Result:
+        with SHARES.at_work(current_caller().account):
+            return await self._found_or_kept(query, deadline, lane)
+
+    async def _found_or_kept(self, query: Query, deadline: Deadline, lane: Lane) -> Result:
+        if query.min_confidence is not None and not query.rerank:
+            raise InvalidInputError(
+                "min_confidence needs rerank: true; hits that are not reranked are uncalibrated",
+                field="min_confidence",
+            )
+        timings = Timings()
+        with timings.stage("normalize"):
+            text, warnings = await self._normalized(query)
+        if self.answers is None:
+            return await self._answer(query, text, deadline, timings, warnings, lane)
+        with timings.stage("cache"):
+            lookup = await self.answers.look_up(query, text, deadline)
+        if lookup.found is not None:
+            return replace(
+                lookup.found, query=query.query, timings_ms=timings.finish(), warnings=warnings
+            )
+        result = await self._answer(query, text, deadline, timings, warnings, lane)
+        self.answers.keep(lookup, result)
+        return result
+
+    async def _answer(
+        self,
+        query: Query,
+        text: str,
+        deadline: Deadline,
+        timings: Timings,
+        warnings: list[str],
+        lane: Lane,
+    ) -> Result:
+        with timings.stage("encode"):
+            encoded = await self._encoding.run(text, deadline)
+        if len(encoded.windows) > 1:
+            warnings.append(
+                f"the query has {encoded.tokens} tokens and the encoder reads "
+                f"{self.encoder.query_budget}: it was read in {len(encoded.windows)} parts, and "
+                "each hit is ranked by the part that fits it best"
+            )
+        async with lane.turn(deadline):
+            with timings.stage("retrieve"):
+                recall = await self._retrieve_thread.run(
+                    deadline,
+                    lambda: self.retriever.find(
+                        encoded.vectors,
+                        query.num_candidates,
+                        query.filters,
+                        text=text,
+                        mode=query.mode,
+                    ),
+                )
+            with timings.stage("rerank"):
+                if query.rerank:
+                    ranking = await self.second_stage.rank(text, encoded, recall.found, deadline)
+                else:
+                    ranking = self.second_stage.unranked(recall.found)
+        return self._result(query, ranking, recall, timings.finish(), warnings)
+
+    def encode(self, texts: Sequence[str]) -> list[EncodedQuery]:
+        """Normalised queries as the stages read them."""
+        reranker = self.second_stage.reranker
+        layers = reranker.layers(self.encoder.identity) if reranker else ()
+        return encode_queries(self.encoder, texts, layers)
+
+    async def _normalized(self, query: Query) -> tuple[str, list[str]]:
+        if len(query.query) <= _SHORT_CHARS:
+            return self.normalize_query(query.query)
+        return await asyncio.to_thread(self.normalize_query, query.query)
+
+    def normalize_query(self, text: str) -> tuple[str, list[str]]:
+        """A query as the models read it, and warnings. Raises `UnprocessableTextError`."""
+        identity = self.encoder.identity
+        normalized = normalize(
+            text,
+            max_chars=self.limits.query_chars,
+            prefixes=(identity.query_prefix, identity.passage_prefix),
+        )
+        if normalized.removed_prefix in (None, "query:"):
+            return normalized.text, []
+        return normalized.text, [
+            f'"{normalized.removed_prefix}" at the start of the query was removed: '
+            "the service adds the prefix that the model needs"
+        ]
+
+    def _result(
+        self,
+        query: Query,
+        ranking: Ranking,
+        recall: Recall,
+        timings: dict[str, float],
+        warnings: list[str],
+    ) -> Result:
+        found = ranking.rows
+        answerable = self._answerable(found)
+        shown: Iterator[tuple[int, Ranked]] = enumerate(found, 1)
+        if query.min_confidence is not None and answerable is not None:
+            wanted = ORDER[query.min_confidence]
+            shown = ((rank, row) for rank, row in shown if ORDER[self._word(row)] >= wanted)
+        elif query.min_confidence is not None:
+            warnings.append("min_confidence was not applied: the hits are uncalibrated")
+        stage = self.second_stage
+        return Result(
+            query=query.query,
+            hits=[self._hit(rank, row) for rank, row in islice(shown, query.top_k)],
+            answerable=answerable,
+            rerank=ranking.report,
+            language=ranking.language,
+            timings_ms=timings,
+            models={
+                "encoder": self.encoder.identity.model,
+                "reranker": stage.reranker.model if stage.reranker else "none",
+                "calibration": "none" if _uncalibrated(found) else stage.judge.name or "none",
+                "order": ranking.order or recall.order,
+            },
+            generation=recall.index.generation,
+            revision=recall.index.revision,
+            documents=recall.index.documents,
+            warnings=warnings,
+        )
+
+    def _hit(self, rank: int, row: Ranked) -> Hit:
+        passage, pair = row.candidate.passage, row.pair
+        return Hit(
+            rank=rank,
+            id=passage.document_id,
+            title=passage.title,
+            text=passage.text,
+            start=passage.start,
+            end=passage.end,
+            metadata=passage.metadata,
+            confidence=self._word(row),
+            probability=row.probability,
+            rerank_score=pair.logit if pair else None,
+            retrieval_score=row.candidate.score,
+            retrieval_rank=row.candidate.rank,
+            truncated=pair.truncated if pair else False,
+            score=row.score,
+            sparse_score=row.candidate.sparse_score,
+        )
+
+    def _answerable(self, found: Sequence[Ranked]) -> bool | None:
+        """Does one reach `medium`? None where that is not known; nothing found is a no.
+
+        Of rows beyond the rerank's depth no probability is known; they are below those that have
+        one.
+        """
+        if any(ORDER[self._word(row)] >= ORDER["medium"] for row in found):
+            return True
+        return None if _uncalibrated(found) else False
+
+    def _word(self, row: Ranked) -> Word:
+        return self.second_stage.judge.thresholds.word(row.probability)
+
+
+def _cost(text: str) -> int:
+    return len(text) + CHARS_AROUND
+
+
+def _uncalibrated(found: Sequence[Ranked]) -> bool:
+    return bool(found) and all(row.probability is None for row in found)

@@ -1,0 +1,1 @@
+"""Documents, passages, token states, catalog, filters: SQLite, the source of truth."""

@@ -1,0 +1,203 @@
+"""Documents and their passages as rows of the tables: what write transactions are made of."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from service.errors import InferenceError, UnprocessableTextError
+from service.store import lexical
+from service.store.metadata_values import MetadataRow, is_unicode, metadata_rows
+from service.store.records import EncodedDocument, StagedDocument, Written, content_hash
+from service.types import Document, Span, Vectors
+
+VECTOR_DTYPE = np.dtype("<f4")
+"""How vectors are stored, on any machine."""
+
+
+def check_document(document: Document) -> None:
+    """Raise `UnprocessableTextError` for text that cannot be stored unchanged."""
+    for field, text in (("id", document.id), ("title", document.title), ("text", document.text)):
+        if not is_unicode(text):
+            raise UnprocessableTextError(f"{field} is not valid Unicode", field)
+
+
+def check_passages(row: EncodedDocument, dimension: int) -> None:
+    """Raise `InferenceError` or `ValueError` for passages that do not fit text or encoder."""
+    document, spans, vectors = row[:3]
+    if vectors.shape != (len(spans), dimension) or vectors.dtype != np.float32:
+        raise ValueError(
+            f"document {document.id!r}: vectors are {vectors.dtype} {vectors.shape}, "
+            f"wanted float32 {(len(spans), dimension)}"
+        )
+    if not np.isfinite(vectors).all():
+        raise InferenceError(f"document {document.id!r}: a vector is not finite")
+    if any(not 0 <= start <= end <= len(document.text) for start, end in spans):
+        raise ValueError(f"document {document.id!r}: a span reaches beyond the text")
+    if row.title_end is not None and not 0 <= row.title_end <= len(document.title):
+        raise ValueError(f"document {document.id!r}: title_end reaches beyond the title")
+
+
+def put_document(connection: sqlite3.Connection, row: EncodedDocument) -> list[int]:
+    """Write `row` in place of all that has its id; returns its passages' ids, all new."""
+    connection.execute("DELETE FROM documents WHERE id = ?", [row.document.id])
+    version = next_version(connection)
+    number = insert_document(connection, row.document, version, staged=False)
+    return _insert_encoded(connection, number, row)
+
+
+def stage_document(connection: sqlite3.Connection, document: Document) -> Written:
+    """Write `document` so that its passages can be encoded later; searches see the one before.
+
+    Written at once where that needs no encoding: nothing but the metadata is new.
+    """
+    hashed = content_hash(document)
+    rows = {
+        staged: (number, version, stored_hash, problem, (title, text))
+        for number, staged, version, stored_hash, problem, title, text in connection.execute(
+            "SELECT number, staged, version, content_hash, problem, title, text "
+            "FROM documents WHERE id = ?",
+            [document.id],
+        )
+    }
+    last = rows.get(1) or rows.get(0)
+    if last and last[2] == hashed and last[3] is None:
+        return Written(document.id, last[1], created=False, unchanged=True)
+    version = next_version(connection)
+    seen, waiting = rows.get(0), rows.get(1)
+    content = (document.title, document.text)
+    kept = None
+    if seen and seen[4] == content:
+        kept = seen
+    elif waiting and waiting[4] == content and waiting[3] is None:
+        kept = waiting  # some of its passages may be encoded
+    if waiting and kept is not waiting:
+        connection.execute("DELETE FROM documents WHERE id = ? AND staged = 1", [document.id])
+    if kept:
+        _replace_metadata(connection, kept[0], document, hashed, version)
+    else:
+        insert_document(connection, document, version, staged=True, hashed=hashed)
+    return Written(document.id, version, created=last is None, unchanged=False)
+
+
+def publish_document(
+    connection: sqlite3.Connection, staged: StagedDocument, row: EncodedDocument
+) -> list[int]:
+    """Let searches see a staged document, unless it was written again or deleted.
+
+    Returns the ids of its passages.
+    """
+    found = connection.execute(
+        "SELECT number FROM documents WHERE id = ? AND staged = 1 AND version = ?",
+        [staged.document.id, staged.version],
+    ).fetchone()
+    if found is None:
+        return []
+    connection.execute("DELETE FROM documents WHERE id = ? AND staged = 0", [staged.document.id])
+    connection.execute(
+        "UPDATE documents SET staged = 0, problem = NULL WHERE number = ?", [found[0]]
+    )
+    passages = _insert_encoded(connection, found[0], row)
+    connection.execute("DELETE FROM unfinished WHERE document = ?", [found[0]])
+    return passages
+
+
+def insert_document(
+    connection: sqlite3.Connection,
+    document: Document,
+    version: int,
+    *,
+    staged: bool,
+    hashed: str | None = None,
+) -> int:
+    """A new row and its metadata's; returns its number. `hashed`: its `content_hash`, if known."""
+    metadata = metadata_rows(document.metadata)  # raises for what cannot be stored
+    cursor = connection.execute(
+        "INSERT INTO documents (id, staged, version, content_hash, title, metadata, text) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            document.id,
+            staged,
+            version,
+            hashed or content_hash(document),
+            document.title,
+            json.dumps(document.metadata, ensure_ascii=False),
+            document.text,
+        ],
+    )
+    number = int(cursor.lastrowid or 0)
+    _insert_metadata(connection, number, metadata)
+    return number
+
+
+def _insert_encoded(connection: sqlite3.Connection, number: int, row: EncodedDocument) -> list[int]:
+    return insert_passages(connection, number, row.spans, row.vectors, row.title_end)
+
+
+def insert_passages(
+    connection: sqlite3.Connection,
+    number: int,
+    spans: Sequence[Span],
+    vectors: Vectors,
+    title_end: int | None,
+) -> list[int]:
+    """The passages of the document whose row is `number`: vectors and words; returns their ids."""
+    connection.execute("UPDATE documents SET title_end = ? WHERE number = ?", [title_end, number])
+    connection.executemany(
+        'INSERT INTO passages (document, ordinal, start, "end", vector) VALUES (?, ?, ?, ?, ?)',
+        [
+            (number, ordinal, span.start, span.end, vector.astype(VECTOR_DTYPE).tobytes())
+            for ordinal, (span, vector) in enumerate(zip(spans, vectors, strict=True))
+        ],
+    )
+    title, text = connection.execute(
+        "SELECT title, text FROM documents WHERE number = ?", [number]
+    ).fetchone()
+    rows = connection.execute(
+        "SELECT id FROM passages WHERE document = ? ORDER BY ordinal", [number]
+    ).fetchall()
+    ids = [id_ for (id_,) in rows]
+    pieces = (text[span.start : span.end] for span in spans)
+    lexical.insert(
+        connection, [(id_, title, piece) for id_, piece in zip(ids, pieces, strict=True)]
+    )
+    return ids
+
+
+def next_version(connection: sqlite3.Connection) -> int:
+    """Count the store's revision up by one and return it."""
+    row = connection.execute(
+        "UPDATE meta SET value = value + 1 WHERE name = 'revision' RETURNING value"
+    ).fetchone()
+    return int(row[0])
+
+
+def json_of(values: Collection[int]) -> str:
+    """Values for SQL's `json_each`, which takes any number of them as one parameter."""
+    return json.dumps(list(values))
+
+
+def _replace_metadata(
+    connection: sqlite3.Connection, number: int, document: Document, hashed: str, version: int
+) -> None:
+    metadata = metadata_rows(document.metadata)
+    connection.execute(
+        "UPDATE documents SET metadata = ?, content_hash = ?, version = ? WHERE number = ?",
+        [
+            json.dumps(document.metadata, ensure_ascii=False),
+            hashed,
+            version,
+            number,
+        ],
+    )
+    connection.execute("DELETE FROM metadata WHERE document = ?", [number])
+    _insert_metadata(connection, number, metadata)
+
+
+def _insert_metadata(
+    connection: sqlite3.Connection, number: int, rows: Sequence[MetadataRow]
+) -> None:
+    connection.executemany(
+        "INSERT OR IGNORE INTO metadata VALUES (?, ?, ?, ?)", [(*row, number) for row in rows]
+    )

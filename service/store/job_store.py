@@ -1,0 +1,324 @@
+"""Bulk jobs: what is to be done, how far it is, and what was refused, in one small SQLite file.
+
+Kept apart from the documents: a job outlives its collection and waits for no other writer.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from service.errors import (
+    ConflictError,
+    NotFoundError,
+    OverloadedError,
+    StoreDamagedError,
+    StoreError,
+    StoreLockedError,
+)
+from service.store.database import Database
+from service.store.job_rows import JOB_COLUMNS, State, require_sound
+from service.store.reserve import Reserve
+from service.store.schema import prepare_tables
+
+KEPT_REFUSALS = 100
+"""Of each job, the first ones."""
+
+KEPT_JOBS = 1000
+"""Finished jobs, the last ones. What an older one's `Idempotency-Key` did is forgotten with it."""
+
+MOST_WAITING = 1000
+
+_APPLICATION_ID = 0x32E9A56
+_SCHEMA_VERSION = 1
+
+# Jobs are ordered by `number`: the clock that `created` comes from may go backwards.
+# `collection_made` tells a collection from a later one of the same name. `asked` is the name that
+# the request gave, perhaps an alias.
+_TABLES = (
+    """CREATE TABLE jobs (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        collection TEXT NOT NULL,
+        collection_made TEXT NOT NULL,
+        asked TEXT NOT NULL,
+        key TEXT UNIQUE,
+        sha256 TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        total INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT,
+        "offset" INTEGER NOT NULL DEFAULT 0,
+        line INTEGER NOT NULL DEFAULT 0,
+        done INTEGER NOT NULL DEFAULT 0,
+        refused INTEGER NOT NULL DEFAULT 0,
+        seconds REAL NOT NULL DEFAULT 0,
+        created TEXT NOT NULL,
+        finished TEXT
+    )""",
+    "CREATE INDEX unfinished_jobs ON jobs (number) WHERE state IN ('queued', 'running')",
+    """CREATE TABLE refusals (
+        job INTEGER NOT NULL REFERENCES jobs (number) ON DELETE CASCADE,
+        line INTEGER NOT NULL,
+        id TEXT,
+        field TEXT,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (job, line)
+    ) WITHOUT ROWID""",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+
+_UNFINISHED = "state IN ('queued', 'running')"
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What is known of a job once its upload is on the disk; `total` counts lines not blank."""
+
+    id: str
+    collection: str
+    collection_made: str
+    asked: str
+    key: str | None
+    sha256: str
+    bytes: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as its last checkpoint has it.
+
+    `offset` and `line` are where the upload has been dealt with, `seconds` the time that took,
+    pauses left out. `created` and `finished` are UTC in ISO 8601, for people.
+    """
+
+    id: str
+    collection: str
+    collection_made: str
+    bytes: int
+    total: int
+    state: State
+    reason: str | None
+    offset: int
+    line: int
+    done: int
+    refused: int
+    seconds: float
+    created: str
+    finished: str | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing more will happen to it."""
+        return self.state not in {"queued", "running"}
+
+    @property
+    def rate(self) -> float | None:
+        """Lines dealt with in a second of work; None before the first checkpoint."""
+        return (self.done + self.refused) / self.seconds if self.seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of work on the job itself, at the rate so far; None where that is not known."""
+        left = 0 if self.is_finished else self.total - self.done - self.refused
+        return left / self.rate if self.rate else (None if left else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A line (1-based) that was not taken in, its document's id where that is known, and why."""
+
+    line: int
+    id: str | None
+    field: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one batch of lines adds to a job, and where it ends."""
+
+    offset: int
+    line: int
+    done: int
+    seconds: float
+    refused: Sequence[Refusal]
+
+
+class JobStore:
+    """One SQLite file. Safe to use from several threads; what a method wrote is on the disk.
+
+    Every method may raise `StoreError`, those with an id `NotFoundError`.
+    """
+
+    def __init__(self, path: Path, reserve: Reserve | None = None) -> None:
+        """Open the file; `reserve` is space for `finish` on a full disk."""
+        self._database = Database(path, _prepare)
+        self._reserve = reserve
+
+    def check(self) -> None:
+        """Raise `StoreError` where reads fail or writes would be lost."""
+        self._database.check()
+
+    def require_sound(self) -> None:
+        """Read all of it. Raises `StoreDamagedError` where it cannot be what was written."""
+        try:
+            with self._database.reading() as connection:
+                require_sound(connection)
+        except (StoreLockedError, StoreDamagedError):
+            raise
+        except StoreError as error:  # text that is no text, say, has no code of its own
+            raise StoreDamagedError(str(error)) from error
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let it go."""
+        self._database.close()
+
+    def add(self, new: NewJob) -> Job:
+        """Queue a job; of two with the same key, bytes and collection, the first one is the answer.
+
+        Raises `ConflictError` where the key belongs to another upload, `OverloadedError` where too
+        many jobs wait.
+        """
+        with self._database.writing() as connection:
+            known = connection.execute(
+                "SELECT id, sha256, asked FROM jobs WHERE key = ?", [new.key]
+            ).fetchone()
+            if known and known[1:] != (new.sha256, new.asked):
+                raise ConflictError(f"the Idempotency-Key belongs to another upload: {known[0]}")
+            if known:
+                return _job(connection, known[0])
+            if _count_waiting(connection) >= MOST_WAITING:
+                raise OverloadedError(f"{MOST_WAITING} jobs wait; try again later", 60)
+            connection.execute(
+                "INSERT INTO jobs (id, collection, collection_made, asked, key, sha256, bytes, "
+                "total, state, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?)",
+                [
+                    new.id,
+                    new.collection,
+                    new.collection_made,
+                    new.asked,
+                    new.key,
+                    new.sha256,
+                    new.bytes,
+                    new.total,
+                    _now(),
+                ],
+            )
+            return _job(connection, new.id)
+
+    def get(self, id_: str) -> Job:
+        """The job of this id."""
+        with self._database.reading() as connection:
+            return _job(connection, id_)
+
+    def newest(self, limit: int) -> list[Job]:
+        """The last ones that were added, the newest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {JOB_COLUMNS} FROM jobs ORDER BY number DESC LIMIT ?",  # noqa: S608
+                [limit],
+            )
+            return [Job(*row) for row in rows]
+
+    def unfinished(self) -> list[Job]:
+        """What is still to be done, in the order in which it was added."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {JOB_COLUMNS} FROM jobs WHERE {_UNFINISHED} ORDER BY number"  # noqa: S608
+            )
+            return [Job(*row) for row in rows]
+
+    def count_unfinished(self) -> int:
+        """How many there are still to be done."""
+        with self._database.reading() as connection:
+            return _count_waiting(connection)
+
+    def refusals(self, id_: str) -> list[Refusal]:
+        """The first lines that were refused, by line."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT r.line, r.id, r.field, r.reason FROM refusals r "
+                "JOIN jobs j ON j.number = r.job WHERE j.id = ? ORDER BY r.line",
+                [id_],
+            )
+            return [Refusal(*row) for row in rows]
+
+    def begin(self, id_: str) -> Job:
+        """Let a queued job run; one in another state stays as it is."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = 'running' WHERE id = ? AND state = 'queued'", [id_]
+            )
+            return _job(connection, id_)
+
+    def checkpoint(self, id_: str, step: Step) -> Job:
+        """Add what a batch did; the state stays as it is, cancelled perhaps."""
+        with self._database.writing() as connection:
+            connection.execute(
+                'UPDATE jobs SET "offset" = ?, line = ?, done = done + ?, refused = refused + ?, '
+                "seconds = seconds + ? WHERE id = ?",
+                [step.offset, step.line, step.done, len(step.refused), step.seconds, id_],
+            )
+            if step.refused:
+                _keep_refusals(connection, id_, step.refused)
+            return _job(connection, id_)
+
+    def finish(self, id_: str, state: State, reason: str | None = None) -> Job:
+        """End a job that has not ended; one that failed lets its key go, to be sent again.
+
+        Forgets the oldest ones that have ended, above `KEPT_JOBS`.
+        """
+
+        def end() -> Job:
+            return self._end(id_, state, reason)
+
+        return self._reserve.spend(end, self._database.shrink) if self._reserve else end()
+
+    def _end(self, id_: str, state: State, reason: str | None) -> Job:
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = ?, reason = ?, finished = ?, "  # noqa: S608
+                f"key = iif(?, NULL, key) WHERE id = ? AND {_UNFINISHED}",
+                [state, reason, _now(), state == "failed", id_],
+            )
+            connection.execute(
+                "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs "  # noqa: S608
+                f"WHERE NOT ({_UNFINISHED}) AND id <> ? ORDER BY number DESC LIMIT -1 OFFSET ?)",
+                [id_, KEPT_JOBS - 1],
+            )
+            return _job(connection, id_)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    prepare_tables(connection, path, _APPLICATION_ID, _SCHEMA_VERSION, _TABLES)
+
+
+def _job(connection: sqlite3.Connection, id_: str) -> Job:
+    row = connection.execute(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?", [id_]).fetchone()  # noqa: S608
+    if row is None:
+        raise NotFoundError(f"there is no job {id_!r}")
+    return Job(*row)
+
+
+def _count_waiting(connection: sqlite3.Connection) -> int:
+    query = f"SELECT count(*) FROM jobs WHERE {_UNFINISHED}"  # noqa: S608
+    return int(connection.execute(query).fetchone()[0])
+
+
+def _keep_refusals(connection: sqlite3.Connection, id_: str, refused: Sequence[Refusal]) -> None:
+    number, kept = connection.execute(
+        "SELECT number, (SELECT count(*) FROM refusals WHERE job = number) FROM jobs WHERE id = ?",
+        [id_],
+    ).fetchone()
+    connection.executemany(
+        "INSERT OR IGNORE INTO refusals VALUES (?, ?, ?, ?, ?)",
+        [(number, r.line, r.id, r.field, r.reason) for r in refused[: KEPT_REFUSALS - kept]],
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,145 @@
+"""Documents come, change and go while searches run."""
+
+import asyncio
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from service.errors import StoreFullError
+from service.scheduling.clients import one_caller
+from service.scheduling.gate import Deadline
+from service.scheduling.owner_thread import OwnerThread
+from service.scheduling.shares import SHARES
+from service.store.document_store import DocumentStore, Expectation
+from service.store.records import StoredDocument, Written
+from service.types import Document, Filters
+from service.write.indexer import Indexer
+
+T = TypeVar("T")
+
+_DELETED_TOGETHER = 1000
+_LOOK_AFTER_S, _LOOK_EVERY_S = 0.01, 0.16
+"""The longer a writer has waited the more seldom it looks: many may wait."""
+_PAGE_CHARS = 8_000_000
+"""Of all texts, titles and metadata of a page: it has fewer documents than asked for rather than
+more characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some documents in the order of their ids; `after` asks for the next ones, None at the end."""
+
+    documents: list[StoredDocument]
+    after: str | None
+
+
+class Documents:
+    """The documents of one collection. Used from one event loop; what is answered is on the disk.
+
+    Every method may raise `StoreError`.
+    """
+
+    def __init__(self, store: DocumentStore, indexer: Indexer) -> None:
+        self._store, self._indexer = store, indexer
+        self._writer, self._reader = OwnerThread("writer"), OwnerThread("reader")
+
+    async def put(
+        self,
+        documents: Sequence[Document],
+        deadline: Deadline,
+        expected: Mapping[str, Expectation] | None = None,
+    ) -> list[Written]:
+        """Store all or none; searches see them once they are encoded.
+
+        Of several with one id the last one counts. Raises `VersionConflictError` where a condition
+        in `expected` is not met, `InvalidInputError` for metadata that cannot be stored.
+        """
+        return await self._write(deadline, lambda: self._store.stage(documents, expected))
+
+    async def delete(
+        self,
+        ids: Collection[str],
+        deadline: Deadline,
+        expected: Mapping[str, Expectation] | None = None,
+    ) -> int:
+        """Remove documents, from searches at once; returns how many were there."""
+        return await self._write(deadline, lambda: self._store.delete(ids, expected))
+
+    async def delete_matching(self, filters: Filters, deadline: Deadline) -> int:
+        """Remove all documents that satisfy `filters`, a thousand at a time, each lot durable.
+
+        On a full disk fewer, so that the space kept for deletes is enough.
+        """
+        removed, lot = 0, _DELETED_TOGETHER
+        while True:
+            try:
+                some = await self._write(
+                    deadline, partial(self._store.delete_matching, filters, lot)
+                )
+            except StoreFullError:
+                if lot == 1:
+                    raise
+                lot = max(1, lot // 10)
+                continue
+            if not some:
+                return removed
+            removed += some
+
+    async def get(self, id_: str, deadline: Deadline) -> StoredDocument | None:
+        """The document as it was last written."""
+
+        def read() -> StoredDocument | None:
+            with self._store.view() as store:
+                return store.document(id_)
+
+        return await self._run(self._reader, deadline, read)
+
+    async def page(self, filters: Filters, after: str, limit: int, deadline: Deadline) -> Page:
+        """At most `limit` documents whose id is greater than `after`, as they were last written.
+
+        Fewer where they are long. Raises `InvalidInputError` for a filter beyond its limits.
+        """
+
+        def read() -> Page:
+            page: list[StoredDocument] = []
+            chars = 0
+            with self._store.view() as store:
+                for stored in store.documents(filters, after, limit + 1):
+                    chars += _chars(stored.document)
+                    if len(page) == limit or (page and chars > _PAGE_CHARS):
+                        return Page(page, page[-1].document.id)
+                    page.append(stored)
+            return Page(page, None)
+
+        return await self._run(self._reader, deadline, read)
+
+    async def wait(self, versions: Collection[int], deadline: Deadline) -> bool:
+        """Until searches see what was written at `versions`; False when time runs out."""
+        pause = _LOOK_AFTER_S
+        while await self._reader.run(Deadline(60), lambda: self._indexer.waits(versions)):
+            if deadline.left() == 0.0:
+                return False
+            await asyncio.sleep(min(pause, deadline.left()))
+            pause = min(2 * pause, _LOOK_EVERY_S)
+        return True
+
+    def close(self) -> None:
+        """End what is being written."""
+        self._writer.close()
+        self._reader.close()
+
+    async def _run(self, thread: OwnerThread, deadline: Deadline, work: Callable[[], T]) -> T:
+        with one_caller() as caller, SHARES.at_work(caller.account):
+            return await thread.run(deadline, work)
+
+    async def _write(self, deadline: Deadline, work: Callable[[], T]) -> T:
+        done = await self._run(self._writer, deadline, work)
+        self._indexer.wake()
+        return done
+
+
+def _chars(document: Document) -> int:
+    metadata = json.dumps(document.metadata, ensure_ascii=False)
+    return len(document.text) + len(document.title) + len(metadata)

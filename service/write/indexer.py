@@ -1,0 +1,175 @@
+"""What goes on behind the searches of a collection: documents become passages, indexes new ones."""
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+
+from service.errors import NotReadyError, SecondpassError
+from service.index.generation import (
+    Generation,
+    build,
+    is_whole,
+    remove_others,
+    worth_building,
+)
+from service.index.live_index import LiveIndex
+from service.store.data_folder import CollectionFolder
+from service.types import IndexIdentity
+from service.write.ingestor import Ingestor
+from service.write.passage_states import PassageStates
+
+log = logging.getLogger(__name__)
+
+_PAUSE_S = 5.0
+"""Before another try, where the disk is full, say."""
+
+
+class Indexer:
+    """Threads: one encodes documents that wait, one compacts the index when it is due, and where a
+    reranker reads token states one keeps them.
+
+    Searches and writers wait for neither. What a thread has not ended when the process dies is
+    begun again at the next start; the store knows what there is to do.
+    """
+
+    def __init__(
+        self,
+        folder: CollectionFolder,
+        index: LiveIndex,
+        ingestor: Ingestor,
+        identity: IndexIdentity,
+        *,
+        hnsw_threshold: int,
+        states: PassageStates | None = None,
+    ) -> None:
+        self._folder, self._index, self._ingestor = folder, index, ingestor
+        self._identity, self._hnsw_threshold = identity, hnsw_threshold
+        self._closing = threading.Event()
+        self._compacting = threading.Lock()
+        self._workers = [
+            _Worker("indexer", self._encode_some, self._closing),
+            _Worker("compactor", self._compact_if_due, self._closing),
+        ]
+        self._states = states
+        if states:
+            self._workers.append(_Worker("token states", self._follow, self._closing))
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the last steps failed; empty when they did not."""
+        return [worker.problem for worker in self._workers if worker.problem]
+
+    def start(self) -> None:
+        """Begin, with what an earlier process left undone first."""
+        for worker in self._workers:
+            worker.thread.start()
+            worker.awake.set()
+
+    def wake(self) -> None:
+        """Say that there may be work."""
+        for worker in self._workers:
+            worker.awake.set()
+
+    def waits(self, versions: Collection[int]) -> bool:
+        """Is a document that was written at one of `versions` still to be encoded?"""
+        with self._folder.store.view() as store:
+            return store.still_staged(versions)
+
+    def is_index_whole(self) -> bool:
+        """Whether the generation that is searched is still on the disk, for the next start."""
+        return is_whole(self._folder.generations, self._index.latest.generation)
+
+    def compact(self) -> Generation:
+        """Build a generation of all that is there now and search in it from here on.
+
+        Raises `StoreError`, and `NotReadyError` once this is being closed; searches then still find
+        all that is there.
+        """
+        with self._compacting:
+            store = self._folder.store
+            generation = build(
+                store,
+                self._folder.generations,
+                self._identity,
+                hnsw_threshold=self._hnsw_threshold,
+                use=self._use,
+                go_on=self._require_open,
+            )
+            remove_others(self._folder.generations, generation.name)
+        return generation
+
+    def close(self) -> None:
+        """Stop after the steps under way."""
+        self._closing.set()
+        self.wake()
+        for worker in self._workers:
+            if worker.thread.ident is not None:
+                worker.thread.join()
+        # Each leads back here, and what goes round in circles is only let go of by a collection.
+        self._workers = []
+        if self._states:
+            self._states.close()
+
+    def _follow(self) -> bool:
+        return self._states is not None and self._states.follow()
+
+    def _require_open(self) -> None:
+        if self._closing.is_set():
+            raise NotReadyError("the collection is being closed")
+
+    def _use(self, generation: Generation) -> None:
+        with self._folder.store.view() as store:
+            self._index.swap(generation, store)
+
+    def _encode_some(self) -> bool:
+        done, worked = self._ingestor.index_some()
+        if done:
+            for worker in self._workers[1:]:
+                worker.awake.set()
+        return worked
+
+    def _compact_if_due(self) -> bool:
+        base = self._index.latest.base
+        with self._folder.store.view() as store:
+            due = worth_building(store.changes_since(base.last_passage), base.built_size)
+        # A start builds no graph, lest it take minutes.
+        due = due or (base.kind == "flat" and base.built_size > self._hnsw_threshold)
+        due = due or not self.is_index_whole()
+        if due:
+            self.compact()
+        return due
+
+
+class _Worker:
+    """Repeats a step as long as it finds work, then sleeps until it is woken."""
+
+    def __init__(self, name: str, step: Callable[[], bool], closing: threading.Event) -> None:
+        self.awake = threading.Event()
+        self.problem: str | None = None
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._step, self._closing = step, closing
+
+    def _run(self) -> None:
+        while True:
+            self.awake.clear()
+            if self._closing.is_set():  # looked at after the clearing, so that no call is lost
+                return
+            try:
+                worked = self._step()
+            except NotReadyError:  # it is being closed
+                return
+            except Exception as error:  # whatever it is, later documents are to be indexed
+                self._report(error)
+                self._closing.wait(_PAUSE_S)
+                continue
+            self.problem = None
+            if not worked:
+                self.awake.wait()
+
+    def _report(self, error: Exception) -> None:
+        meant = isinstance(error, SecondpassError)
+        said = error.public if isinstance(error, SecondpassError) else "failed; see the log"
+        problem = f"{self.thread.name}: {said}"
+        if self.problem != problem:  # once, not every few seconds
+            log.error("%s: %s", self.thread.name, error, exc_info=None if meant else error)
+        self.problem = problem

@@ -1,0 +1,148 @@
+"""Folders of Markdown, text and HTML."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from service.datasets import read_documents
+from service.documents.rows import Row
+from service.types import Document, DocumentLimits, Refused
+
+
+def one(path: Path, content: str | bytes) -> Row:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    (row,) = read_documents(path)
+    return row
+
+
+def test_a_folder_is_read_in_the_order_of_relative_paths(tmp_path: Path) -> None:
+    for name in ("b.txt", "a/z.md", "a/deep/x.html", "a.md", "skip.py", ".hidden.md", ".git/c.md"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"text of {name}")
+    rows = list(read_documents(tmp_path))
+    ids = [row.id for row in rows if isinstance(row, Document)]
+    assert ids == ["a.md", "a/deep/x.html", "a/z.md", "b.txt"]
+    assert rows[3] == Document("b.txt", "text of b.txt")
+
+
+def test_a_single_file_is_known_by_its_name(tmp_path: Path) -> None:
+    assert one(tmp_path / "note.MD", "# Title\n\nText\n") == Document(
+        "note.MD", "# Title\n\nText\n", "Title"
+    )
+
+
+def test_text_is_kept_to_the_letter_but_for_the_byte_order_mark(tmp_path: Path) -> None:
+    assert one(tmp_path / "a.txt", "\ufeff one\r\n\ttwo \n") == Document(
+        "a.txt", " one\r\n\ttwo \n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("intro\n\n## Second level ##\n# First", "Second level"),
+        ("# C#", "C#"),
+        ("#hashtag\n\n#   \n# Real", "Real"),
+        ("Underlined\n=====\n", "Underlined"),
+        ("Underlined\n---\n", "Underlined"),
+        ("- item\n---\n# Real", "Real"),
+        ("```sh\n# a comment\n```\n# Real", "Real"),
+        ("~~~~\n# a comment\n~~~\n~~~~\n# Real", "Real"),
+        ("```inline``` code\n# Real", "Real"),
+        ("---\ntitle: front\n---\n# Real", "Real"),
+        ("no heading\n\n---\n", ""),
+    ],
+)
+def test_the_first_heading_of_markdown_is_its_title(tmp_path: Path, text: str, title: str) -> None:
+    row = one(tmp_path / "a.md", text)
+    assert isinstance(row, Document)
+    assert (row.title, row.text) == (title, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "field"),
+    [
+        ("a.txt", b"fine\nbad \xff", 2, "text"),
+        ("a.html", b"<p>\xff", 1, "text"),
+        ("a.txt", b" \n", None, "text"),
+        ("a.html", b"<script>x</script>", None, "text"),
+        ("a.html", b"<!-- nothing", None, "text"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_line(
+    tmp_path: Path, name: str, content: bytes, line: int | None, field: str
+) -> None:
+    row = one(tmp_path / name, content)
+    assert isinstance(row, Refused)
+    assert (row.source, row.line, row.field) == (str(tmp_path / name), line, field)
+
+
+def test_text_and_file_have_limits(tmp_path: Path) -> None:
+    pages = {"a.txt": "x" * 11, "b.html": f"<!--{'x' * 160}-->y", "c.html": f"<!--{'x' * 100}-->y"}
+    for name, content in pages.items():
+        (tmp_path / name).write_text(content)
+    long, large, fine = read_documents(tmp_path, DocumentLimits(10))
+    assert isinstance(long, Refused)
+    assert "11 characters; 10 are" in long.reason
+    assert isinstance(large, Refused)
+    assert "168 bytes; 160 are" in large.reason
+    assert fine == Document("c.html", "y")
+
+
+def test_links_are_read_within_the_folder_and_refused_beyond(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("secret")
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "real.txt").write_text("real")
+    (folder / "a.txt").symlink_to("real.txt")
+    (folder / "b.txt").symlink_to(outside / "secret.txt")
+    (folder / "c").symlink_to(outside)
+    (folder / "d.txt").symlink_to("d.txt")
+    (folder / "e.txt").symlink_to("nowhere")
+    rows = list(read_documents(folder))
+    assert [row for row in rows if isinstance(row, Document)] == [
+        Document("a.txt", "real"),
+        Document("real.txt", "real"),
+    ]
+    assert [Path(row.source).name for row in rows if isinstance(row, Refused)] == [
+        "b.txt",
+        "c",
+        "d.txt",
+        "e.txt",
+    ]
+
+
+def test_what_is_no_regular_file_is_refused_unread(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (row,) = read_documents(tmp_path)
+    assert isinstance(row, Refused)
+    assert row.reason == "not a regular file"
+
+
+def test_a_folder_that_cannot_be_listed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def deny(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    rows = list(read_documents(tmp_path))
+    assert [type(row) for row in rows] == [Document, Refused]
+
+
+def test_a_name_that_is_no_unicode_is_refused_and_can_be_printed(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("one")
+    (row,) = read_documents(tmp_path)
+    assert isinstance(row, Refused)
+    assert row.field == "id"
+    assert row.source.encode()

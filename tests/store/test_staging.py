@@ -1,0 +1,432 @@
+"""Documents that wait for their passages: written at once, seen by searches later."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import (
+    InferenceError,
+    InvalidInputError,
+    StoreError,
+    StoreFullError,
+    UnprocessableTextError,
+    VersionConflictError,
+)
+from service.store import unfinished
+from service.store.document_store import DocumentStore
+from service.store.records import Counts, EncodedDocument, StagedDocument, StoredDocument, Written
+from service.types import Document, EncoderIdentity, Ids
+
+Encoded = Callable[..., EncodedDocument]
+
+
+def staged(store: DocumentStore) -> list[StagedDocument]:
+    with store.view() as view:
+        return unfinished.fresh(view.connection, 100)
+
+
+def document(store: DocumentStore, id_: str) -> StoredDocument | None:
+    with store.view() as view:
+        return view.document(id_)
+
+
+def publish_all(store: DocumentStore, encoded: Encoded) -> None:
+    store.publish([(row, encoded_of(row, encoded)) for row in staged(store)])
+
+
+def encoded_of(row: StagedDocument, encoded: Encoded) -> EncodedDocument:
+    return encoded(row.document.id, row.document.text)._replace(document=row.document)
+
+
+def texts(store: DocumentStore) -> list[str]:
+    """What searches can find, by passage."""
+    ids = store.allowed({}).tolist()
+    passages = store.passages(ids)
+    return [passages[id_].text for id_ in ids]
+
+
+def everything(store: DocumentStore) -> list[object]:
+    """All that the store says of itself."""
+    with store.view() as view:
+        return [
+            view.revision,
+            view.counts,
+            unfinished.fresh(view.connection, 100),
+            list(view.documents({}, "", 100)),
+            view.allowed({}).tolist(),
+            view.removed()[1],
+        ]
+
+
+def test_a_staged_document_waits_and_is_seen_once_it_is_published(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    one = Document("d", "one two", "title", {"n": 1})
+    (written,) = store.stage([one])
+    assert written == Written("d", written.version, created=True, unchanged=False)
+    assert document(store, "d") == StoredDocument(one, written.version, indexed=False, problem=None)
+    assert (store.counts(), texts(store)) == (Counts(0, 0), [])
+    assert store.allowed({"n": 1}).tolist() == []
+    with store.view() as view:
+        assert view.still_staged([0, written.version])
+        assert not view.still_staged([written.version - 1, written.version + 1])
+
+    publish_all(store, encoded)
+    assert document(store, "d") == StoredDocument(one, written.version, indexed=True, problem=None)
+    assert (store.counts(), texts(store)) == (Counts(1, 2), ["one", " two"])
+    assert len(store.allowed({"n": 1})) == 2
+    assert staged(store) == []
+    with store.view() as view:
+        assert not view.still_staged([written.version])
+
+
+def test_searches_see_the_one_before_until_the_new_one_is_published(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    store.put([encoded("d", "old text", metadata={"n": 1})])
+    new = Document("d", "new text", metadata={"n": 2})
+    store.stage([new])
+    found = document(store, "d")
+    assert found is not None
+    assert (found.document, found.indexed) == (new, False)
+    assert texts(store) == ["old ", "text"]
+    assert (len(store.allowed({"n": 1})), len(store.allowed({"n": 2}))) == (2, 0)
+    publish_all(store, encoded)
+    assert texts(store) == ["new ", "text"]
+    assert (len(store.allowed({"n": 1})), len(store.allowed({"n": 2}))) == (0, 2)
+    assert store.counts() == Counts(1, 2)
+
+
+def test_new_metadata_alone_needs_no_encoding(store: DocumentStore, encoded: Encoded) -> None:
+    store.put([encoded("d", metadata={"n": 1, "old": "x"})])
+    passages, revision = store.allowed({}).tolist(), store.revision()
+    (written,) = store.stage([Document("d", "one two", metadata={"n": 2})])
+    assert written == Written("d", written.version, created=False, unchanged=False)
+    assert written.version > revision
+    assert store.revision() == written.version
+    assert staged(store) == []
+    assert store.allowed({"n": 2}).tolist() == passages
+    assert [store.allowed({"n": 1}).tolist(), store.allowed({"old": "x"}).tolist()] == [[], []]
+    (passage, _) = store.passages(passages).values()
+    assert passage.metadata == {"n": 2}
+    found = document(store, "d")
+    assert found is not None
+    assert (found.version, found.indexed) == (written.version, True)
+
+
+def test_new_metadata_alone_takes_back_a_text_that_waits(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    store.put([encoded("d", metadata={"n": 1})])
+    store.stage([Document("d", "another", metadata={"n": 1})])
+    waiting = staged(store)
+    store.stage([Document("d", "one two", metadata={"n": 3})])
+    assert staged(store) == []
+    store.publish([(waiting[0], encoded_of(waiting[0], encoded))])
+    assert texts(store) == ["one", " two"]
+    assert len(store.allowed({"n": 3})) == 2
+
+
+def test_the_same_again_changes_nothing(store: DocumentStore, encoded: Encoded) -> None:
+    one = Document("d", "one two", metadata={"a": 1, "b": 2})
+    (first,) = store.stage([one])
+    for again in (one, replace(one, metadata={"b": 2, "a": 1})):
+        before = everything(store)
+        assert store.stage([again]) == [first._replace(created=False, unchanged=True)]
+        assert everything(store) == before
+    publish_all(store, encoded)
+    before = everything(store)
+    assert store.stage([one]) == [first._replace(created=False, unchanged=True)]
+    assert everything(store) == before
+
+
+def test_of_several_with_one_id_the_last_one_counts(store: DocumentStore, encoded: Encoded) -> None:
+    first, second = store.stage([Document("d", "first"), Document("d", "second")])
+    assert second.version > first.version
+    assert (first.created, second.created) == (True, False)
+    assert [row.document.text for row in staged(store)] == ["second"]
+
+
+def test_a_publish_after_a_newer_stage_is_passed_over(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    store.put([encoded("d", "old text")])
+    store.stage([Document("d", "one two"), Document("other", "other")])
+    late = staged(store)
+    store.stage([Document("d", "newer!")])
+    store.publish([(row, encoded_of(row, encoded)) for row in late])
+    assert sorted(texts(store)) == sorted(["old ", "text", "ot", "her"])
+    assert [row.document.text for row in staged(store)] == ["newer!"]
+    publish_all(store, encoded)
+    assert sorted(texts(store)) == sorted(["new", "er!", "ot", "her"])
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "there again"])
+def test_a_publish_after_a_delete_is_passed_over(
+    store: DocumentStore, encoded: Encoded, again: bool
+) -> None:
+    store.stage([Document("d", "one two")])
+    late = staged(store)
+    assert store.delete(["d"]) == 1
+    if again:
+        store.stage([Document("d", "one two")])
+    store.publish([(late[0], encoded_of(late[0], encoded))])
+    assert (store.counts(), texts(store)) == (Counts(0, 0), [])
+    assert len(staged(store)) == again
+    assert (document(store, "d") is not None) == again
+
+
+def test_a_publish_twice_is_one(store: DocumentStore, encoded: Encoded) -> None:
+    store.stage([Document("d", "one two")])
+    rows = [(row, encoded_of(row, encoded)) for row in staged(store)]
+    store.publish(rows)
+    passages = store.allowed({}).tolist()
+    store.publish(rows)
+    assert store.allowed({}).tolist() == passages
+
+
+def test_a_delete_takes_what_is_seen_and_what_waits(store: DocumentStore, encoded: Encoded) -> None:
+    store.put([encoded("d", "old text"), encoded("stays")])
+    store.stage([Document("d", "one two"), Document("waits", "x")])
+    assert store.delete(["d", "waits", "unknown"]) == 2
+    assert [document(store, id_) for id_ in ("d", "waits")] == [None, None]
+    assert (store.counts(), staged(store)) == (Counts(1, 2), [])
+    before = everything(store)
+    assert store.delete(["d", "waits", "unknown"]) == 0
+    assert everything(store) == before
+
+
+def test_versions_only_grow_even_for_one_that_was_deleted(
+    store: DocumentStore, encoded: Encoded, tmp_path: Path
+) -> None:
+    versions: list[int] = []
+
+    def written(rows: list[Written]) -> None:
+        versions.extend(row.version for row in rows)
+
+    written(store.stage([Document("d", "one"), Document("e", "one")]))
+    publish_all(store, encoded)
+    written(store.stage([Document("d", "one", metadata={"n": 1})]))
+    store.delete(["d"])
+    written(store.stage([Document("d", "one")]))
+    store.put([encoded("d")])
+    versions.append(store.revision())
+    store.delete(["d", "e"])
+    store.close()
+    again = DocumentStore(tmp_path / "store.db")
+    written(again.stage([Document("d", "one"), Document("e", "one")]))
+    again.close()
+    assert versions == sorted(set(versions))
+
+
+@pytest.mark.parametrize("shortest", [True, False])
+def test_to_find_the_next_long_document_no_other_is_read(
+    store: DocumentStore, *, shortest: bool
+) -> None:
+    def steps() -> int:
+        """Of SQLite's machine, in tens."""
+        taken: list[None] = []
+        with store.view() as view:
+            view.connection.set_progress_handler(lambda: taken.append(None), 10)
+            unfinished.next_one(view.connection, shortest=shortest)
+            view.connection.set_progress_handler(None, 0)
+        return len(taken)
+
+    store.stage([Document("long", "x" * 100), Document("longer", "x" * 1000)])
+    store.set_aside(staged(store))
+    few = steps()
+    store.stage([Document(f"short {n}", "x") for n in range(500)])
+    assert steps() <= few + 10
+
+
+def test_what_waits_comes_in_the_order_it_was_written(store: DocumentStore) -> None:
+    for id_ in ("c", "a", "b", "c"):
+        store.stage([Document(id_, f"text {len(staged(store))}")])
+    with store.view() as view:
+        assert [row.document.id for row in unfinished.fresh(view.connection, 2)] == ["a", "b"]
+        assert [row.document.id for row in unfinished.fresh(view.connection, 2, newest=True)] == [
+            "c",
+            "b",
+        ]
+    assert [row.document.id for row in staged(store)] == ["a", "b", "c"]
+
+
+def test_one_that_cannot_be_encoded_waits_no_longer_and_says_why(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    store.put([encoded("d", "old text")])
+    (written,) = store.stage([Document("d", "one two")])
+    (waiting,) = staged(store)
+    store.set_problem(waiting, "nothing is left of it")
+    found = document(store, "d")
+    assert found is not None
+    assert (found.indexed, found.problem) == (False, "nothing is left of it")
+    assert (staged(store), texts(store)) == ([], ["old ", "text"])
+    with store.view() as view:
+        assert not view.still_staged([written.version])
+    # The same once more is another try.
+    (again,) = store.stage([Document("d", "one two")])
+    assert (again.unchanged, again.version > written.version) == (False, True)
+    publish_all(store, encoded)
+    assert texts(store) == ["one", " two"]
+
+
+def test_a_problem_of_an_older_version_is_not_the_newer_ones(store: DocumentStore) -> None:
+    store.stage([Document("d", "one")])
+    (late,) = staged(store)
+    store.stage([Document("d", "two")])
+    store.set_problem(late, "bad")
+    assert [row.document.text for row in staged(store)] == ["two"]
+    store.delete(["d"])
+    store.set_problem(late, "bad")
+    assert document(store, "d") is None
+
+
+def test_a_condition_that_is_not_met_leaves_all_as_it_was(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    (written, _) = store.stage([Document("d", "one"), Document("e", "one")])
+    before = everything(store)
+    both = [Document("e", "two"), Document("d", "two")]
+    for expected, reason in [
+        ({"d": lambda version: version is None}, f"the document has version {written.version}"),
+        ({"d": lambda version: version == written.version + 1}, "the document has version"),
+        ({"new": lambda version: version is not None}, "there is no such document"),
+    ]:
+        with pytest.raises(VersionConflictError, match=reason):
+            store.stage(both, expected)
+        with pytest.raises(VersionConflictError, match=reason):
+            store.delete(["d", "e"], expected)
+        assert everything(store) == before
+    (again,) = store.stage([Document("d", "two")], {"d": lambda v: v == written.version})
+    publish_all(store, encoded)
+    assert store.delete(["d"], {"d": lambda v: v == again.version}) == 1
+    store.stage([Document("d", "one")], {"d": lambda v: v is None})
+
+
+def test_a_condition_is_asked_of_the_version_written_last(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    store.put([encoded("d")])
+    (waiting,) = store.stage([Document("d", "new text")])
+    asked: list[int | None] = []
+    store.delete(["d"], {"d": lambda version: asked.append(version) or True})
+    assert asked == [waiting.version]
+
+
+def test_a_stage_that_fails_changes_nothing(store: DocumentStore, encoded: Encoded) -> None:
+    store.put([encoded("d", "old text")])
+    before = everything(store)
+    for bad, error in [
+        (Document("x", "half \udfff"), UnprocessableTextError),
+        (Document("x", "text", metadata={"n": 2**63}), InvalidInputError),
+    ]:
+        with pytest.raises(error):
+            store.stage([Document("d", "new text"), Document("new", "x"), bad])
+        assert everything(store) == before
+
+
+def test_a_publish_that_fails_changes_nothing(store: DocumentStore, encoded: Encoded) -> None:
+    store.stage([Document("d", "one two"), Document("e", "one two")])
+    before = everything(store)
+    first, second = ((row, encoded_of(row, encoded)) for row in staged(store))
+    infinite = second[1]._replace(vectors=second[1].vectors * np.float32(np.inf))
+    with pytest.raises(InferenceError):
+        store.publish([first, (second[0], infinite)])
+    assert everything(store) == before
+
+
+@pytest.mark.parametrize("step", ["stage", "publish", "delete", "set_problem", "start_over"])
+def test_each_step_is_one_transaction(
+    store: DocumentStore, identity: EncoderIdentity, encoded: Encoded, step: str
+) -> None:
+    """The step's last statement fails, whatever it did before is undone."""
+    store.put([encoded("d", "old text", metadata={"n": 1})])
+    store.stage([Document("d", "one two"), Document("e", "one two", metadata={"n": 2})])
+    rows = [(row, encoded_of(row, encoded)) for row in staged(store)]
+    steps: dict[str, Callable[[], object]] = {
+        "stage": lambda: store.stage([Document(id_, "newest") for id_ in ("d", "e", "f")]),
+        "publish": lambda: store.publish(rows),
+        "delete": lambda: store.delete(["d", "e"]),
+        "set_problem": lambda: store.set_problem(rows[0][0], "bad"),
+        "start_over": lambda: store.start_over(replace(identity, model="another")),
+    }
+    before = everything(store)
+    with store._database.writing() as connection:
+        connection.execute(
+            "CREATE TRIGGER broken BEFORE UPDATE ON meta WHEN new.name = 'revision' AND "
+            f"new.value > {before[0]} + {2 if step == 'stage' else 0} "
+            "BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        )
+    with pytest.raises(StoreError, match="broken"):
+        steps[step]()
+    with store._database.writing() as connection:
+        connection.execute("DROP TRIGGER broken")
+    assert everything(store) == before
+    assert store.identity() == identity
+    steps[step]()
+    assert everything(store) != before
+
+
+def test_start_over_keeps_the_documents_as_they_were_last_written(
+    store: DocumentStore, identity: EncoderIdentity, encoded: Encoded
+) -> None:
+    store.put([encoded("seen", "old text", metadata={"n": 1}), encoded("both", "old text")])
+    store.stage([Document("both", "new text"), Document("waits", "x"), Document("bad", "y")])
+    store.set_problem(staged(store)[-1], "bad")
+    passages: Ids = store.allowed({})
+    with store.view() as view:
+        before = {found.document.id: found for found in view.documents({}, "", 100)}
+
+    store.start_over(replace(identity, model="another", dimension=4))
+    assert store.identity() == replace(identity, model="another", dimension=4)
+    assert store.counts() == Counts(0, 0)
+    assert {row.document.id for row in staged(store)} == {"seen", "both", "waits", "bad"}
+    with store.view() as view:
+        assert view.removed()[0].tolist() == passages.tolist()
+        for found in view.documents({}, "", 100):
+            assert found == before[found.document.id]._replace(indexed=False, problem=None)
+    narrow = [
+        (row, full._replace(vectors=full.vectors[:, :4].copy()))
+        for row in staged(store)
+        for full in [encoded_of(row, encoded)]
+    ]
+    store.publish(narrow)
+    assert sorted(texts(store)) == sorted(["old ", "text", "new ", "text", "", "x", "", "y"])
+    assert len(store.allowed({"n": 1})) == 2
+
+
+def test_a_page_is_in_the_order_of_ids_and_as_last_written(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    store.put([encoded(id_, metadata={"n": 1}) for id_ in ("ä", "b", "a", "z")])
+    store.stage([Document("b", "newer", metadata={"n": 2}), Document("c", "new")])
+    with store.view() as view:
+        page = list(view.documents({}, "", 100))
+        assert [found.document.id for found in page] == ["a", "b", "c", "z", "ä"]
+        assert [found.indexed for found in page] == [True, False, False, True, True]
+        assert [found.document.id for found in view.documents({}, "b", 2)] == ["c", "z"]
+        assert [found.document.id for found in view.documents({"n": 1}, "", 100)] == ["a", "z", "ä"]
+        assert [found.document.id for found in view.documents({"n": 2}, "", 100)] == ["b"]
+
+
+def test_a_full_disk_is_told_and_what_was_written_before_is_there(
+    store: DocumentStore, encoded: Encoded
+) -> None:
+    store.put([encoded("d", "old text")])
+    with store._database.writing() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    before = everything(store)
+    large = Document("large", json.dumps(list(range(20_000))))
+    with pytest.raises(StoreFullError, match="disk is full"):
+        store.stage([Document("small", "x"), large])
+    assert everything(store) == before
+    with store._database.writing() as connection:
+        connection.execute("PRAGMA max_page_count = 1000000")
+    store.stage([large])
+    assert [row.document for row in staged(store)] == [large]
