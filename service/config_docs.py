@@ -1,5 +1,6 @@
 """Writes docs/configuration.md from `Settings`: `python -m service.config_docs PATH`."""
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType
@@ -17,26 +18,30 @@ _HEAD = """\
 
 <!-- Generated from service/settings.py by `make docs`; a test keeps the two equal. -->
 
-Every setting has an environment variable and a flag of the same name; the flag wins, then the
-variable, then the default. A value outside its limits stops the start and is named in the error.
-So does a variable that begins with `SECONDPASS_` and is not listed here; the error names the
-nearest one. Paths that are not absolute count from the folder that the command is run in.
+Every setting has an environment variable and a flag. The flag wins, then the variable, then the
+default.
 
-A setting decides what is in an index (another value refuses the index), what the answer to a search
-is, or nothing of either. A collection may have its own value of those that say "per collection".
+```
+SECONDPASS_PORT=9000 secondpass serve --data-dir mine
+```
 
-| Environment variable | Flag | Default | Limits | Decides | What it is |
-| --- | --- | --- | --- | --- | --- |
+- A value outside its limits stops the start, and the error names it. So does an unknown variable
+  that begins with `SECONDPASS_`; the error names the nearest one.
+- Relative paths count from the folder in which the command runs.
+- *Decides the index*: an index made with another value is refused. *Decides answers*: the value
+  changes what a search answers.
+- *Per collection*: a collection can have its own value.
 """
 
+_DECIDES = {"index": "the index", "answer": "answers"}
 _BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
 
 
 def markdown() -> str:
-    """The page: one table row per setting, in the order in which `Settings` declares them."""
+    """The page: one list item per setting, in the order in which `Settings` declares them."""
     rows = (_row(name, field) for name, field in Settings.model_fields.items())
-    others = (f"- `{name}`: {text}.\n" for name, text in OTHER_VARIABLES.items())
-    return _HEAD + "".join(rows) + "\nTwo more variables are no settings:\n\n" + "".join(others)
+    others = (f"- `{name}`: {text}." for name, text in OTHER_VARIABLES.items())
+    return "\n".join((_HEAD, *rows, "", "Other variables:", "", *others, ""))
 
 
 def main(path: Path) -> None:
@@ -52,10 +57,15 @@ def flag(name: str) -> str:
 def _row(name: str, field: FieldInfo) -> str:
     variables = " or ".join(f"`{variable}`" for variable in environment_variables(name, field))
     tag = TAGS[name]
-    decides = tag.decides + (", per collection" if tag.per_collection else "")
-    limits, description = _limits(field), field.description or ""
-    cells = (variables, f"`{flag(name)}`", _default(field), limits, decides, description)
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+    facts = [f"Default: {_default(field)}", f"limits: {_limits(field)}"]
+    if tag.decides != "nothing":
+        facts.append(f"decides {_DECIDES[tag.decides]}")
+    if tag.per_collection:
+        facts.append("per collection")
+    text = f"- {variables}, `{flag(name)}`: {field.description} {'; '.join(facts)}."
+    return textwrap.fill(
+        text, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _default(field: FieldInfo) -> str:

@@ -36,7 +36,7 @@ def demo_documents() -> Iterator[Document]:
     """
     ids, texts = set(), set()
     for document in (*_topics(), *_docstrings()):
-        # The same section stands in several topics, under headings of different depth.
+        # The same section is in several topics, under headings of different depth.
         key = _NOT_A_WORD.sub(" ", document.text)
         if (
             len(document.text.split()) >= MIN_WORDS

@@ -37,7 +37,7 @@ def loads(data: str | bytes) -> Any:
 
 
 class _RepeatedError(Exception):
-    """Some object has a key twice; the parser cannot tell where it stands."""
+    """Some object has a key twice; the parser cannot tell where."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class IndexIdentity(EncoderIdentity):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row that was not taken in: where it stood (1-based line, where there are lines) and why."""
+    """A row that was not taken in: its place (1-based line, if there are lines) and the reason."""
 
     source: str
     line: int | None

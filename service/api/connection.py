@@ -177,7 +177,7 @@ class Connection(H11Protocol):
         return has_read and not self._ending and not self.transport.is_closing()
 
     def _keeps_up(self, count: int) -> None:
-        """The client has sent or read so many bytes: a byte now and then is not enough."""
+        """The client has sent or read this many bytes: a byte now and then is not enough."""
         self._heard = min(time.monotonic(), self._heard + count * WINDOW_S / LEAST_BYTES)
 
     def _look(self) -> None:

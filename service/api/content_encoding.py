@@ -35,7 +35,7 @@ def codings(headers: Headers) -> list[str]:
 
 
 class Inflated:
-    """The body that a gzip body stands for, as an ASGI `receive`."""
+    """The inflated body of a gzip body, as an ASGI `receive`."""
 
     def __init__(self, receive: Receive, most: int) -> None:
         """`most` bytes may come of it."""

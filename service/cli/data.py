@@ -119,13 +119,13 @@ def reindex(
     settings: Settings,
     collection: Annotated[str, typer.Option(help="A collection or an alias.")] = "main",
 ) -> None:
-    """Encode all documents anew with the model that the settings, or the collection's own, name."""
+    """Encode all documents again with the model of the settings or of the collection."""
     from service.engine.ingestion import reindex as run
     from service.store.data_folder import DataFolder
 
     with DataFolder.open(settings.data_dir) as folder, progress("reindex", None) as advance:
         documents = run(folder, settings, advance, collection=collection)
-    typer.echo(f"{documents} documents encoded anew in {settings.data_dir}, {collection}")
+    typer.echo(f"{documents} documents encoded again in {settings.data_dir}, {collection}")
 
 
 def search(

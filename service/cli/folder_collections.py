@@ -17,7 +17,7 @@ class FolderCollections:
 
     def __init__(self, folder: DataFolder, settings: Settings) -> None:
         self._folder, self._catalog = folder, folder.catalog
-        # Whoever has the folder may name any model.
+        # The owner of the folder may name any model.
         self._maker = Maker(
             folder=folder, settings=settings, identify=encoder_identity, trusted=True
         )

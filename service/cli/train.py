@@ -69,7 +69,7 @@ def train(
             f"training needs more packages ({error}): {install_command('train')}"
         ) from error
     if not outcome.trained:
-        typer.echo(f"{out} is finished already; --no-resume --overwrite trains it anew")
+        typer.echo(f"{out} is finished already; --no-resume --overwrite trains it again")
     for name, after in outcome.after.items():
         before = outcome.before.get(name)
         typer.echo(

@@ -131,7 +131,7 @@ class Calibration(BaseModel):
     normalizer_version: int
     reranker_weights_sha256: str | None
     rerank_weights: dict[str, float]
-    """Language code -> share of the reranker, 0 to 1. `*` stands for each language that is not
+    """Language code -> share of the reranker, 0 to 1. `*` means each language that is not
     named, `und` for searches whose query and passages differ. What is in none is not reranked."""
     rerank_depth: int = Field(100, ge=0)
     """Candidates that were reranked; fused scores of another number mean something else."""

@@ -52,7 +52,7 @@ def fit_curve(
 
     `queries` names each row's query: cross-validation (5 folds) never splits one. `weights` (n,)
     balances collections. Isotonic regression is taken where its held-out Brier score and its
-    held-out log loss are both below those of Platt scaling, which else stands, as it has two
+    held-out log loss are both below those of Platt scaling, which is used otherwise, as it has two
     numbers to get wrong. Raises `InvalidInputError` for too few relevant rows or queries, and where
     a higher score is not likelier.
     """
@@ -137,7 +137,7 @@ def _platt(x: Floats, y: Ints, w: Floats) -> _Shape:
 def _isotonic(x: Floats, y: Ints, w: Floats, platt: _Shape) -> _Shape:
     """`platt` with the centres of the isotonic regression's levels as knots, if it has several.
 
-    A level where no row, or every row, is relevant stands for a probability of 0 or 1, which no
+    A level where no row, or every row, is relevant means a probability of 0 or 1, which no
     number of labels shows: it is moved as if one more row of each kind had been seen in it.
     """
     order = np.argsort(x, kind="stable")

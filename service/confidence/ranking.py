@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 class Ordered:
     """Documents in their final order, best first.
 
-    - `places`, shape (n,): where each document's best passage stands among the candidates
+    - `places`, shape (n,): the place of each document's best passage among the candidates
     - `scores`, shape (n,): what ordered them
     - `basis`, shape (m,), m <= n: the scores of the first m that the curve of `ordering` reads; no
       curve holds for the others

@@ -31,7 +31,7 @@ def read_beir(
 
     Judgements are in `qrels.tsv` or, as BEIR has them, `qrels/test.tsv`. Raises
     `InvalidInputError` for a file that is missing and, unless `on_problem` is told of them, for the
-    first thing that is wrong, with file, line and field: a bad row, an id that stands there twice,
+    first thing that is wrong, with file, line and field: a bad row, an id that occurs twice,
     a judgement of an unknown query or document, a score that is no integer or contradicts an
     earlier one.
     """
@@ -94,12 +94,12 @@ def judgements_of(path: Path) -> Iterator[tuple[Path, int, Judgement | Refused]]
         columns = line.split("\t")
         if number == 1:
             if columns != QRELS_HEADER:
-                reason = f"must be {' '.join(QRELS_HEADER)}, parted by tabs"
+                reason = f"must be {' '.join(QRELS_HEADER)}, tab-separated"
                 yield path, 1, Refused(shown(path), 1, None, reason)
         elif len(columns) == len(QRELS_HEADER):
             yield path, number, Judgement(*columns)
         elif line.strip():
-            reason = "must have three columns, parted by tabs"
+            reason = "must have three tab-separated columns"
             yield path, number, Refused(shown(path), number, None, reason)
 
 

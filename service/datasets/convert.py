@@ -12,7 +12,7 @@ from service.types import Document
 def rows_of(collection: Collection, *, min_grade: int = 1) -> Iterator[TrainingRow]:
     """A row for each query with a document of at least `min_grade`: all of these are its positives.
 
-    Documents judged below that are its negatives. A title stands before its text.
+    Documents judged below that are its negatives. A title comes before its text.
     """
     texts = {
         document.id: f"{document.title} {document.text}"

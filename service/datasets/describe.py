@@ -152,7 +152,7 @@ def spread(values: Sequence[int]) -> dict[str, float] | None:
 
 
 def _copies(texts: Iterable[str]) -> int:
-    """Texts that stood there before."""
+    """Texts that occurred before."""
     return sum(count - 1 for count in Counter(texts).values())
 
 

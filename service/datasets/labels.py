@@ -122,7 +122,7 @@ def _documents(rows: Numbered[Document], on_problem: OnProblem) -> list[Document
         if isinstance(row, Refused):
             on_problem(row)
         elif row.id in lines:
-            reason = f"{row.id!r} stands on line {lines[row.id]} too"
+            reason = f"{row.id!r} is on line {lines[row.id]} too"
             on_problem(Refused(shown(path), number, "_id", reason))
         else:
             lines[row.id] = number
@@ -136,7 +136,7 @@ def _queries(rows: Numbered[Query], on_problem: OnProblem) -> dict[str, str]:
         if isinstance(row, Refused):
             on_problem(row)
         elif row.id in queries:
-            reason = f"{row.id!r} stands on an earlier line too"
+            reason = f"{row.id!r} is on an earlier line too"
             on_problem(Refused(shown(path), number, "_id", reason))
         else:
             queries[row.id] = row.text

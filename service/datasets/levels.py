@@ -27,12 +27,12 @@ CORRECT, RELATED, IRRELEVANT = 2, 1, 0
 _LEVELS = ("correct", "related", "irrelevant")
 
 ArticleOf = Callable[[Document], str | None]
-"""A document's article; None where it stands for itself."""
+"""A document's article; None if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelledQuery:
-    """A query with document ids by level; no id stands at two levels, `correct` is not empty."""
+    """A query with document ids by level; no id is at two levels, `correct` is not empty."""
 
     query_id: str
     query: str
@@ -114,7 +114,7 @@ def article_key(spec: str) -> ArticleOf:
 
     The pattern is a regular expression that is searched in the id; the article is its first group,
     or the whole match where it has no group: `id:^(.*)-[^-]+$` for ids `article-section`. Where
-    there is no title, field or match, the document stands for itself. Raises `InvalidInputError`.
+    there is no title, field or match, the document is its own article. Raises `InvalidInputError`.
     """
     if spec == "title":
         return lambda document: _composed(document.title.strip()) or None
@@ -157,7 +157,7 @@ def read_levels(
         try:
             query = _query(row, str(number), documents, max_chars)
             if query.query_id in queries:
-                raise InvalidInputError(f"{query.query_id!r} stands on an earlier line too", "_id")
+                raise InvalidInputError(f"{query.query_id!r} is on an earlier line too", "_id")
         except InvalidInputError as error:
             on_problem(Refused(shown(path), number, error.field, str(error)))
         else:
@@ -219,7 +219,7 @@ class _Articles:
     def strangers(self, ids: Sequence[str], count: int, draw: random.Random) -> list[str]:
         """`count` documents of other articles, or all where there are fewer, ascending."""
         keys, texts = self._keys(ids), self._texts(ids)
-        # So many are drawn that enough are left even if all that is unfit is among them.
+        # Enough are drawn even if all unfit ones are among them.
         unfit = sum(len(self._members[key]) for key in keys)
         unfit += sum(self._copies[text] for text in texts)
         drawn = draw.sample(self._ids, min(len(self._ids), count + unfit))

@@ -25,7 +25,7 @@ def split_collection(
     seed: int = 0,
     article_of: ArticleOf | None = None,
 ) -> dict[str, Collection]:
-    """Judged queries parted by name of `shares`, which sum to 1; each part keeps all documents.
+    """Judged queries by name of `shares`, which sum to 1; each part keeps all documents.
 
     A query goes where the hash of `seed` and its id falls, so that neither the order of the file
     nor other queries move it, and the shares are met about. Queries of the same text, or with a

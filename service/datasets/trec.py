@@ -52,7 +52,7 @@ def read_trec(
     Documents: `<DOC>` elements with `<DOCNO>`, perhaps `<TITLE>` or `<HEADLINE>`, and `<TEXT>`
     (without it, all the rest), or lines `id TAB text` or `id TAB title TAB text`. Queries: `<top>`
     elements with `<num>` and `<title>`, or lines `id TAB text`. Judgements: `query iteration
-    document grade`, parted by white space. Raises as `read_beir` does.
+    document grade`, separated by white space. Raises as `read_beir` does.
     """
     corpus, queries, qrels = files
     parts = Parts(
@@ -156,7 +156,7 @@ def _columns(path: Path, allowed: tuple[int, ...]) -> Iterator[tuple[int, list[s
                 yield number, columns
             else:
                 counts = " or ".join(map(str, allowed))
-                reason = f"must have {counts} columns, parted by tabs; it has {len(columns)}"
+                reason = f"must have {counts} tab-separated columns; it has {len(columns)}"
                 yield number, Refused(shown(path), number, None, reason)
 
 
@@ -169,12 +169,12 @@ def _judgements(path: Path) -> Iterator[tuple[Path, int, Judgement | Refused]]:
             if len(columns) == 4:
                 yield path, number, Judgement(columns[0], columns[2], columns[3])
             else:
-                reason = "must be `query iteration document grade`, parted by white space"
+                reason = "must be `query iteration document grade`, separated by white space"
                 yield path, number, Refused(shown(path), number, None, reason)
 
 
 def _elements(path: Path, tag: str) -> Iterator[tuple[int, str | Refused]]:
-    """What stands between `<tag>` and `</tag>`, each alone on its line, and where it begins."""
+    """The text between `<tag>` and `</tag>`, each alone on its line, and its first line."""
     begin, block = 0, list[str]()
     for number, line in text_lines(path):
         if isinstance(line, Refused):
@@ -191,7 +191,7 @@ def _elements(path: Path, tag: str) -> Iterator[tuple[int, str | Refused]]:
         elif begin:
             block.append(line)
         elif mark:
-            reason = f"stands outside <{tag}> and </{tag}>, which must each have a line"
+            reason = f"is outside <{tag}> and </{tag}>, which must each have a line"
             yield number, Refused(shown(path), number, tag.upper(), reason)
     if begin:
         yield begin, Refused(shown(path), begin, tag.upper(), f"has no </{tag}>")

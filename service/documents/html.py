@@ -39,7 +39,8 @@ _INVISIBLE = re.compile(r"\bvisibility\s*:\s*(?:hidden|collapse)")
 _AROUND_NAMES = re.compile(
     r"(?:cookies?|consent|gdpr|ccpa)[-_]?(?:law[-_]info[-_]|policy[-_])?"
     r"(?:alert|banner|bar|consent|dialog|disclaimer|modal|notice|notification|overlay|popup|prompt"
-    r"|wall)|\bskip-(?:link|main|nav|to)|cybotcookiebot|didomi-|onetrust-|qc-cmp2|truste-|usercentrics|\bcc-window|\bcky-"
+    r"|wall)|\bskip-(?:link|main|nav|to)|cybotcookiebot|didomi-|onetrust-"
+    r"|qc-cmp2|truste-|usercentrics|\bcc-window|\bcky-"
 )
 """Names, in an `id` or `class`, of bars that ask for consent and of links that skip the menu."""
 
@@ -155,7 +156,7 @@ def _is_in_svg(node: LexborNode) -> bool:
 
 
 class _Place(NamedTuple):
-    """Where an element stands: in a section, and in a header of which only headings are read."""
+    """Where an element is: in a section, or in a header of which only headings are read."""
 
     in_section: bool = False
     is_muted: bool = False
@@ -267,7 +268,7 @@ def _is_around(name: str, attributes: dict[str, str | None], place: _Place) -> b
 
 
 def _replacement(name: str, attributes: dict[str, str | None]) -> str:
-    """The text that an element without content stands for."""
+    """The text that replaces an element without content."""
     if name in ("img", "area"):
         return attributes.get("alt") or ""
     if name == "input":

@@ -56,6 +56,6 @@ def _metadata(row: dict[str, Any], id_key: str) -> dict[str, MetadataValue]:
             continue
         check_metadata_name(name)
         if name in metadata:
-            raise InvalidInputError("stands beside `metadata` and in it", name)
+            raise InvalidInputError("is both beside `metadata` and in it", name)
         metadata[name] = check_metadata_value(value, name)
     return metadata

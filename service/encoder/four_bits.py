@@ -1,6 +1,6 @@
 """Weights in 4 bits: blocks along each row, one float16 scale a block.
 
-Level k of 0 to 15 stands for (k - 7.5) * scale, so the levels lie evenly about zero. Two levels
+Level k of 0 to 15 means (k - 7.5) * scale, so the levels lie evenly about zero. Two levels
 share a byte, the first in the low half.
 """
 

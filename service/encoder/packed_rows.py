@@ -43,7 +43,7 @@ class PackedRows(nn.Module):
 def pack_embedding(embeddings: nn.Module, name: str, folder: Path) -> bool:
     """Put a `PackedRows` in place of `embeddings.<name>`, loaded from `folder`; False if it cannot.
 
-    It can where each row of the file is exactly what 4 bits hold, as nobody trained them since.
+    It can where each row of the file is exactly what 4 bits hold, as they were not trained since.
     The rows are read from the file, not through the module: mapped, all would stay in memory.
     """
     module: Any = getattr(embeddings, name)

@@ -87,7 +87,8 @@ class SentenceModel:
 def _counter(model: SentenceTransformer) -> Tokenizer | None:
     """The model's tokenizer once more, to count alone: in half the time of its wrapping.
 
-    Nobody sets its truncation or padding, so threads may share it. None where there is no such one.
+    Its truncation and padding are never set, so threads may share it. None if there is
+    none.
     """
     backend = getattr(model.tokenizer, "backend_tokenizer", None)
     if backend is None:

@@ -24,11 +24,11 @@ from service.packed_linear import pack_linear_layers
 from service.types import TokenStates, Vectors
 
 _STEP = 8
-"""Texts are padded to a multiple of so many tokens: a matrix product gives a row the same bits
+"""Texts are padded to a multiple of this many tokens: a matrix product gives a row the same bits
 beside other rows where their number is such a multiple, and others where it is not (measured)."""
 
 _ALIKE = 64
-"""Texts of up to so many tokens, such as queries, are only batched with those that are padded to
+"""Texts of up to this many tokens, such as queries, are only batched with those that are padded to
 the same length, so that their vectors are the same bits alone and in any company."""
 
 _PADDING = 1

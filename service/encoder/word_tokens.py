@@ -24,7 +24,7 @@ class WordTokens:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Take a tokenizer that nobody changes any more."""
+        """Take a tokenizer that no longer changes."""
         stated = json.loads(tokenizer.to_str())
         self._normalizer = tokenizer.normalizer
         self._by_word = _parts_at_white_space(stated)

@@ -14,7 +14,7 @@ from service.store.catalog import SettingValue
 def effective_settings(
     own: Mapping[str, SettingValue], settings: Settings, *, trusted: bool = False
 ) -> Settings:
-    """The settings that the collection works with. Whoever is not `trusted` names known models.
+    """The settings of the collection. Only a `trusted` caller may name unknown models.
 
     A client's request must not make the server read a folder or download a model that the operator
     did not choose. It may name the server's own models, those in `allowed_models`, and those of the

@@ -172,7 +172,7 @@ class Collections:
     def restore(self, name: str, file: BinaryIO, *, re_embed: bool = False) -> None:
         """Make the collection that an archive holds. A failure leaves nothing behind.
 
-        With `re_embed` the server's own models are used, and encode all documents anew. Raises as
+        With `re_embed` the server's own models are used, and encode all documents again. Raises as
         `create`; `InvalidInputError` for any damage, `ConflictError` for another model's vectors.
         """
         with self._models():

@@ -37,7 +37,7 @@ def require_vectors_of(snapshot: Snapshot, identity: IndexIdentity) -> None:
     if differences:
         raise ConflictError(
             f"the snapshot's vectors are {stored.model}'s, not those of {identity.model}: "
-            f"{'; '.join(differences)}. Restore it with re_embed=true to encode its documents anew"
+            f"{'; '.join(differences)}. Restore it with re_embed=true to encode its documents again"
         )
 
 
@@ -50,7 +50,7 @@ def fill(
     re_embed: bool = False,
     go_on: Callable[[], None] = lambda: None,
 ) -> None:
-    """Take all of a verified snapshot into an empty store that nobody sees.
+    """Take all of a verified snapshot into an empty store that is not visible yet.
 
     No document may exceed `limits`. With `re_embed` without its vectors: all documents then wait to
     be encoded. `go_on` is called between lots and may raise. Raises `InvalidInputError` for content

@@ -87,7 +87,7 @@ def time_depths(
     depths: Sequence[int] = DEPTHS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[int, float]:
-    """Depth -> median milliseconds of reranking so many candidates, in slices as the service does.
+    """Depth -> median milliseconds of reranking that many candidates, in slices like the service.
 
     `searches` are queries with their candidates; no logits that are kept on the disk may answer.
     """

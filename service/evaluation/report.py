@@ -65,7 +65,7 @@ def collection_report(
 ) -> dict[str, Any]:
     """Both stages' measures side by side, and how far the confidence is to be trusted.
 
-    `median_ms` is that of the answers whose logits were all scored anew; None where there is none.
+    `median_ms` covers answers whose logits were all scored in this run; None if there is none.
     `seed` is the bootstrap's.
     """
     judged = {query: qrels[query] for query in runs.retrieval if query in qrels}

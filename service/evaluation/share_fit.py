@@ -53,7 +53,7 @@ class Choice:
 
 
 def try_shares(collections: Iterable[Observed], depth: int) -> list[Trial]:
-    """Order the reranked candidates anew with each share, where a language has enough queries."""
+    """Order the reranked candidates with each share, if a language has enough queries."""
     trials = []
     for collection in collections:
         by_language: dict[str, list[str]] = {}
@@ -82,7 +82,7 @@ def choose_shares(trials: Sequence[Trial], *, every_language: bool = False) -> l
 
     The share with the best mean nDCG@10 over its collections, the smaller one of equals, among
     those that cost no collection more than `HARM`; and only where the gain holds on queries that
-    had no say: the choice is made anew on four fifths of the queries of each collection and its
+    had no say: the choice is repeated on four fifths of the queries of each collection and its
     gain measured on the last fifth, five times over.
     """
     groups: dict[str, list[Trial]] = {}
@@ -118,7 +118,7 @@ def _choose(language: str, trials: Sequence[Trial]) -> Choice:
 
 
 def _best(ndcg: Sequence[NDArray[np.float64]]) -> int:
-    """Index of the best harmless share; 0, no share at all, harms nobody."""
+    """Index of the best harmless share; 0, no share at all, is always harmless."""
     means = np.stack([values.mean(axis=1) for values in ndcg], axis=1)
     harmless = (means >= means[0] - HARM).all(axis=1)
     overall = np.where(harmless, means.mean(axis=1).round(6), -np.inf)

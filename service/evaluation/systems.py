@@ -95,7 +95,7 @@ def parse_run(text: str) -> RunFile:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise `InvalidInputError` for a name that stands for two rankings."""
+    """Raise `InvalidInputError` for a name that two rankings have."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InvalidInputError(f"there are two systems or runs named {', '.join(twice)}", "system")

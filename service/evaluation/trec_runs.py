@@ -20,7 +20,7 @@ def write_run(path: Path, run: ScoredRun, tag: str) -> None:
     """Write `run`, queries in the order of their ids; the file is there whole or not at all.
 
     Readers order by score. Where a query's scores rise on the way down, as those of two stages
-    that follow each other may, 1 / rank stands in for all of that query's scores.
+    that follow each other may, 1 / rank replaces all of that query's scores.
 
     Raises `InvalidInputError` for an id or tag with white space, which the format cannot hold, and
     `StoreError` where the file cannot be written.
@@ -61,7 +61,7 @@ def read_run(path: Path) -> dict[str, list[tuple[str, float]]]:
             raise _wrong(path, number, None, f"has {len(columns)} columns, not {_COLUMNS}")
         query, _, document, rank, score, _ = columns
         if document in rows.setdefault(query, {}):
-            raise _wrong(path, number, "document", f"{document!r} stands there twice for {query!r}")
+            raise _wrong(path, number, "document", f"{document!r} occurs twice for {query!r}")
         rows[query][document] = (_score(path, number, score), _rank(path, number, rank))
     return {query: _ordered(documents) for query, documents in rows.items()}
 

@@ -39,7 +39,7 @@ _NAME = re.compile(r"g[0-9]{1,20}-[0-9a-f]{8}", re.ASCII)
 _BATCH = 4096
 _NEVER = sys.maxsize
 _LEAST_CHANGES = 4096
-"""Up to so many passages are searched beside any generation: they cost little."""
+"""Up to this many passages are searched beside any generation: they cost little."""
 
 _log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def build(
 ) -> Generation:
     """Write a generation of all that the store holds now, and make it the current one.
 
-    `use` gets it just before that: whoever searches in the one before has to let it go then, since
+    `use` gets it just before that: a search in the one before has to let it go then, since
     what it needs to follow the store, the list of removed passages, is cut with the record. The
     folder of the one before stays: see `remove_others`. `go_on` is called again and again while the
     index is made and ends that by raising. Raises `StoreError`.
@@ -191,7 +191,7 @@ def _passages(
     """Those with ids up to `last`, each batch from a view of its own.
 
     A graph takes minutes, and no write-ahead log is cut while a view of it is open. What goes
-    meanwhile may be missing: the list of removed passages has it, so nobody will look for it.
+    meanwhile may be missing: the list of removed passages has it, so it is never looked up.
     """
     after = 0
     while after < last:

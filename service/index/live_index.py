@@ -112,7 +112,7 @@ def _followed(view: IndexView, store: StoreView) -> IndexView:
 
 
 def _tidied(segments: list[FaissIndex]) -> tuple[FaissIndex, ...]:
-    """Each at least twice as large as the next: they are few, and each is seldom built again."""
+    """Each at least twice as large as the next: they are few, and each is rarely built again."""
     tidied: list[FaissIndex] = []
     for segment in segments:
         if len(segment):

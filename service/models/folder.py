@@ -50,7 +50,7 @@ def _only_tells(path: Path) -> bool:
 
 
 def open_folder(path: Path, kind: Kind) -> ModelFolder:
-    """A folder that is used as it stands.
+    """A folder that is used in place.
 
     Raises `ModelSourceError` when it cannot be read, holds no safetensors weights, has parts that
     only a pickle holds (which runs code when it is loaded), or is a model of the other kind.

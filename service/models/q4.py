@@ -79,7 +79,7 @@ class Q4Model:
 
 
 class _Cursor:
-    """Reads on from where it stands; every read past the end is a ValueError or struct.error."""
+    """Reads on from its position; every read past the end is a ValueError or struct.error."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0

@@ -13,7 +13,7 @@ On the hub, its cache folder comes first, and where offline is asked for nothing
 
 Each prefix of a bi-encoder comes from, in this order: the settings; the model's own
 `config_sentence_transformers.json` (`prompts`: `query`, and `passage` or `document`; empty ones say
-nothing, as sentence-transformers writes them into every model); the registry. Where nobody knows
+nothing, as sentence-transformers writes them into every model); the registry. Without any
 any they are empty and `prefixes_from` is `unknown`.
 """
 
@@ -41,7 +41,7 @@ DEFAULT_MAX_LENGTH = 512
 class PreparedModel:
     """A model on this machine's disk.
 
-    `weights_sha256` stands for all files that decide what the model computes. `dimension` is None
+    `weights_sha256` covers all files that decide what the model computes. `dimension` is None
     for a cross-encoder and where the folder does not say it. `max_length` is in tokens.
     `matryoshka` holds the sizes to which vectors may be cut.
     """
@@ -70,7 +70,7 @@ def prepare(
 ) -> PreparedModel:
     """Find a model and have its folder ready; quick when it has been prepared before.
 
-    A prefix that is not None stands in place of the model's own. Raises `UnknownModelError` when no
+    A prefix that is not None replaces the model's own. Raises `UnknownModelError` when no
     source has the model, and `ModelSourceError` when one has it but it cannot be read or verified,
     or is of the other kind.
     """

@@ -11,7 +11,7 @@ def best_window(
 
     A token of the query weighs 1 / (how often the passage has it), so that words found everywhere
     in it say little of where to look. Of windows that weigh the same the beginning is taken if it
-    is one of them, else the middle one of the first row of such: what is shared then stands amid
+    is one of them, else the middle one of the first row of such: what is shared is then amid
     the window. The pair alone decides, no other passage.
     """
     starts = len(passage) - width + 1

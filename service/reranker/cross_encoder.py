@@ -40,7 +40,7 @@ class CrossEncoderOptions:
 
     `onnx_file` is what `prepare_onnx` wrote, for the backends of that name, which run on the CPU.
     Texts are tokenised once and their ids kept up to `cache_bytes`; `score_cache` scores are kept.
-    A passage of more tokens than `passage_window` is cut to the part of so many that shares most
+    A passage of more tokens than `passage_window` is cut to the part of that many that shares most
     with the query; 0 for never. `variant` names all of this that decides a score.
     """
 

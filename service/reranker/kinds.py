@@ -38,7 +38,7 @@ def open_cross_encoder(settings: Settings, model: PreparedModel) -> CrossEncoder
             reranker.score_pairs([("ready", "ready")])  # a session may open and yet not run
         except ModelError as error:
             log.warning(
-                "%s cannot run %s, so torch does: %s; make it anew: secondpass models prepare %s",
+                "%s cannot run %s, so torch does: %s; make it again: secondpass models prepare %s",
                 backend,
                 model.name,
                 error,

@@ -213,7 +213,7 @@ def _saturates() -> bool:
 def _quiet() -> Iterator[None]:
     """The exporter and the quantiser tell of themselves what is of no use to who prepares.
 
-    Nobody else is muted: other threads may serve meanwhile.
+    Other threads are not muted: they may serve meanwhile.
     """
     loggers = [logging.getLogger(name) for name in _EXPORTERS]
     levels = [logger.level for logger in loggers]

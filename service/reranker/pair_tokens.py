@@ -61,7 +61,7 @@ class PairTokenizer:
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int, cache_bytes: int, window: int) -> None:
-        """Take a tokenizer of transformers, which nobody else uses from then on.
+        """Take a tokenizer of transformers, which is not used elsewhere from then on.
 
         A passage of more than `window` tokens is cut to its best `window`; 0 for never.
         """
@@ -156,7 +156,7 @@ class PairTokenizer:
         if not texts:
             return []
         if self._fast is not None:
-            # Whoever encodes a pair with the tokenizer around it leaves its limits behind.
+            # Encoding a pair with the outer tokenizer leaves its limits behind.
             self._fast.no_truncation()
             self._fast.no_padding()
             encodings = self._fast.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -173,7 +173,7 @@ def digest(text: str) -> bytes:
 
 
 def _template(tokenizer: Any) -> _Template | None:
-    """What stands around two texts, read from one encoded pair."""
+    """The tokens around two texts, read from one encoded pair."""
     if not tokenizer.is_fast or tokenizer.truncation_side != "right":
         return None
     encoded = tokenizer("a", "b", return_token_type_ids=True)

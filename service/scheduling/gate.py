@@ -156,7 +156,7 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 
 async def outcome(future: Future[T], deadline: Deadline) -> T:
-    """What a thread makes of `future`, which is cancelled where nobody waits for it any more.
+    """What a thread makes of `future`, which is cancelled if no caller waits for it any more.
 
     Raises `DeadlineError` when it is not there in time, and `NotReadyError` where the thread's end
     cancelled it.
@@ -171,7 +171,7 @@ async def outcome(future: Future[T], deadline: Deadline) -> T:
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if future.cancelled() and not (task and task.cancelling()):
-            raise NotReadyError(CLOSED) from None  # `close` dropped it, nobody the request
+            raise NotReadyError(CLOSED) from None  # `close` dropped it, no caller cancelled it
         raise
     finally:
         future.cancel()

@@ -3,7 +3,7 @@
 from typing import Self
 
 GREEDY_PARTS = 4
-"""A client that is ahead of others does a part in so many goes."""
+"""Number of goes in which a client that is ahead of others does a part."""
 
 
 class PartSize:

@@ -25,7 +25,7 @@ from service.types import Vectors
 
 log = logging.getLogger(__name__)
 
-# With signs, superscripts and fractions; an answer is kept from a reader too often, not too seldom.
+# With signs, superscripts and fractions; an answer is withheld too often rather than too rarely.
 _NUMBERS = regex.compile(r"[-\u2212]?\p{N}+")
 _SLACK = 1e-4
 """A float32 matrix product may be off by this; what passes is measured again."""
@@ -109,7 +109,7 @@ class AnswerCache:
         row, self._next_row = self._next_row, (self._next_row + 1) % self._size
         self._entries.pop(row, None)  # so that the new one is last
         self._vectors[row] = lookup.vector
-        # The earlier query's text is nobody else's business.
+        # The earlier query's text is private to its caller.
         self._entries[row] = _Entry(lookup.key, self._clock(), replace(result, query=""))
 
     def _refresh(self) -> str:

@@ -165,7 +165,7 @@ class SecondStage:
             return self._by_stage_one(found, "skipped", QUERY_FILLS_WINDOW, language)
         except ModelError:
             log.exception("the reranker failed")
-            reason = "the reranker failed; stage one's order stands"
+            reason = "the reranker failed; stage one's order is used"
             return self._by_stage_one(found, "failed", reason, language)
         if not scores:
             reason = "the time ran out before any candidate was scored"

@@ -177,7 +177,7 @@ class DataFolder:
             self._opened.pop(name).close()
 
     def drop(self, name: str, let_go: Callable[[], None] = lambda: None) -> None:
-        """Remove a collection for good; `let_go` ends what uses it, once nobody can find it.
+        """Remove a collection for good; `let_go` ends what uses it, once no request can find it.
 
         Raises `NotFoundError`, and `ConflictError` where an alias leads to it.
         """
@@ -186,7 +186,7 @@ class DataFolder:
         with self._making_lock:
             # From here on it is gone, whatever happens to its files.
             self.reserve.spend(lambda: self.catalog.remove(name))
-            self._making.add(name)  # nobody makes another one of this name before they are
+            self._making.add(name)  # no other call may make one of this name before they are
         try:
             let_go()
             self.close_collection(name)

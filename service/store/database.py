@@ -19,8 +19,8 @@ _BUSY_TIMEOUT_S = 5.0
 
 _LOG_BYTES = 64 << 20
 _LOG_WAIT_S = 0.25
-"""How long a write waits, once in so many bytes, for the reads that the log is kept for; the longer
-it has grown the longer."""
+"""How long a write waits, once per this many bytes, for the reads that keep the log; longer as the
+log grows."""
 
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
@@ -170,7 +170,7 @@ class Database:
     def _shorten_log(self) -> None:
         """Empty a long write-ahead log.
 
-        SQLite begins it anew by itself only when nobody reads at that moment: under searches
+        SQLite starts it again by itself only when there is no reader at that moment: under searches
         without a pause it would grow for ever.
         """
         with suppress(OSError, sqlite3.Error):  # what was written is safe in the log

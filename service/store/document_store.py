@@ -49,7 +49,7 @@ class DocumentStore:
     ) -> None:
         """Open the file.
 
-        `reindex` is the command that encodes its documents anew, for messages; the one for `main`
+        `reindex` is the command that encodes its documents again, for messages; the one for `main`
         in the file's folder if left out. `reserve` is space for deletes on a full disk.
         """
         self._reserve = reserve

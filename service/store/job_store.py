@@ -298,7 +298,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _job(connection: sqlite3.Connection, id_: str) -> Job:
-    row = connection.execute(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?", [id_]).fetchone()  # noqa: S608
+    query = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"  # noqa: S608
+    row = connection.execute(query, [id_]).fetchone()
     if row is None:
         raise NotFoundError(f"there is no job {id_!r}")
     return Job(*row)

@@ -11,7 +11,7 @@ SCHEMA_VERSION = 5
 APPLICATION_ID = 0x32E9A55
 """Marks the file as a store of this package (`PRAGMA application_id`)."""
 
-# `documents.text` stands last, so that reading the other columns never walks a long text's pages.
+# `documents.text` is last, so that reading the other columns never walks a long text's pages.
 # A document has at most two rows: the one that searches see, and a newer one that is *staged* until
 # its passages are encoded. `problem` says why they could not be. `version` is the store's revision
 # when the row was written: one that was deleted and comes again never has an earlier one.

@@ -79,7 +79,7 @@ def part_name(kind: Kind, number: int) -> str:
 
 
 def npy_header(rows: int, dimension: int) -> bytes:
-    """What stands before the vectors of a part: NumPy's format 1.0, 128 bytes."""
+    """The header of a part's vectors: NumPy's format 1.0, 128 bytes."""
     about = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dimension}), }}"
     return b"\x93NUMPY\x01\x00v\x00" + about.ljust(117).encode() + b"\n"
 

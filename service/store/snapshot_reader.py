@@ -74,7 +74,7 @@ class Snapshot:
         last: list[bytes] = []
         for member in members(file, most=MOST_PARTS, largest=LARGEST_PART):
             if len(last) == 2:
-                raise InvalidInputError(f"{member.name!r} stands behind {CHECKSUM_FILE}")
+                raise InvalidInputError(f"{member.name!r} comes after {CHECKSUM_FILE}")
             if last or member.name == MANIFEST_FILE:
                 _require_name(member.name, CHECKSUM_FILE if last else MANIFEST_FILE)
                 last.append(_small(file, member, len(parts)))
@@ -207,7 +207,7 @@ def _require_limits(line: _Line, limits: DocumentLimits) -> None:
 def _require_name(name: str, *wanted: str) -> None:
     if name not in wanted:
         raise InvalidInputError(
-            f"{name[:100]!r} stands where {' or '.join(wanted)} would be in a snapshot"
+            f"{name[:100]!r} is where {' or '.join(wanted)} would be in a snapshot"
         )
 
 

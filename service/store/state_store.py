@@ -57,7 +57,7 @@ class StateStore:
     def __init__(self, path: Path, maker: str) -> None:
         """Open the file; what another `maker` left in it goes, and so does a damaged file.
 
-        `maker` stands for the store and for all that decides a text's states. Raises `StoreError`
+        `maker` names the store and all that decides a text's states. Raises `StoreError`
         where there can be no such file.
         """
         self._path, self._prepare = path, partial(_prepare, maker=maker)

@@ -141,7 +141,7 @@ class StoreView:
         return row[0] if row else None
 
     def changes_since(self, passage: int) -> int:
-        """At most so many passages came since `passage`, the greatest id then, or were removed.
+        """At least as many passages as came since `passage`, the greatest id then, or went.
 
         By the greatest id now: to count them would read their vectors' pages.
         """

@@ -24,21 +24,21 @@ class Member(NamedTuple):
 
 
 def header(name: str, size: int) -> bytes:
-    """What stands before the content: 512 bytes."""
+    """The header before the content: 512 bytes."""
     about = tarfile.TarInfo(name)
     about.size = size
     return about.tobuf(tarfile.USTAR_FORMAT)
 
 
 def padding(size: int) -> bytes:
-    """What stands after a content of `size` bytes."""
+    """The padding after a content of `size` bytes."""
     return bytes(-size % BLOCK)
 
 
 def members(file: BinaryIO, *, most: int, largest: int) -> Iterator[Member]:
     """The members of a file that is read from its beginning to its very end.
 
-    Whoever asks for the next one may have moved the file's position meanwhile. Raises
+    The caller may have moved the file's position between two members. Raises
     `InvalidInputError` for anything but at most `most` members of at most `largest` bytes each.
     """
     end = file.seek(0, 2)
@@ -48,7 +48,7 @@ def members(file: BinaryIO, *, most: int, largest: int) -> Iterator[Member]:
         block = file.read(BLOCK)
         if block == END[:BLOCK]:
             if file.read(BLOCK + 1) != END[BLOCK:]:
-                raise InvalidInputError("something stands behind the end of the archive")
+                raise InvalidInputError("there is something after the end of the archive")
             return
         if number == most:
             break

@@ -43,7 +43,7 @@ _WORD_END = regex.compile(rf"[\s,;،؛、，；]++{_NO_TAIL}(?P<cut>)")
 _GRAPHEME = regex.compile(r"\X")
 
 Splitter = Callable[[str, int], Iterable[tuple[int, int]]]
-"""Cuts a text of so many tokens into pieces that lie end to end and together are all of it."""
+"""Cuts a text of a number of tokens into pieces that together are all of it, in order."""
 
 
 def _splitter(end: "regex.Pattern[str]") -> Splitter:

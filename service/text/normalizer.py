@@ -52,7 +52,7 @@ _JOINING_BLOCKS = (
     r"\u0600-\u0DFF\u0F00-\u109F\u1700-\u18AF\u1900-\u1C4F\u1CD0-\u1CFF\uA800-\uABFF"
     r"\uFB50-\uFDFF\uFE70-\uFEFE\U00010A00-\U00011FFF\U0001E900-\U0001E95F"
 )
-# Every mark counts, of any script: canonical ordering may change which one stands at the joiner.
+# Every mark counts, of any script: canonical ordering may change which one is next to the joiner.
 _JOINABLE = rf"[[[{_JOINING_BLOCKS}]&&[\p{{L}}\p{{N}}]]\p{{M}}]"
 _EMOJI = r"\p{Extended_Pictographic}"
 _EMOJI_END = rf"[{_EMOJI}\p{{Emoji_Modifier}}\uFE0F\U000E007F]"
@@ -82,7 +82,7 @@ def clean(text: str, *, field: str | None = None) -> str:
     """NFC, without control characters and zero-width noise, white space folded and trimmed.
 
     Letters, digits and combining marks of every script stay, and so do variation selectors. A
-    joiner (U+200C, U+200D) stays where it stands between two characters that it can join: letters
+    joiner (U+200C, U+200D) stays between two characters that it can join: letters
     and marks of the Arabic, Indic and related scripts, or emoji. Cleaning twice changes nothing.
 
     Raises `UnprocessableTextError` for a lone surrogate, naming `field`.
@@ -100,7 +100,7 @@ def clean(text: str, *, field: str | None = None) -> str:
     if has_rare:
         text = _EMOJI_TAGS.sub(r"\1", text)
     # A joiner that goes may let a letter compose with a mark behind it, which changes what the
-    # next joiner stands by. No letter composes more than a few times, so this ends soon.
+    # next joiner is beside. No letter composes more than a few times, so this ends soon.
     while (joined := _nfc(_JOINER.sub(r"\1\2", text) if has_rare else text)) != text:
         text = joined
     return " ".join(text.split())

@@ -67,9 +67,9 @@ class Groups:
 
 
 class AnceRefresh(TrainerCallback):
-    """Mines the groups' negatives anew every `every` optimizer steps; with 0, after each epoch.
+    """Mines the groups' negatives every `every` optimizer steps; with 0, after each epoch.
 
-    `mine` gives rows by the model as it stands. The groups are part of each checkpoint, so that a
+    `mine` gives rows by the current model. The groups are part of each checkpoint, so that a
     training that is resumed goes on with the negatives that it had.
     """
 

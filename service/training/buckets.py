@@ -7,11 +7,11 @@ import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
 _BATCHES_A_BUCKET = 50
-"""So many batches are drawn at random, and then divided by length."""
+"""Number of batches that are drawn at random and then divided by length."""
 
 
 class LengthBuckets(DefaultBatchSampler):
-    """Shuffles anew each epoch, by seed and epoch alone; rows have a list of texts, `passages`.
+    """Shuffles in each epoch, by seed and epoch alone; rows have a list of texts, `passages`.
 
     A row is as long as its longest passage in UTF-8, whose bytes are nearer to tokens than its
     characters are where scripts differ.

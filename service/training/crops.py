@@ -22,7 +22,7 @@ def crop_alike(
     """Each passage as neighbouring sentences of at most a drawn number of tokens, one for all.
 
     The number is drawn from 8 to `longest`, small ones as often as large ones (log-uniform). A crop
-    stands around the sentence with most of the query's words, where the answer mostly is; that
+    is around the sentence with most of the query's words, where the answer mostly is; that
     holds for right and wrong passages alike, so neither length nor place tells them apart.
     """
     budget = round(_SHORTEST * (longest / _SHORTEST) ** rng.random())

@@ -47,7 +47,7 @@ def dataset(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Dataset
 def part_of(key: str, training: Training) -> Part:
     """The part for what has this key: by its hash and the seed, whatever the order of rows.
 
-    All rows of one query have one key, so no query stands in two parts.
+    All rows of one query have one key, so no query is in two parts.
     """
     place = hash_share(f"{training.seed}\0{key}")
     if place < training.test_share:

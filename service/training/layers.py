@@ -9,7 +9,7 @@ from torch import nn
 from service.errors import InvalidInputError, ModelSourceError
 
 Layers = Literal["all", "alternate"] | int | tuple[int, ...]
-"""`all`; a number: so many of the first; `alternate`: every second, from the first; or which ones,
+"""`all`; a number: the first ones; `alternate`: every second, from the first; or which ones,
 from 0."""
 
 
@@ -30,7 +30,7 @@ def keep_layers(transformer: Any, layers: Layers) -> None:
 
 
 def revive_pooler(transformer: Any) -> None:
-    """Draw the pooler anew where it is all zeros, as of a base without one: it would never learn.
+    """Draw a new pooler if it is all zeros, as of a base without one: it would never learn.
 
     A pooler of zeros gives every text the same vector, and all its rows the same gradient.
     """

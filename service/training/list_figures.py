@@ -16,7 +16,7 @@ from service.training.mining.neighbours import Encode, rank_dense
 from service.types import Vectors
 
 CANDIDATES = 20
-"""Test queries are judged on so many passages, the nearest of their sample."""
+"""Number of passages, the nearest of their sample, that test queries are judged on."""
 
 _FUSED = 0.3
 """The share that figures are also given for."""

@@ -2,7 +2,7 @@
 
 The finished model comes to `OUT` in one rename. Until then all is in `OUT.unfinished`: what is
 being trained (`job.json`), checkpoints, logs, and figures from before the training. So a training
-that was killed never looks finished, and whoever starts it again finds where it stopped.
+that was killed never looks finished, and a new start finds where it stopped.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ class RunFolder:
             if not (same or overwrite or not resume):
                 raise InvalidInputError(
                     f"{self.unfinished} is a training of another recipe, base or data: remove it, "
-                    "give another --out, or start anew with --no-resume",
+                    "give another --out, or start again with --no-resume",
                     "out",
                 )
             if not (same and resume):

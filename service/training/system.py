@@ -38,7 +38,7 @@ class Prepared:
     """All that the trainer needs.
 
     `train` and `validation` are what the loss takes; their columns stand in the loss's order, with
-    `label` or `score` last. `figures` measures the model as it stands on held-out labels, by
+    `label` or `score` last. `figures` measures the current model on held-out labels, by
     name, higher is better; it is called before and after. `save` writes the model into a folder.
     `data` names each collection with its SHA-256 and its number of rows, for the model card.
     `arguments` goes to the trainer's own arguments, over the recipe's. `callbacks` are transformers

@@ -67,8 +67,8 @@ def train(
 
     A training that was interrupted goes on from its newest checkpoint, and comes to the weights
     that it would have come to without the interruption (on the same machine and device); `resume`
-    False starts anew. `overwrite` lets the model take the place of another one in `job.out`.
-    `licences` says the licence of a collection, by name.
+    False starts from the beginning. `overwrite` lets the model replace
+    another one in `job.out`. `licences` says the licence of a collection, by name.
 
     Raises `InvalidInputError` for a folder that is taken or rows that are too few, and
     `TrainingError` when the loss is not finite.
@@ -224,5 +224,6 @@ def _tensorboard(folder: RunFolder) -> TrainerCallback:
         )
     except ImportError as error:
         raise TrainingError(f"training needs more packages: {install_command('train')}") from error
-    callback: TrainerCallback = TensorBoardCallback(SummaryWriter(str(folder.logs)))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder.logs))
+    callback: TrainerCallback = TensorBoardCallback(writer)  # type: ignore[no-untyped-call]
     return callback

@@ -53,7 +53,7 @@ def store_states(
 ) -> TrainingStates:
     """Encode texts (with their prefix) into a folder, unless they are there already.
 
-    The folder takes its name when it is whole; what a kill left is made anew.
+    The folder takes its name when it is whole; what a kill left is made again.
     """
     if not folder.exists():
         with new_folder(folder) as unfinished:

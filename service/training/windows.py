@@ -7,7 +7,7 @@ _SHORTEST_REST = 40
 
 
 def inverse_cloze(text: str, rng: random.Random) -> tuple[str, str] | None:
-    """A window of 20 to 120 characters and what stands around it, or None for a short text.
+    """A window of 20 to 120 characters and the text around it, or None for a short text.
 
     Borders are moved to white space where there is some near. Method: Lee, Chang and Toutanova,
     "Latent Retrieval for Weakly Supervised Open Domain Question Answering", ACL 2019.

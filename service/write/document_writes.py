@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _DELETED_TOGETHER = 1000
 _LOOK_AFTER_S, _LOOK_EVERY_S = 0.01, 0.16
-"""The longer a writer has waited the more seldom it looks: many may wait."""
+"""The longer a writer has waited, the less often it looks: many may wait."""
 _PAGE_CHARS = 8_000_000
 """Of all texts, titles and metadata of a page: it has fewer documents than asked for rather than
 more characters."""

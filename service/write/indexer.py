@@ -132,7 +132,7 @@ class Indexer:
         base = self._index.latest.base
         with self._folder.store.view() as store:
             due = worth_building(store.changes_since(base.last_passage), base.built_size)
-        # A start builds no graph, lest it take minutes.
+        # A start builds no graph, because that may take minutes.
         due = due or (base.kind == "flat" and base.built_size > self._hnsw_threshold)
         due = due or not self.is_index_whole()
         if due:

@@ -116,7 +116,7 @@ class PassageStates:
         `write` returns the ids of each row's passages and raises as it does. What goes wrong with
         the states is left to `follow`.
         """
-        with self._storing:  # lest `follow` makes what is about to come
+        with self._storing:  # so that `follow` does not make what is about to come
             written = zip(rows, write(), strict=True)
             made = {
                 id_: data

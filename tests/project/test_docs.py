@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service import __version__
 from service.environment import OTHER_VARIABLES
 from service.settings import Settings, environment_variables
 
@@ -40,8 +41,9 @@ def test_variables_that_are_named_exist(name: str) -> None:
     assert set(re.findall(r"\bSECONDPASS_[A-Z_]*[A-Z]\b", text)) <= known
 
 
-def test_the_changelog_has_a_place_for_the_next_change() -> None:
+def test_the_changelog_has_a_place_for_the_next_change_and_dated_releases() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.search(
-        r"^## \[Unreleased\]\n\n### (Added|Changed|Fixed|Removed)$", text, re.MULTILINE
-    )
+    heads = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert heads[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", head) for head in heads[1:])
+    assert heads[1].startswith(f"[{__version__}]")

@@ -91,8 +91,8 @@ class EncoderBody(BaseModel):
         description="Hash of all files that decide what it computes.", examples=["9f2c" * 16]
     )
     dimension: int = Field(description="Dimensions of a vector.", examples=[384])
-    query_prefix: str = Field(description="What stands before a query.", examples=["query: "])
-    passage_prefix: str = Field(description="What stands before a passage.", examples=["passage: "])
+    query_prefix: str = Field(description="What comes before a query.", examples=["query: "])
+    passage_prefix: str = Field(description="What comes before a passage.", examples=["passage: "])
     max_length: int = Field(description="Tokens of a passage, prefix counted.", examples=[256])
     normalizer_version: int = Field(description="Version of the text cleaning.", examples=[1])
 

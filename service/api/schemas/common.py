@@ -45,7 +45,7 @@ COMPONENT = "x-component"
 
 
 def component(name: str) -> dict[str, Any]:
-    """Refers to a schema of OpenAPI's components that no model stands for.
+    """Refers to a schema of OpenAPI's components that has no model of its own.
 
     Pydantic refuses a `$ref` that it has not made; `service.api.openapi` makes one of this.
     """

@@ -90,7 +90,7 @@ Metadata = Annotated[dict[str, Any], WithJsonSchema(component("Metadata"))]
 
 
 class DocumentBody(RequestBody):
-    """A document whose id stands in the path. Only `text` is required."""
+    """A document whose id is in the path. Only `text` is required."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 

@@ -85,7 +85,7 @@ class HitBody(BaseModel):
     id: str = Field(description="The document's id.", examples=["py-except"])
     title: str = Field(description="The document's title, or an empty text.", examples=[TITLE])
     text: str | None = Field(
-        description="The best passage, as it stands in the document.", examples=[TEXT]
+        description="The best passage, as it is in the document.", examples=[TEXT]
     )
     start: int = Field(
         description="Where the passage begins in the document, in code points.", examples=[0]

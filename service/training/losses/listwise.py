@@ -17,7 +17,7 @@ from service.training.training_states import TrainingStates
 class ListwiseInteraction(nn.Module):
     """A head under the loss `-log softmax(scores)[positive]`, the mean over queries.
 
-    The positive stands first in each query's list. Softmax over a list of hard negatives: Gao, Dai
+    The positive is first in each query's list. Softmax over a list of hard negatives: Gao, Dai
     and Callan, "Rethink Training of BERT Rerankers in Multi-Stage Retrieval Pipeline", ECIR 2021.
     """
 

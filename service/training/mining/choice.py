@@ -24,7 +24,7 @@ class Choice:
     A candidate's rank, from 1, is its place in the query's list once the right passages are taken
     out; `rank_min` and `rank_max` are the first and last that may be taken. What scores above
     `positive - margin`, or above `positive * (1 - relative_margin)`, is likely to be right though
-    nobody labelled it, and is left out; so is what scores above `max_score`. None switches a rule
+    has no label, and is left out; so is what scores above `max_score`. None switches a rule
     off. Without `siblings`, passages of the right one's articles are left out. `pick` is `nearest`
     (the best ranks) or `random` (a draw within the window). With `complete`, rows with fewer than
     `negatives` are left out. With `negative_queries`, each negative needs a query that it answers.
@@ -70,7 +70,7 @@ class Ranking(NamedTuple):
     """One query's candidates, best first: places of passages with their scores, higher is better.
 
     `positives` are the scores of the query's right passages, in the order of
-    `Examples.positives`. NaN stands where there is no score, and passes every rule about scores.
+    `Examples.positives`. NaN means that there is no score, and passes every rule about scores.
     """
 
     places: NDArray[np.int64]
@@ -195,7 +195,7 @@ class _Chooser:
         choice = self.choice
         if choice.pick == "nearest" or len(fits) <= choice.negatives:
             return fits
-        # The draw depends on the query's text, not on where in the collection it stands.
+        # The draw depends on the query's text, not on its place in the collection.
         draw = random.Random(f"{choice.seed}:{self.examples.queries[query]}:{number}")  # noqa: S311
         self.report.rejected["not needed"] += len(fits) - choice.negatives
         return sorted(draw.sample(fits, choice.negatives))

@@ -17,7 +17,7 @@ class Examples:
     """Queries and passages, each text once.
 
     `positives[i]` are the places in `passages` of what is right for `queries[i]`, ascending and
-    never empty. `articles[j]` names the articles that passage j stands in; empty where nothing is
+    never empty. `articles[j]` names the articles that passage j is in; empty where nothing is
     known of articles. `copies` counts the documents whose text another one has too.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 
 REASONS = {
     "before the window": "ranks before rank_min",
-    "sibling": "stands in an article of the right passage",
+    "sibling": "is in an article of the right passage",
     "above the margin": "scores above the right passage's score less the margin",
     "above max_score": "scores above max_score",
     "no query of its own": "no query is known that it answers",

@@ -33,7 +33,8 @@ class OwnQueries:
         """A query other than `query` that the passage at `place` answers; None for none."""
         labelled = [other for other in self._answered.get(place, ()) if other != query]
         if labelled:
-            draw = random.Random(f"{self._seed}:{self._examples.passages[place]}:{query}")  # noqa: S311
+            seed = f"{self._seed}:{self._examples.passages[place]}:{query}"
+            draw = random.Random(seed)  # noqa: S311
             return self._examples.queries[draw.choice(labelled)]
         if self._query_for is None:
             return None
@@ -46,7 +47,7 @@ class OwnQueries:
 def read_queries(path: Path, labels: Labels) -> QueryFor:
     """Queries from JSON lines `{"_id", "query"}`: a document's id and a query that it answers.
 
-    Whoever writes that file may use a language model, a log of searches, or people. Where a
+    The file may come from a language model, a log of searches, or people. Where a
     document has several lines the first one counts. Raises `InvalidInputError` with file, line and
     field, and for labels whose documents have no ids.
     """

@@ -33,8 +33,8 @@ MEASURE = "ndcg@5"
 class Options(BaseModel, frozen=True, extra="forbid"):
     """`[options]` of the recipe.
 
-    `negatives`: `ance`, the nearest wrong passages by the model as it stands, drawn from ranks
-    `rank_min` to `rank_max` and mined anew every `refresh_every` optimizer steps (0: after each
+    `negatives`: `ance`, the nearest wrong passages by the current model, drawn from ranks
+    `rank_min` to `rank_max` and mined again every `refresh_every` optimizer steps (0: after each
     epoch), or `random`. With a `margin`, passages that score above the positive less the margin
     are left out. `loss`: `clp`, or `infonce` without the penalty. `train`: the `intermediate`
     layers alone, or `all`. `experts` in each of them; 0 leaves them single. `most_queries` bounds
@@ -163,7 +163,7 @@ class _Negatives:
         return given + [row for row in mined if (row.query, row.positives) not in kept]
 
     def mined(self, examples: Examples) -> list[TrainingRow]:
-        """Rows by the model as it stands."""
+        """Rows by the current model."""
         if not examples.queries:
             return []
         was_training = self._model.training

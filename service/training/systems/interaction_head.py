@@ -133,7 +133,7 @@ def _check_pooling(job: Job, base: SentenceTransformer, encoder: Transformer) ->
     if float(encode(base, [text])[0] @ vector) < 0.999 * float(np.linalg.norm(vector)):
         raise ModelSourceError(
             f"{job.recipe.base} does not pool by the mean of its last states, which is what an "
-            "interaction head stands on"
+            "interaction head needs"
         )
 
 

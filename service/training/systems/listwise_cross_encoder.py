@@ -209,8 +209,9 @@ def _rows(
     for query, passages in lists:
         rng = random.Random(f"{job.recipe.training.seed}:{query}:{passages[0]}")  # noqa: S311
         if rng.random() < options.cropped:
-            longest = options.longest_crop
-            passages = crop_alike(query, passages, rng, count_tokens, longest=longest)  # noqa: PLW2901
+            passages = crop_alike(  # noqa: PLW2901
+                query, passages, rng, count_tokens, longest=options.longest_crop
+            )
         columns["passages"].append(passages)
     if options.teacher_weight:
         columns["teacher"] = list(teacher_logits(job, options.teacher, lists))

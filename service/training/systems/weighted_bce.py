@@ -34,7 +34,7 @@ from service.training.mining.examples import Examples, from_collection
 from service.training.system import Job, Prepared
 
 _BM25_RANKS = 100
-"""BM25 negatives are drawn from so many."""
+"""Number of passages that BM25 negatives are drawn from."""
 
 _BATCH = 64
 
@@ -43,7 +43,7 @@ class Options(BaseModel, frozen=True, extra="forbid"):
     """`[options]` of the recipe.
 
     `pos_weight` is a number, or `from data`: irrelevant pairs to relevant ones among those trained
-    on. `negatives` and `bm25_share` are for BEIR folders: so many negatives to each right passage,
+    on. `negatives` and `bm25_share` are for BEIR folders: negatives per right passage,
     of which that share is drawn from BM25's first hundred and the rest from anywhere.
     `most_queries` bounds the queries of all parts together; 0 takes all.
     """
@@ -108,7 +108,7 @@ def _read(path: Path, options: Options, seed: int) -> list[LabelledPair]:
 
 
 def _draw_negatives(examples: Examples, options: Options, seed: int) -> list[TrainingRow]:
-    """Rows with negatives of both kinds; a passage that both draw stands once."""
+    """Rows with negatives of both kinds; a passage that both draw occurs once."""
     places = range(len(examples.queries))
     examples = examples.only(
         most(places, options.most_queries, lambda place: examples.queries[place], seed)
@@ -162,7 +162,7 @@ def _notes(
 ) -> tuple[str, ...]:
     share = sum(pair.label for pair in train) / len(train)
     notes = [
-        "Split by query: no query stands in two parts.",
+        "Split by query: no query is in two parts.",
         f"{share:.1%} of the pairs to train on are relevant; pos_weight {weight:.3f}.",
         f"{len(test)} test pairs of {len({pair.first for pair in test})} queries.",
     ]

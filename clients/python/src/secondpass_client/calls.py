@@ -57,7 +57,7 @@ class Calls:
     async def _attempt(
         self, method: str, path: str, *, accepted: Sequence[int] = (200,), **options: Any
     ) -> httpx.Response:
-        """The answer to one request. Raises the `SearchError` that any other status stands for."""
+        """The answer to one request. Raises the `SearchError` of any other status."""
         response = await self._wire.send(method, path, **options)
         if response.status_code not in accepted:
             raise error_of(response)

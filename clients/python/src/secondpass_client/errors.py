@@ -171,7 +171,7 @@ def error_from_answer(status: int, headers: Mapping[str, str], body: bytes) -> S
 
 
 def error_from_content(content: Mapping[str, Any]) -> SearchError:
-    """The exception for the content of an envelope that stands for a part of an answer."""
+    """The exception for the content of an envelope that replaces a part of an answer."""
     kind = _BY_CODE.get(str(content.get("code", "")), SearchError)
     return kind(
         **_told(content, "no reason was given"),

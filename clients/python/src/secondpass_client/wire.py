@@ -156,5 +156,5 @@ def _network_errors() -> Iterator[None]:
 
 
 def error_of(response: httpx.Response) -> SearchError:
-    """The `SearchError` that an answer stands for."""
+    """The `SearchError` of an answer."""
     return error_from_answer(response.status_code, response.headers, response.content)
