@@ -47,19 +47,19 @@ def pack_embedding(embeddings: nn.Module, name: str, folder: Path) -> bool:
     The rows are read from the file, not through the module: mapped, all would stay in memory.
     """
     module: Any = getattr(embeddings, name)
-    file = _File.open(folder / _WEIGHTS, f".{name}.weight", tuple(module.weight.shape))
-    if file is None or file.shape[1] % BLOCK:
+    shape = tuple(module.weight.shape)
+    start = _place(folder / _WEIGHTS, f".{name}.weight", shape)
+    if start is None or shape[1] % BLOCK:
         return False
-    rows, columns = file.shape
-    levels = np.empty((rows, columns // 2), np.uint8)
-    scales = np.empty((rows, columns // BLOCK), np.float16)
-    start = 0
-    for part in file.rows():
-        packed = pack_rows(part)
+    levels = np.empty((shape[0], shape[1] // 2), np.uint8)
+    scales = np.empty((shape[0], shape[1] // BLOCK), np.float16)
+    done = 0
+    for rows in _rows(folder / _WEIGHTS, start, shape):
+        packed = pack_rows(rows)
         if packed is None:
             return False
-        levels[start : start + len(part)], scales[start : start + len(part)] = packed
-        start += len(part)
+        levels[done : done + len(rows)], scales[done : done + len(rows)] = packed
+        done += len(rows)
     setattr(embeddings, name, PackedRows(torch.from_numpy(levels), torch.from_numpy(scales)))
     return True
 
@@ -87,33 +87,25 @@ def pack_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.
     return pairs.reshape(len(rows), -1), scales.reshape(len(rows), -1)
 
 
-class _File:
-    """One float32 matrix of a safetensors file, read part by part."""
+def _place(path: Path, ending: str, shape: tuple[int, ...]) -> int | None:
+    """Where in a safetensors file the one float32 matrix begins that ends so and has this shape."""
+    if not path.is_file() or len(shape) != 2:
+        return None
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    found = [
+        about["data_offsets"][0]
+        for name, about in header.items()
+        if f".{name}".endswith(ending) and (about["dtype"], tuple(about["shape"])) == ("F32", shape)
+    ]
+    return 8 + length + int(found[0]) if len(found) == 1 else None
 
-    def __init__(self, path: Path, start: int, shape: tuple[int, int]) -> None:
-        self._path, self._start, self.shape = path, start, shape
 
-    @classmethod
-    def open(cls, path: Path, ending: str, shape: tuple[int, ...]) -> "_File | None":
-        """The one whose name ends so and that has this shape; None where that is not one."""
-        if not path.is_file() or len(shape) != 2:
-            return None
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-        found = [
-            about["data_offsets"][0]
-            for name, about in header.items()
-            if f".{name}".endswith(ending)
-            and (about["dtype"], tuple(about["shape"])) == ("F32", shape)
-        ]
-        return cls(path, 8 + length + found[0], (shape[0], shape[1])) if len(found) == 1 else None
-
-    def rows(self) -> Iterator[NDArray[np.float32]]:
-        rows, columns = self.shape
-        with self._path.open("rb") as file:
-            file.seek(self._start)
-            for start in range(0, rows, _ROWS_AT_ONCE):
-                count = min(_ROWS_AT_ONCE, rows - start)
-                part = np.fromfile(file, "<f4", count * columns)
-                yield part.astype(np.float32, copy=False).reshape(count, columns)
+def _rows(path: Path, start: int, shape: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
+    rows, columns = shape
+    with path.open("rb") as file:
+        file.seek(start)
+        for row in range(0, rows, _ROWS_AT_ONCE):
+            part = np.fromfile(file, "<f4", min(_ROWS_AT_ONCE, rows - row) * columns)
+            yield part.astype(np.float32, copy=False).reshape(-1, columns)

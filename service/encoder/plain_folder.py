@@ -58,7 +58,8 @@ def plain_pooling(folder: Path) -> Pooling | None:
         return None
     if stated.get("model_type") not in _KINDS or stated.get("auto_map"):
         return None
-    if any(_AS_ALWAYS.get(key, _UNKNOWN) != own[key] for key in own.keys() - {"max_seq_length"}):
+    told = {key: value for key, value in own.items() if key != "max_seq_length"}
+    if told != {key: value for key, value in _AS_ALWAYS.items() if key in told}:
         return None
     return mode
 
@@ -67,9 +68,6 @@ def stated_window(folder: Path) -> int | None:
     """Longest input, in tokens, that the transformer's part of a plain folder states."""
     length = read_json(folder / _FIRST_CONFIGS[0]).get("max_seq_length")
     return length if isinstance(length, int) else None
-
-
-_UNKNOWN = object()
 
 
 def _mode(config: Mapping[str, Any]) -> Pooling | None:

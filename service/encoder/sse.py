@@ -162,13 +162,7 @@ class SSE(InputModule):
         _write_json(folder / "tokenizer_config.json", settings, indent=2)
 
     @classmethod
-    def load(
-        cls,
-        model_name_or_path: str,
-        subfolder: str = "",
-        *_: Any,
-        **settings: Any,
-    ) -> Self:
+    def load(cls, model_name_or_path: str, subfolder: str = "", *_: Any, **settings: Any) -> Self:
         """Read what `save` wrote, from a folder or the hub.
 
         Of the library's settings, those about the hub count. Raises `ValueError` where a file is

@@ -43,10 +43,7 @@ def find_on_hub(repository: str, *, offline: bool) -> Path:
 def _snapshot(repository: str, *, offline: bool) -> Path:
     try:
         folder = snapshot_download(
-            repository,
-            local_files_only=offline,
-            allow_patterns=_WANTED,
-            ignore_patterns=_UNWANTED,
+            repository, local_files_only=offline, allow_patterns=_WANTED, ignore_patterns=_UNWANTED
         )
     except HFValidationError as error:
         raise UnknownModelError(f"{repository} is no hub name") from error

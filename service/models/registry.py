@@ -162,11 +162,7 @@ _SPECS = (
         matryoshka=(768, 256),
     ),
     _encoder(
-        _MINILM_REPOSITORY,
-        384,
-        licence="Apache-2.0",
-        max_length=256,
-        sources=_minilm()[::-1],
+        _MINILM_REPOSITORY, 384, licence="Apache-2.0", max_length=256, sources=_minilm()[::-1]
     ),
     _encoder("sentence-transformers/all-mpnet-base-v2", 768, licence="Apache-2.0", max_length=384),
     _encoder(

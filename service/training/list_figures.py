@@ -58,7 +58,9 @@ def retrieval_figures(
     for examples in test:
         if examples.queries:
             passages = encode_passages(examples.passages)
-            found = rank_dense(encode_queries(examples.queries), passages, examples, Choice())
+            found = rank_dense(
+                encode_queries(examples.queries), passages, examples, Choice(rank_max=10)
+            )
             values = order_figures(examples.positives, (row.places for row in found), [measure])
             figures[f"{examples.name} {measure}"] = values[measure]
     return figures

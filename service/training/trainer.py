@@ -31,13 +31,7 @@ from service.training.callbacks import OnProgress, Watch
 from service.training.card import render_card
 from service.training.curve import draw_losses
 from service.training.record import make_record
-from service.training.run_folder import (
-    RECORD,
-    RunFolder,
-    is_ended,
-    job_sha256,
-    read_json,
-)
+from service.training.run_folder import RECORD, RunFolder, is_ended, job_sha256, read_json
 from service.training.system import Job, Prepared
 
 FIGURES = "figures.json"
@@ -91,13 +85,7 @@ def train(
     folder.model.mkdir(parents=True)
     prepared.save(folder.model)
     record = make_record(
-        job,
-        prepared,
-        licences or {},
-        job_sha256=identity,
-        before=before,
-        after=after,
-        **fitted,
+        job, prepared, licences or {}, job_sha256=identity, before=before, after=after, **fitted
     )
     write_json(folder.model / RECORD, record.as_json())
     write_json(folder.model / FIGURES, {"before": before, "after": after})

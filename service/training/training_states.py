@@ -44,12 +44,7 @@ class TrainingStates:
 
 
 def store_states(
-    folder: Path,
-    texts: Sequence[str],
-    encoder: TokenEncoder,
-    *,
-    window: int,
-    layers: Sequence[int],
+    folder: Path, texts: Sequence[str], encoder: TokenEncoder, *, window: int, layers: Sequence[int]
 ) -> TrainingStates:
     """Encode texts (with their prefix) into a folder, unless they are there already.
 

@@ -161,10 +161,7 @@ def _finder(job: Job, options: Options) -> Job:
         return job
     settings = job.settings or Settings()
     model = prepare_model(
-        options.encoder,
-        "bi-encoder",
-        cache_dir=settings.cache_dir,
-        offline=settings.hub_offline,
+        options.encoder, "bi-encoder", cache_dir=settings.cache_dir, offline=settings.hub_offline
     )
     recipe = job.recipe.model_copy(update={"base": options.encoder})
     return replace(job, recipe=recipe, base=model.folder)

@@ -69,6 +69,7 @@ def prepare(job: Job) -> Prepared:
     )
     model = load_bi_encoder(job, freeze_embeddings=options.freeze_embeddings)
     prefixes = base_prefixes(job)
+    sizes = [len(q.correct) + len(q.related) + len(q.irrelevant) for q in parts["test"]]
     return Prepared(
         model=model,
         train=_rows(pooled, parts["train"], prefixes, training.seed),
@@ -83,7 +84,7 @@ def prepare(job: Job) -> Prepared:
             f"{len(parts['validation'])} to validate, {len(parts['test'])} to test.",
             "A row is a query, a right passage, one related passage (hard) and one irrelevant "
             "passage (easy), both drawn at random.",
-            f"Test candidates: {_mean_candidates(parts['test']):.1f} a query on the mean.",
+            f"Test candidates: {sum(sizes) / max(1, len(sizes)):.1f} a query on the mean.",
         ),
     )
 
@@ -191,8 +192,3 @@ def _figures(
     passages = dict(zip(ids, encode(model, texts), strict=True))
     queries = encode(model, [prefixed(query.query, prefixes[0]) for query in test.queries])
     return level_figures(test.queries, rank_levels(test.queries, queries, passages))
-
-
-def _mean_candidates(queries: Sequence[LevelledQuery]) -> float:
-    sizes = [len(q.correct) + len(q.related) + len(q.irrelevant) for q in queries]
-    return sum(sizes) / max(1, len(sizes))

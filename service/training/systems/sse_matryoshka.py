@@ -205,10 +205,7 @@ def _new(job: Job, options: Options, found: Sequence[Examples]) -> SentenceTrans
         seed=job.recipe.training.seed,
     )
     module = SSE(
-        tokenizer,
-        max(options.dimensions),
-        matryoshka_dims=options.dimensions,
-        block=options.block,
+        tokenizer, max(options.dimensions), matryoshka_dims=options.dimensions, block=options.block
     )
     module.embedding.weight.data.copy_(options.row_scale * rows)
     return SentenceTransformer(
