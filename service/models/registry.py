@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["bi-encoder", "cross-encoder", "interaction"]
-Pooling = Literal["mean", "cls"]
 Making = Literal["as it is", "decode e5", "shipped cross-encoder"]
 """What has to be done with a source: nothing; decode its 4-bit data file; put the tensors that this
 package ships on its embeddings."""
@@ -53,7 +52,6 @@ class ModelSpec:
     sources: tuple[Source, ...]
     query_prefix: str = ""
     passage_prefix: str = ""
-    pooling: Pooling | None = None
     dimension: int | None = None
     matryoshka: tuple[int, ...] = ()
 
@@ -92,12 +90,11 @@ def _encoder(
     licence: str = "MIT",
     max_length: int = 512,
     prefixes: tuple[str, str] = ("", ""),
-    pooling: Pooling = "mean",
     sources: tuple[Source, ...] = (),
     matryoshka: tuple[int, ...] = (),
 ) -> ModelSpec:
     sources = sources or (HubSource(name),)
-    known = (licence, max_length, sources, *prefixes, pooling, dimension, matryoshka)
+    known = (licence, max_length, sources, *prefixes, dimension, matryoshka)
     return ModelSpec(name, "bi-encoder", *known)
 
 
@@ -149,16 +146,15 @@ _SPECS = (
     _encoder("intfloat/e5-small-v2", 384, prefixes=_E5),
     _encoder("intfloat/e5-base-v2", 768, prefixes=_E5),
     _encoder("intfloat/e5-large-v2", 1024, prefixes=_E5),
-    _encoder("BAAI/bge-small-en-v1.5", 384, prefixes=_BGE, pooling="cls"),
-    _encoder("BAAI/bge-base-en-v1.5", 768, prefixes=_BGE, pooling="cls"),
-    _encoder("BAAI/bge-large-en-v1.5", 1024, prefixes=_BGE, pooling="cls"),
-    _encoder("BAAI/bge-m3", 1024, max_length=8192, pooling="cls"),
+    _encoder("BAAI/bge-small-en-v1.5", 384, prefixes=_BGE),
+    _encoder("BAAI/bge-base-en-v1.5", 768, prefixes=_BGE),
+    _encoder("BAAI/bge-large-en-v1.5", 1024, prefixes=_BGE),
+    _encoder("BAAI/bge-m3", 1024, max_length=8192),
     _encoder(
         "Snowflake/snowflake-arctic-embed-m-v1.5",
         768,
         licence="Apache-2.0",
         prefixes=_BGE,
-        pooling="cls",
         matryoshka=(768, 256),
     ),
     _encoder(

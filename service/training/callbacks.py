@@ -37,8 +37,7 @@ class Watch(TrainerCallback):
     def __init__(self, report: OnProgress, examples_per_step: int) -> None:
         self._report, self._examples = report, examples_per_step
         self._steps, self._seconds, self._since = 0, 0.0, 0.0
-        self._loss: float | None = None
-        self._validation_loss: float | None = None
+        self._losses: dict[str, float] = {}
 
     @property
     def examples_per_second(self) -> float:
@@ -59,28 +58,19 @@ class Watch(TrainerCallback):
         self._since = now
         self._tell(state)
 
-    def on_log(
-        self,
-        args: Any,
-        state: TrainerState,
-        *_: Any,
-        logs: dict[str, float] | None = None,
-        **__: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, *_: Any, **given: Any) -> None:
         """Note the losses; raise `TrainingError` for one that is not finite."""
-        logs = logs or {}
+        self._losses |= given.get("logs") or {}
         for name, kind in (("loss", "training"), ("eval_loss", "validation")):
-            if name in logs and not math.isfinite(logs[name]):
+            if not math.isfinite(self._losses.get(name, 0.0)):
                 raise TrainingError(
-                    f"the {kind} loss is {logs[name]} at step {state.global_step}: try a lower "
-                    "training.learning_rate, or a longer training.warmup"
+                    f"the {kind} loss is {self._losses[name]} at step {state.global_step}: try a "
+                    "lower training.learning_rate, or a longer training.warmup"
                 )
-        self._loss = logs.get("loss", self._loss)
-        self._validation_loss = logs.get("eval_loss", self._validation_loss)
         self._tell(state)
 
     def _tell(self, state: TrainerState) -> None:
-        losses = (self._loss, self._validation_loss)
+        losses = self._losses.get("loss"), self._losses.get("eval_loss")
         self._report(
             Progress(state.global_step, state.max_steps, *losses, self.examples_per_second)
         )

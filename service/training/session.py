@@ -34,7 +34,7 @@ def run(
     Of the settings it takes cache folder, hub, device and threads. Raises `InvalidInputError` for
     labels that cannot be read, and `UnknownModelError` for a base that is not at hand.
     """
-    system = load_system(recipe.system)
+    prepare_system = load_system(recipe.system)
     for path in collections:
         if not path.exists():
             raise InvalidInputError(f"{path}: there is no such file or folder", "collection")
@@ -49,7 +49,7 @@ def run(
     job = Job(recipe, tuple(collections), base, out, device, settings, on_progress)
     return train(
         job,
-        system.prepare(job),
+        prepare_system(job),
         resume=resume,
         overwrite=overwrite,
         on_progress=on_progress,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from service.settings import Settings
 from service.training.recipe import Recipe
@@ -58,11 +58,3 @@ class Prepared:
     """Rows to the arguments of a model that is a plain module and gives its loss itself."""
     notes: Sequence[str] = ()
     """For the model card: how rows were made, split or left out, a sentence each."""
-
-
-class System(Protocol):
-    """A module of `service.training.systems`: `prepare` is all it must have."""
-
-    def prepare(self, job: Job) -> Prepared:
-        """Read the labels, split them with the recipe's seed, load the base, build the rest."""
-        ...

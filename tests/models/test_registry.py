@@ -27,7 +27,6 @@ def test_a_name_says_where_its_model_comes_from_first(spec: ModelSpec) -> None:
 @pytest.mark.parametrize("spec", ENCODERS, ids=lambda spec: spec.name)
 def test_an_encoder_states_its_vectors(spec: ModelSpec) -> None:
     assert spec.dimension is not None
-    assert spec.pooling is not None
     assert all(0 < size <= spec.dimension for size in spec.matryoshka)
 
 
@@ -46,5 +45,3 @@ def test_the_registry_says_what_the_models_own_files_say(
     assert folder.max_length(model.folder) == spec.max_length
     if spec.kind == "bi-encoder":
         assert folder.dimension(model.folder) == spec.dimension
-        pooling = folder.read_json(model.folder / "1_Pooling" / "config.json")
-        assert pooling[f"pooling_mode_{spec.pooling}_tokens"] is True

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from service.datasets import Collection, Labels
@@ -25,9 +26,9 @@ class OwnQueries:
     """
 
     def __init__(self, examples: Examples, query_for: QueryFor | None, seed: int) -> None:
-        self._examples, self._query_for, self._seed = examples, query_for, seed
+        self._examples, self._seed = examples, seed
+        self._query_for = cache(query_for) if query_for else None
         self._answered = examples.answered_by()
-        self._asked: dict[int, str | None] = {}
 
     def of(self, place: int, query: int) -> str | None:
         """A query other than `query` that the passage at `place` answers; None for none."""
@@ -36,11 +37,7 @@ class OwnQueries:
             seed = f"{self._seed}:{self._examples.passages[place]}:{query}"
             draw = random.Random(seed)  # noqa: S311
             return self._examples.queries[draw.choice(labelled)]
-        if self._query_for is None:
-            return None
-        if place not in self._asked:
-            self._asked[place] = self._query_for(self._examples.passages[place])
-        asked = self._asked[place]
+        asked = self._query_for(self._examples.passages[place]) if self._query_for else None
         return None if asked == self._examples.queries[query] else asked
 
 

@@ -149,14 +149,12 @@ def _states(
     # Beside the model, not in it: another training on the same texts finds them there.
     folder = job.out.with_name(f"{job.out.name}.states")
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    stored = [
-        store_states(folder / f"{side}-{digest}", texts, encoder, window=longest, layers=layers)
-        for side, texts, longest in (
-            ("queries", queries, options.query_tokens),
-            ("passages", passages, window),
-        )
-    ]
-    return stored[0], stored[1]
+
+    def stored(side: str, texts: Sequence[str], longest: int) -> TrainingStates:
+        place = folder / f"{side}-{digest}"
+        return store_states(place, texts, encoder, window=longest, layers=layers)
+
+    return stored("queries", queries, options.query_tokens), stored("passages", passages, window)
 
 
 def _nearest(

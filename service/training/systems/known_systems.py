@@ -1,26 +1,32 @@
-"""From a system's name, as recipes have it, to its module."""
+"""From a system's name, as recipes have it, to what prepares its trainings."""
 
-import pkgutil
+from collections.abc import Callable
 from importlib import import_module
-from typing import cast
 
 from service.errors import InvalidInputError
-from service.training import systems
-from service.training.system import System
+from service.training.system import Job, Prepared
+
+SYSTEMS = {
+    "clp-moe": "clp_moe",
+    "cross-encoder": "listwise_cross_encoder",
+    "interaction": "interaction_head",
+    "pair-contrastive": "pair_contrastive",
+    "smart-binary": "smart_binary",
+    "sse-matryoshka": "sse_matryoshka",
+    "weighted-bce": "weighted_bce",
+}
+"""Name -> module of this package."""
 
 
-def system_names() -> list[str]:
-    """Names of the systems in this package, as recipes have them: with dashes."""
-    modules = (module.name for module in pkgutil.iter_modules(systems.__path__))
-    return sorted(name.replace("_", "-") for name in modules if name != "registry")
+def load_system(name: str) -> Callable[[Job], Prepared]:
+    """The system's function that reads and splits the labels, loads the base and builds the rest.
 
-
-def load_system(name: str) -> System:
-    """The module of that system. Raises `InvalidInputError` for a name that none has."""
-    known = system_names()
-    if name.replace("_", "-") not in known:
+    Raises `InvalidInputError` for a name that no system has.
+    """
+    if name not in SYSTEMS:
         raise InvalidInputError(
-            f"there is no system {name!r}; there are {', '.join(known)}", "system"
+            f"there is no system {name!r}; there are {', '.join(sorted(SYSTEMS))}", "system"
         )
-    module = import_module(f"{systems.__name__}.{name.replace('-', '_')}")
-    return cast("System", module)
+    module = import_module(f"service.training.systems.{SYSTEMS[name]}")
+    prepare: Callable[[Job], Prepared] = module.prepare
+    return prepare

@@ -17,15 +17,14 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from service.datasets import (
+    Collection,
     LevelledCollection,
     LevelledQuery,
+    TrainingRow,
     article_key,
     derive_levels,
     levels_from_grades,
-    read_beir,
-    read_levels,
-    read_training_rows,
-    rows_kind,
+    open_labels,
 )
 from service.datasets.levels import CORRECT
 from service.datasets.split import joined
@@ -91,24 +90,22 @@ def prepare(job: Job) -> Prepared:
 
 def read_levelled(path: Path, options: Options, seed: int) -> LevelledCollection:
     """Three levels of whatever kind of labels is there. Raises `InvalidInputError`."""
-    if path.is_dir():
-        collection = read_beir(path)
-        grades = (grade for judged in collection.qrels.values() for grade in judged.values())
+    labels = open_labels(path)
+    if isinstance(labels, LevelledCollection):
+        return labels
+    if isinstance(labels, Collection):
+        grades = (grade for judged in labels.qrels.values() for grade in judged.values())
         if max(grades, default=0) >= CORRECT:
-            return levels_from_grades(collection)
-        return derive_levels(
-            collection, article_key(options.article), irrelevant=options.irrelevant, seed=seed
-        )
-    try:
-        kind = rows_kind(path)
-    except InvalidInputError:
-        return read_levels(path)
-    if kind == "pairs":
+            return levels_from_grades(labels)
+        article = article_key(options.article)
+        return derive_levels(labels, article, irrelevant=options.irrelevant, seed=seed)
+    rows = [row for row in labels if isinstance(row, TrainingRow)]
+    if len(rows) < len(labels):
         raise InvalidInputError(f"{path}: labelled pairs have no levels", "collection")
-    return _from_rows(path)
+    return _from_rows(path, rows)
 
 
-def _from_rows(path: Path) -> LevelledCollection:
+def _from_rows(path: Path, rows: Sequence[TrainingRow]) -> LevelledCollection:
     """Rows as `mine` composes them: the first negative is hard, the others are easy."""
     documents: dict[str, Document] = {}
 
@@ -119,13 +116,9 @@ def _from_rows(path: Path) -> LevelledCollection:
 
     queries = [
         LevelledQuery(
-            str(number),
-            row.query,
-            ids(row.positives),
-            ids(row.negatives[:1]),
-            ids(row.negatives[1:]),
+            str(number), row.query, *map(ids, (row.positives, row.negatives[:1], row.negatives[1:]))
         )
-        for number, row in enumerate(read_training_rows(path), 1)
+        for number, row in enumerate(rows, 1)
         if len(row.negatives) > 1
     ]
     if not queries:

@@ -21,7 +21,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 
-from service.datasets import open_collection, read_training_rows
+from service.datasets import open_labels
 from service.durable import new_folder, write_json
 from service.encoder.loading import load_sentence_transformer
 from service.encoder.sse import MAX_LENGTH, SSE, Precision
@@ -30,7 +30,8 @@ from service.training.arguments import autocast
 from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.label_rows import Part, dataset, describe, part_of, read_options, split
 from service.training.list_figures import retrieval_figures
-from service.training.mining.examples import Examples, from_collection, from_rows
+from service.training.mining.examples import Examples
+from service.training.mining.negative_sources import examples_of
 from service.training.recipe import Training
 from service.training.run_folder import read_json
 from service.training.static_start import encode_pieces, piece_shares, start_rows
@@ -86,7 +87,7 @@ def prepare(job: Job) -> Prepared:
     windows, whatever part their queries fall to.
     """
     options, training = read_options(job.recipe, Options), job.recipe.training
-    found = [_examples(path) for path in job.collections]
+    found = [examples_of(path.stem, open_labels(path)) for path in job.collections]
     data = describe(job.collections, [examples.queries for examples in found])
     parts = split([(pair[0], pair) for examples in found for pair in _labelled(examples)], training)
     rng = random.Random(training.seed)  # noqa: S311
@@ -125,12 +126,6 @@ def prepare(job: Job) -> Prepared:
             f"Rows are saved as {options.precision}; the figures are those of full precision.",
         ),
     )
-
-
-def _examples(path: Path) -> Examples:
-    if path.is_dir():
-        return from_collection(open_collection(path))
-    return from_rows(path.stem, read_training_rows(path))
 
 
 def _part(examples: Examples, part: Part, training: Training) -> Examples:
