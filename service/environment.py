@@ -1,4 +1,4 @@
-"""Environment variables that look like settings, so that a misspelt one stops every command."""
+"""A misspelt environment variable of a setting stops every command."""
 
 import os
 import re
@@ -12,14 +12,14 @@ OTHER_VARIABLES = {
     "SECONDPASS_API_KEY": "the key of commands that ask a server",
     "SECONDPASS_DEMO": "`1`: the container puts the demo corpus into an empty data folder",
 }
-"""Variables with the prefix that are no settings."""
+"""Variables with the prefix that are not settings."""
 
 _OF_KUBERNETES = re.compile(r"SECONDPASS_(SERVICE_(HOST|PORT\w*)|PORT_\d+_\w+)")
-"""What Kubernetes puts into each container's environment for a Service named `secondpass`."""
+"""Variables that Kubernetes sets in each container for a Service named `secondpass`."""
 
 
 def check_environment(environment: Mapping[str, str] = os.environ) -> None:
-    """Raise `InvalidInputError` for variables that look like settings but are none."""
+    """Raise `InvalidInputError` for variables with the prefix that no setting has."""
     known = set(OTHER_VARIABLES).union(
         *(environment_variables(name, field) for name, field in Settings.model_fields.items())
     )

@@ -1,14 +1,13 @@
 """Every setting, in one place: its default, limits, environment variable, flag and documentation.
 
-`SECONDPASS_<NAME>` sets a field; the flag is
-`--<name>` with dashes. `docs/configuration.md` is generated from here.
+`SECONDPASS_<NAME>` or `--<name>` sets a field; docs/configuration.md is generated from here.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -25,9 +24,9 @@ Part = Literal[
 class Tag:
     """What a setting is about and what it decides; every list of settings is made from these.
 
-    One that decides an `index` is part of its identity: another value refuses the index. One that
-    decides an `answer` changes what a search computes over the same index. `per_collection`: a
-    collection may have its own value.
+    A setting that decides an `index` is part of its identity: an index made with another value is
+    refused. One that decides an `answer` changes what a search computes over the same index. With
+    `per_collection` a collection may have its own value.
     """
 
     part: Part
@@ -40,11 +39,21 @@ MODELS = Tag("models", "nothing")
 LIMITS = Tag("limits", "nothing")
 PAIRS = Tag("pairs", "nothing")
 ENCODER = Tag("encoder", "index", per_collection=True)
+PASSAGES = Tag("passages", "index", per_collection=True)
+RERANKER = Tag("reranker", "answer")
+RERANK_CACHE = Tag("reranker", "nothing")
 RANKING = Tag("ranking", "answer", per_collection=True)
+JUDGING = Tag("ranking", "answer")
 
 
-def _default_cache_dir() -> Path:
-    return Path.home() / ".cache" / "secondpass"
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return frozenset(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaSeparated = Annotated[frozenset[str], BeforeValidator(_split)]
+"""Words that a variable or flag gives with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -57,62 +66,50 @@ class Settings(BaseSettings):
     data_dir: Annotated[Path, Tag("data", "nothing")] = Field(
         Path("data"), description="Folder that holds the documents and the index."
     )
-    host: Annotated[str, SERVER] = Field(
-        "127.0.0.1", description="Address that the server listens on."
-    )
-    port: Annotated[int, SERVER] = Field(
-        8000, ge=0, le=65535, description="Port that the server listens on."
+    host: Annotated[str, SERVER] = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535), SERVER] = Field(
+        8000, description="Port that the server listens on."
     )
     allow_anonymous: Annotated[bool, SERVER] = Field(
         False,
-        description="Serve without API keys on an address other than loopback, where everyone who "
-        "reaches the port may read, write and delete.",
+        description="Serve without API keys on an address other than loopback. Everyone who "
+        "reaches the port may then read, write and delete.",
     )
-    allowed_hosts: Annotated[frozenset[str], NoDecode, SERVER] = Field(
+    allowed_hosts: Annotated[CommaSeparated, NoDecode, SERVER] = Field(
         frozenset(),
-        description="Names of this server, separated by commas, that the `Host` header may have "
-        "where no API keys are set; IP addresses, `localhost` and `host` always may; `*`: any.",
+        description="Names, separated by commas, that the `Host` header may have when no API keys "
+        "are set. IP addresses, `localhost` and `host` are always allowed; `*` allows any name.",
     )
-    max_connections: Annotated[int, SERVER] = Field(
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000), SERVER] = Field(
         512,
-        ge=1,
-        le=1_000_000,
-        description="Open connections, at most; fewer where the limit on open files is too low. "
-        "For one more, the connection that has been idle longest is closed.",
+        description="Most open connections; fewer if the limit on open files is too low. "
+        "One more connection closes the one that has been idle longest.",
     )
-    header_timeout_s: Annotated[int, SERVER] = Field(
-        10, ge=1, le=600, description="Longest time for a request's line and headers, in seconds."
+    header_timeout_s: Annotated[int, Field(ge=1, le=600), SERVER] = Field(
+        10, description="Longest time for a request's line and headers, in seconds."
     )
-    keep_alive_timeout_s: Annotated[int, SERVER] = Field(
+    keep_alive_timeout_s: Annotated[int, Field(ge=1, le=3600), SERVER] = Field(
         75,
-        ge=1,
-        le=3600,
-        description="Longest time between two requests of one connection, in seconds; a proxy in "
+        description="Longest time between two requests of one connection, in seconds. A proxy in "
         "front should close its idle connections sooner.",
     )
-    shutdown_delay_s: Annotated[float, SERVER] = Field(
+    shutdown_delay_s: Annotated[float, Field(ge=0.0, le=300.0), SERVER] = Field(
         1.0,
-        ge=0.0,
-        le=300.0,
-        description="Time between SIGTERM and the end of listening, in seconds; `/readyz` answers "
-        "503 in it, so that a load balancer can turn away.",
+        description="Time between SIGTERM and the end of listening, in seconds. `/readyz` answers "
+        "503 during it, so that a load balancer can turn away.",
     )
-    shutdown_grace_s: Annotated[int, SERVER] = Field(
-        60,
-        ge=0,
-        le=3600,
-        description="Longest time that requests under way get to finish after that, in seconds.",
+    shutdown_grace_s: Annotated[int, Field(ge=0, le=3600), SERVER] = Field(
+        60, description="Longest time that open requests get to finish after that, in seconds."
     )
 
     encoder: Annotated[str, ENCODER] = Field(
         "e5-small", description="Bi-encoder: a registry name, a folder or a hub name."
     )
     reranker: Annotated[str, Tag("reranker", "answer", per_collection=True)] = Field(
-        "interaction-v1",
-        description="Reranker: a registry name, a folder or a hub name; or `none`.",
+        "interaction-v1", description="Reranker: a registry name, a folder, a hub name or `none`."
     )
     cache_dir: Annotated[Path, MODELS] = Field(
-        default_factory=_default_cache_dir,
+        default_factory=lambda: Path.home() / ".cache" / "secondpass",
         description="Folder for prepared models (about 600 MB for the default ones).",
     )
     hub_offline: Annotated[bool, MODELS] = Field(
@@ -126,113 +123,85 @@ class Settings(BaseSettings):
     passage_prefix: Annotated[str | None, Tag("encoder", "index")] = Field(
         None, description="Prefix of every passage, in place of the model's own."
     )
-    embedding_dimensions: Annotated[int | None, ENCODER] = Field(
-        None,
-        ge=1,
-        description="Dimensions of a vector: a Matryoshka size of the encoder; all by default.",
+    embedding_dimensions: Annotated[int | None, Field(ge=1), ENCODER] = Field(
+        None, description="Dimensions of a vector: a Matryoshka size of the encoder, or all."
     )
     device: Annotated[str, MODELS] = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
-    threads: Annotated[int, MODELS] = Field(
-        0,
-        ge=0,
-        le=256,
-        description="CPU threads of a model; 0 for all cores.",
+    threads: Annotated[int, Field(ge=0, le=256), MODELS] = Field(
+        0, description="CPU threads of a model; 0 for all cores."
     )
 
-    passage_tokens: Annotated[int, Tag("passages", "index", per_collection=True)] = Field(
-        256, ge=16, le=8192, description="Longest passage in tokens; longer documents are chunked."
+    passage_tokens: Annotated[int, Field(ge=16, le=8192), PASSAGES] = Field(
+        256, description="Longest passage in tokens; longer documents are chunked."
     )
-    passage_overlap: Annotated[int, Tag("passages", "index", per_collection=True)] = Field(
-        32, ge=0, le=4096, description="Tokens that neighbouring passages share, at most."
+    passage_overlap: Annotated[int, Field(ge=0, le=4096), PASSAGES] = Field(
+        32, description="Most tokens that neighbouring passages share."
     )
-    passages_per_document: Annotated[int, Tag("passages", "answer", per_collection=True)] = Field(
-        4, ge=1, le=1000, description="Candidates that one document may take up."
+    passages_per_document: Annotated[
+        int, Field(ge=1, le=1000), Tag("passages", "answer", per_collection=True)
+    ] = Field(4, description="Most candidates that one document may take up.")
+    batch_tokens: Annotated[int, Field(ge=512, le=1_000_000), MODELS] = Field(
+        1024, description="Tokens in one batch of a model, with padding; a GPU gains from more."
     )
-    batch_tokens: Annotated[int, MODELS] = Field(
-        1024,
-        ge=512,
-        le=1_000_000,
-        description="Tokens, padding counted, in one batch of a model; a GPU gains from more.",
+    rerank_max_length: Annotated[int, Field(ge=32, le=8192), RERANKER] = Field(
+        512, description="Tokens of a (query, passage) pair; the passage is cut."
     )
-    rerank_max_length: Annotated[int, Tag("reranker", "answer")] = Field(
-        512, ge=32, le=8192, description="Tokens of a (query, passage) pair; the passage is cut."
+    rerank_weight: Annotated[float | None, Field(ge=0.0, le=1.0), JUDGING] = Field(
+        None, description="The reranker's share in the fused score, in place of the fitted one."
     )
-    rerank_weight: Annotated[float | None, Tag("ranking", "answer")] = Field(
-        None,
-        ge=0.0,
-        le=1.0,
-        description="Share of the reranker in the fused score, in place of the fitted one.",
-    )
-    rerank_cache_mb: Annotated[int, Tag("reranker", "nothing")] = Field(
+    rerank_cache_mb: Annotated[int, Field(ge=0, le=100_000), RERANK_CACHE] = Field(
         256,
-        ge=0,
-        le=100_000,
         description="Megabytes in which a reranker keeps passages it has read: an interaction "
-        "reranker what it encoded, a cross-encoder their tokens.",
+        "reranker keeps what it encoded, a cross-encoder keeps their tokens.",
     )
     rerank_backend: Annotated[
-        Literal["auto", "torch", "torch-bf16", "onnx", "onnx-int8"], Tag("reranker", "answer")
+        Literal["auto", "torch", "torch-bf16", "onnx", "onnx-int8"], RERANKER
     ] = Field(
         "auto",
-        description="What runs a cross-encoder: `auto` is the one that `secondpass models prepare` "
-        "chose on this CPU, or `torch`; the `onnx` ones need `secondpass[onnx]`.",
+        description="What runs a cross-encoder. `auto` is the backend that `secondpass models "
+        "prepare` chose on this CPU, or `torch`; the `onnx` ones need `secondpass[onnx]`.",
     )
-    rerank_score_cache: Annotated[int, Tag("reranker", "nothing")] = Field(
-        0,
-        ge=0,
-        le=10_000_000,
-        description="Scores that a cross-encoder keeps for pairs that come again; 0: none.",
+    rerank_score_cache: Annotated[int, Field(ge=0, le=10_000_000), RERANK_CACHE] = Field(
+        0, description="Scores that a cross-encoder keeps for repeated pairs; 0 keeps none."
     )
-    rerank_window: Annotated[int, Tag("reranker", "answer")] = Field(
+    rerank_window: Annotated[int, Field(ge=0, le=8192), RERANKER] = Field(
         0,
-        ge=0,
-        le=8192,
-        description="Tokens to which a cross-encoder cuts a longer passage, where it shares most "
-        "with the query; 0: it reads the passage from its beginning.",
+        description="Tokens of a longer passage that a cross-encoder reads: the part that shares "
+        "most with the query. With 0 it reads the passage from its beginning.",
     )
     passage_states: Annotated[bool, Tag("passages", "answer")] = Field(
         True,
-        description="Keep on the disk what the reranker reads of each passage, so that it need not "
-        "be made during a search: token states for an interaction reranker (some 13 KB for 100 "
-        "tokens), token ids for a cross-encoder (400 bytes).",
+        description="Keep on disk what the reranker reads of each passage, so that a search need "
+        "not compute it: token states for an interaction reranker (about 13 KB for 100 tokens), "
+        "token ids for a cross-encoder (400 bytes).",
     )
-    rerank_depth: Annotated[int, RANKING] = Field(
-        100,
-        ge=0,
-        le=1000,
-        description="Candidates that are reranked, at most; others follow in stage one's order.",
+    rerank_depth: Annotated[int, Field(ge=0, le=1000), RANKING] = Field(
+        100, description="Most candidates that are reranked; others follow in stage one's order."
     )
     search_mode: Annotated[Literal["dense", "sparse", "hybrid"], RANKING] = Field(
         "dense",
         description="How a search that names no `mode` finds passages: by vectors (`dense`), by "
-        "words (`sparse`, BM25) or by both (`hybrid`).",
+        "words (`sparse`, BM25) or both (`hybrid`).",
     )
     hybrid_fusion: Annotated[Literal["rrf", "weighted"], RANKING] = Field(
         "weighted",
-        description="How the hybrid mode makes one order of two: by reciprocal ranks (`rrf`) or by "
-        "`weighted` scores.",
+        description="How the hybrid mode merges: by reciprocal ranks (`rrf`) or `weighted` scores.",
     )
-    hybrid_weight: Annotated[float, RANKING] = Field(
-        0.2, ge=0.0, le=1.0, description="Share of the words in the hybrid mode's order."
+    hybrid_weight: Annotated[float, Field(ge=0.0, le=1.0), RANKING] = Field(
+        0.2, description="Share of the words in the hybrid mode's order."
     )
-    hnsw_threshold: Annotated[int, RANKING] = Field(
-        100_000, ge=1, description="Passages above which the index is HNSW instead of exact."
+    hnsw_threshold: Annotated[int, Field(ge=1), RANKING] = Field(
+        100_000, description="Passages above which the index is HNSW instead of exact."
     )
 
-    calibration: Annotated[Path | None, Tag("ranking", "answer")] = Field(
+    calibration: Annotated[Path | None, JUDGING] = Field(
         None, description="Calibration artifact, in place of the one shipped for the models."
     )
-    confidence_high: Annotated[float | None, Tag("ranking", "answer")] = Field(
-        None,
-        ge=0.0,
-        le=1.0,
-        description="Probability from which a hit is `high`; not set: the calibration's, or 0.8.",
+    confidence_high: Annotated[float | None, Field(ge=0.0, le=1.0), JUDGING] = Field(
+        None, description="Least probability of a `high` hit; not set: the calibration's, or 0.8."
     )
-    confidence_medium: Annotated[float | None, Tag("ranking", "answer")] = Field(
-        None,
-        ge=0.0,
-        le=1.0,
-        description="Probability from which a hit is `medium`; not set: the calibration's, or 0.5.",
+    confidence_medium: Annotated[float | None, Field(ge=0.0, le=1.0), JUDGING] = Field(
+        None, description="Least probability of a `medium` hit; not set: the calibration's, or 0.5."
     )
 
     pair_model: Annotated[str, PAIRS] = Field(
@@ -240,90 +209,72 @@ class Settings(BaseSettings):
         description="Bi-encoder that tells whether two queries mean the same: a folder from "
         "`secondpass train pair-contrastive`, or another model with `pair_threshold`; or `none`.",
     )
-    pair_threshold: Annotated[float | None, PAIRS] = Field(
+    pair_threshold: Annotated[float | None, Field(ge=-1.0, le=1.0), PAIRS] = Field(
         None,
-        ge=-1.0,
-        le=1.0,
         allow_inf_nan=False,
-        description="Cosine from which two queries mean the same, in place of the pair model's.",
+        description="Least cosine of two queries that mean the same, in place of the pair model's.",
     )
-    answer_cache: Annotated[int, PAIRS] = Field(
-        0,
-        ge=0,
-        le=10_000,
-        description="Answers kept for later queries that mean the same by the pair model; 0: none.",
+    answer_cache: Annotated[int, Field(ge=0, le=10_000), PAIRS] = Field(
+        0, description="Answers kept for queries that the pair model finds the same; 0 keeps none."
     )
-    answer_cache_ttl_s: Annotated[int, PAIRS] = Field(
-        3600, ge=1, le=604_800, description="Longest time that an answer is kept, in seconds."
+    answer_cache_ttl_s: Annotated[int, Field(ge=1, le=604_800), PAIRS] = Field(
+        3600, description="Longest time that an answer is kept, in seconds."
     )
 
-    max_query_chars: Annotated[int, LIMITS] = Field(
-        4000, ge=1, le=100_000, description="Longest query, in characters after cleaning."
+    max_query_chars: Annotated[int, Field(ge=1, le=100_000), LIMITS] = Field(
+        4000, description="Longest query, in characters after cleaning."
     )
-    max_document_chars: Annotated[int, LIMITS] = Field(
-        MAX_TEXT_CHARS, ge=1, description="Longest document text, in characters."
+    max_document_chars: Annotated[int, Field(ge=1), LIMITS] = Field(
+        MAX_TEXT_CHARS, description="Longest document text, in characters."
     )
-    max_title_chars: Annotated[int, LIMITS] = Field(
-        MAX_TITLE_CHARS,
-        ge=1,
-        le=100_000,
-        description="Longest title of a document, in characters.",
+    max_title_chars: Annotated[int, Field(ge=1, le=100_000), LIMITS] = Field(
+        MAX_TITLE_CHARS, description="Longest title of a document, in characters."
     )
-    max_body_bytes: Annotated[int, SERVER] = Field(
-        1_048_576, ge=1024, description="Largest request body, in bytes."
+    max_body_bytes: Annotated[int, Field(ge=1024), SERVER] = Field(
+        1_048_576, description="Largest request body, in bytes."
     )
-    max_documents_body_bytes: Annotated[int, SERVER] = Field(
-        67_108_864,
-        ge=1024,
-        description="Largest body of a request that brings documents, in bytes.",
+    max_documents_body_bytes: Annotated[int, Field(ge=1024), SERVER] = Field(
+        67_108_864, description="Largest body of a request that brings documents, in bytes."
     )
-    max_bulk_bytes: Annotated[int, SERVER] = Field(
-        10_000_000_000, ge=1024, description="Largest bulk upload, in bytes."
+    max_bulk_bytes: Annotated[int, Field(ge=1024), SERVER] = Field(
+        10_000_000_000, description="Largest bulk upload, in bytes."
     )
-    max_queue: Annotated[int, SERVER] = Field(
+    max_queue: Annotated[int, Field(ge=1, le=10_000), SERVER] = Field(
         256,
-        ge=1,
-        le=10_000,
-        description="Searches under way or waiting, and as many comparisons, reads and writes of "
-        "documents, each counted by itself; one more is answered 429. A client (its API key, else "
-        "its address) may have a quarter.",
+        description="Most searches that run or wait. The same number limits comparisons, and "
+        "reads and writes of documents; each kind is counted by itself. One more is answered 429. "
+        "A client (its API key, else its address) may have a quarter.",
     )
-    max_batch_queries: Annotated[int, SERVER] = Field(
-        64, ge=1, le=1000, description="Searches in one request to `/search/batch`."
+    max_batch_queries: Annotated[int, Field(ge=1, le=1000), SERVER] = Field(
+        64, description="Most searches in one request to `/search/batch`."
     )
-    max_reranks: Annotated[int | None, SERVER] = Field(
+    max_reranks: Annotated[int | None, Field(ge=1, le=10_000), SERVER] = Field(
         None,
-        ge=1,
-        le=10_000,
-        description="Of these, searches in the rerank or waiting for it; one more is answered 429. "
-        "Of one client a quarter, the others of it wait. Not set: no limit of its own with an "
-        "interaction reranker and `passage_states`, else 32.",
+        description="Most of these searches that are in the rerank or wait for it. One more is "
+        "answered 429. A client gets a quarter; its other searches wait. Not set: no limit of its "
+        "own with an interaction reranker and `passage_states`, else 32.",
     )
-    timeout_ms: Annotated[int, SERVER] = Field(
+    timeout_ms: Annotated[int, Field(ge=1, le=600_000), SERVER] = Field(
         60_000,
-        ge=1,
-        le=600_000,
-        description="Longest time for a search or comparison that names none, and for each read or "
-        "write of documents.",
+        description="Longest time in milliseconds for a search or comparison that names none, and "
+        "for each read or write of documents.",
     )
-    max_snapshot_bytes: Annotated[int, SERVER] = Field(
-        50_000_000_000, ge=1, description="Largest snapshot that is taken to restore, in bytes."
+    max_snapshot_bytes: Annotated[int, Field(ge=1), SERVER] = Field(
+        50_000_000_000, description="Largest snapshot that the server restores, in bytes."
     )
-    delete_reserve_bytes: Annotated[int, SERVER] = Field(
+    delete_reserve_bytes: Annotated[int, Field(ge=0), SERVER] = Field(
         33_554_432,
-        ge=0,
-        description="Disk space that the data folder takes up for deletes, so that a full disk can "
-        "be emptied, in bytes; at most an eighth of what is free at the first start.",
+        description="Disk space that the data folder reserves for deletes, in bytes, so that a "
+        "full disk can be emptied; at most an eighth of what is free at the first start.",
     )
-    allowed_models: Annotated[frozenset[str], NoDecode, SERVER] = Field(
+    allowed_models: Annotated[CommaSeparated, NoDecode, SERVER] = Field(
         frozenset(),
-        description="Models that a request may name for a new collection, besides the server's own "
-        "and those of the registry that need no download: registry names, folders or hub names, "
-        "separated by commas.",
+        description="Models, separated by commas, that a request may name for a new collection, "
+        "besides the server's own and those of the registry that need no download: registry "
+        "names, folders or hub names.",
     )
-    api_key_hashes: Annotated[frozenset[str], NoDecode, SERVER] = Field(
-        frozenset(),
-        description="SHA-256 of each accepted API key, separated by commas; none: open to all.",
+    api_key_hashes: Annotated[CommaSeparated, NoDecode, SERVER] = Field(
+        frozenset(), description="SHA-256 of each API key, separated by commas; none: open to all."
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], SERVER] = Field(
         "info", description="Least severe log line that is written."
@@ -334,26 +285,13 @@ class Settings(BaseSettings):
         """How long a document's text and title may be."""
         return DocumentLimits(self.max_document_chars, self.max_title_chars)
 
-    @field_validator("allowed_models", "allowed_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return frozenset(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("api_key_hashes", mode="before")
-    @classmethod
-    def _split_hashes(cls, value: object) -> object:
-        if isinstance(value, str):
-            return frozenset(part.strip().lower() for part in value.split(",") if part.strip())
-        return value
-
     @field_validator("api_key_hashes")
     @classmethod
     def _check_hashes(cls, value: frozenset[str]) -> frozenset[str]:
-        if any(len(h) != 64 or set(h) - set("0123456789abcdef") for h in value):
+        hashes = frozenset(map(str.lower, value))
+        if any(len(h) != 64 or set(h) - set("0123456789abcdef") for h in hashes):
             raise ValueError("each must be a SHA-256 in 64 hexadecimal digits")
-        return value
+        return hashes
 
     @model_validator(mode="after")
     def _check_order(self) -> "Settings":
@@ -366,10 +304,8 @@ class Settings(BaseSettings):
 
 
 TAGS = {
-    name: tag
+    name: next(tag for tag in field.metadata if isinstance(tag, Tag))
     for name, field in Settings.model_fields.items()
-    for tag in field.metadata
-    if isinstance(tag, Tag)
 }
 """The tag of each setting."""
 
@@ -377,7 +313,7 @@ DECIDING = tuple(name for name, tag in TAGS.items() if tag.decides != "nothing")
 """The settings that decide an index or an answer."""
 
 PER_COLLECTION = tuple(name for name, tag in TAGS.items() if tag.per_collection)
-"""The settings that a collection may have of its own."""
+"""The settings that can have another value in each collection."""
 
 
 def settings_about(*parts: Part) -> tuple[str, ...]:
@@ -386,7 +322,7 @@ def settings_about(*parts: Part) -> tuple[str, ...]:
 
 
 def environment_variables(name: str, field: FieldInfo) -> list[str]:
-    """The variables that set a field; the first that is there counts."""
+    """The variables that set a field; the first that is set wins."""
     if isinstance(field.validation_alias, AliasChoices):
         return [str(choice) for choice in field.validation_alias.choices]
     return [f"{PREFIX}{name}".upper()]

@@ -130,7 +130,7 @@ def test_reindex_takes_another_window_and_back(rows: Path, tmp_path: Path) -> No
     window = ("--passage-tokens", "32", "--passage-overlap", "8")
     done = secondpass("reindex", "--data-dir", tmp_path, *window)
     assert done.returncode == 0, done.stderr
-    assert f"{len(DOCUMENTS)} documents encoded anew" in done.stdout
+    assert f"{len(DOCUMENTS)} documents encoded again" in done.stdout
     assert passages_with_states(tmp_path) == passages(tmp_path) > len(DOCUMENTS)
     found = secondpass("search", "tides", "--json", "--data-dir", tmp_path, *window)
     hit = json.loads(found.stdout)["hits"][0]

@@ -71,8 +71,8 @@ def test_one_collection_is_encoded_anew(folder: Path, monkeypatch: pytest.Monkey
         Ingestor(store, encoder, overlap=0).ingest(DOCUMENTS[:3])
     window = ("--passage-tokens", "40", "--data-dir", folder)
     done = run("reindex", "--collection", "next", *window)
-    assert "3 documents encoded anew" in done.stdout
-    assert "0 documents encoded anew" in run("reindex", "--collection", "next", *window).stdout
+    assert "3 documents encoded again" in done.stdout
+    assert "0 documents encoded again" in run("reindex", "--collection", "next", *window).stdout
     with DataFolder.open(folder) as opened:
         identity = opened.collection("next").store.identity()
         assert identity is not None

@@ -38,7 +38,7 @@ def test_order_is_by_score_then_rank_then_document(tmp_path: Path) -> None:
         ("q Q0 a 1 0.5", "line 2: has 5 columns, not 6"),
         ("q Q0 b one 0.5 t", "line 2: rank: 'one' is not an integer"),
         ("q Q0 b 1 nan t", "line 2: score: 'nan' is not a finite number"),
-        ("q Q0 a 2 0.4 t", "line 2: document: 'a' stands there twice"),
+        ("q Q0 a 2 0.4 t", "line 2: document: 'a' occurs twice for 'q'"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, said: str) -> None:
