@@ -121,13 +121,13 @@ def _stored(
             while states.follow():
                 pass
             passages = folder.store.passages(folder.store.allowed({}).tolist())
-            if states.get(list(passages.values())).keys() != passages.keys():
+            if states.file.get(list(passages.values())).keys() != passages.keys():
                 raise BenchError("the reranker would not find all states in the file")
             by_text = {passage.text: passage for passage in passages.values()}
 
             def stored(texts: Sequence[str]) -> list[EncodedPassage]:
                 asked = [by_text[text] for text in texts]
-                found = states.get(asked)
+                found = states.file.get(asked)
                 return [EncodedPassage(passage.text, found[passage.id]) for passage in asked]
 
             yield stored

@@ -168,7 +168,7 @@ def open_collection(
                 judge,
                 most_reranks(settings, reranker, states_kept=states is not None),
                 (encoder.identity.query_prefix, encoder.identity.passage_prefix),
-                states.get if states else None,
+                states.file.get if states else None,
             ),
             limits(settings),
             build_answer_cache(settings, pair_model, retriever),

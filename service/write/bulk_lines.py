@@ -1,4 +1,4 @@
-"""The lines of a bulk upload: each a document, or why it is none."""
+"""Reads the lines of a bulk upload in batches, and stores each batch with its place."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from service.write.ingestor import Ingestor
 
 BATCH_LINES = 64
 BATCH_BYTES = 1 << 16
-"""Lines that are stored together, at most; one may be longer by itself."""
+"""The most lines and bytes that are stored together; a single line may be longer."""
 
 _NOTE = "job"
 
@@ -28,14 +28,14 @@ _MOST_FIELD_CHARS = 128
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that is not blank, and the place where it ends."""
+    """A line that is not blank: a document or the reason why not, and the place where it ends."""
 
     place: Place
     content: Document | Refusal
 
 
 def read_batches(path: Path, start: Place, limits: DocumentLimits) -> Iterator[list[Line]]:
-    """The lines behind `start`, some at a time; no id is twice in one batch."""
+    """The lines after `start` in batches; no id occurs twice in a batch."""
     batch: list[Line] = []
     ids: set[str] = set()
     began = start.offset
@@ -54,7 +54,7 @@ def read_batches(path: Path, start: Place, limits: DocumentLimits) -> Iterator[l
 
 
 class _Progress(BaseModel):
-    """The last step of the job that wrote last to a collection, kept in the collection's store."""
+    """The last step of the last job that wrote to a collection, kept in the collection's store."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,27 +63,29 @@ class _Progress(BaseModel):
 
 
 def stored_step(store: DocumentStore, job: str) -> Step | None:
-    """The last step of this job that wrote something to `store`; None where another came later."""
+    """The last step of this job that wrote to `store`; None if another job has written since."""
     note = store.note(_NOTE)
     progress = _Progress.model_validate_json(note) if note else None
     return progress.step if progress and progress.job == job else None
 
 
 def store_batch(ingestor: Ingestor, job: str, batch: Sequence[Line]) -> Step:
-    """Store the documents of a batch in one transaction, with the step for `stored_step`.
+    """Store the documents of a batch, and the step for `stored_step`, in one transaction.
 
-    A batch that changes nothing leaves no step. Raises `InvalidInputError` or `ModelError` where
-    it fails for one of several documents; a single one is refused for it.
+    A batch that changes nothing leaves no step. If one of several documents makes the batch fail,
+    raises `InvalidInputError` or `ModelError`; a single document is refused instead.
     """
     began = time.monotonic()
     documents = [line.content for line in batch if isinstance(line.content, Document)]
     numbers = {
         line.content.id: line.place.line for line in batch if isinstance(line.content, Document)
     }
-    wrong = [line.content for line in batch if isinstance(line.content, Refusal)]
+    refusals = [line.content for line in batch if isinstance(line.content, Refusal)]
 
     def step(rows: Sequence[Refused]) -> Step:
-        refused = wrong + [_refusal(numbers[r.source], r.source, r.field, r.reason) for r in rows]
+        refused = refusals + [
+            _refusal(numbers[r.source], r.source, r.field, r.reason) for r in rows
+        ]
         refused.sort(key=lambda refusal: refusal.line)
         offset, line = batch[-1].place
         return Step(offset, line, len(batch) - len(refused), time.monotonic() - began, refused)
@@ -112,15 +114,15 @@ def _read_lines(path: Path, start: Place, limits: DocumentLimits) -> Iterator[Li
 
 
 def _refusal(line: int, id_: object, field: str | None, reason: str) -> Refusal:
-    """Of what a client sent, only so much as can be stored and shown."""
+    """A refusal with what the client sent shortened so that it can be stored and shown."""
     known = id_ if isinstance(id_, str) and len(id_) <= MAX_ID_CHARS else None
     return Refusal(
         line,
-        known and _shown(known, MAX_ID_CHARS),
-        field and _shown(field, _MOST_FIELD_CHARS),
-        _shown(reason, _MOST_REASON_CHARS),
+        known and _shortened(known, MAX_ID_CHARS),
+        field and _shortened(field, _MOST_FIELD_CHARS),
+        _shortened(reason, _MOST_REASON_CHARS),
     )
 
 
-def _shown(text: str, most_chars: int) -> str:
+def _shortened(text: str, most_chars: int) -> str:
     return text[:most_chars].encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Documents come, change and go while searches run."""
+"""Documents are written, read and deleted while searches run."""
 
 import asyncio
 import json
@@ -20,23 +20,22 @@ from service.write.indexer import Indexer
 T = TypeVar("T")
 
 _DELETED_TOGETHER = 1000
-_LOOK_AFTER_S, _LOOK_EVERY_S = 0.01, 0.16
-"""The longer a writer has waited, the less often it looks: many may wait."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.16
+"""Between two checks of `wait`. Pauses double, because many writers may wait."""
 _PAGE_CHARS = 8_000_000
-"""Of all texts, titles and metadata of a page: it has fewer documents than asked for rather than
-more characters."""
+"""The most characters of a page, in texts, titles and metadata together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some documents in the order of their ids; `after` asks for the next ones, None at the end."""
+    """Some documents in the order of their ids; `after` leads to the next page, None at the end."""
 
     documents: list[StoredDocument]
     after: str | None
 
 
 class Documents:
-    """The documents of one collection. Used from one event loop; what is answered is on the disk.
+    """The documents of one collection, for one event loop. A write that returns is on the disk.
 
     Every method may raise `StoreError`.
     """
@@ -53,8 +52,8 @@ class Documents:
     ) -> list[Written]:
         """Store all or none; searches see them once they are encoded.
 
-        Of several with one id the last one counts. Raises `VersionConflictError` where a condition
-        in `expected` is not met, `InvalidInputError` for metadata that cannot be stored.
+        If several share an id, the last one wins. Raises `VersionConflictError` if a condition in
+        `expected` is not met, `InvalidInputError` for metadata that cannot be stored.
         """
         return await self._write(deadline, lambda: self._store.stage(documents, expected))
 
@@ -64,13 +63,13 @@ class Documents:
         deadline: Deadline,
         expected: Mapping[str, Expectation] | None = None,
     ) -> int:
-        """Remove documents, from searches at once; returns how many were there."""
+        """Remove documents, from searches too; returns how many there were."""
         return await self._write(deadline, lambda: self._store.delete(ids, expected))
 
     async def delete_matching(self, filters: Filters, deadline: Deadline) -> int:
-        """Remove all documents that satisfy `filters`, a thousand at a time, each lot durable.
+        """Remove all documents that satisfy `filters`, a thousand in a transaction.
 
-        On a full disk fewer, so that the space kept for deletes is enough.
+        On a full disk fewer, so that the space reserved for deletes is enough.
         """
         removed, lot = 0, _DELETED_TOGETHER
         while True:
@@ -99,7 +98,7 @@ class Documents:
     async def page(self, filters: Filters, after: str, limit: int, deadline: Deadline) -> Page:
         """At most `limit` documents whose id is greater than `after`, as they were last written.
 
-        Fewer where they are long. Raises `InvalidInputError` for a filter beyond its limits.
+        Fewer if they are long. Raises `InvalidInputError` for a filter that exceeds its limits.
         """
 
         def read() -> Page:
@@ -116,17 +115,17 @@ class Documents:
         return await self._run(self._reader, deadline, read)
 
     async def wait(self, versions: Collection[int], deadline: Deadline) -> bool:
-        """Until searches see what was written at `versions`; False when time runs out."""
-        pause = _LOOK_AFTER_S
+        """Wait until searches see what was written at `versions`; False if time runs out."""
+        pause = _FIRST_PAUSE_S
         while await self._reader.run(Deadline(60), lambda: self._indexer.waits(versions)):
             if deadline.left() == 0.0:
                 return False
             await asyncio.sleep(min(pause, deadline.left()))
-            pause = min(2 * pause, _LOOK_EVERY_S)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
         return True
 
     def close(self) -> None:
-        """End what is being written."""
+        """Finish what is being written."""
         self._writer.close()
         self._reader.close()
 

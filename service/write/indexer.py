@@ -1,4 +1,4 @@
-"""What goes on behind the searches of a collection: documents become passages, indexes new ones."""
+"""The background threads of a collection: they encode documents and compact the index."""
 
 import logging
 import threading
@@ -21,15 +21,15 @@ from service.write.passage_states import PassageStates
 log = logging.getLogger(__name__)
 
 _PAUSE_S = 5.0
-"""Before another try, where the disk is full, say."""
+"""Before the next try after an error, such as a full disk."""
 
 
 class Indexer:
-    """Threads: one encodes documents that wait, one compacts the index when it is due, and where a
-    reranker reads token states one keeps them.
+    """Threads: one encodes staged documents, one compacts the index when that is due, and one keeps
+    token states if the reranker reads them.
 
-    Searches and writers wait for neither. What a thread has not ended when the process dies is
-    begun again at the next start; the store knows what there is to do.
+    Searches and writers never wait for them. The store knows what is left to do, so the next start
+    repeats a step that a dying process did not finish.
     """
 
     def __init__(
@@ -56,34 +56,34 @@ class Indexer:
 
     @property
     def problems(self) -> list[str]:
-        """Why the last steps failed; empty when they did not."""
+        """Why the last steps failed; empty if they did not."""
         return [worker.problem for worker in self._workers if worker.problem]
 
     def start(self) -> None:
-        """Begin, with what an earlier process left undone first."""
+        """Start the threads; what an earlier process left undone comes first."""
         for worker in self._workers:
             worker.thread.start()
             worker.awake.set()
 
     def wake(self) -> None:
-        """Say that there may be work."""
+        """Tell the threads that there may be work."""
         for worker in self._workers:
             worker.awake.set()
 
     def waits(self, versions: Collection[int]) -> bool:
-        """Is a document that was written at one of `versions` still to be encoded?"""
+        """Whether a document that was written at one of `versions` still waits to be encoded."""
         with self._folder.store.view() as store:
             return store.still_staged(versions)
 
     def is_index_whole(self) -> bool:
-        """Whether the generation that is searched is still on the disk, for the next start."""
+        """Whether all files of the current generation are still on the disk."""
         return is_whole(self._folder.generations, self._index.latest.generation)
 
     def compact(self) -> Generation:
-        """Build a generation of all that is there now and search in it from here on.
+        """Build a generation of all passages there are now, and let searches use it.
 
-        Raises `StoreError`, and `NotReadyError` once this is being closed; searches then still find
-        all that is there.
+        Raises `StoreError`, and `NotReadyError` once this is being closed; searches then keep the
+        generation they have.
         """
         with self._compacting:
             store = self._folder.store
@@ -99,13 +99,13 @@ class Indexer:
         return generation
 
     def close(self) -> None:
-        """Stop after the steps under way."""
+        """Stop after the current steps."""
         self._closing.set()
         self.wake()
         for worker in self._workers:
             if worker.thread.ident is not None:
                 worker.thread.join()
-        # Each leads back here, and what goes round in circles is only let go of by a collection.
+        # They refer back to this object; only the garbage collector would free such a cycle.
         self._workers = []
         if self._states:
             self._states.close()
@@ -141,7 +141,7 @@ class Indexer:
 
 
 class _Worker:
-    """Repeats a step as long as it finds work, then sleeps until it is woken."""
+    """A thread that repeats a step while it finds work, then sleeps until it is woken."""
 
     def __init__(self, name: str, step: Callable[[], bool], closing: threading.Event) -> None:
         self.awake = threading.Event()
@@ -152,13 +152,13 @@ class _Worker:
     def _run(self) -> None:
         while True:
             self.awake.clear()
-            if self._closing.is_set():  # looked at after the clearing, so that no call is lost
+            if self._closing.is_set():  # checked after `clear`, so that no call is lost
                 return
             try:
                 worked = self._step()
-            except NotReadyError:  # it is being closed
+            except NotReadyError:  # closing
                 return
-            except Exception as error:  # whatever it is, later documents are to be indexed
+            except Exception as error:  # no error may keep later documents from being indexed
                 self._report(error)
                 self._closing.wait(_PAUSE_S)
                 continue
@@ -167,9 +167,9 @@ class _Worker:
                 self.awake.wait()
 
     def _report(self, error: Exception) -> None:
-        meant = isinstance(error, SecondpassError)
-        said = error.public if isinstance(error, SecondpassError) else "failed; see the log"
-        problem = f"{self.thread.name}: {said}"
-        if self.problem != problem:  # once, not every few seconds
-            log.error("%s: %s", self.thread.name, error, exc_info=None if meant else error)
+        expected = isinstance(error, SecondpassError)
+        reason = error.public if isinstance(error, SecondpassError) else "failed; see the log"
+        problem = f"{self.thread.name}: {reason}"
+        if self.problem != problem:  # log once, not every few seconds
+            log.error("%s: %s", self.thread.name, error, exc_info=None if expected else error)
         self.problem = problem

@@ -1,38 +1,46 @@
 """From documents to stored vectors: chunk, encode, store, in batches that are each durable."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
-
-from service.errors import UnprocessableTextError
 from service.protocols import Encoder
 from service.scheduling.background import Background
 from service.store.document_store import DocumentStore
-from service.store.metadata_values import is_unicode
 from service.store.records import EncodedDocument, StagedDocument, content_hash
-from service.text.chunker import TokenCounter
-from service.text.control_tokens import break_up
-from service.text.passage import CutDocument, cut_document, passage_text, title_end
-from service.types import Document, Refused, Span
+from service.types import Document, Refused
+from service.write.document_encoder import Chunked, DocumentEncoder
 from service.write.passage_states import PassageStates
 from service.write.staged import LONG_CHARS, StagedDocuments, Step
-from service.write.storing import Chunked, IngestReport, Storing
-
-log = logging.getLogger(__name__)
 
 BATCH_PASSAGES = 64
 STATIC_BATCH_PASSAGES = 2048
-"""Passages that are encoded and stored together, by a static encoder in about a second. Of its
-batches one is encoded while another is stored: a kill can cost two of them, at most."""
+"""Passages that are encoded and stored together. A static encoder takes about a second for a batch.
+One of its batches is encoded while another is stored, so a kill costs at most two."""
 
 _LOT_CHARS = 1 << 22
-"""Characters of documents that are read before the first is encoded, about."""
+"""About the characters of documents that are read before the first one is encoded."""
+
+
+@dataclass(slots=True)
+class IngestReport:
+    """What became of the rows so far."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    passages: int = 0
+    refused: list[Refused] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Rows that are done."""
+        return self.added + self.updated + self.unchanged + len(self.refused)
 
 
 class Ingestor:
-    """Puts documents into a store. Documents that are there already, unchanged, cost nothing."""
+    """Puts documents into a store. Unchanged documents cost nothing."""
 
     def __init__(
         self,
@@ -44,172 +52,100 @@ class Ingestor:
         background: Background | None = None,
         states: PassageStates | None = None,
     ) -> None:
-        """Take `overlap` in tokens. With `background`, encoding gives way to requests.
+        """`overlap` is in tokens. With `background`, encoding gives way to requests.
 
-        Passages get their `states` where these come with the vectors.
-
-        Where it is not `chunked`, a document is one passage of which the encoder reads what fits
-        its window: the way published figures are measured.
+        `states` keeps the token states that come with the vectors. If not `chunked`, a document is
+        one passage and the encoder reads what fits its window. Published figures are measured so.
         """
-        self._store, self._encoder = store, encoder
-        self._overlap, self._chunked = overlap, chunked
-        self._background, self._states = background, states
-        self._staged = StagedDocuments(store, self._split_all, self._encode, self._publish)
-        self._most = STATIC_BATCH_PASSAGES if encoder.static else BATCH_PASSAGES
+        self._store, self._states, self._static = store, states, encoder.static
+        self._documents = DocumentEncoder(
+            encoder, overlap=overlap, chunked=chunked, background=background, states=states
+        )
+        self._staged = StagedDocuments(store, self._documents, self._publish)
 
     def ingest(
         self,
         rows: Iterable[Document | Refused],
         on_progress: Callable[[IngestReport], None] = lambda _report: None,
     ) -> IngestReport:
-        """Store all rows; `on_progress` hears of each batch once it is durable."""
-        storing = Storing(
-            self._store,
-            self._encode,
-            self._put,
-            on_progress,
-            most=self._most,
-            overlapped=self._encoder.static,
-        )
-        with storing:
-            for lot in _lots(rows, self._most, storing.has):
-                # An id's last version counts, as with two uploads: also one that is stored by then.
-                if any(isinstance(row, Document) and storing.has(row.id) for row in lot):
-                    storing.finish()
-                for chunked in self._chunk(lot, storing.report):
-                    storing.add(chunked)
-            storing.finish()
-        on_progress(storing.report)
-        return storing.report
+        """Store all rows; `on_progress` is called after each batch, once it is durable."""
+        report = IngestReport()
+
+        def stored(batch: IngestReport) -> None:
+            report.added += batch.added
+            report.updated += batch.updated
+            report.passages += batch.passages
+            on_progress(report)
+
+        most = STATIC_BATCH_PASSAGES if self._static else BATCH_PASSAGES
+        with ThreadPoolExecutor(1, "storing") as thread:
+            batches = _Batches(thread, self._documents.encode, self._put_and_count, stored)
+            for lot in _lots(rows, most):
+                documents = [row for row in lot if isinstance(row, Document)]
+                # An id's last version wins, also over one that is stored by then.
+                if any(batches.has(document.id) for document in documents):
+                    batches.finish()
+                report.refused += [row for row in lot if isinstance(row, Refused)]
+                new = self._changed(documents)
+                report.unchanged += len(documents) - len(new)
+                for chunked in self._accepted(new, report.refused):
+                    if batches.add(chunked) >= most:
+                        batches.send(overlapped=self._static)
+            batches.finish()
+        on_progress(report)
+        return report
 
     def ingest_together(
         self, documents: Sequence[Document], note: Callable[[list[Refused]], tuple[str, str]]
     ) -> list[Refused]:
-        """Store documents in one transaction, and with them what `note` says; returns the refused.
+        """Store documents and what `note` returns in one transaction; returns the refused ones.
 
-        Long ones are staged: `index_some` encodes them in slices. No id may be there twice. Where
-        no document is new or changed, nothing is written, no note either. Raises `ModelError`, and
-        as `DocumentStore.put`.
+        Long documents are staged: `index_some` encodes them in slices. No id may occur twice. If no
+        document is new or changed, nothing is written, not even the note. Raises `ModelError`, and
+        the errors of `DocumentStore.put`.
         """
-        report = IngestReport()
-        new = self._new(documents)
-        staged = [document for document in new if len(document.text) > LONG_CHARS]
-        chunks = list(self._accepted([d for d in new if len(d.text) <= LONG_CHARS], report))
-        if chunks or staged:
-            encoded = self._encode(chunks) if chunks else []
-            self._put(encoded, note(report.refused), staged)
-        return report.refused
+        refused: list[Refused] = []
+        new = self._changed(documents)
+        long = [document for document in new if len(document.text) > LONG_CHARS]
+        short = [document for document in new if len(document.text) <= LONG_CHARS]
+        chunks = list(self._accepted(short, refused))
+        if chunks or long:
+            encoded = self._documents.encode(chunks) if chunks else []
+            self._put(encoded, note(refused), long)
+        return refused
 
     def index_some(self) -> Step:
-        """Encode a little of what waits, and let searches see documents that are whole.
+        """Encode a few of the waiting documents, and let searches see those that are complete.
 
-        One that cannot be encoded waits no longer: its `problem` says why.
+        A document that cannot be encoded stops waiting: its `problem` says why.
         """
         return self._staged.step()
 
     def index_staged(self) -> int:
-        """As `index_some`, until a document waits no longer; returns how many do not, at last 0."""
+        """Repeat `index_some` until a document is done; returns how many are, 0 at the end."""
         while True:
             done, worked = self.index_some()
             if done or not worked:
                 return done
 
-    def _chunk(self, rows: Sequence[Document | Refused], report: IngestReport) -> Iterator[Chunked]:
-        """Those of `rows`, no id twice, that are to be stored; of the others `report` hears."""
-        documents = [row for row in rows if isinstance(row, Document)]
-        report.refused += [row for row in rows if isinstance(row, Refused)]
-        new = self._new(documents)
-        report.unchanged += len(documents) - len(new)
-        yield from self._accepted(new, report)
-
-    def _new(self, documents: Sequence[Document]) -> list[Document]:
-        """Those that are not stored as they are."""
+    def _changed(self, documents: Sequence[Document]) -> list[Document]:
         known = self._store.content_hashes([document.id for document in documents])
         return [d for d in documents if known.get(d.id) != content_hash(d)]
 
-    def _accepted(self, documents: Sequence[Document], report: IngestReport) -> Iterator[Chunked]:
-        """The passages of each document; of those that have none `report` hears."""
-        for document, found in zip(documents, self._split_all(documents), strict=True):
+    def _accepted(self, documents: Sequence[Document], refused: list[Refused]) -> Iterator[Chunked]:
+        """The passages of each document; those without any are added to `refused`."""
+        chunks = self._documents.chunk(documents)
+        for document, found in zip(documents, chunks, strict=True):
             if isinstance(found, Chunked):
                 yield found
             else:
-                report.refused.append(Refused(document.id, None, found.field, str(found)))
+                refused.append(Refused(document.id, None, found.field, str(found)))
 
-    def _split_all(
-        self, documents: Sequence[Document]
-    ) -> Iterator[Chunked | UnprocessableTextError]:
-        count_tokens = self._counter(documents)
-        for document in documents:
-            try:
-                yield self._split(document, count_tokens)
-            except UnprocessableTextError as error:
-                yield error
-
-    def _counter(self, documents: Iterable[Document]) -> TokenCounter:
-        """Knows the tokens of whole texts and titles, counted together: faster than one by one."""
-        count_tokens = self._encoder.count_tokens
-        whole = [document.text.strip() for document in documents if self._chunked]
-        titles = {document.title.strip() for document in documents} - {""}
-        asked = map(break_up, {*whole, *titles, *(f"{title} " for title in titles)})
-        texts = list({text for text in asked if is_unicode(text)})
-        known = dict(zip(texts, count_tokens(texts), strict=True)) if texts else {}
-
-        def count(texts: Sequence[str]) -> list[int]:
-            missing = [text for text in texts if text not in known]
-            fresh = iter(count_tokens(missing) if missing else [])
-            return [known[text] if text in known else next(fresh) for text in texts]
-
-        return count
-
-    def _split(self, document: Document, count_tokens: TokenCounter) -> Chunked:
-        encoder = self._encoder
-        budget = encoder.passage_budget
-        if self._chunked:
-            cut = cut_document(
-                document, budget=budget, overlap=self._overlap, count_tokens=count_tokens
-            )
-        else:
-            end = title_end(document.title, window=budget, count_tokens=count_tokens)
-            cut = CutDocument([Span(0, len(document.text))], end)
-        prefixes = (encoder.identity.query_prefix, encoder.identity.passage_prefix)
-        title, kept, inputs = document.title[: cut.title_end], [], []
-        for span in cut.spans:
-            text = passage_text(title, document.text[span.start : span.end], prefixes)
-            if text:  # else nothing in it that a reader could see
-                kept.append(span)
-                inputs.append(text)
-        if not kept:
-            raise UnprocessableTextError("nothing is left of the text once it is cleaned", "text")
-        return Chunked(document, kept, inputs, cut.title_end)
-
-    def _encode(self, chunks: Sequence[Chunked]) -> list[EncodedDocument]:
-        texts = [text for c in chunks for text in c.inputs]
-        vectors = np.empty((len(texts), self._encoder.identity.dimension), np.float32)
-        packed: list[bytes | None] = [None] * len(texts)
-
-        def encode(places: Sequence[int]) -> None:
-            own = [texts[place] for place in places]
-            if self._states is None:
-                vectors[places] = self._encoder.encode_passages(own)
-                return
-            vectors[places], found = self._states.encode(self._encoder, own)
-            for place, data in zip(places, found, strict=True):
-                packed[place] = data
-
-        if self._background:
-            self._background.encode(encode, texts)
-        else:
-            encode(range(len(texts)))
-        encoded, start = [], 0
-        for chunk in chunks:
-            part = slice(start, start + len(chunk.spans))
-            encoded.append(
-                EncodedDocument(
-                    chunk.document, chunk.spans, vectors[part], chunk.title_end, packed[part]
-                )
-            )
-            start += len(chunk.spans)
-        return encoded
+    def _put_and_count(self, rows: Sequence[EncodedDocument]) -> IngestReport:
+        known = self._store.content_hashes([row.document.id for row in rows])
+        self._put(rows)
+        passages = sum(len(row.spans) for row in rows)
+        return IngestReport(len(rows) - len(known), len(known), passages=passages)
 
     def _put(
         self,
@@ -229,15 +165,66 @@ class Ingestor:
             write()
 
 
-def _lots(
-    rows: Iterable[Document | Refused], most: int, stored_later: Callable[[str], bool]
-) -> Iterator[list[Document | Refused]]:
-    """The rows, at most `most` at a time; a document that is to take another's place begins one."""
+class _Batches:
+    """Encodes and stores documents in their order, a batch at a time.
+
+    `store` runs in `thread`, so that the next batch can be encoded meanwhile. At most two batches
+    are in memory. `stored` is called in the caller's thread with the result of `store`.
+    """
+
+    def __init__(
+        self,
+        thread: ThreadPoolExecutor,
+        encode: Callable[[Sequence[Chunked]], list[EncodedDocument]],
+        store: Callable[[Sequence[EncodedDocument]], IngestReport],
+        stored: Callable[[IngestReport], None],
+    ) -> None:
+        self._thread, self._encode, self._store, self._stored = thread, encode, store, stored
+        self._batch: dict[str, Chunked] = {}
+        self._passages = 0
+        self._under_way: dict[str, Chunked] = {}
+        self._result: Future[IngestReport] | None = None
+
+    def has(self, id_: str) -> bool:
+        """Whether a document of this id is not stored yet."""
+        return id_ in self._batch or id_ in self._under_way
+
+    def add(self, chunked: Chunked) -> int:
+        """Take a document of a new id; returns how many passages the batch has now."""
+        self._batch[chunked.document.id] = chunked
+        self._passages += len(chunked.spans)
+        return self._passages
+
+    def send(self, *, overlapped: bool) -> None:
+        """Encode the batch and store it; if `overlapped`, do not wait until it is stored."""
+        batch, self._batch, self._passages = self._batch, {}, 0
+        encoded = self._encode(list(batch.values()))
+        self._settle()
+        self._under_way, self._result = batch, self._thread.submit(self._store, encoded)
+        if not overlapped:
+            self._settle()
+
+    def finish(self) -> None:
+        """Store what is left and wait until it is durable."""
+        if self._batch:
+            self.send(overlapped=False)
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._result is not None:
+            result, self._result = self._result, None
+            done = result.result()
+            self._under_way = {}
+            self._stored(done)
+
+
+def _lots(rows: Iterable[Document | Refused], most: int) -> Iterator[list[Document | Refused]]:
+    """The rows, at most `most` at a time; no id occurs twice in a lot."""
     lot: list[Document | Refused] = []
     ids: set[str] = set()
     chars = 0
     for row in rows:
-        again = isinstance(row, Document) and (row.id in ids or stored_later(row.id))
+        again = isinstance(row, Document) and row.id in ids
         if lot and (again or len(lot) >= most or chars >= _LOT_CHARS):
             yield lot
             lot, ids, chars = [], set(), 0

@@ -1,6 +1,7 @@
-"""What a reranker reads of a collection's passages, made beforehand and stored.
+"""Makes and stores what a reranker reads of a collection's passages, before any search.
 
-Token states for an interaction reranker, made with the vectors; token ids for a cross-encoder.
+For an interaction reranker these are token states, made with the vectors; for a cross-encoder,
+token ids. A search reads them from the file, `store/state_store.py`.
 """
 
 import logging
@@ -27,13 +28,13 @@ from service.types import EncoderIdentity, Ids, StoredPassage, Vectors
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 16
-"""Passages whose states are in memory together: of each, up to 200,000 numbers."""
+"""Passages whose states are in memory together; each has up to 200,000 numbers."""
 
 _IN_A_TURN = 4
-"""Of these, made before a search may come between."""
+"""Passages whose states are made before a search may come between."""
 
 _PAUSE_S = 0.05
-"""Between two looks whether searches have ended."""
+"""Before it is checked again whether searches have ended."""
 
 
 def open_states(
@@ -42,58 +43,56 @@ def open_states(
     reranker: Reranker | None,
     encoder: EncoderIdentity,
 ) -> "PassageStates | None":
-    """Those of a collection that `encoder` encodes; None where no reranker reads any.
+    """The states of a collection that `encoder` encodes; None if the reranker reads none.
 
-    Without a place for them on the disk there are none either: searches are slower, not wrong.
+    None too if they cannot be stored: searches are then slower, not wrong.
     """
     if not settings.passage_states or reranker is None or reranker.reads == "texts":
         return None
     with folder.store.view() as view:
         maker = f"{reranker.weights_sha256} of {view.id}"
     try:
-        states = StateStore(folder.path / "states.db", maker)
+        file = StateStore(folder.path / "states.db", maker)
     except StoreError as error:
         log.warning("token states cannot be kept: %s", error)
         return None
-    return PassageStates(folder.store, states, reranker, encoder)
+    return PassageStates(folder.store, file, reranker, encoder)
 
 
 class PassageStates:
-    """Follows a store: each of its passages gets states, those of removed ones go.
+    """Gives each passage of a store its states, and removes those of removed passages.
 
-    States are whatever the reranker packs. Where they are `encoder`'s, passages are stored with
-    the states of the pass that made their vectors. What has none (it is older than the file or came
-    from a snapshot) gets them while `idle`.
+    States are what the reranker packs. If it reads `encoder`'s token states, the pass that makes a
+    passage's vector makes its states too. Other passages, older than the file or from a snapshot,
+    get them while the collection is `idle`.
     """
 
     def __init__(
         self,
         store: DocumentStore,
-        states: StateStore,
+        file: StateStore,
         reranker: Reranker,
         encoder: EncoderIdentity,
     ) -> None:
         self.idle: Callable[[], bool] = lambda: True
-        """Whether no search would wait; where it is not set, none does."""
-        self._store, self._states, self._reranker = store, states, reranker
+        """Whether no search would have to wait."""
+        self.file = file
+        self._store, self._reranker = store, reranker
         self._prefixes = (encoder.query_prefix, encoder.passage_prefix)
         self._layers = reranker.layers(encoder)
         self._storing = threading.Lock()
         self._works = True
         self._backlog: deque[int] = deque()
+        """Passages without states, in the order in which they get them."""
         self._last_passage = self._last_removed = 0
         self._compared_at: tuple[str | None, int] | None = None
 
     def close(self) -> None:
-        """Let the file go."""
-        self._states.close()
-
-    def get(self, passages: Sequence[StoredPassage]) -> dict[int, bytes]:
-        """The states of those that have any, by passage id."""
-        return self._states.get(passages)
+        """Close the file."""
+        self.file.close()
 
     def encode(self, encoder: Encoder, texts: Sequence[str]) -> tuple[Vectors, list[bytes | None]]:
-        """The vectors of passages, and what `store` is to keep of each, if it comes with them."""
+        """The vectors of passages, and for each the states if they are made with the vectors."""
         packed: list[bytes | None] = [None] * len(texts)
         if not self._layers:
             return encoder.encode_passages(texts), packed
@@ -111,16 +110,15 @@ class PassageStates:
     def store(
         self, rows: Sequence[EncodedDocument], write: Callable[[], Sequence[Sequence[int]]]
     ) -> None:
-        """Have `rows` written, and keep what is packed with them.
+        """Call `write`, which stores `rows`, then store the states that are packed in them.
 
-        `write` returns the ids of each row's passages and raises as it does. What goes wrong with
-        the states is left to `follow`.
+        `write` returns the passage ids of each row; its errors are raised. If the states cannot be
+        stored, `follow` makes them later.
         """
-        with self._storing:  # so that `follow` does not make what is about to come
-            written = zip(rows, write(), strict=True)
+        with self._storing:  # so that `follow` does not make the same states
             made = {
                 id_: data
-                for row, ids in written
+                for row, ids in zip(rows, write(), strict=True)
                 for id_, data in zip(ids, row.packed, strict=False)
                 if data is not None
             }
@@ -132,7 +130,7 @@ class PassageStates:
                     log.warning("token states cannot be kept: %s", error)
 
     def follow(self) -> bool:
-        """Do some of what there is to do; False when that was all. Raises `StoreError`."""
+        """Add and remove some states; False if nothing is left to do. Raises `StoreError`."""
         with self._storing, self._store.view() as view:
             self._note_changes(view)
             count = min(_AT_ONCE, len(self._backlog))
@@ -143,56 +141,56 @@ class PassageStates:
             time.sleep(_PAUSE_S)
         elif passages:
             try:
-                self._put(self._made(passages))
+                self._put(self._make(passages))
             except BaseException:
-                self._compared_at = None  # the next comparison finds what is not there
+                self._compared_at = None  # the next comparison finds what is missing
                 raise
         return bool(passages or self._backlog)
 
     def _put(self, made: Mapping[int, bytes]) -> None:
-        there = self._store.passages(made.keys())
-        self._states.put((passage, made[id_]) for id_, passage in there.items())
+        passages = self._store.passages(made.keys())
+        self.file.put((passage, made[id_]) for id_, passage in passages.items())
 
     def _note_changes(self, view: StoreView) -> None:
-        """List passages without states, the newest in front, and drop states of removed ones."""
-        now = (view.generation_name, self._states.losses)
+        """Put passages without states on the backlog, newest first; remove stale states."""
+        now = (view.generation_name, self.file.losses)
         if now != self._compared_at:
-            # Another generation cuts the list of removed passages, and a file that was made again
-            # is empty: nothing but a comparison tells.
-            live, known = view.allowed({}), self._states.passages()
-            self._drop(np.setdiff1d(known, live))
+            # A new generation truncates the list of removed passages, and a file that was made
+            # again is empty. Only a full comparison shows what is missing.
+            live, known = view.allowed({}), self.file.passages()
+            self._remove(np.setdiff1d(known, live))
             self._backlog = deque(np.setdiff1d(live, known)[::-1].tolist())
             self._last_passage = int(live[-1]) if len(live) else 0
             _, self._last_removed = view.removed()
             self._compared_at, self._works = now, True
             return
         removed, last_removed = view.removed(after=self._last_removed)
-        self._drop(removed)
+        self._remove(removed)
         self._last_removed = last_removed
-        known = self._states.passages(after=self._last_passage)
+        known = self.file.passages(after=self._last_passage)
         for ids, _vectors in view.vectors(4096, after=self._last_passage):
             self._backlog.extendleft(np.setdiff1d(ids, known).tolist())
             self._last_passage = int(ids[-1])
 
-    def _drop(self, passages: Ids) -> None:
+    def _remove(self, passages: Ids) -> None:
         if len(passages):
-            self._states.remove(passages)
+            self.file.remove(passages)
 
-    def _made(self, passages: Sequence[StoredPassage]) -> dict[int, bytes]:
-        """What the reranker packs, in parts that give way to searches."""
+    def _make(self, passages: Sequence[StoredPassage]) -> dict[int, bytes]:
+        """Pack the passages in parts that give way to searches."""
         made: dict[int, bytes] = {}
         for start in range(0, len(passages), _IN_A_TURN):
             with SHARES.turn(ACCOUNT):
-                made |= self._packed(passages[start : start + _IN_A_TURN])
+                made |= self._pack(passages[start : start + _IN_A_TURN])
         return made
 
-    def _packed(self, passages: Sequence[StoredPassage]) -> dict[int, bytes]:
+    def _pack(self, passages: Sequence[StoredPassage]) -> dict[int, bytes]:
         texts = [stored_text(passage, self._prefixes) for passage in passages]
         try:
             packed = self._reranker.pack(texts)
         except ModelError as error:
-            if len(passages) == 1:  # searches will make them, or say what is wrong
+            if len(passages) == 1:  # a search will make them, or report the error
                 log.error("a passage gets no token states: %s", error)
                 return {}
-            return {id_: data for one in passages for id_, data in self._packed([one]).items()}
+            return {id_: data for one in passages for id_, data in self._pack([one]).items()}
         return dict(zip((passage.id for passage in passages), packed, strict=True))

@@ -1,7 +1,7 @@
-"""Documents that wait for their passages: short ones overtake, long ones are encoded in slices."""
+"""Documents that wait for their vectors: short ones overtake, long ones are encoded in slices."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
@@ -13,46 +13,41 @@ from service.errors import InferenceError, UnprocessableTextError
 from service.store import unfinished
 from service.store.document_store import DocumentStore
 from service.store.records import EncodedDocument, StagedDocument
-from service.types import Document
-from service.write.storing import Chunked
+from service.write.document_encoder import Chunked, DocumentEncoder
 
 log = logging.getLogger(__name__)
 
 STAGED_DOCUMENTS = 24
 NEWEST_FIRST = 8
-"""Documents of a step: some of the oldest, and some of the newest, so that one that is sent alone
-does not wait behind a thousand others."""
+"""Documents of a step: some of the oldest and some of the newest, so that a document that is sent
+alone does not wait behind a thousand others."""
 
 LONG_CHARS = 8_000
 """A longer text is encoded in slices, after the shorter ones that wait."""
 
 STEP_CHARS = 32_000
-"""Characters of short documents in a step, about; the newest of them have a quarter."""
+"""About the characters of short documents in a step; the newest ones get a quarter of it."""
 
 STAGED_PASSAGES = 8
 """Passages that are encoded and stored together: few, so that searches see them soon. This is also
 the size of a slice of a long document, and the most that a kill costs it."""
 
-_KEPT_CUT = 2
-"""Long documents whose passages are kept in memory: the oldest and the shortest take turns."""
+_LONG_IN_MEMORY = 2
+"""Long documents whose passages are in memory: the oldest and the shortest take turns."""
 
-Split = Callable[[Sequence[Document]], Iterable[Chunked | UnprocessableTextError]]
-"""The passages of each document, or why there are none."""
-
-Encode = Callable[[Sequence[Chunked]], list[EncodedDocument]]
 Publish = Callable[[Sequence[tuple[StagedDocument, EncodedDocument]]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Long:
-    """A long document under way, and by place what is packed of its passages so far."""
+class _LongDocument:
+    """A long document that is being encoded; `packed` has its states so far, by place."""
 
     chunked: Chunked
     packed: dict[int, bytes | None] = field(default_factory=dict)
 
 
 class Step(NamedTuple):
-    """What a step did: documents that wait no longer, and whether there was anything to do."""
+    """What a step did: documents that no longer wait, and whether there was anything to do."""
 
     done: int
     worked: bool
@@ -61,61 +56,52 @@ class Step(NamedTuple):
 class StagedDocuments:
     """Encodes what waits in a store, a little at a time. For one thread.
 
-    Each step takes some short documents and one slice of a long one, by turns of the oldest and of
-    the shortest: none waits for all of another, and none waits for ever. What is made of a long
-    one is kept in the store; searches see it whole, once its last slice is there.
+    Each step encodes some short documents and one slice of a long one. The oldest and the shortest
+    long document take turns, so that none waits for ever. The store keeps finished slices; searches
+    see a long document once its last slice is done.
     """
 
-    def __init__(
-        self, store: DocumentStore, split: Split, encode: Encode, publish: Publish
-    ) -> None:
-        self._store, self._split, self._encode = store, split, encode
-        self._publish_rows = publish
-        self._shortest = False
-        self._long: LRUCache[int, _Long] = LRUCache(_KEPT_CUT)
-        """By version: cutting takes seconds."""
+    def __init__(self, store: DocumentStore, documents: DocumentEncoder, publish: Publish) -> None:
+        self._store, self._documents, self._publish = store, documents, publish
+        self._shortest_next = False
+        self._long: LRUCache[int, _LongDocument] = LRUCache(_LONG_IN_MEMORY)
+        """By version. Chunking one takes seconds."""
 
     def step(self) -> Step:
         """Do some of what there is to do."""
         with self._store.view() as view:
             newest = unfinished.fresh(view.connection, NEWEST_FIRST, newest=True)
             oldest = unfinished.fresh(view.connection, STAGED_DOCUMENTS)
-        waiting = {row.version: row for row in [*newest, *oldest]}.values()
-        long = [row for row in waiting if len(row.document.text) > LONG_CHARS]
+        waiting = {row.version: row for row in [*newest, *oldest]}
+        long = [row for row in waiting.values() if len(row.document.text) > LONG_CHARS]
         if long:
             self._store.set_aside(long)
-        known = {row.version for row in long}
-        chosen = [
-            *_some([row for row in newest if row.version not in known], STEP_CHARS // 4),
-            *_some([row for row in oldest if row.version not in known], STEP_CHARS),
-        ]
-        short = list({row.version: row for row in chosen}.values())
-        self._index(short)
-        finished = self._slice()
-        return Step(len(short) + bool(finished), bool(waiting) or finished is not None)
+        chosen = _first(newest, STEP_CHARS // 4) | _first(oldest, STEP_CHARS)
+        self._index_short(list(chosen.values()))
+        finished = self._index_slice()
+        return Step(len(chosen) + bool(finished), bool(waiting) or finished is not None)
 
-    def _index(self, rows: Sequence[StagedDocument]) -> None:
+    def _index_short(self, rows: Sequence[StagedDocument]) -> None:
         chunked: list[tuple[StagedDocument, Chunked]] = []
-        split = self._split([row.document for row in rows])
-        for row, found in zip(rows, split, strict=True):
+        chunks = self._documents.chunk([row.document for row in rows])
+        for row, found in zip(rows, chunks, strict=True):
             if isinstance(found, Chunked):
                 chunked.append((row, found))
             else:
                 self._store.set_problem(row, str(found))
         for batch in _batches(chunked):
-            self._publish(batch)
+            self._index_batch(batch)
 
-    def _publish(self, batch: Sequence[tuple[StagedDocument, Chunked]]) -> None:
+    def _index_batch(self, batch: Sequence[tuple[StagedDocument, Chunked]]) -> None:
         try:
-            encoded = self._encode([chunks for _, chunks in batch])
-            staged = [staged for staged, _ in batch]
-            self._publish_rows(list(zip(staged, encoded, strict=True)))
-        except (InferenceError, RuntimeError) as error:  # the latter is what torch raises
+            encoded = self._documents.encode([chunks for _, chunks in batch])
+            self._publish(list(zip((row for row, _ in batch), encoded, strict=True)))
+        except (InferenceError, RuntimeError) as error:  # torch raises the latter
             if len(batch) == 1:
                 self._give_up(batch[0][0], error)
                 return
-            for row in batch:  # none waits for another one that cannot be encoded
-                self._publish([row])
+            for row in batch:  # one that cannot be encoded must not hold up the others
+                self._index_batch([row])
 
     def _give_up(self, staged: StagedDocument, error: InferenceError | RuntimeError) -> None:
         if isinstance(error, RuntimeError):
@@ -123,16 +109,16 @@ class StagedDocuments:
             error = InferenceError("the encoder failed on it; the server's log says why")
         self._store.set_problem(staged, str(error))
 
-    def _slice(self) -> bool | None:
-        """Encode the next slice of a long document; whether it was the last, None without one."""
-        self._shortest = not self._shortest
+    def _index_slice(self) -> bool | None:
+        """Encode a slice of a long document; True if it was the last, None without a document."""
+        self._shortest_next = not self._shortest_next
         with self._store.view() as view:
-            row = unfinished.next_one(view.connection, shortest=self._shortest)
+            row = unfinished.next_one(view.connection, shortest=self._shortest_next)
             first = unfinished.count(view.connection, row) if row else 0
         if row is None:
             self._long.clear()
             return None
-        long = self._cut(row)
+        long = self._chunked(row)
         if isinstance(long, UnprocessableTextError):
             self._store.set_problem(row, str(long))
             return True
@@ -140,44 +126,45 @@ class StagedDocuments:
         part = replace(chunked, spans=chunked.spans[first:end], inputs=chunked.inputs[first:end])
         try:
             if part.spans:
-                (encoded,) = self._encode([part])
+                (encoded,) = self._documents.encode([part])
                 self._store.keep_slice(row, first, encoded)
                 long.packed.update(enumerate(encoded.packed, first))
             if end < len(chunked.spans):
                 return False
-            self._finish(row, long)
+            self._publish_long(row, long)
         except (InferenceError, RuntimeError) as error:
             self._give_up(row, error)
         self._long.pop(row.version, None)
         return True
 
-    def _cut(self, row: StagedDocument) -> _Long | UnprocessableTextError:
-        found = self._long.get(row.version)
-        if found is None:
-            (cut,) = self._split([row.document])
-            if isinstance(cut, UnprocessableTextError):
-                return cut
-            found = self._long[row.version] = _Long(cut)
-        return found
+    def _chunked(self, row: StagedDocument) -> _LongDocument | UnprocessableTextError:
+        if row.version not in self._long:
+            (found,) = self._documents.chunk([row.document])
+            if isinstance(found, UnprocessableTextError):
+                return found
+            self._long[row.version] = _LongDocument(found)
+        return self._long[row.version]
 
-    def _finish(self, row: StagedDocument, long: _Long) -> None:
+    def _publish_long(self, row: StagedDocument, long: _LongDocument) -> None:
         with self._store.view() as view:
             spans, vectors = unfinished.made(view.connection, row)
         if not spans:  # written again or deleted meanwhile
             return
         if spans != list(long.chunked.spans) or not np.isfinite(vectors).all():
-            # Another version of this program cut it otherwise.
+            # Another version of this program chunked it differently.
             self._store.forget_slices(row)
             return
         packed = [long.packed.get(place) for place in range(len(spans))]
         encoded = EncodedDocument(row.document, spans, vectors, long.chunked.title_end, packed)
-        self._publish_rows([(row, encoded)])
+        self._publish([(row, encoded)])
 
 
-def _some(rows: Sequence[StagedDocument], chars: int) -> list[StagedDocument]:
-    """The first ones, until they have that number of characters; one at least."""
-    before = accumulate((len(row.document.text) for row in rows), initial=0)
-    return [row for row, chars_before in zip(rows, before, strict=False) if chars_before < chars]
+def _first(rows: Sequence[StagedDocument], chars: int) -> dict[int, StagedDocument]:
+    """The first short ones by version, until they have that many characters; at least one."""
+    short = [row for row in rows if len(row.document.text) <= LONG_CHARS]
+    before = accumulate((len(row.document.text) for row in short), initial=0)
+    pairs = zip(short, before, strict=False)
+    return {row.version: row for row, chars_before in pairs if chars_before < chars}
 
 
 def _batches(

@@ -15,9 +15,9 @@ from service.store.data_folder import DataFolder
 from service.store.document_store import DocumentStore
 from service.store.records import StoredDocument
 from service.types import Document, Vectors
+from service.write.document_encoder import Chunked, DocumentEncoder
 from service.write.ingestor import Ingestor
 from service.write.staged import LONG_CHARS, NEWEST_FIRST, STAGED_DOCUMENTS, STAGED_PASSAGES
-from service.write.storing import Chunked
 from tests.fixtures.doubles import HashEncoder
 
 LONG_TEXT = "\n\n".join(f"Paragraph {n} tells of tides and of moons." for n in range(1000))
@@ -63,13 +63,9 @@ def found(store: DocumentStore, id_: str) -> StoredDocument:
 
 
 def passages(text: str = LONG_TEXT) -> int:
-    return len(
-        Ingestor(None, HashEncoder(), overlap=0)
-        ._split(  # type: ignore[arg-type]
-            Document("d", text), HashEncoder().count_tokens
-        )
-        .spans
-    )
+    (chunked,) = DocumentEncoder(HashEncoder(), overlap=0).chunk([Document("d", text)])
+    assert isinstance(chunked, Chunked)
+    return len(chunked.spans)
 
 
 def steps_until_indexed(ingestor: Ingestor, store: DocumentStore, id_: str) -> int:
@@ -143,16 +139,16 @@ def test_the_longest_gets_on_although_shorter_ones_overtake_it(
 
 
 def test_the_oldest_is_cut_once_however_many_shorter_ones_come(
-    store: DocumentStore, ingestor: Ingestor
+    store: DocumentStore, ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut: list[str] = []
-    split = ingestor._staged._split
+    chunk = ingestor._documents.chunk
 
     def counted(documents: Sequence[Document]) -> Iterable[Chunked | UnprocessableTextError]:
         cut.extend(document.id for document in documents)
-        return split(documents)
+        return chunk(documents)
 
-    ingestor._staged._split = counted
+    monkeypatch.setattr(ingestor._documents, "chunk", counted)
     store.stage([Document("longest", LONG_TEXT * 2)])
     ingestor.index_some()
     for n in range(6):

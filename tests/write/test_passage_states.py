@@ -134,7 +134,7 @@ def scored(
     (asked,) = encode_queries(encoder, [QUERY], reranker.layers(encoder.identity))
     passages = list(folder.store.passages(live(folder)).values())
     passages.sort(key=lambda passage: passage.id)
-    stored = states.get(passages)
+    stored = states.file.get(passages)
     given = [EncodedPassage(passage.text, stored.get(passage.id)) for passage in passages]
     return next(reranker.score(asked, [given]))
 
@@ -401,7 +401,7 @@ def test_states_that_are_lost_while_in_use_are_made_again(
     states = opened(folder, make(counting), encoder)
     ingesting(folder, encoder, states).ingest(DOCUMENTS)
     followed(states)
-    states._states._make_again(StoreDamagedError("a page is damaged"))
+    states.file._make_again(StoreDamagedError("a page is damaged"))
     followed(states)
     assert kept(folder, states) == live(folder)
 

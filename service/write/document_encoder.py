@@ -1,0 +1,120 @@
+"""Documents become passages with vectors: chunk, then encode."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.errors import UnprocessableTextError
+from service.protocols import Encoder
+from service.scheduling.background import Background
+from service.store.metadata_values import is_unicode
+from service.store.records import EncodedDocument
+from service.text.chunker import TokenCounter
+from service.text.control_tokens import break_up
+from service.text.passage import CutDocument, cut_document, passage_text, title_end
+from service.types import Document, Span
+from service.write.passage_states import PassageStates
+
+
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """A document and its passages; `inputs` are the texts that models read, without a prefix.
+
+    Each text begins with the title up to `title_end`.
+    """
+
+    document: Document
+    spans: Sequence[Span]
+    inputs: Sequence[str]
+    title_end: int
+
+
+class DocumentEncoder:
+    """Cuts documents into passages and encodes these. The parameters are those of `Ingestor`."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        overlap: int,
+        chunked: bool = True,
+        background: Background | None = None,
+        states: PassageStates | None = None,
+    ) -> None:
+        self._encoder, self._overlap, self._chunked = encoder, overlap, chunked
+        self._background, self._states = background, states
+
+    def chunk(self, documents: Sequence[Document]) -> Iterator[Chunked | UnprocessableTextError]:
+        """The passages of each document, or why it has none."""
+        count_tokens = self._counter(documents)
+        for document in documents:
+            try:
+                yield self._chunk(document, count_tokens)
+            except UnprocessableTextError as error:
+                yield error
+
+    def encode(self, chunks: Sequence[Chunked]) -> list[EncodedDocument]:
+        """The same documents with a vector for each passage, and its token states if kept."""
+        texts = [text for c in chunks for text in c.inputs]
+        vectors = np.empty((len(texts), self._encoder.identity.dimension), np.float32)
+        packed: list[bytes | None] = [None] * len(texts)
+
+        def encode(places: Sequence[int]) -> None:
+            part = [texts[place] for place in places]
+            if self._states is None:
+                vectors[places] = self._encoder.encode_passages(part)
+                return
+            vectors[places], states = self._states.encode(self._encoder, part)
+            for place, data in zip(places, states, strict=True):
+                packed[place] = data
+
+        if self._background:
+            self._background.encode(encode, texts)
+        else:
+            encode(range(len(texts)))
+        encoded, start = [], 0
+        for c in chunks:
+            own = slice(start, start + len(c.spans))
+            encoded.append(
+                EncodedDocument(c.document, c.spans, vectors[own], c.title_end, packed[own])
+            )
+            start += len(c.spans)
+        return encoded
+
+    def _counter(self, documents: Iterable[Document]) -> TokenCounter:
+        """Counts the tokens of whole texts and titles in one call, which is faster."""
+        count_tokens = self._encoder.count_tokens
+        whole = [document.text.strip() for document in documents if self._chunked]
+        titles = {document.title.strip() for document in documents} - {""}
+        asked = map(break_up, {*whole, *titles, *(f"{title} " for title in titles)})
+        texts = list({text for text in asked if is_unicode(text)})
+        known = dict(zip(texts, count_tokens(texts), strict=True)) if texts else {}
+
+        def count(texts: Sequence[str]) -> list[int]:
+            missing = [text for text in texts if text not in known]
+            fresh = iter(count_tokens(missing) if missing else [])
+            return [known[text] if text in known else next(fresh) for text in texts]
+
+        return count
+
+    def _chunk(self, document: Document, count_tokens: TokenCounter) -> Chunked:
+        budget = self._encoder.passage_budget
+        if self._chunked:
+            cut = cut_document(
+                document, budget=budget, overlap=self._overlap, count_tokens=count_tokens
+            )
+        else:
+            end = title_end(document.title, window=budget, count_tokens=count_tokens)
+            cut = CutDocument([Span(0, len(document.text))], end)
+        identity, title = self._encoder.identity, document.title[: cut.title_end]
+        prefixes = (identity.query_prefix, identity.passage_prefix)
+        texts = [
+            passage_text(title, document.text[span.start : span.end], prefixes)
+            for span in cut.spans
+        ]
+        # A passage without text has nothing that a reader could see.
+        kept = [span for span, text in zip(cut.spans, texts, strict=True) if text]
+        if not kept:
+            raise UnprocessableTextError("nothing is left of the text once it is cleaned", "text")
+        return Chunked(document, kept, list(filter(None, texts)), cut.title_end)
