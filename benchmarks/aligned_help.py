@@ -23,7 +23,7 @@ from pathlib import Path
 
 import regex
 
-from service.datasets import Collection, read_beir, write_beir
+from service.datasets import Collection, open_collection, write_beir
 from service.types import Document
 
 IN_LANGUAGE = {
@@ -55,7 +55,7 @@ Pages = dict[int, list[int]]
 def main() -> None:
     """Write a collection for each set of passages."""
     arguments = _arguments()
-    books = {code: read_beir(arguments.data / f"lohelp-{code}") for code in IN_LANGUAGE}
+    books = {code: open_collection(arguments.data / f"lohelp-{code}") for code in IN_LANGUAGE}
     pages = {code: _pages(book) for code, book in books.items()}
     for languages in (given.split(",") for given in arguments.passages_in):
         found = align(books, pages, languages)

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import bm25s
 import numpy as np
 
-from service.datasets import Collection, read_beir
+from service.datasets import Collection, open_collection
 from service.evaluation.measures import means, per_query
 from service.evaluation.provenance import provenance, versions
 from service.store import lexical
@@ -40,7 +40,7 @@ Search = Callable[[str], list[int]]
 def main() -> None:
     """Write the figures as JSON to standard output."""
     arguments = _arguments()
-    collections = {path.name: read_beir(path) for path in arguments.collection}
+    collections = {path.name: open_collection(path) for path in arguments.collection}
     passages = _passages(collections, arguments.characters)
     passages = _sample(passages, len(passages))
     asked = [collections[name] for name in arguments.ask]

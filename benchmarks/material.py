@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from service.datasets import read_beir
+from service.datasets import open_collection
 from service.engine.build import build_encoder
 from service.protocols import Encoder
 from service.settings import Settings
@@ -66,7 +66,7 @@ def of_collections(folders: Sequence[Path]) -> Material:
     texts: dict[str, None] = {}
     queries: list[str] = []
     for folder in folders:
-        collection = read_beir(folder)
+        collection = open_collection(folder)
         for document in collection.documents:
             for start in range(0, len(document.text), PASSAGE_CHARS):
                 piece = document.text[start : start + PASSAGE_CHARS]

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets import Collection, read_beir
+from service.datasets import Collection, open_collection
 from service.encoder.bi_encoder import BiEncoder
 from service.encoder.loading import load_sentence_transformer
 from service.engine.build import build_encoder
@@ -38,7 +38,7 @@ Vectors = NDArray[np.float32]
 def main() -> None:
     """Write the figures as JSON to standard output."""
     arguments = _arguments()
-    collections = [read_beir(path) for path in arguments.collection]
+    collections = [open_collection(path) for path in arguments.collection]
     packed = arguments.packed or Path(tempfile.mkdtemp()) / "4-bit"
     _pack(arguments.full, packed)
     full, four = _encoder(str(arguments.full)), _encoder(str(packed))

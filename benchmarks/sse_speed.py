@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from service.datasets import read_beir
+from service.datasets import open_collection
 from service.encoder.bi_encoder import BiEncoder
 from service.engine.build import build_encoder
 from service.settings import Settings
@@ -26,7 +26,7 @@ from service.text.passage import passage_text
 def main() -> None:
     """Write the figures as JSON to standard output."""
     arguments = _arguments()
-    documents = read_beir(arguments.collection).documents
+    documents = open_collection(arguments.collection).documents
     texts = [passage_text(document.title, document.text) for document in documents]
     fast, slow = (
         build_encoder(Settings(encoder=name, hub_offline=True, device="cpu"))

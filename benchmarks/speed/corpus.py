@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.speed.prose import PACKAGES, pages, sentences
-from service.datasets import Collection, read_beir
+from service.datasets import Collection, open_collection
 from service.datasets.beir import write_beir
 from service.evaluation.provenance import versions
 from service.text.passage import cut_document, passage_text
@@ -69,7 +69,7 @@ def of_collection(
 
     So every system ranks the same texts. `most` documents at most: the judged ones first.
     """
-    found = read_beir(source)
+    found = open_collection(source)
     judged = {id_ for grades in found.qrels.values() for id_ in grades}
     ordered = sorted(found.documents, key=lambda document: document.id not in judged)[:most]
     documents = []
@@ -96,7 +96,7 @@ def of_collection(
 
 def load(folder: Path, name: str) -> Corpus:
     """Read what one of the two above wrote."""
-    found = read_beir(folder)
+    found = open_collection(folder)
     passages = {document.id: document.text for document in found.documents}
     qrels = {query: dict(grades) for query, grades in found.qrels.items()}
     return Corpus(name, folder, passages, dict(found.queries), qrels)

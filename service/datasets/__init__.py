@@ -1,10 +1,15 @@
 """Readers of labelled collections and training rows."""
 
-from service.datasets.beir import read_beir, write_beir
-from service.datasets.corpora import count_rows, read_documents, unread_files
+from service.datasets.beir import write_beir
 from service.datasets.describe import Labels, describe, find_problems, open_labels
 from service.datasets.labels import Collection
-from service.datasets.layouts import data_sha256, open_collection
+from service.datasets.layouts import (
+    count_rows,
+    data_sha256,
+    open_collection,
+    read_documents,
+    unread_files,
+)
 from service.datasets.levels import (
     LevelledCollection,
     LevelledQuery,
@@ -42,7 +47,6 @@ __all__ = [
     "levels_from_grades",
     "open_collection",
     "open_labels",
-    "read_beir",
     "read_documents",
     "read_labelled_pairs",
     "read_levels",

@@ -1,54 +1,62 @@
-"""Labelled collections in BEIR's folders: corpus.jsonl, queries.jsonl and qrels.tsv."""
+"""BEIR's layout: a folder with corpus.jsonl, queries.jsonl and qrels.tsv."""
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from service.datasets.labels import Collection, Judgement, Parts, Query, gather, make_query
-from service.datasets.problems import OnProblem, existing, stop
+from service.datasets.labels import Collection, Files, Judgement, Query, make_query
+from service.datasets.problems import existing
 from service.documents.files import corpus_file
 from service.documents.jsonl import read_jsonl
-from service.documents.lines import read_json_lines, shown
-from service.documents.rows import MAX_CHARS
+from service.documents.lines import Numbered, filled_lines, parsed, read_json_lines, shown
 from service.durable import new_folder, write_json_lines, write_lines
 from service.errors import InvalidInputError
-from service.types import Document, DocumentLimits, Refused
+from service.types import Document, Refused
 
-QRELS_HEADER = ["query-id", "corpus-id", "score"]
+read_documents = read_jsonl
+_QRELS_HEADER = "query-id\tcorpus-id\tscore"
 
 
-def beir_files(folder: Path) -> tuple[Path, Path, Path]:
-    """Documents, queries and judgements; raises `InvalidInputError` for one that is missing."""
+def find_files(folder: Path) -> Files | None:
+    """The judgements are in `qrels.tsv` or, as BEIR has them, in `qrels/test.tsv`."""
+    corpus, queries, qrels = corpus_file(folder), folder / "queries.jsonl", folder / "qrels.tsv"
+    if not (corpus.exists() or queries.exists() or qrels.exists()):
+        return None
     in_folder = folder / "qrels" / "test.tsv"
-    qrels = in_folder if in_folder.exists() else folder / "qrels.tsv"
-    return existing(corpus_file(folder)), existing(folder / "queries.jsonl"), existing(qrels)
+    judgements = in_folder if in_folder.exists() else qrels
+    return Files([existing(corpus)], [existing(queries)], [existing(judgements)])
 
 
-def read_beir(
-    folder: Path, *, max_chars: int = MAX_CHARS, on_problem: OnProblem = stop
-) -> Collection:
-    """The whole collection, named after its folder.
+def read_queries(path: Path, max_chars: int) -> Numbered[Query]:
+    """JSON lines `{"_id", "text"}`; other keys are ignored."""
+    return parsed(path, read_json_lines(path, max_chars), partial(query_of, max_chars=max_chars))
 
-    Judgements are in `qrels.tsv` or, as BEIR has them, `qrels/test.tsv`. Raises
-    `InvalidInputError` for a file that is missing and, unless `on_problem` is told of them, for the
-    first thing that is wrong, with file, line and field: a bad row, an id that occurs twice,
-    a judgement of an unknown query or document, a score that is no integer or contradicts an
-    earlier one.
-    """
-    corpus, queries, qrels = beir_files(folder)
-    parts = Parts(
-        documents_of(corpus, DocumentLimits(max_chars, max_chars, empty=True)),
-        queries_of(queries, max_chars),
-        judgements_of(qrels),
-        (corpus, queries, qrels),
-    )
-    return gather(folder.resolve().name, parts, on_problem)
+
+def query_of(row: dict[str, Any], max_chars: int) -> Query:
+    """The query of a row with `_id` and `text`."""
+    return make_query(row.get("_id"), row.get("text"), max_chars)
+
+
+def read_judgements(path: Path, _max_chars: int) -> Numbered[Judgement]:
+    """Tab-separated lines under BEIR's header."""
+    lines = filled_lines(path)
+    if next(lines, (1, _QRELS_HEADER)) != (1, _QRELS_HEADER):
+        reason = f"must be {' '.join(_QRELS_HEADER.split())}, tab-separated"
+        yield 1, Refused(shown(path), 1, None, reason)
+    yield from parsed(path, lines, _judgement)
+
+
+def _judgement(line: str) -> Judgement:
+    columns = line.split("\t")
+    if len(columns) != 3:
+        raise InvalidInputError("must have three tab-separated columns")
+    return Judgement(*columns)
 
 
 def write_beir(folder: Path, collection: Collection) -> None:
-    """Write a collection as a folder that is there whole or not at all.
+    """Write a collection as a folder, whole or not at all.
 
-    Raises `InvalidInputError` where something is there already, and `StoreError`.
+    Raises `InvalidInputError` if the folder already exists and is not empty, and `StoreError`.
     """
     empty = sorted({id_ for grades in collection.unfindable.values() for id_ in grades})
     documents = [*collection.documents, *(Document(id_, "") for id_ in empty)]
@@ -63,56 +71,7 @@ def write_beir(folder: Path, collection: Collection) -> None:
             for query, grades in collection.judged.items()
             for document, grade in grades.items()
         )
-        write_lines(unfinished / "qrels.tsv", ("\t".join(QRELS_HEADER), *judged))
-
-
-def documents_of(
-    path: Path, limits: DocumentLimits
-) -> Iterator[tuple[Path, int, Document | Refused]]:
-    """Documents of a file of JSON lines."""
-    return ((path, number, row) for number, row in read_jsonl(path, limits))
-
-
-def queries_of(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Query | Refused]]:
-    """Queries of a file of JSON lines `{"_id", "text"}`; other keys are passed over."""
-    for number, row in read_json_lines(path, max_chars):
-        if isinstance(row, Refused):
-            yield path, number, row
-            continue
-        try:
-            yield path, number, make_query(row.get("_id"), row.get("text"), max_chars)
-        except InvalidInputError as error:
-            yield path, number, Refused(shown(path), number, error.field, str(error))
-
-
-def judgements_of(path: Path) -> Iterator[tuple[Path, int, Judgement | Refused]]:
-    """Judgements of a tab-separated file with BEIR's header."""
-    for number, line in text_lines(path):
-        if isinstance(line, Refused):
-            yield path, number, line
-            continue
-        columns = line.split("\t")
-        if number == 1:
-            if columns != QRELS_HEADER:
-                reason = f"must be {' '.join(QRELS_HEADER)}, tab-separated"
-                yield path, 1, Refused(shown(path), 1, None, reason)
-        elif len(columns) == len(QRELS_HEADER):
-            yield path, number, Judgement(*columns)
-        elif line.strip():
-            reason = "must have three tab-separated columns"
-            yield path, number, Refused(shown(path), number, None, reason)
-
-
-def text_lines(path: Path) -> Iterator[tuple[int, str | Refused]]:
-    """Lines without their ends, numbered from 1; `Refused` for one that is not valid UTF-8."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError:
-                yield number, Refused(shown(path), number, None, "not valid UTF-8")
-            else:
-                yield number, text.removesuffix("\n").removesuffix("\r")
+        write_lines(unfinished / "qrels.tsv", (_QRELS_HEADER, *judged))
 
 
 def _document_row(document: Document) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """Between collections and training rows."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 
-from service.datasets.labels import Collection
+from service.datasets.labels import Collection, text_id, titled_text
 from service.datasets.training_rows import TrainingRow
 from service.errors import InvalidInputError
 from service.types import Document
@@ -14,12 +13,7 @@ def rows_of(collection: Collection, *, min_grade: int = 1) -> Iterator[TrainingR
 
     Documents judged below that are its negatives. A title comes before its text.
     """
-    texts = {
-        document.id: f"{document.title} {document.text}"
-        if document.title.strip()
-        else document.text
-        for document in collection.documents
-    }
+    texts = {document.id: titled_text(document) for document in collection.documents}
     for query, grades in collection.qrels.items():
         right = tuple(texts[id_] for id_, grade in grades.items() if grade >= min_grade)
         wrong = tuple(texts[id_] for id_, grade in grades.items() if grade < min_grade)
@@ -28,27 +22,23 @@ def rows_of(collection: Collection, *, min_grade: int = 1) -> Iterator[TrainingR
 
 
 def collection_of(name: str, rows: Iterable[TrainingRow]) -> Collection:
-    """Positives judged 1, negatives judged 0; ids are made of the texts, so equal texts are one.
+    """Positives are judged 1 and negatives 0. Equal texts are one document or query.
 
-    What is a positive of a query in any row is no negative of it. Raises `InvalidInputError` where
-    there are no rows.
+    A positive of a query in any row is not a negative of it in another. Raises `InvalidInputError`
+    if there are no rows.
     """
     documents: dict[str, Document] = {}
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     for row in rows:
-        query = _id(row.query)
+        query = text_id(row.query)
         queries[query] = row.query
         grades = qrels.setdefault(query, {})
         for texts, grade in ((row.positives, 1), (row.negatives, 0)):
             for text in texts:
-                id_ = _id(text)
+                id_ = text_id(text)
                 documents.setdefault(id_, Document(id_, text))
                 grades[id_] = max(grade, grades.get(id_, 0))
     if not queries:
         raise InvalidInputError(f"{name}: no rows")
     return Collection(name, list(documents.values()), queries, qrels)
-
-
-def _id(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

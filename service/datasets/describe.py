@@ -9,9 +9,10 @@ import numpy as np
 
 from service.datasets.labels import Collection
 from service.datasets.layouts import open_collection
-from service.datasets.levels import LevelledCollection, is_levels, read_levels
+from service.datasets.levels import LevelledCollection, read_levels
 from service.datasets.problems import OnProblem, stop
 from service.datasets.training_rows import (
+    Kind,
     LabelledPair,
     TrainingRow,
     read_labelled_pairs,
@@ -23,6 +24,13 @@ from service.types import Refused
 
 Labels = Collection | LevelledCollection | list[TrainingRow] | list[LabelledPair]
 
+_READERS: dict[Kind, Callable[..., Labels]] = {
+    "levels": read_levels,
+    "pairs": read_labelled_pairs,
+    "rows": read_training_rows,
+    "triplets": read_training_rows,
+}
+
 
 def open_labels(path: Path, *, max_chars: int = MAX_CHARS, on_problem: OnProblem = stop) -> Labels:
     """A folder's collection, or the levels, rows or pairs of a file of JSON lines.
@@ -31,11 +39,7 @@ def open_labels(path: Path, *, max_chars: int = MAX_CHARS, on_problem: OnProblem
     """
     if not path.is_file():
         return open_collection(path, max_chars=max_chars, on_problem=on_problem)
-    if is_levels(path):
-        return read_levels(path, max_chars=max_chars, on_problem=on_problem)
-    if rows_kind(path) == "pairs":
-        return read_labelled_pairs(path, max_chars=max_chars, on_problem=on_problem)
-    return read_training_rows(path, max_chars=max_chars, on_problem=on_problem)
+    return _READERS[rows_kind(path)](path, max_chars=max_chars, on_problem=on_problem)
 
 
 def find_problems(
@@ -46,7 +50,7 @@ def find_problems(
 ) -> list[Refused]:
     """All rows of a folder or file that break a rule, with file, line and field.
 
-    `on_warning` hears of rows that break none and cannot be used. Raises `InvalidInputError` where
+    `on_warning` gets rows that break no rule but cannot be used. Raises `InvalidInputError` if
     there is nothing to check: a file is missing or of no known kind.
     """
     problems: list[Refused] = []

@@ -1,15 +1,17 @@
-"""Documents, queries and judgements of any layout, put together and held to the same rules."""
+"""Labelled collections: documents, queries and judgements, under the same rules in every layout."""
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Container, Sequence, Sized
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol
 
-from service.datasets.problems import OnProblem
-from service.documents.lines import shown
-from service.documents.rows import check_id, check_text
+from service.datasets.problems import OnProblem, kept, unique
+from service.documents.lines import Numbered, parsed, shown
+from service.documents.rows import check_filled, check_id
 from service.errors import InvalidInputError
-from service.types import Document, Refused
+from service.types import Document, DocumentLimits, Refused
 
 Grades = dict[str, dict[str, int]]
 """Query id -> document id -> grade."""
@@ -17,10 +19,10 @@ Grades = dict[str, dict[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Documents, queries by id, and of each judged query the grades of documents by id.
+    """Documents, queries by id, and the grades of each judged query.
 
-    `unfindable` has the grades of documents without text, which are not among `documents`, whether
-    they have a title or not. `warnings` are sentences about such rows.
+    Documents without text, with or without a title, are not among `documents`. Their grades are
+    in `unfindable`, and `warnings` has a sentence about them.
     """
 
     name: str
@@ -32,7 +34,7 @@ class Collection:
 
     @property
     def judged(self) -> Grades:
-        """All grades: what a system is measured by."""
+        """All grades, those of unfindable documents too: evaluation measures a system by these."""
         queries = [*self.qrels, *(query for query in self.unfindable if query not in self.qrels)]
         return {q: {**self.qrels.get(q, {}), **self.unfindable.get(q, {})} for q in queries}
 
@@ -52,53 +54,95 @@ class Judgement(NamedTuple):
     grade: str
 
 
+class Files(NamedTuple):
+    """The files of a collection."""
+
+    documents: Sequence[Path]
+    queries: Sequence[Path]
+    judgements: Sequence[Path]
+
+
+class Layout(Protocol):
+    """How one layout names and reads its files: a module with these four functions."""
+
+    def find_files(self, folder: Path, /) -> Files | None:
+        """None for a folder of another layout. Raises `InvalidInputError` for a missing file."""
+
+    def read_documents(self, path: Path, limits: DocumentLimits, /) -> Numbered[Document]:
+        """The documents of one file."""
+
+    def read_queries(self, path: Path, max_chars: int, /) -> Numbered[Query]:
+        """The queries of one file."""
+
+    def read_judgements(self, path: Path, max_chars: int, /) -> Numbered[Judgement]:
+        """The judgements of one file."""
+
+
 _SHOWN_IDS = 5
-
-T = TypeVar("T")
-Numbered = Iterable[tuple[Path, int, T | Refused]]
-"""Rows with their file and their line or row there, 1-based; `Refused` for what is unreadable."""
-
-
-class Parts(NamedTuple):
-    """A collection's three streams, and the file or folder of each for messages."""
-
-    documents: Numbered[Document]
-    queries: Numbered[Query]
-    judgements: Numbered[Judgement]
-    paths: tuple[Path, Path, Path]
 
 
 def make_query(id_: object, text: object, max_chars: int) -> Query:
-    """The query, or `InvalidInputError` with the field that is unfit."""
-    checked = check_id(id_, "_id")
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidInputError("must be a string that is not empty", "text")
-    return Query(checked, check_text(text, "text", max_chars))
+    """The query. Raises `InvalidInputError` with the field that is wrong."""
+    return Query(check_id(id_, "_id"), check_filled(text, "text", max_chars))
 
 
-def gather(name: str, parts: Parts, on_problem: OnProblem) -> Collection:
-    """The collection; `on_problem` hears of each row that breaks a rule.
+def text_id(text: str) -> str:
+    """The id of a document or query that has none: equal for equal texts."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    The rules: ids of documents and of queries stand once, judgements name known ones, a grade is an
-    integer and never contradicts an earlier one, and none of the three is empty. A document without
-    text breaks no rule: a warning names it.
+
+def titled_text(document: Document) -> str:
+    """The title, if there is one, and the text."""
+    return f"{document.title} {document.text}" if document.title.strip() else document.text
+
+
+def gather(
+    name: str, layout: Layout, files: Files, max_chars: int, on_problem: OnProblem
+) -> Collection:
+    """The collection; `on_problem` gets each row that breaks a rule.
+
+    The rules: the ids of documents and of queries are unique, judgements name known ids, a grade is
+    an integer and never contradicts an earlier one, and none of the three is empty. A document
+    without text breaks no rule; a warning names it.
     """
-    where = [shown(path) for path in parts.paths]
-    found = _documents(parts.documents, on_problem)
-    documents = [document for document in found if document.text.strip()]
-    empty = [document.id for document in found if not document.text.strip()]
-    if not documents:
-        on_problem(Refused(where[0], None, None, "no documents"))
-    queries = _queries(parts.queries, on_problem)
-    if not queries:
-        on_problem(Refused(where[1], None, None, "no queries"))
-    qrels = _qrels(parts.judgements, queries, {d.id for d in found}, on_problem)
-    if not qrels:
-        on_problem(Refused(where[2], None, None, "no judgements"))
-    findable, unfindable = _divided(qrels, set(empty))
+    by_id = attrgetter("id")
+    limits = DocumentLimits(max_chars, max_chars, empty=True)
+    found = unique(
+        files.documents, lambda path: layout.read_documents(path, limits), by_id, on_problem
+    )
+    documents = [document for document in found.values() if document.text.strip()]
+    _require(documents, "documents", files.documents, on_problem)
+    queries = unique(
+        files.queries, lambda path: layout.read_queries(path, max_chars), by_id, on_problem
+    )
+    _require(queries, "queries", files.queries, on_problem)
+    qrels: Grades = {}
+    for path in files.judgements:
+        rows = layout.read_judgements(path, max_chars)
+        graded = parsed(path, rows, lambda row: (row, _grade(row, queries, found, qrels)))
+        for row, grade in kept(graded, on_problem):
+            qrels.setdefault(row.query, {})[row.document] = grade
+    _require(qrels, "judgements", files.judgements, on_problem)
+    empty = [document.id for document in found.values() if not document.text.strip()]
     count = f"{len(empty)} document{'s' * (len(empty) > 1)}"
-    warning = f"{where[0]}: {count} without text, which cannot be found: {_some(empty)}"
-    return Collection(name, documents, queries, findable, unfindable, (warning,) if empty else ())
+    warning = f"{_place(files.documents)}: {count} without text, which cannot be found: "
+    return Collection(
+        name,
+        documents,
+        {query.id: query.text for query in queries.values()},
+        *_divided(qrels, set(empty)),
+        (warning + _some(empty),) if empty else (),
+    )
+
+
+def _require(rows: Sized, name: str, paths: Sequence[Path], on_problem: OnProblem) -> None:
+    if not rows:
+        on_problem(Refused(_place(paths), None, None, f"no {name}"))
+
+
+def _place(paths: Sequence[Path]) -> str:
+    """A file, or the folder of several."""
+    return shown(paths[0] if len(paths) == 1 else paths[0].parent)
 
 
 def _divided(qrels: Grades, ids: set[str]) -> tuple[Grades, Grades]:
@@ -115,65 +159,18 @@ def _some(ids: list[str]) -> str:
     return ", ".join(map(repr, ids[:_SHOWN_IDS])) + more
 
 
-def _documents(rows: Numbered[Document], on_problem: OnProblem) -> list[Document]:
-    documents: list[Document] = []
-    lines: dict[str, int] = {}
-    for path, number, row in rows:
-        if isinstance(row, Refused):
-            on_problem(row)
-        elif row.id in lines:
-            reason = f"{row.id!r} is on line {lines[row.id]} too"
-            on_problem(Refused(shown(path), number, "_id", reason))
-        else:
-            lines[row.id] = number
-            documents.append(row)
-    return documents
-
-
-def _queries(rows: Numbered[Query], on_problem: OnProblem) -> dict[str, str]:
-    queries: dict[str, str] = {}
-    for path, number, row in rows:
-        if isinstance(row, Refused):
-            on_problem(row)
-        elif row.id in queries:
-            reason = f"{row.id!r} is on an earlier line too"
-            on_problem(Refused(shown(path), number, "_id", reason))
-        else:
-            queries[row.id] = row.text
-    return queries
-
-
-def _qrels(
-    rows: Numbered[Judgement],
-    queries: dict[str, str],
-    documents: set[str],
-    on_problem: OnProblem,
-) -> Grades:
-    qrels: Grades = {}
-    for path, number, row in rows:
-        if isinstance(row, Refused):
-            on_problem(row)
-            continue
-        wrong = _unfit(row, queries, documents, qrels.get(row.query, {}))
-        if wrong is None:
-            qrels.setdefault(row.query, {})[row.document] = int(row.grade)
-        else:
-            on_problem(Refused(shown(path), number, *wrong))
-    return qrels
-
-
-def _unfit(
-    row: Judgement, queries: dict[str, str], documents: set[str], earlier: dict[str, int]
-) -> tuple[str, str] | None:
-    """The field that is wrong and why."""
+def _grade(
+    row: Judgement, queries: Container[str], documents: Container[str], earlier: Grades
+) -> int:
+    """The grade as a number. Raises `InvalidInputError` with the field that is wrong."""
     if row.query not in queries:
-        return "query-id", f"no query has the id {row.query!r}"
+        raise InvalidInputError(f"no query has the id {row.query!r}", "query-id")
     if row.document not in documents:
-        return "corpus-id", f"no document has the id {row.document!r}"
+        raise InvalidInputError(f"no document has the id {row.document!r}", "corpus-id")
     try:
         grade = int(row.grade)
     except ValueError:
-        return "score", f"{row.grade!r} is not an integer"
-    if earlier.get(row.document, grade) != grade:
-        return "score", "contradicts an earlier line"
-    return None
+        raise InvalidInputError(f"{row.grade!r} is not an integer", "score") from None
+    if earlier.get(row.query, {}).get(row.document, grade) != grade:
+        raise InvalidInputError("contradicts an earlier line", "score")
+    return grade

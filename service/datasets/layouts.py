@@ -1,41 +1,76 @@
-"""From a path to a labelled collection, whichever layout it has."""
+"""From a path to its labelled collection, or to its documents alone, in any layout."""
 
 import hashlib
+import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Literal
 
-from service.datasets.beir import beir_files, read_beir
-from service.datasets.labels import Collection
-from service.datasets.nanobeir import (
-    is_nanobeir,
-    nanobeir_documents,
-    nanobeir_files,
-    read_nanobeir,
-)
+from service.datasets import beir, nanobeir, trec
+from service.datasets.labels import Collection, Files, Layout, gather
 from service.datasets.problems import OnProblem, existing, stop
-from service.datasets.trec import find_trec, read_trec, trec_documents
-from service.documents.files import corpus_file
+from service.documents import files
 from service.documents.lines import shown
 from service.documents.rows import MAX_CHARS, Row
 from service.errors import InvalidInputError
 from service.types import DocumentLimits
 
-Layout = Literal["beir", "nanobeir", "trec"]
+_LIMITS = DocumentLimits()
+_LAYOUTS: tuple[Layout, ...] = (nanobeir, trec, beir)
+"""The first layout whose files are in a folder reads it."""
 
 
-def layout_of(folder: Path) -> Layout:
-    """How a folder is laid out. Raises `InvalidInputError` where it is none of the three."""
+def open_collection(
+    folder: Path, *, max_chars: int = MAX_CHARS, on_problem: OnProblem = stop
+) -> Collection:
+    """A labelled collection in BEIR's, NanoBEIR's or TREC's layout, named after its folder.
+
+    Raises `InvalidInputError` for a folder of another kind and for a missing file. For the first
+    wrong row (file, line and field) it raises too, unless `on_problem` takes such rows.
+    """
+    layout, found = _layout(folder)
+    return gather(folder.resolve().name, layout, found, max_chars, on_problem)
+
+
+def data_sha256(path: Path) -> str:
+    """SHA-256 over the digests of a collection's files, in their order: equal for equal data.
+
+    For a single file (rows, pairs, levels), over that file. Raises `InvalidInputError` as
+    `open_collection` does.
+    """
+    paths = chain.from_iterable(_layout(path)[1]) if path.is_dir() else [existing(path)]
+    digest = hashlib.sha256()
+    for file_path in paths:
+        with file_path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def read_documents(
+    path: Path, limits: DocumentLimits = _LIMITS, *, last_only: bool = False
+) -> Iterator[Row]:
+    """The documents of a NanoBEIR or TREC folder, or what `documents.files.read_files` reads."""
+    labelled = _labelled(path, limits)
+    return files.read_files(path, limits, last_only=last_only) if labelled is None else labelled
+
+
+def count_rows(path: Path) -> int:
+    """About how many rows `read_documents` will yield, quickly. Raises as it does."""
+    labelled = _labelled(path, _LIMITS)
+    return files.count_rows(path) if labelled is None else sum(1 for _ in labelled)
+
+
+def unread_files(path: Path) -> str:
+    """As `documents.files.unread_files`; empty for a labelled collection."""
+    return files.unread_files(path) if _labelled(path, _LIMITS) is None else ""
+
+
+def _layout(folder: Path) -> tuple[Layout, Files]:
     if not folder.is_dir():
         raise InvalidInputError(f"{shown(folder)}: there is no such folder", "path")
-    if is_nanobeir(folder):
-        return "nanobeir"
-    if corpus_file(folder).exists():
-        return "beir"
-    if find_trec(folder) is not None:
-        return "trec"
-    if (folder / "queries.jsonl").exists() or (folder / "qrels.tsv").exists():
-        return "beir"  # with a file missing, which the reader names
+    for layout in _LAYOUTS:
+        if (found := layout.find_files(folder)) is not None:
+            return layout, found
     raise InvalidInputError(
         f"{shown(folder)}: holds no labelled collection: neither corpus.jsonl, queries.jsonl and "
         "qrels.tsv (BEIR), nor folders corpus, queries and qrels (NanoBEIR), nor documents, topics "
@@ -45,52 +80,13 @@ def layout_of(folder: Path) -> Layout:
     )
 
 
-def open_collection(
-    folder: Path, *, max_chars: int = MAX_CHARS, on_problem: OnProblem = stop
-) -> Collection:
-    """A labelled collection in BEIR's, NanoBEIR's or TREC's layout, named after its folder.
+def _labelled(path: Path, limits: DocumentLimits) -> Iterator[Row] | None:
+    """The documents of a labelled folder; None for BEIR's, whose corpus.jsonl is an ordinary file.
 
-    Raises `InvalidInputError` for a folder of another kind or with a file missing and, unless
-    `on_problem` is told of them, for the first row that is wrong, with file, line and field.
+    For a name that the system does not allow, `os.path.isdir` is false where `Path.is_dir` raises.
     """
-    layout = layout_of(folder)
-    if layout == "nanobeir":
-        return read_nanobeir(folder, max_chars=max_chars, on_problem=on_problem)
-    if layout == "beir":
-        return read_beir(folder, max_chars=max_chars, on_problem=on_problem)
-    files = find_trec(folder)
-    if files is None:
-        raise InvalidInputError(f"{shown(folder)}: its files are gone", "path")
-    return read_trec(files, folder.resolve().name, max_chars=max_chars, on_problem=on_problem)
-
-
-def labelled_documents(folder: Path, limits: DocumentLimits) -> Iterator[Row] | None:
-    """The documents of a NanoBEIR or TREC folder; None for any other."""
-    if is_nanobeir(folder):
-        return (row for _, _, row in nanobeir_documents(folder, limits))
-    if not corpus_file(folder).exists() and (files := find_trec(folder)) is not None:
-        return (row for _, _, row in trec_documents(files[0], limits))
+    for layout in _LAYOUTS if os.path.isdir(path) else ():  # noqa: PTH112
+        if layout is not beir and (found := layout.find_files(path)) is not None:
+            read = layout.read_documents
+            return (row for file in found.documents for _, row in read(file, limits))
     return None
-
-
-def data_sha256(path: Path) -> str:
-    """SHA-256 over the digests of a collection's files, in their order: equal for equal data.
-
-    Of a file (rows, pairs, levels), over that file. Raises `InvalidInputError` as
-    `open_collection` does.
-    """
-    digest = hashlib.sha256()
-    for file_path in _files(path):
-        with file_path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [existing(path)]
-    layout = layout_of(path)
-    if layout == "nanobeir":
-        return nanobeir_files(path)
-    trec = find_trec(path) if layout == "trec" else None
-    return list(trec or beir_files(path))

@@ -1,24 +1,25 @@
-"""Three-level sets: to each query documents that are correct, related or irrelevant.
+"""Three-level sets: for each query, documents that are correct, related or irrelevant.
 
-*Correct* answers the query, *related* treats the same matter without answering it, *irrelevant*
-does neither. They come from graded judgements (2, 1, 0), from JSON lines, or from an ordinary
-collection whose documents are paragraphs of articles: a paragraph's siblings are related to it.
+A *correct* document answers the query, a *related* one is about the same matter without answering
+it, an *irrelevant* one does neither. They come from graded judgements (2, 1, 0), from JSON lines,
+or from an ordinary collection whose documents are paragraphs of articles: the other paragraphs of
+an article are related.
 """
 
-import hashlib
 import random
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from service.datasets.labels import Collection
-from service.datasets.problems import OnProblem, existing, stop
-from service.documents.lines import read_json_lines, shown
-from service.documents.rows import MAX_CHARS, check_id, check_text
+from service.datasets.labels import Collection, text_id, titled_text
+from service.datasets.problems import OnProblem, existing, stop, unique
+from service.documents.lines import Numbered, parsed, read_json_lines, shown
+from service.documents.rows import MAX_CHARS, check_filled, check_id, check_texts, required
 from service.durable import write_json_lines
 from service.errors import InvalidInputError
 from service.types import Document, Refused
@@ -53,8 +54,8 @@ class LevelledCollection:
 def levels_from_grades(collection: Collection) -> LevelledCollection:
     """Judgements of 2 and above are correct, 1 is related, 0 and below irrelevant.
 
-    Queries without a correct document are left out. Raises `InvalidInputError` where none is left,
-    as with a collection whose right answers have grade 1: see `derive_levels` for these.
+    Queries without a correct document are left out. Raises `InvalidInputError` if none is left, as
+    with a collection whose right answers have grade 1: for these, see `derive_levels`.
     """
     queries = []
     for query_id, grades in sorted(collection.qrels.items()):
@@ -62,7 +63,8 @@ def levels_from_grades(collection: Collection) -> LevelledCollection:
         for document, grade in sorted(grades.items()):
             levels[max(IRRELEVANT, min(grade, CORRECT))].append(document)
         if levels[CORRECT]:
-            queries.append(_levelled(query_id, collection.queries[query_id], levels))
+            ids = map(tuple, levels.values())
+            queries.append(LevelledQuery(query_id, collection.queries[query_id], *ids))
     if not queries:
         raise InvalidInputError(f"{collection.name}: no judgement of grade 2", "score")
     return LevelledCollection(collection.name, _by_id(collection.documents), queries)
@@ -80,9 +82,9 @@ def derive_levels(
 
     Documents judged above 0 are correct. `related` are the other documents of their articles, all
     of them or `max_related` drawn at random. `irrelevant` counts the documents drawn from other
-    articles. Neither has the text of a correct document. The draw depends on `seed` and the query's
-    id, not on any order. Queries without a related document are left out. Raises
-    `InvalidInputError` where none is left.
+    articles. Neither has the text of a correct document. The draw depends only on `seed` and the
+    query's id. Queries without a related document are left out. Raises `InvalidInputError` if none
+    is left.
     """
     articles = _Articles(collection.documents, article_of)
     queries = []
@@ -94,16 +96,13 @@ def derive_levels(
         draw = random.Random(f"{seed}:{query_id}")  # noqa: S311
         if max_related is not None and len(related) > max_related:
             related = sorted(draw.sample(related, max_related))
-        levels = {
-            CORRECT: correct,
-            RELATED: related,
-            IRRELEVANT: articles.strangers(correct, irrelevant, draw),
-        }
-        queries.append(_levelled(query_id, collection.queries[query_id], levels))
+        levels = (correct, related, articles.strangers(correct, irrelevant, draw))
+        query = collection.queries[query_id]
+        queries.append(LevelledQuery(query_id, query, *map(tuple, levels)))
     if not queries:
         raise InvalidInputError(
-            f"{collection.name}: no right document has a sibling in its article; "
-            "where its documents have no titles, say which ids stand together (id:REGEX)",
+            f"{collection.name}: no right document has a sibling in its article; if its documents "
+            "have no titles, say which ids form an article (id:REGEX)",
             "article",
         )
     return LevelledCollection(collection.name, articles.documents, queries)
@@ -113,8 +112,8 @@ def article_key(spec: str) -> ArticleOf:
     """How to tell a document's article: `title`, `metadata:FIELD` or `id:PATTERN`.
 
     The pattern is a regular expression that is searched in the id; the article is its first group,
-    or the whole match where it has no group: `id:^(.*)-[^-]+$` for ids `article-section`. Where
-    there is no title, field or match, the document is its own article. Raises `InvalidInputError`.
+    or the whole match if it has no group: `id:^(.*)-[^-]+$` for ids `article-section`. A document
+    without the title, field or match is its own article. Raises `InvalidInputError`.
     """
     if spec == "title":
         return lambda document: _composed(document.title.strip()) or None
@@ -132,36 +131,23 @@ def article_key(spec: str) -> ArticleOf:
     )
 
 
-def is_levels(path: Path) -> bool:
-    """Whether the first object of a file of JSON lines is a query with levels."""
-    first = next((row for _, row in read_json_lines(existing(path), MAX_CHARS)), None)
-    return isinstance(first, dict) and "correct" in first
-
-
 def read_levels(
     path: Path, *, max_chars: int = MAX_CHARS, on_problem: OnProblem = stop
 ) -> LevelledCollection:
     """JSON lines `{"query", "correct": [...], "related": [...], "irrelevant": [...], "_id"?}`.
 
-    The lists hold texts; a document's id is made of its text, so that equal texts are one document.
-    A query without `_id` has its line number as id. Raises `InvalidInputError` for a file without
-    queries and, unless `on_problem` is told of them, for the first line that is wrong, with file,
-    line and field.
+    The lists hold texts; equal texts are one document. The id of a query without `_id` is its line
+    number. Raises `InvalidInputError` for a file without queries. For the first wrong line (file,
+    line and field) it raises too, unless `on_problem` takes such lines.
     """
     documents: dict[str, Document] = {}
-    queries: dict[str, LevelledQuery] = {}
-    for number, row in read_json_lines(existing(path), max_chars):
-        if isinstance(row, Refused):
-            on_problem(row)
-            continue
-        try:
-            query = _query(row, str(number), documents, max_chars)
-            if query.query_id in queries:
-                raise InvalidInputError(f"{query.query_id!r} is on an earlier line too", "_id")
-        except InvalidInputError as error:
-            on_problem(Refused(shown(path), number, error.field, str(error)))
-        else:
-            queries[query.query_id] = query
+
+    def read(path: Path) -> Numbered[LevelledQuery]:
+        rows = read_json_lines(path, max_chars)
+        named = ((n, r if isinstance(r, Refused) else {"_id": n, **r}) for n, r in rows)
+        return parsed(path, named, lambda row: _query(row, documents, max_chars))
+
+    queries = unique([existing(path)], read, attrgetter("query_id"), on_problem)
     if not queries:
         raise InvalidInputError(f"{shown(path)}: no queries")
     return LevelledCollection(path.stem, documents, list(queries.values()))
@@ -169,16 +155,12 @@ def read_levels(
 
 def write_levels(path: Path, levelled: LevelledCollection) -> int:
     """Write what `read_levels` reads, titles before their texts; returns the number of queries."""
-
-    def texts(ids: Sequence[str]) -> list[str]:
-        found = (levelled.documents[id_] for id_ in ids)
-        return [f"{d.title} {d.text}" if d.title.strip() else d.text for d in found]
-
+    texts = {id_: titled_text(document) for id_, document in levelled.documents.items()}
     return write_json_lines(
         path,
         (
             {"_id": query.query_id, "query": query.query}
-            | {level: texts(getattr(query, level)) for level in _LEVELS}
+            | {level: [texts[id_] for id_ in getattr(query, level)] for level in _LEVELS}
             for query in levelled.queries
         ),
     )
@@ -198,7 +180,7 @@ def graded(levelled: LevelledCollection) -> Collection:
 
 
 class _Articles:
-    """Which documents stand in the article of others, and which stand elsewhere."""
+    """Which documents share an article, and which belong to other articles."""
 
     def __init__(self, documents: Sequence[Document], article_of: ArticleOf) -> None:
         self.documents = _by_id(documents)
@@ -237,11 +219,6 @@ class _Articles:
         return {self.documents[id_].text for id_ in ids}
 
 
-def _levelled(query_id: str, query: str, levels: Mapping[int, Sequence[str]]) -> LevelledQuery:
-    correct, related, irrelevant = (tuple(levels[g]) for g in (CORRECT, RELATED, IRRELEVANT))
-    return LevelledQuery(query_id, query, correct, related, irrelevant)
-
-
 def _by_id(documents: Iterable[Document]) -> dict[str, Document]:
     return {document.id: document for document in documents}
 
@@ -262,32 +239,20 @@ def _match_key(pattern: re.Pattern[str], id_: str) -> str | None:
     return None if match is None else match[1 if pattern.groups else 0] or None
 
 
-def _query(
-    row: Mapping[str, Any], number: str, documents: dict[str, Document], max_chars: int
-) -> LevelledQuery:
-    query_id = check_id(row.get("_id", number), "_id")
-    query = check_text(row.get("query"), "query", max_chars)
-    if not query.strip():
-        raise InvalidInputError("is empty", "query")
+def _query(row: Mapping[str, Any], documents: dict[str, Document], max_chars: int) -> LevelledQuery:
+    query_id = check_id(row["_id"], "_id")
+    query = check_filled(required(row, "query"), "query", max_chars)
     seen: dict[str, str] = {}
     levels: dict[str, tuple[str, ...]] = {}
     for level in _LEVELS:
-        values = row.get(level, [])
-        if not isinstance(values, list):
-            raise InvalidInputError("must be a list of strings", level)
-        ids: list[str] = []
-        for place, value in enumerate(values):
+        texts = check_texts(row.get(level, []), level, max_chars)
+        levels[level] = tuple(map(text_id, texts))
+        for place, (id_, text) in enumerate(zip(levels[level], texts, strict=True)):
             field = f"{level}[{place}]"
-            text = check_text(value, field, max_chars)
-            if not text.strip():
-                raise InvalidInputError("is empty", field)
-            id_ = hashlib.sha256(text.encode()).hexdigest()[:16]
             if id_ in seen:
                 raise InvalidInputError(f"is the same text as {seen[id_]}", field)
             seen[id_] = field
             documents.setdefault(id_, Document(id_, text))
-            ids.append(id_)
-        levels[level] = tuple(ids)
     if not levels["correct"]:
         raise InvalidInputError("must have at least one text", "correct")
     return LevelledQuery(query_id, query, **levels)

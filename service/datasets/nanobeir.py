@@ -1,101 +1,55 @@
-"""Labelled collections as NanoBEIR has them: folders `corpus`, `queries` and `qrels`.
+"""NanoBEIR's layout: folders `corpus`, `queries` and `qrels` of Parquet files or JSON lines.
 
-Each holds Parquet files or JSON lines with the columns `_id`, `text` (and `title`), or `query-id`,
-`corpus-id` (and `score`; without it, every judgement says 1).
+The columns are `_id`, `text` and optionally `title`, or `query-id`, `corpus-id` and optionally
+`score`; without it, every judgement says 1. In a Parquet file, a row's number is its line.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from service.datasets.labels import Collection, Judgement, Parts, Query, gather, make_query
-from service.datasets.problems import OnProblem, stop
-from service.documents.lines import read_json_lines, shown
-from service.documents.rows import MAX_CHARS, make_document
+from service.datasets.beir import query_of
+from service.datasets.labels import Files, Judgement, Query
+from service.documents.lines import Numbered, parsed, read_json_lines, shown
+from service.documents.rows import check_id, make_document, required
 from service.errors import InvalidInputError, SecondpassError
 from service.extras import install_command
-from service.types import Document, DocumentLimits, Refused
+from service.types import Document, DocumentLimits
 
-FOLDERS = ("corpus", "queries", "qrels")
+_FOLDERS = ("corpus", "queries", "qrels")
 _SUFFIXES = (".parquet", ".jsonl", ".ndjson")
-_TEXTS = ("title", "text")
-
-_Rows = Iterator[tuple[Path, int, dict[str, Any] | Refused]]
 
 
-def is_nanobeir(folder: Path) -> bool:
-    """Whether the three folders are there."""
-    return all((folder / name).is_dir() for name in FOLDERS)
+def find_files(folder: Path) -> Files | None:
+    """All files of the three folders, by name."""
+    folders = [folder / name for name in _FOLDERS]
+    return Files(*map(_files, folders)) if all(path.is_dir() for path in folders) else None
 
 
-def nanobeir_files(folder: Path) -> list[Path]:
-    """All files that are read, documents first, by name; raises `InvalidInputError` for none."""
-    return [path for name in FOLDERS for path in _files(folder / name)]
+def read_documents(path: Path, limits: DocumentLimits) -> Numbered[Document]:
+    """Documents without metadata."""
+    return parsed(path, _rows(path, limits.text), partial(_document, limits=limits))
 
 
-def read_nanobeir(
-    folder: Path, *, max_chars: int = MAX_CHARS, on_problem: OnProblem = stop
-) -> Collection:
-    """The whole collection, named after its folder; raises as `read_beir` does.
-
-    A line's number is, in a Parquet file, that of its row. Raises `SecondpassError` for Parquet
-    where pyarrow is not installed.
-    """
-    corpus, queries, qrels = (folder / name for name in FOLDERS)
-    parts = Parts(
-        nanobeir_documents(folder, DocumentLimits(max_chars, max_chars, empty=True)),
-        _queries(queries, max_chars),
-        _judgements(qrels, max_chars),
-        (corpus, queries, qrels),
-    )
-    return gather(folder.resolve().name, parts, on_problem)
+def read_queries(path: Path, max_chars: int) -> Numbered[Query]:
+    """Queries; other columns are ignored."""
+    return parsed(path, _rows(path, max_chars), partial(query_of, max_chars=max_chars))
 
 
-def nanobeir_documents(
-    folder: Path, limits: DocumentLimits
-) -> Iterator[tuple[Path, int, Document | Refused]]:
-    """Documents with their file and row."""
-    for path, number, row in _rows(folder / FOLDERS[0], limits.text):
-        if isinstance(row, Refused):
-            yield path, number, row
-            continue
-        # In Parquet, an empty string may be a null.
-        title, text = ("" if row.get(name, "") is None else row.get(name) for name in _TEXTS)
-        try:
-            document = make_document(row.get("_id"), text, title or "", {}, limits)
-        except InvalidInputError as error:
-            field = "_id" if error.field == "id" else error.field
-            yield path, number, Refused(shown(path), number, field, str(error))
-        else:
-            yield path, number, document
+def read_judgements(path: Path, max_chars: int) -> Numbered[Judgement]:
+    """Judgements; other columns are ignored."""
+    return parsed(path, _rows(path, max_chars), _judgement)
 
 
-def _queries(folder: Path, max_chars: int) -> Iterator[tuple[Path, int, Query | Refused]]:
-    for path, number, row in _rows(folder, max_chars):
-        if isinstance(row, Refused):
-            yield path, number, row
-            continue
-        try:
-            yield path, number, make_query(row.get("_id"), row.get("text"), max_chars)
-        except InvalidInputError as error:
-            yield path, number, Refused(shown(path), number, error.field, str(error))
+def _document(row: dict[str, Any], limits: DocumentLimits) -> Document:
+    id_, text = check_id(row.get("_id"), "_id"), required(row, "text")
+    # In Parquet, an empty string may be a null.
+    return make_document(id_, "" if text is None else text, row.get("title") or "", {}, limits)
 
 
-def _judgements(folder: Path, max_chars: int) -> Iterator[tuple[Path, int, Judgement | Refused]]:
-    for path, number, row in _rows(folder, max_chars):
-        if isinstance(row, Refused):
-            yield path, number, row
-            continue
-        query, document = row.get("query-id"), row.get("corpus-id")
-        yield path, number, Judgement(str(query), str(document), str(row.get("score", 1)))
-
-
-def _rows(folder: Path, max_chars: int) -> _Rows:
-    for path in _files(folder):
-        if path.suffix.lower() == ".parquet":
-            yield from _parquet(path)
-        else:
-            yield from ((path, number, row) for number, row in read_json_lines(path, max_chars))
+def _judgement(row: dict[str, Any]) -> Judgement:
+    query, document = row.get("query-id"), row.get("corpus-id")
+    return Judgement(str(query), str(document), str(row.get("score", 1)))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -107,7 +61,12 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _parquet(path: Path) -> _Rows:
+def _rows(path: Path, max_chars: int) -> Numbered[dict[str, Any]]:
+    is_parquet = path.suffix.lower() == ".parquet"
+    return _parquet_rows(path) if is_parquet else read_json_lines(path, max_chars)
+
+
+def _parquet_rows(path: Path) -> Numbered[dict[str, Any]]:
     try:
         import pyarrow  # noqa: PLC0415
         from pyarrow import parquet  # noqa: PLC0415
@@ -116,10 +75,7 @@ def _parquet(path: Path) -> _Rows:
             f"{shown(path)}: Parquet needs the package pyarrow: {install_command('train')}"
         ) from error
     try:
-        number = 0
-        for batch in parquet.ParquetFile(path).iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield path, number, row
+        batches = parquet.ParquetFile(path).iter_batches()
+        yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
     except pyarrow.ArrowException as error:
         raise InvalidInputError(f"{shown(path)}: not a Parquet file: {error}", "path") from error

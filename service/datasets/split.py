@@ -1,4 +1,4 @@
-"""Train, validation and test by query, such that what belongs together stays together."""
+"""Train, validation and test by query; related queries stay together."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -27,11 +27,11 @@ def split_collection(
 ) -> dict[str, Collection]:
     """Judged queries by name of `shares`, which sum to 1; each part keeps all documents.
 
-    A query goes where the hash of `seed` and its id falls, so that neither the order of the file
-    nor other queries move it, and the shares are met about. Queries of the same text, or with a
-    right document in common, fall together, and with `article_of` those of one article: the part is
-    then told by the least id among them. Raises `InvalidInputError` for shares that do not sum to 1
-    and for a part that no query falls into.
+    The hash of `seed` and a query's id decides its part. The order of the file and other queries
+    do not matter, and the sizes are about the shares. Queries with the same text or a common right
+    document stay together, with `article_of` also those of one article; the least id among them
+    decides. Raises `InvalidInputError` for shares that do not sum to 1 and for a part without
+    queries.
     """
     if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-9:
         raise InvalidInputError("the shares must be above 0 and sum to 1", "shares")
@@ -85,7 +85,7 @@ def _groups(collection: Collection, article_of: ArticleOf | None) -> dict[str, s
                 key = article[document]
                 members.append((_DOCUMENT, document) if key is None else (_ARTICLE, key))
         shared.append(members)
-    # Queries come first, so that the least member of each group is one.
+    # `_QUERY` sorts first, so the least member of each group is a query.
     return {name: least for (kind, name), (_, least) in joined(shared).items() if kind == _QUERY}
 
 

@@ -4,23 +4,29 @@
 - a triplet: `{"anchor" or "query", "positive", "negative"?}`, read as a row
 - a pair: `{"sentence1", "sentence2", "label"}` or `{"query", "passage", "label"}`
 
-Other keys are passed over.
+Other keys are ignored. The fourth kind of file, with levels, is read by `levels`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from service.datasets.problems import OnProblem, existing, stop
-from service.documents.lines import read_json_lines, shown
-from service.documents.rows import MAX_CHARS, check_text
+from service.datasets.problems import OnProblem, read_rows, stop
+from service.documents.lines import shown
+from service.documents.rows import MAX_CHARS, check_filled, check_texts, required
 from service.durable import write_json_lines
 from service.errors import InvalidInputError
-from service.types import Refused
 
-Kind = Literal["rows", "triplets", "pairs"]
-T = TypeVar("T")
+Kind = Literal["levels", "pairs", "rows", "triplets"]
+_KINDS: dict[str, Kind] = {
+    "correct": "levels",
+    "label": "pairs",
+    "pos": "rows",
+    "positive": "triplets",
+}
+"""The kind of a row that has this key; the first one counts."""
 
 _PAIR_NAMES = (("sentence1", "sentence2"), ("query", "passage"))
 _ANCHORS = ("anchor", "query")
@@ -52,13 +58,16 @@ class LabelledPair:
 def rows_kind(path: Path) -> Kind:
     """What a file of JSON lines holds, told by the keys of its first object.
 
-    Raises `InvalidInputError` for a file that is missing, has no line, or holds none of the three.
+    Raises `InvalidInputError` for a file that is missing, has no line, or holds none of the four.
     """
-    for number, row in read_json_lines(existing(path), MAX_CHARS):
-        if isinstance(row, Refused):
-            stop(row)
-        else:
-            return _kind(row, path, number)
+    for row in read_rows(path, dict, MAX_CHARS, stop):
+        for key, kind in _KINDS.items():
+            if key in row:
+                return kind
+        raise InvalidInputError(
+            f"{shown(path)}: its first line is no row (query, pos), no triplet (anchor, positive), "
+            "no pair (sentence1, sentence2, label) and has no levels (query, correct)"
+        )
     raise InvalidInputError(f"{shown(path)}: no rows")
 
 
@@ -67,13 +76,14 @@ def read_training_rows(
 ) -> list[TrainingRow]:
     """All rows or triplets of a file, in its order; each text has 1 to `max_chars` characters.
 
-    Raises `InvalidInputError` for a file of another kind and, unless `on_problem` is told of them,
-    for the first line that is wrong, with file, line and field.
+    Raises `InvalidInputError` for a file of another kind. For the first wrong line (file, line and
+    field) it raises too, unless `on_problem` takes such lines.
     """
     kind = rows_kind(path)
-    if kind == "pairs":
-        raise InvalidInputError(f"{shown(path)}: holds labelled pairs, not rows or triplets")
-    return list(_parsed(path, _row if kind == "rows" else _triplet, max_chars, on_problem))
+    if kind not in ("rows", "triplets"):
+        raise InvalidInputError(f"{shown(path)}: holds {kind}, not rows or triplets")
+    parse = partial(_row if kind == "rows" else _triplet, max_chars=max_chars)
+    return list(read_rows(path, parse, max_chars, on_problem))
 
 
 def read_labelled_pairs(
@@ -82,7 +92,7 @@ def read_labelled_pairs(
     """All pairs of a file, in its order. Raises as `read_training_rows` does."""
     if (kind := rows_kind(path)) != "pairs":
         raise InvalidInputError(f"{shown(path)}: holds {kind}, not labelled pairs")
-    return list(_parsed(path, _pair, max_chars, on_problem))
+    return list(read_rows(path, partial(_pair, max_chars=max_chars), max_chars, on_problem))
 
 
 def write_training_rows(path: Path, rows: Iterable[TrainingRow]) -> int:
@@ -102,41 +112,15 @@ def _as_json(row: TrainingRow) -> dict[str, Any]:
     return {**written, "neg_q": row.negative_queries} if row.negative_queries else written
 
 
-def _parsed(
-    path: Path, parse: Callable[[dict[str, Any], int], T], max_chars: int, on_problem: OnProblem
-) -> Iterator[T]:
-    for number, row in read_json_lines(existing(path), max_chars):
-        if isinstance(row, Refused):
-            on_problem(row)
-            continue
-        try:
-            parsed = parse(row, max_chars)
-        except InvalidInputError as error:
-            on_problem(Refused(shown(path), number, error.field, str(error)))
-        else:
-            yield parsed
-
-
-def _kind(row: Mapping[str, Any], path: Path, number: int) -> Kind:
-    if "label" in row:
-        return "pairs"
-    if "pos" in row:
-        return "rows"
-    if "positive" in row:
-        return "triplets"
-    raise InvalidInputError(
-        f"{shown(path)}, line {number}: is no row (query, pos), no triplet (anchor, positive) "
-        "and no pair (sentence1, sentence2, label)"
-    )
-
-
 def _row(row: Mapping[str, Any], max_chars: int) -> TrainingRow:
     query = _text(row, "query", max_chars)
-    positives = _texts(row, "pos", max_chars)
+    positives = check_texts(required(row, "pos"), "pos", max_chars)
     if not positives:
         raise InvalidInputError("must have at least one text", "pos")
-    negatives = _texts(row, "neg", max_chars) if row.get("neg") is not None else ()
-    answered = _texts(row, "neg_q", max_chars) if row.get("neg_q") is not None else ()
+    negatives, answered = (
+        () if row.get(name) is None else check_texts(row[name], name, max_chars)
+        for name in ("neg", "neg_q")
+    )
     if answered and len(answered) != len(negatives):
         raise InvalidInputError(
             f"has {len(answered)} queries for {len(negatives)} negatives; one for each, or none",
@@ -148,9 +132,9 @@ def _row(row: Mapping[str, Any], max_chars: int) -> TrainingRow:
 def _triplet(row: Mapping[str, Any], max_chars: int) -> TrainingRow:
     query = _text(row, next((name for name in _ANCHORS if name in row), "anchor"), max_chars)
     positive = _text(row, "positive", max_chars)
-    if row.get("negative") is None:
-        return TrainingRow(query, (positive,))
-    return TrainingRow(query, (positive,), (_text(row, "negative", max_chars),))
+    has_negative = row.get("negative") is not None
+    negatives = (_text(row, "negative", max_chars),) if has_negative else ()
+    return TrainingRow(query, (positive,), negatives)
 
 
 def _pair(row: Mapping[str, Any], max_chars: int) -> LabelledPair:
@@ -162,23 +146,5 @@ def _pair(row: Mapping[str, Any], max_chars: int) -> LabelledPair:
     return LabelledPair(first, second, int(label))
 
 
-def _texts(row: Mapping[str, Any], name: str, max_chars: int) -> tuple[str, ...]:
-    values = row[name]
-    if not isinstance(values, list):
-        raise InvalidInputError("must be a list of strings", name)
-    return tuple(
-        _filled(value, f"{name}[{place}]", max_chars) for place, value in enumerate(values)
-    )
-
-
 def _text(row: Mapping[str, Any], name: str, max_chars: int) -> str:
-    if name not in row:
-        raise InvalidInputError("is missing", name)
-    return _filled(row[name], name, max_chars)
-
-
-def _filled(value: object, name: str, max_chars: int) -> str:
-    text = check_text(value, name, max_chars)
-    if not text.strip():
-        raise InvalidInputError("is empty", name)
-    return text
+    return check_filled(required(row, name), name, max_chars)

@@ -1,28 +1,28 @@
-"""Labelled collections in TREC's files: documents, topics and qrels in a folder."""
+"""TREC's layout: a folder with documents, topics and judgements under their usual names.
+
+Documents are `<DOC>` elements with `<DOCNO>`, optionally `<TITLE>` or `<HEADLINE>`, and `<TEXT>`
+(without it, the rest is the text), or lines `id TAB text` or `id TAB title TAB text`. Queries are
+`<top>` elements with `<num>` and `<title>`, or lines `id TAB text`. Judgements are lines
+`query iteration document grade`, separated by white space.
+"""
 
 import html
 import re
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from service.datasets.beir import text_lines
-from service.datasets.labels import Collection, Judgement, Parts, Query, gather, make_query
-from service.datasets.problems import OnProblem, stop
-from service.documents.lines import shown
-from service.documents.rows import MAX_CHARS, make_document
+from service.datasets.labels import Files, Judgement, Query, make_query
+from service.documents.files import corpus_file
+from service.documents.lines import Numbered, filled_lines, parsed, shown, text_lines
+from service.documents.rows import make_document
 from service.errors import InvalidInputError
 from service.types import Document, DocumentLimits, Refused
 
-_CORPUS = (
-    "corpus.trec",
-    "docs.trec",
-    "collection.trec",
-    "corpus.tsv",
-    "docs.tsv",
-    "collection.tsv",
+_NAMES = (
+    ("corpus.trec", "docs.trec", "collection.trec", "corpus.tsv", "docs.tsv", "collection.tsv"),
+    ("topics.trec", "topics.txt", "queries.trec", "queries.tsv", "topics.tsv"),
+    ("qrels.txt", "qrels.trec", "qrels", "qrels.tsv"),
 )
-_QUERIES = ("topics.trec", "topics.txt", "queries.trec", "queries.tsv", "topics.tsv")
-_QRELS = ("qrels.txt", "qrels.trec", "qrels", "qrels.tsv")
 
 _ELEMENT = re.compile(r"<(docno|title|headline|text)>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
@@ -30,150 +30,86 @@ _TOPIC_FIELD = re.compile(r"<(num|title)>([^<]*)", re.IGNORECASE)
 _TOPIC_LABEL = re.compile(r"^\s*(?:number|topic)\s*:", re.IGNORECASE)
 
 
-def find_trec(folder: Path) -> tuple[Path, Path, Path] | None:
-    """Documents, queries and judgements by their usual names; None where one is missing."""
-    found = [
-        next((folder / name for name in names if (folder / name).is_file()), None)
-        for names in (_CORPUS, _QUERIES, _QRELS)
-    ]
-    corpus, queries, qrels = found
-    return (corpus, queries, qrels) if corpus and queries and qrels else None
+def find_files(folder: Path) -> Files | None:
+    """The first usual name of each kind; a folder with BEIR's corpus.jsonl is not TREC's."""
+    found = [[folder / name for name in names if (folder / name).is_file()] for names in _NAMES]
+    is_trec = all(found) and not corpus_file(folder).exists()
+    return Files(*(paths[:1] for paths in found)) if is_trec else None
 
 
-def read_trec(
-    files: tuple[Path, Path, Path],
-    name: str,
-    *,
-    max_chars: int = MAX_CHARS,
-    on_problem: OnProblem = stop,
-) -> Collection:
-    """A collection from its three files.
-
-    Documents: `<DOC>` elements with `<DOCNO>`, perhaps `<TITLE>` or `<HEADLINE>`, and `<TEXT>`
-    (without it, all the rest), or lines `id TAB text` or `id TAB title TAB text`. Queries: `<top>`
-    elements with `<num>` and `<title>`, or lines `id TAB text`. Judgements: `query iteration
-    document grade`, separated by white space. Raises as `read_beir` does.
-    """
-    corpus, queries, qrels = files
-    parts = Parts(
-        trec_documents(corpus, DocumentLimits(max_chars, max_chars, empty=True)),
-        _tsv_queries(queries, max_chars) if _is_tsv(queries) else _topics(queries, max_chars),
-        _judgements(qrels),
-        files,
-    )
-    return gather(name, parts, on_problem)
+def read_documents(path: Path, limits: DocumentLimits) -> Numbered[Document]:
+    """Documents; an element's line is the one on which it begins."""
+    if _is_tsv(path):
+        return parsed(path, filled_lines(path), partial(_tsv_document, limits=limits))
+    return parsed(path, _elements(path, "doc"), partial(_document, limits=limits))
 
 
-def trec_documents(
-    path: Path, limits: DocumentLimits
-) -> Iterator[tuple[Path, int, Document | Refused]]:
-    """Documents with their file and the line on which each begins."""
-    return _tsv_documents(path, limits) if _is_tsv(path) else _docs(path, limits)
+def read_queries(path: Path, max_chars: int) -> Numbered[Query]:
+    """Queries; an element's line is the one on which it begins."""
+    if _is_tsv(path):
+        return parsed(path, filled_lines(path), partial(_tsv_query, max_chars=max_chars))
+    return parsed(path, _elements(path, "top"), partial(_topic, max_chars=max_chars))
+
+
+def read_judgements(path: Path, _max_chars: int) -> Numbered[Judgement]:
+    """One judgement a line."""
+    return parsed(path, filled_lines(path), _judgement)
 
 
 def _is_tsv(path: Path) -> bool:
     return path.suffix.lower() == ".tsv"
 
 
-def _docs(path: Path, limits: DocumentLimits) -> Iterator[tuple[Path, int, Document | Refused]]:
-    for number, block in _elements(path, "doc"):
-        if isinstance(block, Refused):
-            yield path, number, block
-            continue
-        try:
-            yield path, number, _doc(block, limits)
-        except InvalidInputError as error:
-            yield path, number, Refused(shown(path), number, error.field, str(error))
-
-
-def _doc(block: str, limits: DocumentLimits) -> Document:
-    elements: dict[str, list[str]] = {"docno": [], "title": [], "headline": [], "text": []}
-    for name, content in _ELEMENT.findall(block):
-        elements[name.lower()].append(content)
-    if not elements["docno"]:
+def _document(element: str, limits: DocumentLimits) -> Document:
+    fields: dict[str, list[str]] = {"docno": [], "title": [], "headline": [], "text": []}
+    for name, content in _ELEMENT.findall(element):
+        fields[name.lower()].append(content)
+    if not fields["docno"]:
         raise InvalidInputError("is missing", "DOCNO")
-    title = _plain(" ".join(elements["title"] or elements["headline"]))
-    text = "\n".join(elements["text"]) if elements["text"] else _ELEMENT.sub(" ", block)
-    return make_document(elements["docno"][0].strip(), _plain(text), title, {}, limits)
+    title = _plain(" ".join(fields["title"] or fields["headline"]))
+    text = "\n".join(fields["text"]) if fields["text"] else _ELEMENT.sub(" ", element)
+    return make_document(fields["docno"][0].strip(), _plain(text), title, {}, limits)
 
 
 def _plain(text: str) -> str:
     return html.unescape(_TAG.sub(" ", text)).strip()
 
 
-def _topics(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Query | Refused]]:
-    for number, block in _elements(path, "top"):
-        if isinstance(block, Refused):
-            yield path, number, block
-            continue
-        # Closing tags are left out in older topics, so a field ends where the next tag begins.
-        fields = {name.lower(): content for name, content in _TOPIC_FIELD.findall(block)}
-        id_ = _TOPIC_LABEL.sub("", fields.get("num", "")).strip()
-        text = html.unescape(_TOPIC_LABEL.sub("", fields.get("title", ""))).strip()
-        yield path, number, _query_or_why(path, number, id_, text, max_chars)
+def _topic(element: str, max_chars: int) -> Query:
+    # Older topics leave out closing tags, so a field ends where the next tag begins.
+    fields = {name.lower(): content for name, content in _TOPIC_FIELD.findall(element)}
+    id_, text = (_TOPIC_LABEL.sub("", fields.get(name, "")).strip() for name in ("num", "title"))
+    return make_query(id_, html.unescape(text).strip(), max_chars)
 
 
-def _tsv_documents(
-    path: Path, limits: DocumentLimits
-) -> Iterator[tuple[Path, int, Document | Refused]]:
-    for number, columns in _columns(path, (2, 3)):
-        if isinstance(columns, Refused):
-            yield path, number, columns
-            continue
-        title = columns[1] if len(columns) == 3 else ""
-        try:
-            yield path, number, make_document(columns[0].strip(), columns[-1], title, {}, limits)
-        except InvalidInputError as error:
-            yield path, number, Refused(shown(path), number, error.field, str(error))
+def _tsv_document(line: str, limits: DocumentLimits) -> Document:
+    id_, *title, text = _columns(line, 2, 3)
+    return make_document(id_.strip(), text, "".join(title), {}, limits)
 
 
-def _tsv_queries(path: Path, max_chars: int) -> Iterator[tuple[Path, int, Query | Refused]]:
-    for number, columns in _columns(path, (2,)):
-        if isinstance(columns, Refused):
-            yield path, number, columns
-        else:
-            yield (
-                path,
-                number,
-                _query_or_why(path, number, columns[0].strip(), columns[1], max_chars),
-            )
+def _tsv_query(line: str, max_chars: int) -> Query:
+    id_, text = _columns(line, 2)
+    return make_query(id_.strip(), text, max_chars)
 
 
-def _query_or_why(path: Path, number: int, id_: str, text: str, max_chars: int) -> Query | Refused:
-    try:
-        return make_query(id_, text, max_chars)
-    except InvalidInputError as error:
-        return Refused(shown(path), number, error.field, str(error))
+def _columns(line: str, *allowed: int) -> list[str]:
+    columns = line.split("\t")
+    if len(columns) not in allowed:
+        counts = " or ".join(map(str, allowed))
+        raise InvalidInputError(f"must have {counts} tab-separated columns; it has {len(columns)}")
+    return columns
 
 
-def _columns(path: Path, allowed: tuple[int, ...]) -> Iterator[tuple[int, list[str] | Refused]]:
-    for number, line in text_lines(path):
-        if isinstance(line, Refused):
-            yield number, line
-        elif line.strip():
-            columns = line.split("\t")
-            if len(columns) in allowed:
-                yield number, columns
-            else:
-                counts = " or ".join(map(str, allowed))
-                reason = f"must have {counts} tab-separated columns; it has {len(columns)}"
-                yield number, Refused(shown(path), number, None, reason)
+def _judgement(line: str) -> Judgement:
+    columns = line.split()
+    if len(columns) != 4:
+        raise InvalidInputError(
+            "must be `query iteration document grade`, separated by white space"
+        )
+    return Judgement(columns[0], columns[2], columns[3])
 
 
-def _judgements(path: Path) -> Iterator[tuple[Path, int, Judgement | Refused]]:
-    for number, line in text_lines(path):
-        if isinstance(line, Refused):
-            yield path, number, line
-        elif line.strip():
-            columns = line.split()
-            if len(columns) == 4:
-                yield path, number, Judgement(columns[0], columns[2], columns[3])
-            else:
-                reason = "must be `query iteration document grade`, separated by white space"
-                yield path, number, Refused(shown(path), number, None, reason)
-
-
-def _elements(path: Path, tag: str) -> Iterator[tuple[int, str | Refused]]:
+def _elements(path: Path, tag: str) -> Numbered[str]:
     """The text between `<tag>` and `</tag>`, each alone on its line, and its first line."""
     begin, block = 0, list[str]()
     for number, line in text_lines(path):

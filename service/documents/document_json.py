@@ -1,6 +1,6 @@
 """A document as programs send it: `{"id", "title"?, "text", "metadata"?}`."""
 
-from service.documents.rows import check_id, make_document
+from service.documents.rows import check_id, make_document, required
 from service.errors import InvalidInputError
 from service.types import Document, DocumentLimits
 
@@ -9,25 +9,25 @@ _SHOWN_CHARS = 128
 
 
 def parse_document(value: object, limits: DocumentLimits, id_: str | None = None) -> Document:
-    """The document in `value`, any JSON value; other fields than the four are refused.
+    """The document in `value`, any JSON value; only the four fields are allowed.
 
-    Where `id_` is given, `value` may have the same id or none. Raises `InvalidInputError` that
-    names the field; with the field in front, its message is a sentence.
+    If `id_` is given, `value` may have the same id or none. Raises `InvalidInputError`, whose
+    message is a sentence if the field is put in front.
     """
     if not isinstance(value, dict):
         raise InvalidInputError("must be an object", "document")
     for name in value:
         if name not in FIELDS:
-            # What is sent back must be Unicode, and short.
+            # The message goes back to the client: it must be short and valid Unicode.
             shown = str(name)[:_SHOWN_CHARS].encode(errors="replace").decode()
-            raise InvalidInputError(f"is no field of a document: {', '.join(FIELDS)}", shown)
+            raise InvalidInputError(f"is not a field of a document: {', '.join(FIELDS)}", shown)
     metadata = value.get("metadata")
     if not isinstance(metadata, dict | None):
         raise InvalidInputError("must be an object", "metadata")
     title = value.get("title")
     return make_document(
         _id(value, id_),
-        _required(value, "text"),
+        required(value, "text"),
         "" if title is None else title,
         metadata or {},
         limits,
@@ -36,13 +36,7 @@ def parse_document(value: object, limits: DocumentLimits, id_: str | None = None
 
 def _id(value: dict[str, object], id_: str | None) -> str:
     if id_ is None:
-        return check_id(_required(value, "id"))
+        return check_id(required(value, "id"))
     if value.get("id") is not None and check_id(value["id"]) != id_:
         raise InvalidInputError("is not the id in the path", "id")
     return check_id(id_)
-
-
-def _required(value: dict[str, object], name: str) -> object:
-    if name not in value:
-        raise InvalidInputError("is missing", name)
-    return value[name]

@@ -2,23 +2,29 @@
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from service import strict_json
-from service.errors import DuplicateKeyError
+from service.errors import DuplicateKeyError, InvalidInputError
 from service.types import Refused
 
 _LONGEST_ESCAPE = 12
 """Bytes that one character can take in JSON: an escaped surrogate pair."""
 
 _BESIDE_THE_TEXT = 1 << 20
-"""Bytes that a line may have on top of its text, for metadata."""
+"""Bytes of a line besides its text, for metadata."""
+
+
+R = TypeVar("R")
+T = TypeVar("T")
+Numbered = Iterator[tuple[int, T | Refused]]
+"""The rows of a file, each with its line (1-based), or the reasons why they were refused."""
 
 
 class Place(NamedTuple):
-    """The end of a line: how many bytes and lines of the file there are up to it."""
+    """The end of a line: the bytes and lines of the file up to it."""
 
     offset: int
     line: int
@@ -27,11 +33,23 @@ class Place(NamedTuple):
 START = Place(0, 0)
 
 
-def read_json_lines(path: Path, max_chars: int) -> Iterator[tuple[int, dict[str, Any] | Refused]]:
-    """Each line's number (1-based) with its object, or why it is none. Blank lines are left out.
+def parsed(path: Path, rows: Numbered[R], parse: Callable[[R], T]) -> Numbered[T]:
+    """What `parse` makes of each row; a row is refused if `parse` raises `InvalidInputError`."""
+    for number, row in rows:
+        if isinstance(row, Refused):
+            yield number, row
+            continue
+        try:
+            yield number, parse(row)
+        except InvalidInputError as error:
+            yield number, Refused(shown(path), number, error.field, str(error))
 
-    No more than one line is held in memory, and of one that cannot be a row of `max_chars`
-    characters no more than so much.
+
+def read_json_lines(path: Path, max_chars: int) -> Numbered[dict[str, Any]]:
+    """The JSON objects of a file's lines. Blank lines are left out.
+
+    Only one line is held in memory, and of a line that is too long for a row of `max_chars`
+    characters only its beginning.
     """
     for place, row in read_json_lines_after(START, path, max_chars):
         yield place.line, row
@@ -40,7 +58,7 @@ def read_json_lines(path: Path, max_chars: int) -> Iterator[tuple[int, dict[str,
 def read_json_lines_after(
     start: Place, path: Path, max_chars: int
 ) -> Iterator[tuple[Place, dict[str, Any] | Refused]]:
-    """As `read_json_lines`, of the lines behind `start`; each with the place where it ends."""
+    """As `read_json_lines`, for the lines after `start`, each with the place where it ends."""
     max_bytes = _LONGEST_ESCAPE * max_chars + _BESIDE_THE_TEXT
     for place, line in _bounded_lines(start, path, max_bytes):
         if line is None:
@@ -50,8 +68,25 @@ def read_json_lines_after(
             yield place, _parse(line, path, place.line)
 
 
+def text_lines(path: Path) -> Numbered[str]:
+    """Lines without their ends; a line that is not valid UTF-8 is refused."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                yield number, Refused(shown(path), number, None, "not valid UTF-8")
+            else:
+                yield number, text.removesuffix("\n").removesuffix("\r")
+
+
+def filled_lines(path: Path) -> Numbered[str]:
+    """The same without blank lines."""
+    return (row for row in text_lines(path) if isinstance(row[1], Refused) or row[1].strip())
+
+
 def count_lines(path: Path) -> int:
-    """Lines of a file, the last one counted whether or not a line feed ends it."""
+    """The lines of a file; the last one counts with or without a line feed."""
     count, last = 0, b"\n"
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -85,7 +120,7 @@ def _bounded_lines(
 
 def _parse(line: bytes, path: Path, number: int) -> dict[str, Any] | Refused:
     try:
-        # Without its end: the column of a fault behind it would be that of the next line.
+        # Without the line end, so that the column of a fault is one of this line.
         value = strict_json.loads(line.decode().rstrip("\r\n"))
     except UnicodeDecodeError as error:
         reason = f"not valid UTF-8 at byte {error.start + 1} of the line"

@@ -1,4 +1,4 @@
-"""What a document must be to be taken in, whatever file it came from."""
+"""The checks that every document and every labelled row passes, whatever file it comes from."""
 
 import math
 import unicodedata
@@ -9,20 +9,20 @@ from service.errors import InvalidInputError
 from service.types import MAX_TEXT_CHARS, Document, DocumentLimits, MetadataValue, Refused
 
 MAX_CHARS = MAX_TEXT_CHARS
-"""Characters of a text, unless the caller says otherwise."""
+"""The longest text, unless the caller sets another limit."""
 
 MAX_ID_CHARS = 512
 
 MAX_METADATA_FIELDS = 64
 MAX_NAME_CHARS = 128
 MAX_VALUE_CHARS = 10_000
-"""Of one string in the metadata, in a list or alone."""
+"""The longest string in the metadata, alone or in a list."""
 
 MAX_VALUES = 1000
-"""Of one list in the metadata."""
+"""The longest list in the metadata."""
 
 MAX_METADATA_CHARS = 100_000
-"""Of all names and strings together, as every hit of the document shows them."""
+"""All names and strings together, because every hit of the document shows them."""
 
 _MAX_INTEGER = 2**63 - 1
 
@@ -36,10 +36,9 @@ def make_document(
     metadata: Mapping[str, MetadataValue],
     limits: DocumentLimits,
 ) -> Document:
-    """The document, or `InvalidInputError` with the field that is unfit.
+    """The document. Raises `InvalidInputError` with the field that is wrong.
 
-    A row that has a title and no text is a document whose text that title is, within the limit of a
-    text.
+    If a row has a title and no text, the title becomes the text; the limit of a text then applies.
     """
     checked_id = check_id(id_)
     checked_text, checked_title = check_text(text, "text", limits.text), title
@@ -72,8 +71,15 @@ def check_id(value: object, field: str = "id") -> str:
     return value
 
 
+def required(row: Mapping[str, object], field: str) -> object:
+    """The value of a field that must be there."""
+    if field not in row:
+        raise InvalidInputError("is missing", field)
+    return row[field]
+
+
 def check_metadata(metadata: Mapping[str, object]) -> None:
-    """Fields within all the limits, each with a value that metadata may have."""
+    """At most 64 fields, each with a value that metadata may have, within all limits."""
     if len(metadata) > MAX_METADATA_FIELDS:
         raise InvalidInputError(
             f"has {len(metadata)} fields; {MAX_METADATA_FIELDS} are the most", "metadata"
@@ -132,6 +138,21 @@ def check_text(value: object, field: str, max_chars: int) -> str:
         )
     _check_unicode(value, field)
     return value
+
+
+def check_filled(value: object, field: str, max_chars: int) -> str:
+    """A text that is not blank."""
+    text = check_text(value, field, max_chars)
+    if not text.strip():
+        raise InvalidInputError("is empty", field)
+    return text
+
+
+def check_texts(value: object, field: str, max_chars: int) -> tuple[str, ...]:
+    """A list of texts that are not blank."""
+    if not isinstance(value, list):
+        raise InvalidInputError("must be a list of strings", field)
+    return tuple(check_filled(text, f"{field}[{i}]", max_chars) for i, text in enumerate(value))
 
 
 def _check_unicode(value: str, field: str) -> None:

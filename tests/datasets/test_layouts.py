@@ -89,7 +89,7 @@ def test_trec_files_are_read(trec: Path) -> None:
     )
 
 
-def test_tables_parted_by_tabs_are_read(trec: Path) -> None:
+def test_tab_separated_tables_are_read(trec: Path) -> None:
     (trec / "corpus.trec").unlink()
     (trec / "topics.txt").unlink()
     (trec / "corpus.tsv").write_text("FT-1\tChains\tOil each roller.\nFT-2\tTides.\n")
@@ -123,7 +123,9 @@ def test_every_wrong_row_of_trec_files_is_named(trec: Path) -> None:
 def test_wrong_tables_are_named(trec: Path) -> None:
     (trec / "topics.txt").unlink()
     (trec / "queries.tsv").write_text("301\thow\tto\n")
-    with pytest.raises(InvalidInputError, match=r"queries\.tsv, line 1: must have 2 columns"):
+    with pytest.raises(
+        InvalidInputError, match=r"queries\.tsv, line 1: must have 2 tab-separated columns"
+    ):
         open_collection(trec)
 
 
@@ -160,7 +162,8 @@ def test_a_damaged_parquet_file_and_an_empty_folder_are_named(tmp_path: Path) ->
         (tmp_path / name).mkdir()
     with pytest.raises(InvalidInputError, match=r"corpus: holds no file named \.parquet"):
         open_collection(tmp_path)
-    (tmp_path / "corpus" / "a.parquet").write_bytes(b"no table")
+    for name in ("corpus", "queries", "qrels"):
+        (tmp_path / name / "a.parquet").write_bytes(b"no table")
     with pytest.raises(InvalidInputError, match=r"a\.parquet: not a Parquet file"):
         open_collection(tmp_path)
 

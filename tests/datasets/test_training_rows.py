@@ -137,7 +137,7 @@ def test_what_is_wrong_is_named_with_file_line_and_field(
 def test_files_of_no_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="there is no such file"):
         read_training_rows(tmp_path / "none.jsonl")
-    with pytest.raises(InvalidInputError, match="line 1: is no row"):
+    with pytest.raises(InvalidInputError, match="first line is no row"):
         read_training_rows(lines(tmp_path / "other.jsonl", {"text": "a"}))
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(InvalidInputError, match=r"empty\.jsonl: no rows"):

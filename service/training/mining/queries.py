@@ -4,16 +4,15 @@ import random
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from service.datasets import Collection, Labels
-from service.datasets.problems import existing, stop
-from service.documents.lines import read_json_lines, shown
-from service.documents.rows import MAX_CHARS, check_text
+from service.datasets.problems import read_rows, stop
+from service.documents.rows import MAX_CHARS, check_filled, check_text
 from service.errors import InvalidInputError
 from service.text.normalizer import clean
 from service.training.batch_texts import passage_text
 from service.training.mining.examples import Examples
-from service.types import Refused
 
 QueryFor = Callable[[str], str | None]
 """A passage's text, as in `Examples.passages` -> a query that it answers; None for none."""
@@ -53,18 +52,13 @@ def read_queries(path: Path, labels: Labels) -> QueryFor:
     documents = labels.documents if isinstance(labels, Collection) else labels.documents.values()
     passages = {document.id: passage_text(document) for document in documents}
     known: dict[str, str] = {}
-    for number, row in read_json_lines(existing(path), MAX_CHARS):
-        if isinstance(row, Refused):
-            stop(row)
-            continue
-        try:
-            if row.get("_id") not in passages:
-                raise InvalidInputError(f"no document has the id {row.get('_id')!r}", "_id")
-            query = clean(check_text(row.get("query"), "query", MAX_CHARS))
-            if not query:
-                raise InvalidInputError("is empty", "query")
-        except InvalidInputError as error:
-            stop(Refused(shown(path), number, error.field, str(error)))
-        else:
-            known.setdefault(passages[row["_id"]], query)
+
+    def passage_and_query(row: dict[str, Any]) -> tuple[str, str]:
+        if row.get("_id") not in passages:
+            raise InvalidInputError(f"no document has the id {row.get('_id')!r}", "_id")
+        query = clean(check_text(row.get("query"), "query", MAX_CHARS))
+        return passages[row["_id"]], check_filled(query, "query", MAX_CHARS)
+
+    for passage, query in read_rows(path, passage_and_query, MAX_CHARS, stop):
+        known.setdefault(passage, query)
     return known.get

@@ -6,7 +6,6 @@ judged by whether the correct document comes first among its query's correct, re
 ones.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from service.datasets import (
     levels_from_grades,
     open_labels,
 )
+from service.datasets.labels import text_id
 from service.datasets.levels import CORRECT
 from service.datasets.split import joined
 from service.errors import InvalidInputError
@@ -110,7 +110,7 @@ def _from_rows(path: Path, rows: Sequence[TrainingRow]) -> LevelledCollection:
     documents: dict[str, Document] = {}
 
     def ids(texts: Sequence[str]) -> tuple[str, ...]:
-        found = [Document(hashlib.sha256(text.encode()).hexdigest()[:16], text) for text in texts]
+        found = [Document(text_id(text), text) for text in texts]
         documents.update((document.id, document) for document in found)
         return tuple(document.id for document in found)
 

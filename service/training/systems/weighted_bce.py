@@ -18,7 +18,7 @@ from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 from service.datasets import (
     LabelledPair,
     TrainingRow,
-    read_beir,
+    open_collection,
     read_labelled_pairs,
     read_training_rows,
     rows_kind,
@@ -88,7 +88,7 @@ def prepare(job: Job) -> Prepared:
 
 def _read(path: Path, options: Options, seed: int) -> list[LabelledPair]:
     if path.is_dir():
-        rows = _draw_negatives(from_collection(read_beir(path)), options, seed)
+        rows = _draw_negatives(from_collection(open_collection(path)), options, seed)
     elif rows_kind(path) == "pairs":
         pairs = read_labelled_pairs(path)
         queries = set(most(sorted({p.first for p in pairs}), options.most_queries, str, seed))
