@@ -15,8 +15,7 @@ from service import strict_json
 from service.api.content_encoding import ACCEPTED, Inflated, codings
 from service.api.state import MIB
 from service.errors import InvalidInputError
-from service.scheduling.gate import Deadline, Gate
-from service.scheduling.pace import Pace
+from service.scheduling.gate import Deadline, Gate, Pace
 
 WHOLE_S = 600.0
 """A body that is not whole by then is given up: 64 MiB need 110 kB a second."""

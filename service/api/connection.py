@@ -23,7 +23,7 @@ from service.api.head import (
     too_large,
     with_path_as_target,
 )
-from service.scheduling.pace import LEAST_BYTES, WINDOW_S
+from service.scheduling.gate import LEAST_BYTES, WINDOW_S
 
 SEND_S = 60.0
 """A client that reads fewer than `LEAST_BYTES` of its answer in such a time is not waited for."""
@@ -62,7 +62,7 @@ class Connection(H11Protocol):
         self._unsent = self._seen_unsent = 0
         """`unsent` when the wait for the reader began, and when `waits_since` last looked."""
         self._heard = time.monotonic()
-        """Until when the client has kept up with the pace of `service.scheduling.pace`."""
+        """Until when the client has kept up with the pace of `service.scheduling.gate`."""
         self._half_closed = False
         self._ending = False
         """An error was answered: what still comes is thrown away."""

@@ -14,7 +14,7 @@ from service.api.head import request_id_for
 from service.api.hosts import HostCheck
 from service.api.metrics import Metrics, known_method
 from service.errors import NotReadyError
-from service.scheduling.clients import on_behalf_of
+from service.scheduling.shares import on_behalf_of
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

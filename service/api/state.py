@@ -11,8 +11,7 @@ from service.api.metrics import Metrics
 from service.engine.engine import Engine
 from service.engine.open_collections import Collections
 from service.errors import NotReadyError, SecondpassError, StoreError
-from service.scheduling.gate import Gate
-from service.scheduling.turnstile import Turnstile
+from service.scheduling.gate import Gate, Turnstile
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -24,10 +24,8 @@ from service.errors import (
     StoreFullError,
     StoreLockedError,
 )
-from service.scheduling.clients import current_client
-from service.scheduling.gate import CLIENTS, Gate, in_thread
-from service.scheduling.pace import paced
-from service.scheduling.turnstile import Turnstile
+from service.scheduling.gate import CLIENTS, Gate, Turnstile, in_thread, paced
+from service.scheduling.shares import current_client
 from service.store.document_store import DocumentStore
 from service.store.job_rows import State
 from service.store.job_store import MOST_WAITING, Job, JobStore, NewJob, Refusal

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from service.scheduling.part_size import PartSize
-from service.scheduling.shares import SHARES, Shares
+from service.scheduling.shares import SHARES, PartSize, Shares
 
 PART_S = 0.04
 """About how long a part of the work takes. A search that comes meanwhile shares the processors with

@@ -1,4 +1,4 @@
-"""One thread that does the work of many callers, several at a time."""
+"""The one thread that may call a model or a writer does the work of many callers."""
 
 import asyncio
 from collections import defaultdict, deque
@@ -6,21 +6,20 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from service.errors import NotReadyError
-from service.scheduling.clients import Caller, current_caller
 from service.scheduling.gate import CLOSED, Deadline, outcome
-from service.scheduling.part_size import PartSize
-from service.scheduling.shares import SHARES, Shares
+from service.scheduling.shares import SHARES, Caller, PartSize, Shares, current_caller
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class _Item(Generic[In, Out]):
-    """What one caller wants done, and where it waits for it."""
+    """One piece of work, and where its caller waits for the outcome."""
 
     value: In
     cost: int
@@ -30,15 +29,14 @@ class _Item(Generic[In, Out]):
 
 
 class Batcher(Generic[In, Out]):
-    """The one thread that may call a model, for work that is cheaper done together.
+    """One thread for work that is cheaper done together.
 
-    Nothing waits for company: the first of an idle thread starts at once, and what arrives while it
-    works is the next pass, up to `budget` of `cost` (one item may be above it). The client that has
-    had least comes first, and of its requests the one that has had least: a client with many cannot
-    hold up one with few, nor a large request a small one. A client that is far ahead of others
-    waits while they are at work, at most `shares.PATIENCE_S` for each pass; see
-    `Shares.is_greedy` for what it has of a pass as long as they may come back. From one event loop;
-    what arrives in the same turn of it is handed over together.
+    An idle thread starts at once. What arrives while it works is the next pass, up to `budget` of
+    `cost` (one item may be above it). The client that has had least comes first, and of its
+    requests the one that has had least. So a client with many requests cannot hold up one with few,
+    nor a large request a small one. A client that is far ahead of others waits while they are at
+    work, at most `shares.PATIENCE_S` for each pass; `Shares.is_greedy` limits its part of a pass.
+    Call it from one event loop; what arrives in the same turn of the loop is handed over together.
     """
 
     def __init__(
@@ -50,22 +48,22 @@ class Batcher(Generic[In, Out]):
         budget: int | PartSize,
         shares: Shares = SHARES,
     ) -> None:
-        """`work` gives the outcomes in the order of its items; it runs in the thread."""
+        """`work` runs in the thread and gives the outcomes in the order of its items."""
         self._work, self._cost, self._shares = work, cost, shares
         self._budget = budget if isinstance(budget, PartSize) else PartSize.fixed(budget)
         self._lines: dict[Caller, deque[_Item[In, Out]]] = {}
-        """What waits, by caller, in the order in which they came."""
+        """What waits, by caller, in the order of arrival."""
         self._last_pass: dict[Hashable, float] = {}
-        """When an account that has more waiting was last in a pass."""
+        """When an account that still has work waiting was last in a pass."""
         self._closed = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, value: In, deadline: Deadline, caller: Caller | None = None) -> Out:
         """The outcome for `value`, wanted by `caller` or else by the request under way.
 
-        An error is that of `value` alone: where a pass of several fails, each is done again by
-        itself. Raises `DeadlineError` when it is not done in time and `NotReadyError` once the
-        thread is closed; what has not begun by then, or was given up, is left out of every pass.
+        An error is that of `value` alone: if a pass of several fails, each is done again by itself.
+        Raises `DeadlineError` when it is not done in time and `NotReadyError` once the thread is
+        closed. What has not begun by then, or was cancelled, is left out.
         """
         caller = caller or current_caller()
         shares = self._shares
@@ -79,7 +77,7 @@ class Batcher(Generic[In, Out]):
         return await outcome(item.future, deadline)
 
     def close(self) -> None:
-        """Drop what waits, wait for what runs."""
+        """Drop what waits; wait for what runs."""
         with self._shares.changed:
             self._closed = True
             waiting = [item for line in self._lines.values() for item in line]
@@ -90,8 +88,8 @@ class Batcher(Generic[In, Out]):
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _wake(self) -> None:
-        # One call for each item: more than there are passes, and the last ones find nothing.
-        with suppress(RuntimeError):  # closed meanwhile, and the item told so
+        # One call for each item, which is more than there are passes: the last ones find nothing.
+        with suppress(RuntimeError):  # closed meanwhile; the item was told so
             self._executor.submit(self._pass)
 
     def _pass(self) -> None:
@@ -118,7 +116,7 @@ class Batcher(Generic[In, Out]):
         }
         room = {a: self._budget.part(greedy=self._shares.is_greedy(a)) for a in may_go}
         while callers := [caller for caller in self._lines if caller.account in room]:
-            # Of equals the first; what is in this pass counts before any time was measured.
+            # Ties go to the first. What is in this pass counts before any time was measured.
             caller = min(
                 callers,
                 key=lambda c: (
@@ -147,7 +145,7 @@ class Batcher(Generic[In, Out]):
         return taken
 
     def _waiting_since(self) -> dict[Hashable, float]:
-        """Since when each account has waited: since it asked, or since its last pass."""
+        """Since when each account has waited: since it asked or since its last pass."""
         asked: dict[Hashable, float] = {}
         for caller, line in self._lines.items():
             asked[caller.account] = min(asked.get(caller.account, line[0].since), line[0].since)
@@ -180,7 +178,7 @@ class Batcher(Generic[In, Out]):
             with self._charged(items):
                 outcomes = self._work([item.value for item in items])
             done = list(zip(items, outcomes, strict=True))
-        except BaseException as error:  # the caller's, as in an executor
+        except BaseException as error:  # raised in the caller, as an executor does
             if len(items) == 1:
                 items[0].future.set_exception(error)
                 return
@@ -189,3 +187,28 @@ class Batcher(Generic[In, Out]):
             return
         for item, result in done:
             item.future.set_result(result)
+
+
+class OwnerThread:
+    """Does one piece of work at a time, in the order of a `Batcher`."""
+
+    def __init__(self, name: str, shares: Shares = SHARES) -> None:
+        self._batcher: Batcher[Callable[[], Any], Any] = Batcher(
+            name,
+            lambda works: [work() for work in works],
+            cost=lambda _: 1,
+            budget=1,
+            shares=shares,
+        )
+
+    async def run(self, deadline: Deadline, work: Callable[[], T]) -> T:
+        """Run `work` in the thread.
+
+        Raises `DeadlineError` when it has not ended in time, and `NotReadyError` once the thread is
+        closed. Work that has not begun by the deadline is dropped.
+        """
+        return cast(T, await self._batcher.run(work, deadline))
+
+    def close(self) -> None:
+        """As `Batcher.close`."""
+        self._batcher.close()

@@ -1,22 +1,17 @@
-"""Who may work when: permits for requests, deadlines."""
+"""How long a request waits: permits, deadlines, turns, and the pace of slow uploads."""
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
-from service.errors import DeadlineError, NotReadyError, OverloadedError
-from service.scheduling.clients import current_client
+from service.errors import DeadlineError, InvalidInputError, NotReadyError, OverloadedError
+from service.scheduling.shares import current_client
 
 T = TypeVar("T")
 
@@ -24,7 +19,14 @@ CLOSED = "what was asked is being closed"
 TOO_LATE = "the time allowed ran out"
 
 CLIENTS = 4
-"""A client holds one in this number of permits at most: that many clients use up a gate."""
+"""A client holds at most one in this number of permits: that many clients use up a gate."""
+
+WINDOW_S = 60.0
+LEAST_BYTES = 60_000
+"""An upload must bring this in each `WINDOW_S`: a kilobyte a second."""
+
+PIECE = 1 << 18
+"""Bytes of an upload that are held in memory before they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class Limits:
 class Gate:
     """Counts what is under way and turns away what is above `limit`. Event-loop thread only.
 
-    A client holds a quarter of the permits at most (one at least), however many requests it sends.
-    What no client asked for (`current_client` is None) has the whole limit.
+    A client holds at most a quarter of the permits, and at least one. Work without a client
+    (`current_client` is None) has the whole limit.
     """
 
     def __init__(self, limit: int, of: str = "searches") -> None:
@@ -54,21 +56,29 @@ class Gate:
         return self._held.total()
 
     def check(self) -> int:
-        """Permits that the client could have now; raises `OverloadedError` where there is none."""
-        return self._free(current_client())
+        """Permits that the client could have now, 1 or more; else raises `OverloadedError`."""
+        client = current_client()
+        share = max(1, self._limit // CLIENTS) - self._held[client]
+        free = self._limit - self.in_flight
+        if free < 1:
+            raise OverloadedError(f"{self._limit} {self._of} are under way or waiting; try again")
+        if client is None:
+            return free
+        if share < 1:
+            raise _ShareError(
+                f"{self._held[client]} {self._of} of this client are under way or waiting, and a "
+                f"client may have a quarter of {self._limit}; try again"
+            )
+        return min(free, share)
 
     def permit(self) -> AbstractContextManager[int]:
-        """Hold one permit; raises `OverloadedError` when none is left."""
+        """Hold one permit; raises as `check`."""
         return self.permits(1)
 
     @contextmanager
     def permits(self, most: int) -> Iterator[int]:
-        """Hold as many permits as are free, `most` at most; gives their number, 1 or more.
-
-        Raises `OverloadedError` when none is left, or none for this client.
-        """
-        client = current_client()
-        held = min(most, self._free(client))
+        """Hold up to `most` permits; gives their number. Raises as `check`."""
+        client, held = current_client(), min(most, self.check())
         self._held[client] += held
         try:
             yield held
@@ -82,22 +92,22 @@ class Gate:
     async def patient_permit(
         self, deadline: "Deadline", *, when_full: bool = True
     ) -> AsyncIterator[None]:
-        """Hold one permit, and wait for it; raises `DeadlineError` when it is not in time.
+        """Hold one permit, and wait for it; raises `DeadlineError` when it is not free in time.
 
         Without `when_full` it waits for the client's own permits only, and raises
         `OverloadedError` at once where others have all of them.
         """
-        with ExitStack() as held:
-            while True:
-                try:
-                    held.enter_context(self.permit())
-                    break
-                except OverloadedError as error:
-                    if not (when_full or isinstance(error, _ShareError)):
-                        raise
-                    if not deadline.left():
-                        raise DeadlineError(TOO_LATE) from error
-                await self._release(deadline)
+        while True:
+            try:
+                self.check()
+                break
+            except OverloadedError as error:
+                if not (when_full or isinstance(error, _ShareError)):
+                    raise
+                if not deadline.left():
+                    raise DeadlineError(TOO_LATE) from error
+            await self._release(deadline)
+        with self.permit():
             yield
 
     async def _release(self, deadline: "Deadline") -> None:
@@ -113,21 +123,6 @@ class Gate:
         for released in waiting:
             if not released.done():
                 released.set_result(None)
-
-    def _free(self, client: str | None) -> int:
-        """Permits that this client can have, 1 or more; raises `OverloadedError`."""
-        share = max(1, self._limit // CLIENTS) - self._held[client]
-        free = self._limit - self.in_flight
-        if free < 1:
-            raise OverloadedError(f"{self._limit} {self._of} are under way or waiting; try again")
-        if client is None:
-            return free
-        if share < 1:
-            raise _ShareError(
-                f"{self._held[client]} {self._of} of this client are under way or waiting, and a "
-                f"client may have a quarter of {self._limit}; try again"
-            )
-        return min(free, share)
 
 
 class _ShareError(OverloadedError):
@@ -146,7 +141,7 @@ class Deadline:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Run `work` in any thread and wait for its end, even where the caller is cancelled."""
+    """Run `work` in any thread and wait for its end, even if the caller is cancelled."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(running)
@@ -156,9 +151,9 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 
 async def outcome(future: Future[T], deadline: Deadline) -> T:
-    """What a thread makes of `future`, which is cancelled if no caller waits for it any more.
+    """The result of `future`, which is cancelled once no caller waits for it.
 
-    Raises `DeadlineError` when it is not there in time, and `NotReadyError` where the thread's end
+    Raises `DeadlineError` when it is not there in time, and `NotReadyError` if closing the thread
     cancelled it.
     """
     try:
@@ -175,3 +170,72 @@ async def outcome(future: Future[T], deadline: Deadline) -> T:
         raise
     finally:
         future.cancel()
+
+
+class Turnstile:
+    """Lets a few through at a time, in the order of arrival, and one of each client.
+
+    For short pieces of work. From one event loop.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._free = asyncio.Semaphore(at_once)
+        self._clients: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Be let through."""
+        client = current_client()
+        own = asyncio.Lock() if client is None else self._clients.get(client) or asyncio.Lock()
+        if client is not None:
+            self._clients[client] = own
+        async with own, self._free:
+            yield
+
+
+class Pace:
+    """How fast a body comes. Only the time spent waiting for it counts."""
+
+    def __init__(self) -> None:
+        self._came, self._waited = 0, 0.0
+
+    async def wait_for(self, some: Callable[[], Awaitable[T]]) -> T:
+        """The next part of the body; report its bytes to `heard`.
+
+        Raises `InvalidInputError` once fewer than `LEAST_BYTES` came in `WINDOW_S` seconds.
+        """
+        now = asyncio.get_running_loop().time
+        asked = now()
+        try:
+            async with asyncio.timeout(WINDOW_S - self._waited) as limit:
+                part = await some()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            reason = f"fewer than {LEAST_BYTES:,} bytes came in {WINDOW_S:.0f} s"
+            raise InvalidInputError(reason, "body") from error
+        self._waited += now() - asked
+        return part
+
+    def heard(self, count: int) -> None:
+        """Count bytes that came."""
+        self._came += count
+        if self._came >= LEAST_BYTES:
+            self._came, self._waited = 0, 0.0
+
+
+async def paced(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The upload in pieces of at least `PIECE` bytes (the last one may be smaller).
+
+    The time that the caller takes for a piece does not count. Raises as `Pace.wait_for`.
+    """
+    pace = Pace()
+    piece = bytearray()
+    while (chunk := await pace.wait_for(lambda: anext(chunks, None))) is not None:
+        pace.heard(len(chunk))
+        piece += chunk
+        if len(piece) >= PIECE:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)

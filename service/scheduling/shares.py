@@ -1,32 +1,114 @@
-"""Who goes first: the process's time is shared between clients.
+"""Who goes first: clients share the process's time.
 
 Virtual time, as in start-time fair queuing (Goyal et al., 1996): each client has an account of the
-seconds that threads worked for it, and the least account goes first. Who asks for much at a time
-pays more for each second, so that a client with one search is not kept waiting by one with dozens.
+seconds that threads worked for it, and the lowest account goes first. A client with several
+requests under way pays more per second, so that a client with one search does not wait for it.
 """
 
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from math import inf
+from typing import Self
 
 MOST_WEIGHT = 4
-"""A second counts once for each request that the client has under way, at most this often."""
+"""A second counts once for each request that the client has under way, up to this many times."""
 
 LEAD_S = 0.1
-"""An account may be so far ahead of the least one of those at work; then it is held back."""
+"""An account that is this far ahead of the lowest one at work is held back."""
 
 CREDIT_S = 0.5
-"""What a client has not used is kept for it up to here; what is older is forgotten."""
+"""Unused time is kept for a client up to here; older credit is forgotten."""
 
 PATIENCE_S = 1.0
 """Nothing is held back for longer, whatever the accounts say."""
 
 _LOOK_EVERY_S = 0.05
 _KEPT = 64
-"""Accounts above which those that say nothing any more are looked for."""
+"""With more accounts than this, those that no longer matter are dropped."""
+
+GREEDY_PARTS = 4
+"""A client that is ahead of others does a part in this number of pieces."""
+
+
+class Caller:
+    """A request, and the client that sent it. A caller without a client is a client of its own."""
+
+    def __init__(self, client: str | None = None) -> None:
+        self.client = client
+        self.had = 0.0
+        """Seconds that threads worked for it."""
+
+    @property
+    def account(self) -> Hashable:
+        """Whose account in `Shares` pays for it."""
+        return self if self.client is None else self.client
+
+
+_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+
+
+def current_caller() -> Caller:
+    """The request under way, or a new caller where there is none, as in a command.
+
+    Tasks and threads that a request starts (`asyncio.to_thread`) have its caller.
+    """
+    return _caller.get() or Caller()
+
+
+def current_client() -> str | None:
+    """The client of the request under way; None where there is none."""
+    return current_caller().client
+
+
+def on_behalf_of(client: str | None) -> AbstractContextManager[Caller]:
+    """What follows is a request of this client."""
+    return _acting(Caller(client))
+
+
+def one_caller() -> AbstractContextManager[Caller]:
+    """What follows belongs to the request under way, or all of it to one new caller."""
+    return _acting(current_caller())
+
+
+@contextmanager
+def _acting(caller: Caller) -> Iterator[Caller]:
+    token = _caller.set(caller)
+    try:
+        yield caller
+    finally:
+        _caller.reset(token)
+
+
+class PartSize:
+    """Follows how fast the machine is, so that a part takes about `seconds`.
+
+    A GPU does many times as much as a CPU in that time; so does a static model. What comes
+    meanwhile waits for the part under way and no longer.
+    """
+
+    def __init__(self, start: int, *, least: int, most: int, seconds: float) -> None:
+        self.now = start
+        self._least, self._most, self._seconds = least, most, seconds
+
+    @classmethod
+    def fixed(cls, size: int) -> Self:
+        """The same on every machine."""
+        return cls(size, least=size, most=size, seconds=1.0)
+
+    def part(self, *, greedy: bool) -> int:
+        """How much to do in one go, for a client that `Shares.is_greedy` or not."""
+        return max(1, self.now // GREEDY_PARTS) if greedy else self.now
+
+    def took(self, amount: int, seconds: float) -> None:
+        """Note that a part of `amount` took `seconds`."""
+        if seconds > 2 * self._seconds:
+            self.now = max(self._least, self.now // 2)
+        elif seconds < self._seconds / 2 and amount > self.now // 2:
+            self.now = min(self._most, 2 * self.now)
 
 
 class Shares:
@@ -35,18 +117,18 @@ class Shares:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.changed = threading.Condition()
-        """Notified when someone who was held back may go; its lock guards all of this."""
+        """Notified when work that was held back may go; its lock guards all of this."""
         self._had: dict[Hashable, float] = {}
         self._at_work: Counter[Hashable] = Counter()
         self._left: dict[Hashable, float] = {}
-        """When those that are not at work were last."""
+        """When accounts that are not at work last were."""
         self._under_way: Counter[Hashable] = Counter()
-        """Pieces of work that threads do at this moment."""
+        """Pieces of work that threads are doing now."""
         self._floor = 0.0
 
     @contextmanager
     def at_work(self, account: Hashable) -> Iterator[None]:
-        """A request of the client is under way: those that are ahead of it are held back."""
+        """A request of the client is under way: clients that are ahead of it are held back."""
         with self.changed:
             self._open(account)
             self._at_work[account] += 1
@@ -66,7 +148,7 @@ class Shares:
         return max(self._had.get(account, 0.0), self._floor - CREDIT_S)
 
     def may_go(self, account: Hashable, since: float) -> bool:
-        """Whether what has waited `since` then is to be held back no longer; hold `changed`."""
+        """Whether work that has waited `since` then may go; hold `changed`."""
         if self.clock() - since > PATIENCE_S:
             return True
         if self._leads(account, self._at_work):
@@ -76,8 +158,8 @@ class Shares:
     def is_greedy(self, account: Hashable) -> bool:
         """Whether it is ahead of a client that is at work, or was a moment ago.
 
-        That one may ask again at any time, and would wait for what is under way then: who is ahead
-        works in small parts, one at a time.
+        That client may ask again at any time and would then wait for what is under way. So a
+        client that is ahead works in small parts, one at a time.
         """
         with self.changed:
             moment = self.clock() - PATIENCE_S
@@ -90,14 +172,14 @@ class Shares:
             weight = min(MOST_WEIGHT, max(1, self._at_work[account]))
             self._open(account)
             self._had[account] += seconds * weight
-            # What each of those at work would have had by now, shared evenly.
+            # What each account at work would have had by now, shared evenly.
             self._floor += seconds / max(1, len(self._at_work))
             self._raise_floor()
             self.changed.notify_all()
 
     @contextmanager
     def turn(self, account: Hashable, weight: int = MOST_WEIGHT) -> Iterator[None]:
-        """Work of this thread, once it may go: for what goes on behind the requests."""
+        """Work of this thread, once it may go: for work in the background."""
         since = self.clock()
         with self.changed:
             self._open(account)
@@ -141,4 +223,4 @@ class Shares:
 
 
 SHARES = Shares()
-"""One for the process, as its processors are."""
+"""One for the process, like its processors."""

@@ -7,10 +7,9 @@ from functools import partial
 import numpy as np
 
 from service.protocols import Encoder
-from service.scheduling.clients import one_caller
+from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline, Gate, Limits
-from service.scheduling.owner_thread import OwnerThread
-from service.scheduling.shares import SHARES
+from service.scheduling.shares import SHARES, one_caller
 from service.search.timings import Timings
 from service.text.normalizer import normalize
 from service.types import Vectors

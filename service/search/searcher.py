@@ -10,12 +10,9 @@ from typing import TypeVar
 from service.confidence.thresholds import ORDER
 from service.errors import DeadlineError, InvalidInputError
 from service.protocols import Encoder
-from service.scheduling.batcher import Batcher
-from service.scheduling.clients import current_caller, one_caller
+from service.scheduling.batcher import Batcher, OwnerThread
 from service.scheduling.gate import Deadline, Gate, Limits
-from service.scheduling.owner_thread import OwnerThread
-from service.scheduling.part_size import PartSize
-from service.scheduling.shares import SHARES
+from service.scheduling.shares import SHARES, PartSize, current_caller, one_caller
 from service.search.answer_cache import AnswerCache
 from service.search.query import Hit, Query, Result
 from service.search.query_windows import encode_queries

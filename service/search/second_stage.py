@@ -12,11 +12,9 @@ from service.confidence.judge import Judge
 from service.confidence.ranking import rank
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.protocols import Reranker
-from service.scheduling.clients import current_caller
+from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline, Gate, outcome
-from service.scheduling.owner_thread import OwnerThread
-from service.scheduling.part_size import PartSize
-from service.scheduling.shares import SHARES
+from service.scheduling.shares import SHARES, PartSize, current_caller
 from service.search.query import QUERY_FILLS_WINDOW, RerankReport
 from service.search.recall import Found
 from service.text.language import UNDETERMINED, search_language

@@ -8,10 +8,9 @@ from functools import partial
 from typing import TypeVar
 
 from service.errors import StoreFullError
-from service.scheduling.clients import one_caller
+from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline
-from service.scheduling.owner_thread import OwnerThread
-from service.scheduling.shares import SHARES
+from service.scheduling.shares import SHARES, one_caller
 from service.store.document_store import DocumentStore, Expectation
 from service.store.records import StoredDocument, Written
 from service.types import Document, Filters

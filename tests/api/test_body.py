@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from service.api import body as body_module
 from service.api.app import create_app
 from service.api.auth import hash_key
-from service.scheduling import pace
+from service.scheduling import gate
 from service.settings import Settings
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.serving import Borrowed, bulk_engine
@@ -105,7 +105,7 @@ def test_without_a_permit_no_body_is_read(app: FastAPI, monkeypatch: pytest.Monk
 def test_a_body_that_stops_coming_is_given_up(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "WINDOW_S", 0.05)
+    monkeypatch.setattr(gate, "WINDOW_S", 0.05)
     assert ask(app, KEY, JSON) == (422, "invalid_request", 1)
     assert app.state.server.writes.in_flight == 0
 

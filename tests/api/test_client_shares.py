@@ -14,7 +14,7 @@ import pytest
 
 from service.api.auth import caller_of, hash_key
 from service.engine.engine import Engine
-from service.scheduling import pace
+from service.scheduling import gate
 from service.settings import Settings
 from service.types import Vectors
 from tests.fixtures.doubles import HashEncoder
@@ -97,7 +97,7 @@ def test_uploads_that_come_at_pace_are_a_quarter_of_all_for_one_client(
     monkeypatch.setattr(engine.jobs._uploads, "_limit", 4)
     with serving(engine, Settings(api_key_hashes=KEYS)) as address, ExitStack() as opened:
         kind, key = "Content-Type: application/x-ndjson", "Authorization: Bearer greedy"
-        some = LINE * (1 + pace.PIECE // len(LINE))
+        some = LINE * (1 + gate.PIECE // len(LINE))
         opened.enter_context(begun(address, "/documents/bulk", kind, key, body=some))
         while not engine.jobs._uploads.in_flight:
             pass

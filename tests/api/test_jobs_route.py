@@ -19,7 +19,7 @@ from service.api.auth import hash_key
 from service.engine import bulk_jobs as jobs_module
 from service.engine.engine import Engine
 from service.errors import StoreError
-from service.scheduling import pace
+from service.scheduling import gate
 from service.settings import Settings
 from tests.fixtures.bulk import line, lines
 from tests.fixtures.doubles import HashEncoder
@@ -182,7 +182,7 @@ def test_too_large_an_upload_is_413_and_nothing_is_kept(
 def test_of_an_upload_whose_client_goes_away_nothing_is_kept(
     client: httpx.Client, engine: Engine, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "PIECE", 10)  # what is shorter is not written before its end
+    monkeypatch.setattr(gate, "PIECE", 10)  # what is shorter is not written before its end
     before = client.get("/jobs").json()
     with socket.create_connection(("127.0.0.1", httpx.URL(address).port)) as connection:
         connection.sendall(

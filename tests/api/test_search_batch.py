@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.engine.engine import Engine
-from service.scheduling.part_size import PartSize
+from service.scheduling.shares import PartSize
 from service.search.query import Query, Result
 from tests.fixtures.library import QUESTIONS
 

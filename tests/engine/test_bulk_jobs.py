@@ -22,8 +22,8 @@ from service.errors import (
     StoreError,
     StoreFullError,
 )
-from service.scheduling import pace
-from service.scheduling.clients import on_behalf_of
+from service.scheduling import gate
+from service.scheduling.shares import on_behalf_of
 from service.store.data_folder import DataFolder
 from service.store.job_store import Refusal
 from service.types import Document, DocumentLimits, Vectors
@@ -159,7 +159,7 @@ def test_a_cancelled_upload_waits_for_its_write_and_leaves_nothing(
 def test_an_upload_that_stops_coming_is_given_up(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "WINDOW_S", 0.05)
+    monkeypatch.setattr(gate, "WINDOW_S", 0.05)
 
     async def stalled() -> None:
         async def chunks() -> AsyncIterator[bytes]:

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from service.errors import NotReadyError
+from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline
-from service.scheduling.owner_thread import OwnerThread
 
 
 def test_what_waits_in_the_queue_of_a_thread_that_closes_is_told_so() -> None:

@@ -9,9 +9,8 @@ import pytest
 
 from service.errors import DeadlineError, NotReadyError
 from service.scheduling.batcher import Batcher
-from service.scheduling.clients import Caller, one_caller
 from service.scheduling.gate import Deadline
-from service.scheduling.shares import Shares
+from service.scheduling.shares import Caller, Shares, one_caller
 
 
 class Doubler:

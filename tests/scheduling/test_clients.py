@@ -6,9 +6,8 @@ from contextlib import ExitStack
 import pytest
 
 from service.errors import DeadlineError, OverloadedError
-from service.scheduling.clients import current_client, on_behalf_of
-from service.scheduling.gate import Deadline, Gate
-from service.scheduling.turnstile import Turnstile
+from service.scheduling.gate import Deadline, Gate, Turnstile
+from service.scheduling.shares import current_client, on_behalf_of
 
 
 def taken(gate: Gate, client: str | None, held: ExitStack) -> int:

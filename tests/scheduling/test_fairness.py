@@ -15,9 +15,8 @@ import pytest
 from service.confidence.judge import Judge
 from service.confidence.thresholds import Thresholds
 from service.protocols import Reranker
-from service.scheduling.clients import on_behalf_of
 from service.scheduling.gate import Limits
-from service.scheduling.part_size import GREEDY_PARTS
+from service.scheduling.shares import GREEDY_PARTS, on_behalf_of
 from service.search.query import Query, Result
 from service.search.searcher import Searcher
 from service.search.second_stage import SecondStage

@@ -4,8 +4,8 @@ import threading
 import pytest
 
 from service.errors import DeadlineError, OverloadedError
+from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline, Gate
-from service.scheduling.owner_thread import OwnerThread
 
 
 def test_gate_turns_away_what_is_above_its_limit_and_forgets_who_left() -> None:

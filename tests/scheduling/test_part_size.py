@@ -1,4 +1,4 @@
-from service.scheduling.part_size import PartSize
+from service.scheduling.shares import PartSize
 
 
 def test_parts_become_larger_where_they_are_quick_and_smaller_where_they_are_slow() -> None:

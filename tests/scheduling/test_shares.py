@@ -7,10 +7,16 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.scheduling.clients import on_behalf_of
+from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline
-from service.scheduling.owner_thread import OwnerThread
-from service.scheduling.shares import CREDIT_S, LEAD_S, MOST_WEIGHT, PATIENCE_S, Shares
+from service.scheduling.shares import (
+    CREDIT_S,
+    LEAD_S,
+    MOST_WEIGHT,
+    PATIENCE_S,
+    Shares,
+    on_behalf_of,
+)
 
 
 class Clock:

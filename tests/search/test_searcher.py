@@ -19,8 +19,8 @@ from service.errors import (
     OverloadedError,
     UnprocessableTextError,
 )
-from service.scheduling.clients import on_behalf_of
 from service.scheduling.gate import Deadline
+from service.scheduling.shares import on_behalf_of
 from service.search.query import Query, Result
 from service.search.searcher import SIDE_BY_SIDE, Lane, Limits, Searcher
 from service.search.second_stage import SecondStage

@@ -27,8 +27,7 @@ from service.api.schemas.collection_schemas import CollectionBody
 from service.api.state import ServerState
 from service.durable import explained
 from service.errors import NotReadyError
-from service.scheduling.gate import Deadline, in_thread
-from service.scheduling.pace import paced
+from service.scheduling.gate import Deadline, in_thread, paced
 from service.store.snapshot import MEDIA_TYPE
 
 router = APIRouter(tags=["snapshots"], route_class=Route)
