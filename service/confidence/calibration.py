@@ -1,6 +1,5 @@
 """The calibration artifact: which weights it belongs to, how it ranks, what its scores mean."""
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from service.confidence.thresholds import HIGH, MEDIUM, Thresholds
 from service.errors import ModelSourceError
 from service.types import EncoderIdentity
 
@@ -168,24 +166,6 @@ def share_in(rerank_weights: Mapping[str, float], language: str) -> float:
     """`Calibration.share` for shares that are not in an artifact yet."""
     otherwise = 0.0 if language == MIXED else rerank_weights.get(EVERY_LANGUAGE, 0.0)
     return rerank_weights.get(language, otherwise)
-
-
-def thresholds(
-    artifact: Calibration | None, high: float | None = None, medium: float | None = None
-) -> Thresholds:
-    """Where the words begin: as given, or else as fitted, or else by default.
-
-    Where `medium` would be above `high`, the one that was not given gives way.
-    """
-    fitted = {
-        word: math.inf if fit.probability is None else fit.probability
-        for word, fit in (artifact.thresholds if artifact else {}).items()
-    }
-    from_high = fitted.get("high", HIGH) if high is None else high
-    from_medium = fitted.get("medium", MEDIUM) if medium is None else medium
-    if high is None and medium is not None:
-        return Thresholds(max(from_high, from_medium), from_medium)
-    return Thresholds(from_high, min(from_medium, from_high))
 
 
 def load_calibration(path: Path) -> Calibration:

@@ -1,19 +1,139 @@
-"""What the loaded models make of a score: how much the reranker counts, and how sure a hit is."""
+"""The one rule by which hits are ordered and judged when served, calibrated on or evaluated."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from service.confidence.calibration import Calibration, Ordering
-from service.confidence.thresholds import Thresholds
-from service.types import EncoderIdentity
+from service.types import EncoderIdentity, Word
+
+Floats = NDArray[np.float64]
+
+ORDER: dict[Word, int] = {"uncalibrated": -1, "low": 0, "medium": 1, "high": 2}
+
+HIGH, MEDIUM = 0.8, 0.5
+"""Thresholds that apply if neither the settings nor the calibration name any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """Documents in their final order, best first.
+
+    - `places`, shape (n,): the place of each document's best passage among the candidates
+    - `scores`, shape (n,): what ordered them
+    - `basis`, shape (m,), m <= n: the scores of the first m that the curve of `ordering` reads; no
+      curve holds for the others
+    """
+
+    places: list[int]
+    scores: Floats
+    basis: Floats
+    ordering: Ordering
+
+
+def rank(
+    ids: Sequence[tuple[str, int]],
+    cosines: ArrayLike,
+    logits: ArrayLike = (),
+    share: float = 0.0,
+    stage_one: ArrayLike | None = None,
+) -> Ordered:
+    """Order the n candidates of one search, each document by its best passage.
+
+    - `ids`: (document id, passage id) of each candidate; they break ties
+    - `cosines`, shape (n,): of query and passage
+    - `logits`, shape (m,), m <= n: what the reranker says of the first m
+    - `share`: of the reranker, 0 to 1; the first m are ordered by `fuse`, before all others
+    - `stage_one`, shape (n,): what orders those that are not reranked; by default the cosines
+    """
+    cosine, logit = np.asarray(cosines, np.float64), np.asarray(logits, np.float64)
+    scores = np.array(cosine if stage_one is None else stage_one, np.float64)
+    m = len(logit) if share > 0.0 else 0
+    scores[:m] = fuse(cosine[:m], logit[:m], share)
+    first: dict[str, int] = {}
+    for place in by_score(scores[:m], ids[:m]) + [m + i for i in by_score(scores[m:], ids[m:])]:
+        first.setdefault(ids[place][0], place)
+    places = list(first.values())
+    if not m:
+        return Ordered(places, scores[places], cosine[places], "retrieval")
+    reranked = [place for place in places if place < m]
+    return Ordered(places, scores[places], scores[reranked], "rerank" if share >= 1.0 else "fused")
+
+
+def by_score(scores: ArrayLike, ids: Sequence[Any]) -> list[int]:
+    """Places by falling score, ties by rising id; `scores` has shape (n,)."""
+    rising = (-np.asarray(scores, np.float64)).tolist()
+    return sorted(range(len(ids)), key=lambda place: (rising[place], ids[place]))
+
+
+def fuse(cosines: ArrayLike, logits: ArrayLike, share: float) -> Floats:
+    """The score that orders candidates when the reranker has this share, 0 to 1.
+
+    The order is that of `share * z(logit) + (1 - share) * z(cosine)`, z-scored within these
+    candidates. For 0 < share < 1 that sum is scaled and shifted, alike for all candidates, to be
+    the cosine moved by what the reranker adds:
+
+        cosine + share / (1 - share) * std(cosine) * z(logit)
+
+    The score keeps the cosine's meaning between queries. A calibration needs that, and plain
+    z-scores lose it: the best of nothing would look like the best of much. Share 1 gives the
+    logits, share 0 the cosines. All have shape (n,). One candidate alone keeps its cosine.
+    """
+    cosine, logit = np.asarray(cosines, np.float64), np.asarray(logits, np.float64)
+    if share >= 1.0:
+        return logit
+    spread = float(logit.std()) if len(logit) else 0.0
+    if share <= 0.0 or spread == 0.0:
+        return cosine
+    weight = share / (1.0 - share) * float(cosine.std()) / spread
+    moved: Floats = cosine + weight * (logit - logit.mean())
+    return moved
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The lowest probabilities of a `high` and a `medium` hit; above 1 the word is never given."""
+
+    high: float = HIGH
+    medium: float = MEDIUM
+
+    def word(self, probability: float | None) -> Word:
+        """`uncalibrated` for None: a word is never guessed."""
+        if probability is None:
+            return "uncalibrated"
+        if probability >= self.high:
+            return "high"
+        return "medium" if probability >= self.medium else "low"
+
+    @classmethod
+    def of(
+        cls, artifact: Calibration | None, high: float | None = None, medium: float | None = None
+    ) -> Self:
+        """Where the words begin: as given, else as fitted, else the default.
+
+        If `medium` would be above `high`, the one that was not given gives way.
+        """
+        fitted = {
+            word: math.inf if fit.probability is None else fit.probability
+            for word, fit in (artifact.thresholds if artifact else {}).items()
+        }
+        from_high = fitted.get("high", HIGH) if high is None else high
+        from_medium = fitted.get("medium", MEDIUM) if medium is None else medium
+        if high is None and medium is not None:
+            return cls(max(from_high, from_medium), from_medium)
+        return cls(from_high, min(from_medium, from_high))
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A calibration artifact, or none, seen from the models that are loaded.
+    """What a calibration artifact, or none, says for the loaded models.
 
-    `weight_override` is the operator's own share of the reranker for every language. It leaves
-    hits uncalibrated, unless it is what the artifact says anyway.
+    `weight_override` is the operator's share of the reranker for every language. Hits are then
+    uncalibrated, unless the artifact says the same share.
     """
 
     encoder: EncoderIdentity
@@ -27,33 +147,30 @@ class Judge:
     @property
     def name(self) -> str | None:
         """The artifact's name, or None where none fits the encoder."""
-        return self.artifact.name if self._fits_encoder() and self.artifact else None
+        return self.artifact.name if self.artifact and self._fits_encoder else None
 
     @property
     def knows_reranker(self) -> bool:
         """Does the artifact hold for both models, with no override of the operator's?"""
-        return self._fits_both() and self.weight_override is None
-
-    def rerank_weight(self, language: str) -> float:
-        """Share of the reranker, 0 to 1, for a query in this language.
-
-        The operator's, or the artifact's (0 for a language it does not name), or, for a reranker
-        that no artifact knows, 1: a cross-encoder on its own is what its authors measured.
-        """
-        if self.weight_override is not None:
-            return self.weight_override
-        if self.artifact is not None and self._fits_both():
-            return self.artifact.share(language)
-        return 1.0
+        return self._fits_both and self.weight_override is None
 
     @property
     def fits_depth(self) -> bool:
         """Are fused scores, if any, those of the depth that their curve was fitted at?"""
-        if self.artifact is None:
+        artifact = self.artifact
+        if artifact is None or "fused" not in artifact.curves | artifact.mixed_curves:
             return True
-        if "fused" not in self.artifact.curves | self.artifact.mixed_curves:
-            return True
-        return self.rerank_depth == self.artifact.rerank_depth
+        return self.rerank_depth == artifact.rerank_depth
+
+    def rerank_weight(self, language: str) -> float:
+        """Share of the reranker, 0 to 1, for a query in this language.
+
+        The operator's, else the artifact's (0 for a language it does not name). For a reranker that
+        no artifact knows it is 1: a cross-encoder on its own is what its authors measured.
+        """
+        if self.weight_override is not None:
+            return self.weight_override
+        return self.artifact.share(language) if self.artifact and self._fits_both else 1.0
 
     def probabilities(
         self, scores: Sequence[float], ordering: Ordering, language: str
@@ -61,29 +178,29 @@ class Judge:
         """Probability of each score, or None where no curve was fitted on such scores.
 
         Searches whose query and passages differ in language have curves of their own. A curve of
-        reranked hits holds for the fitted share alone. One of fused scores holds for the fitted
-        depth alone, as these are z-scored within the candidates.
+        reranked hits holds only for the fitted share. A curve of fused scores also holds only for
+        the fitted depth, as these are z-scored within the candidates.
         """
-        if self.artifact is None:
+        artifact = self.artifact
+        if artifact is None or not self._fits_encoder:
             return None
-        curve = self.artifact.curves_in(language).get(ordering)
-        known = self._fits_encoder() if ordering == "retrieval" else self._fits_both()
-        if curve is None or not known:
-            return None
-        if ordering != "retrieval" and self.rerank_weight(language) != self.artifact.share(
-            language
+        if ordering != "retrieval" and not (
+            self._fits_both and self.rerank_weight(language) == artifact.share(language)
         ):
             return None
         if ordering == "fused" and not self.fits_depth:
             return None
-        return curve.probability(scores)
+        curve = artifact.curves_in(language).get(ordering)
+        return curve.probability(scores) if curve else None
 
+    @property
     def _fits_encoder(self) -> bool:
         return self.artifact is not None and self.artifact.fits_encoder(self.encoder)
 
+    @property
     def _fits_both(self) -> bool:
         return (
             self.artifact is not None
-            and self._fits_encoder()
+            and self._fits_encoder
             and self.artifact.fits_reranker(self.reranker_weights_sha256)
         )

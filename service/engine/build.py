@@ -11,9 +11,8 @@ from service.confidence.calibration import (
     Calibration,
     load_calibration,
     shipped_calibrations,
-    thresholds,
 )
-from service.confidence.judge import Judge
+from service.confidence.judge import Judge, Thresholds
 from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
@@ -313,7 +312,7 @@ def build_judge(settings: Settings, encoder: Encoder, reranker: Reranker | None)
         encoder=encoder.identity,
         reranker_weights_sha256=weights,
         artifact=artifact,
-        thresholds=thresholds(artifact, settings.confidence_high, settings.confidence_medium),
+        thresholds=Thresholds.of(artifact, settings.confidence_high, settings.confidence_medium),
         weight_override=settings.rerank_weight,
         rerank_depth=settings.rerank_depth,
     )

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from service.confidence.judge import Thresholds
 from service.confidence.quality import quality
-from service.confidence.thresholds import Thresholds
 from service.evaluation.measures import Qrels, means, per_query
 from service.evaluation.significance import paired
 from service.types import RerankStatus

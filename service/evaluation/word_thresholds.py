@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.confidence.calibration import Ordering, WordThreshold
+from service.confidence.judge import Thresholds
 from service.confidence.quality import tally, threshold_for
-from service.confidence.thresholds import Thresholds
 from service.evaluation.calibrating import Fitted, Hits
 from service.evaluation.significance import FOLDS, folds
 

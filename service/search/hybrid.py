@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from service.confidence.ranking import by_score
+from service.confidence.judge import by_score
 from service.types import Fusion
 
 RRF_K = 60

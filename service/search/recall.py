@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from service.confidence.ranking import by_score
+from service.confidence.judge import by_score
 from service.index.live_index import IndexView
 from service.search.hybrid import Hybrid
 from service.store.store_view import StoreView

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
-from service.confidence.thresholds import ORDER
+from service.confidence.judge import ORDER
 from service.errors import DeadlineError, InvalidInputError
 from service.protocols import Encoder
 from service.scheduling.batcher import Batcher, OwnerThread

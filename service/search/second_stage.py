@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 
-from service.confidence.judge import Judge
-from service.confidence.ranking import rank
+from service.confidence.judge import Judge, rank
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.protocols import Reranker
 from service.scheduling.batcher import OwnerThread

@@ -12,8 +12,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 
 from service.api.app import create_app
-from service.confidence.judge import Judge
-from service.confidence.thresholds import Thresholds
+from service.confidence.judge import Judge, Thresholds
 from service.engine.engine import Engine
 from service.errors import StoreError, StoreFullError
 from service.scheduling.gate import Limits

@@ -9,10 +9,8 @@ from service.confidence.calibration import (
     WordThreshold,
     load_calibration,
     shipped_calibrations,
-    thresholds,
 )
-from service.confidence.judge import Judge
-from service.confidence.thresholds import Thresholds
+from service.confidence.judge import Judge, Thresholds
 from service.errors import ModelSourceError
 from service.types import EncoderIdentity
 
@@ -139,7 +137,7 @@ def test_the_shipped_artifact_of_format_1_means_what_it_did() -> None:
     assert first.format == 1
     assert first.share("en") == 0.15
     assert first.share("ja") == first.share("und") == 0.0
-    assert thresholds(first) == Thresholds(0.8, 0.5)
+    assert Thresholds.of(first) == Thresholds(0.8, 0.5)
     assert first.curves["retrieval"].probability([0.9]) == pytest.approx([0.5016], abs=1e-4)
 
 
@@ -225,11 +223,11 @@ def word(precision: float, probability: float | None) -> WordThreshold:
 def test_words_begin_where_settings_or_else_the_calibration_say(fitted, given, expected) -> None:
     rows = {name: word(0.9, value) for name, value in fitted.items()}
     artifact = ARTIFACT.model_copy(update={"thresholds": rows})
-    assert thresholds(artifact, *given) == Thresholds(*expected)
+    assert Thresholds.of(artifact, *given) == Thresholds(*expected)
 
 
 def test_a_word_that_no_probability_reaches_is_never_given() -> None:
-    never = thresholds(ARTIFACT.model_copy(update={"thresholds": {"high": word(0.99, None)}}))
+    never = Thresholds.of(ARTIFACT.model_copy(update={"thresholds": {"high": word(0.99, None)}}))
     assert never.word(1.0) == "medium"
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.confidence.calibration import Calibration, Curve
-from service.confidence.judge import Judge
-from service.confidence.thresholds import Thresholds
+from service.confidence.judge import Judge, Thresholds
 from service.datasets import Collection
 from service.engine.engine import Engine
 from service.errors import UnprocessableTextError

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.confidence.thresholds import Thresholds
+from service.confidence.judge import Thresholds
 from service.evaluation.labelled import sample
 from service.evaluation.report import (
     Answer,

@@ -12,8 +12,7 @@ from statistics import median
 
 import pytest
 
-from service.confidence.judge import Judge
-from service.confidence.thresholds import Thresholds
+from service.confidence.judge import Judge, Thresholds
 from service.protocols import Reranker
 from service.scheduling.gate import Limits
 from service.scheduling.shares import GREEDY_PARTS, on_behalf_of

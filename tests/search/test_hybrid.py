@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.confidence.judge import Judge
-from service.confidence.thresholds import Thresholds
+from service.confidence.judge import Judge, Thresholds
 from service.errors import ModelError
 from service.scheduling.gate import Limits
 from service.search.hybrid import Hybrid, reciprocal_ranks, weighted

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.confidence.calibration import Calibration, Curve
-from service.confidence.judge import Judge
-from service.confidence.thresholds import Thresholds
+from service.confidence.judge import Judge, Thresholds
 from service.scheduling.gate import Deadline
 from service.search.query_windows import encode_queries
 from service.search.recall import Found
