@@ -1,0 +1,112 @@
+"""What every `Encoder` has to keep."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from service.encoder.bi_encoder import BiEncoder
+from service.encoder.moe import add_experts
+from service.models.sources import PreparedModel, prepare
+from service.protocols import Encoder
+from service.text.normalizer import NORMALIZER_VERSION
+from service.types import EncoderIdentity, Vectors
+from tests.fixtures.multilingual import LONG, SENTENCES
+from tests.fixtures.small_sse import write_small_sse
+from tests.models.small_bert import write_small_bert
+
+TEXTS = [text for texts in SENTENCES.values() for text in texts[:2]]
+WINDOW = 64
+
+
+def transformer(_folder: Path, e5: PreparedModel) -> PreparedModel:
+    return e5
+
+
+def static(folder: Path, _e5: PreparedModel) -> PreparedModel:
+    return prepared(write_small_sse(folder / "sse"))
+
+
+def experts(folder: Path, _e5: PreparedModel) -> PreparedModel:
+    base = write_small_bert(folder / "base", TEXTS)
+    model = SentenceTransformer(str(base), device="cpu", local_files_only=True)
+    add_experts(model, 2)
+    model.save_pretrained(str(folder / "moe"), create_model_card=False)
+    return prepared(folder / "moe")
+
+
+def prepared(folder: Path) -> PreparedModel:
+    return prepare(str(folder), "bi-encoder", cache_dir=folder, offline=True)
+
+
+@pytest.fixture(
+    scope="module", params=[transformer, static, experts], ids=lambda make: make.__name__
+)
+def encoder(
+    request: pytest.FixtureRequest, e5: PreparedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Encoder:
+    make: Callable[[Path, PreparedModel], PreparedModel] = request.param
+    model = make(tmp_path_factory.mktemp("model"), e5)
+    assert model.dimension
+    identity = EncoderIdentity(
+        model.name,
+        model.weights_sha256,
+        model.dimension,
+        model.query_prefix,
+        model.passage_prefix,
+        WINDOW,
+        NORMALIZER_VERSION,
+    )
+    return BiEncoder(model.folder, identity, batch_tokens=512, device="cpu")
+
+
+def near(found: Vectors, expected: Vectors) -> bool:
+    return bool(np.abs(found - expected).max() <= 1e-5)
+
+
+def test_vectors_are_float32_of_unit_length_in_the_order_of_the_texts(encoder: Encoder) -> None:
+    for encode in (encoder.encode_queries, encoder.encode_passages):
+        vectors = encode(TEXTS)
+        assert vectors.shape == (len(TEXTS), encoder.identity.dimension)
+        assert vectors.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+        assert near(encode(TEXTS[::-1])[::-1], vectors)
+
+
+def test_a_text_has_one_vector_alone_and_among_others(encoder: Encoder) -> None:
+    texts = [*TEXTS, *LONG[:2]]
+    together = encoder.encode_passages(texts)
+    alone = np.concatenate([encoder.encode_passages([text]) for text in texts])
+    assert near(together, alone)
+
+
+def test_no_text_gives_no_vector(encoder: Encoder) -> None:
+    assert encoder.encode_queries([]).shape == (0, encoder.identity.dimension)
+    assert encoder.encode_passages([]).shape == (0, encoder.identity.dimension)
+    assert encoder.count_tokens([]) == []
+
+
+def test_what_is_beyond_the_window_is_not_read(encoder: Encoder) -> None:
+    words = " ".join([TEXTS[0]] * 200)
+    longer, longest = encoder.encode_passages([words, f"{words} {TEXTS[-1]}"])
+    assert near(longer, longest)
+
+
+def test_the_budget_is_within_the_window_and_tokens_are_counted_without_it(
+    encoder: Encoder,
+) -> None:
+    assert 0 < encoder.passage_budget <= WINDOW
+    assert encoder.query_budget > 0
+    once, twice, none = encoder.count_tokens([TEXTS[0], f"{TEXTS[0]} {TEXTS[0]}", ""])
+    assert none == 0 < once < twice
+    assert encoder.count_tokens([TEXTS[0] * 100])[0] > WINDOW
+
+
+def test_threads_get_the_same_vectors_as_one(encoder: Encoder) -> None:
+    expected = encoder.encode_queries(TEXTS)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda text: encoder.encode_queries([text])[0], TEXTS * 2))
+    assert near(np.stack(found), np.concatenate([expected, expected]))
