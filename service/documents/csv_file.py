@@ -6,42 +6,44 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from service.documents.lines import shown
-from service.documents.rows import Row, make_document
+from service.documents.lines import Numbered, parsed, shown
+from service.documents.rows import make_document
 from service.errors import InvalidInputError
 from service.types import Document, DocumentLimits, Refused
 
 _FIELD_FACTOR = 10
-"""A field may be longer than a text by this factor: it is then read whole and refused alone."""
+"""A field may be longer than a text by this factor: it is read whole, and only it is refused."""
 
 _BESIDE_A_FIELD = 1 << 20
-"""Characters that a record may have on top of its longest field. A longer record is broken."""
+"""Characters of a record besides its longest field. A longer record is broken."""
 
 _MOST_CHARS_READ_AGAIN = 1 << 27
-"""Of one file. Only a file of nothing but unclosed quotes comes near it."""
+"""In one file. Only a file full of unclosed quotes comes near it."""
 
 _FIELD = r'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n]*+)'
 _WELL_FORMED = re.compile(rf"{_FIELD}(?:,{_FIELD})*+(?:\r\n?|\n)?")
-"""A record of RFC 4180. The csv module also takes quotes within a field that has none around it."""
+"""A record of RFC 4180. The csv module also accepts quotes within an unquoted field."""
 
 
-def read_csv(path: Path, limits: DocumentLimits) -> Iterator[Row]:
-    """One row a record; columns beside those above are metadata, as strings.
+def read_csv(path: Path, limits: DocumentLimits) -> Numbered[Document]:
+    """One document a record; columns other than those above become metadata, as strings.
 
-    Blanks around a cell are removed, except in `text`. A cell with nothing in it, and a column
-    without a name, are left out. A refused record is named by the line that it begins on. After a
-    broken record, reading goes on at the next line that begins a well-formed one, and the refusal
-    names the lines between. Raises `InvalidInputError` at once for a header that names no `id` or
-    no `text`.
+    Blanks around a cell are removed, except in `text`. An empty cell, and a column without a name,
+    are left out. A record's line is the one on which it begins. After a broken record, reading
+    continues at the next line that begins a well-formed one, and the refusal names the lines
+    between. Raises `InvalidInputError` at once for a header that names no `id` or no `text`.
     """
     names = _header(path)
     # The limit is one for the whole process: it may be raised here, never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), _FIELD_FACTOR * limits.text))
-    return _rows(path, names, limits)
+    lines = _Lines(path, _FIELD_FACTOR * limits.text + _BESIDE_A_FIELD)
+    return parsed(
+        path, _records(path, lines, len(names)), lambda row: _document(names, row, limits)
+    )
 
 
 def _header(path: Path) -> list[str]:
-    """The columns' names. Raises `InvalidInputError` where they cannot be told or used."""
+    """The columns' names. Raises `InvalidInputError` if they cannot be read or used."""
     where = f"{shown(path)}, line 1"
     with path.open("rb") as file:
         if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -65,9 +67,8 @@ def _header(path: Path) -> list[str]:
     return names
 
 
-def _rows(path: Path, names: Sequence[str], limits: DocumentLimits) -> Iterator[Row]:
-    lines = _Lines(path, _FIELD_FACTOR * limits.text + _BESIDE_A_FIELD)
-    next(csv.reader(lines))
+def _records(path: Path, lines: "_Lines", columns: int) -> Numbered[list[str]]:
+    next(csv.reader(lines))  # the header
     broken: tuple[int, str] | None = None
     while True:
         line = lines.begin()
@@ -77,20 +78,25 @@ def _rows(path: Path, names: Sequence[str], limits: DocumentLimits) -> Iterator[
             broken = broken or (line, str(error))
             lines.back_to_second()
             continue
-        if broken and values is not None and not lines.is_well_formed(values, names):
+        if broken and values is not None and not lines.is_well_formed(values, columns):
             lines.back_to_second()  # a quote within it may have opened where none was meant
             continue
         if broken:
-            yield _lost(path, *broken, line)
+            yield broken[0], Refused(shown(path), broken[0], None, _lost(*broken, line))
             broken = None
         if values is None:
             return
-        if values:
-            yield _row(path, (line, lines.number), names, values, limits)
+        if len(values) == columns:
+            yield line, values
+        elif values:
+            last = lines.number
+            through = f" (lines {line} to {last}: a quote may be left open)" if last > line else ""
+            reason = f"has {len(values)} fields where the header has {columns}{through}"
+            yield line, Refused(shown(path), line, None, reason)
 
 
 class _Lines:
-    """The lines of a file for a CSV reader, which can be given back. `number`: lines read."""
+    """The lines of a file for a CSV reader, which can be read again. `number`: lines read."""
 
     def __init__(self, path: Path, most_chars: int) -> None:
         self._lines, self._most_chars = _decoded_lines(path), most_chars
@@ -117,7 +123,7 @@ class _Lines:
         return self.number + 1
 
     def back_to_second(self) -> None:
-        """Give back all lines of the record but its first."""
+        """Read all lines of the record again, except its first."""
         again = self._record[1:]
         self._chars_again += sum(map(len, again))
         if self._chars_again > _MOST_CHARS_READ_AGAIN:
@@ -125,36 +131,17 @@ class _Lines:
         self.number -= len(again)
         self._again.extend(reversed(again))
 
-    def is_well_formed(self, values: Sequence[str], names: Sequence[str]) -> bool:
+    def is_well_formed(self, values: Sequence[str], columns: int) -> bool:
         """Whether the record is one of RFC 4180 and has all fields."""
-        return (
-            len(values) == len(names) and _WELL_FORMED.fullmatch("".join(self._record)) is not None
-        )
+        record = "".join(self._record)
+        return len(values) == columns and _WELL_FORMED.fullmatch(record) is not None
 
 
-def _lost(path: Path, line: int, reason: str, end: int) -> Refused:
-    """The refusal of the lines from `line` to the one before `end`."""
+def _lost(line: int, reason: str, end: int) -> str:
+    """Why the lines from `line` to the one before `end` are refused."""
     count = end - line
     lines = f"; lines {line} to {end - 1} are left out ({count} lines)" if count > 1 else ""
-    return Refused(shown(path), line, None, f"not valid CSV: {reason}{lines}")
-
-
-def _row(
-    path: Path,
-    lines: tuple[int, int],
-    names: Sequence[str],
-    values: Sequence[str],
-    limits: DocumentLimits,
-) -> Row:
-    first, last = lines
-    if len(values) != len(names):
-        through = f" (lines {first} to {last}: a quote may be left open)" if last > first else ""
-        reason = f"has {len(values)} fields where the header has {len(names)}{through}"
-        return Refused(shown(path), first, None, reason)
-    try:
-        return _document(names, values, limits)
-    except InvalidInputError as error:
-        return Refused(shown(path), first, error.field, str(error))
+    return f"not valid CSV: {reason}{lines}"
 
 
 def _document(names: Sequence[str], values: Sequence[str], limits: DocumentLimits) -> Document:
@@ -170,7 +157,7 @@ def _document(names: Sequence[str], values: Sequence[str], limits: DocumentLimit
 
 
 def _decoded_lines(path: Path) -> Iterator[str]:
-    # Bytes that are no UTF-8 become lone surrogates, so that they spoil their own record alone.
+    # Bytes that are not UTF-8 become lone surrogates, so that only their own record is refused.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         yield from file
 

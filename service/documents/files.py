@@ -1,29 +1,50 @@
-"""From a path to rows: which reader a file or a plain folder needs."""
+"""From a path to documents: which reader a file needs, and the files of a folder."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from service.documents.charset import decoded
 from service.documents.csv_file import read_csv
+from service.documents.html import read_html
 from service.documents.jsonl import read_jsonl
-from service.documents.lines import count_lines, shown
-from service.documents.rows import Row
-from service.documents.text_files import (
-    SUFFIXES,
-    find_texts,
-    is_text,
-    passed_over,
-    read_text,
-    read_texts,
-)
+from service.documents.lines import Numbered, count_lines, shown
+from service.documents.markdown import read_markdown
+from service.documents.rows import Row, make_document
 from service.errors import InvalidInputError
-from service.types import Document, DocumentLimits
+from service.types import Document, DocumentLimits, Refused
 
-_JSONL = (".jsonl", ".ndjson")
-_CSV = (".csv",)
+RowReader = Callable[[Path, DocumentLimits], Numbered[Document]]
+"""Reads a file of many documents, in little memory."""
+
+
+class FileReader(NamedTuple):
+    """Reads a file that is one document, alone or in a folder.
+
+    `read` makes title and text of the file's bytes. It raises `UnicodeDecodeError` or
+    `InvalidInputError`. A file with more than `bytes_per_char` for each character that a text may
+    have is refused unread.
+    """
+
+    read: Callable[[bytes], tuple[str, str]]
+    bytes_per_char: int
+
+
+READERS: dict[str, RowReader | FileReader] = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".csv": read_csv,
+    ".md": FileReader(read_markdown, 4),
+    ".txt": FileReader(lambda content: ("", decoded(content)), 4),
+    ".html": FileReader(read_html, 16),
+    ".htm": FileReader(read_html, 16),
+}
+"""The reader of each kind of file, by its suffix in lower case."""
+
 _LIMITS = DocumentLimits()
 
 
@@ -37,14 +58,13 @@ def read_files(
 ) -> Iterator[Row]:
     """The documents of a file or folder, in a fixed order, and the rows that were refused.
 
-    - `.jsonl`: `{"id" or "_id", "title"?, "text", "metadata"?}` a line; other keys become metadata
-    - `.csv`: a header with `id`, `text`, perhaps `title`; other columns become metadata
+    - a file: as the reader of its suffix says
     - a folder with `corpus.jsonl`: that file
-    - any other folder: its `.md`, `.txt` and `.html` files, or one such file
+    - any other folder: its files that are one document each; the id is the path from `folder`
 
     JSON lines and CSV are read in little memory. With `last_only` they are read twice: if rows
-    share an id, only the last one is given. A document beyond the `limits` is refused. A bad row
-    never raises and never stops the rows behind it. Raises `InvalidInputError` at once for a path
+    share an id, only the last one is yielded. A document beyond the `limits` is refused. A bad row
+    never raises and never stops the rows after it. Raises `InvalidInputError` at once for a path
     that is missing, unreadable or of another kind.
 
     Example:
@@ -52,93 +72,42 @@ def read_files(
             if isinstance(row, Refused):
                 ...
     """
-    _check_there(path)
-    lines = _line_file(path)
-    if lines is not None:
-        is_csv = lines.suffix.lower() in _CSV
-        read = partial(read_csv if is_csv else _json_rows, lines, limits)
-        return _last_of_each_id(read) if last_only else read()
-    if path.is_dir():
-        return read_texts(path, limits)
-    return iter([read_text(path, path.name, limits)])
+    found = _located(path)
+    if found.is_dir():
+        return _read_folder(found, limits)
+    reader = READERS[found.suffix.lower()]
+    if isinstance(reader, FileReader):
+        return iter([_read_file(found, found.name, limits)])
 
+    def rows() -> Iterator[Row]:
+        return (row for _, row in reader(found, limits))
 
-def _json_rows(path: Path, limits: DocumentLimits) -> Iterator[Row]:
-    return (row for _, row in read_jsonl(path, limits))
-
-
-def _last_of_each_id(read: Callable[[], Iterator[Row]]) -> Iterator[Row]:
-    """The rows without those whose id a later one has.
-
-    An id is remembered by eight bytes, and as it is where these stand more than once.
-    """
-    ids = (hash(row.id) for row in read() if isinstance(row, Document))
-    hashes, counts = np.unique(np.fromiter(ids, np.int64), return_counts=True)
-    last: dict[str, int] = {}
-    if shared := set(hashes[counts > 1].tolist()):
-        for number, row in enumerate(read()):
-            if isinstance(row, Document) and hash(row.id) in shared:
-                last[row.id] = number
-    for number, row in enumerate(read()):
-        if not isinstance(row, Document) or last.get(row.id, number) == number:
-            yield row
+    return _last_of_each_id(rows) if last_only else rows()
 
 
 def count_rows(path: Path) -> int:
-    """About how many rows `read_files` will give, quickly.
+    """About how many rows `read_files` will yield, quickly.
 
     Blank lines, and lines within a quoted field of CSV, are counted too. Raises as
     `read_files` does.
     """
-    _check_there(path)
-    lines = _line_file(path)
-    if lines is not None:
-        return max(0, count_lines(lines) - (lines.suffix.lower() in _CSV))
-    return len(find_texts(path)) if path.is_dir() else 1
-
-
-def _line_file(path: Path) -> Path | None:
-    """The file whose lines are rows; None where whole files are. Raises for a wrong path."""
-    if path.is_dir():
-        corpus = corpus_file(path)
-        if not corpus.exists():
-            if not find_texts(path):
-                raise InvalidInputError(
-                    f"{shown(path)}: the folder holds neither corpus.jsonl nor any file "
-                    f"named {', '.join(SUFFIXES)}{_only(passed_over(path))}",
-                    "path",
-                )
-            return None
-        path = corpus
-    if not path.is_file():
-        raise InvalidInputError(f"{shown(path)}: not a regular file", "path")
-    if path.suffix.lower() in (*_JSONL, *_CSV):
-        return path
-    if not is_text(path.name):
-        raise InvalidInputError(
-            f"{shown(path)}: only files named {', '.join((*_JSONL, *_CSV, *SUFFIXES))} are read",
-            "path",
-        )
-    return None
+    found = _located(path)
+    if found.is_dir():
+        return len(_find(found)[0])
+    reader = READERS[found.suffix.lower()]
+    if isinstance(reader, FileReader):
+        return 1
+    return max(0, count_lines(found) - (reader is read_csv))
 
 
 def unread_files(path: Path) -> str:
-    """How many files of a folder `read_files` passes over: `3 .pdf, 1 .rst`; empty for none."""
-    if not path.is_dir() or corpus_file(path).exists():
-        return ""
-    return _counted(passed_over(path))
+    """How many files of a folder `read_files` ignores: `3 .pdf, 1 .rst`; empty if none."""
+    is_plain_folder = path.is_dir() and not corpus_file(path).exists()
+    return _counted(_find(path)[1]) if is_plain_folder else ""
 
 
-def _counted(suffixes: Counter[str]) -> str:
-    ordered = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} {suffix}" for suffix, count in ordered)
-
-
-def _only(suffixes: Counter[str]) -> str:
-    return f"; it holds {_counted(suffixes)}" if suffixes else ""
-
-
-def _check_there(path: Path) -> None:
+def _located(path: Path) -> Path:
+    """The file or folder to read: if a folder has corpus.jsonl, that file."""
     try:
         if path.is_file():
             path.open("rb").close()
@@ -152,3 +121,112 @@ def _check_there(path: Path) -> None:
         raise InvalidInputError(
             f"{shown(path)}: cannot be read: {error.strerror}", "path"
         ) from error
+    if path.is_dir() and not corpus_file(path).exists():
+        files, others = _find(path)
+        if not files:
+            suffixes = ", ".join(name for name in READERS if _is_document(f"x{name}"))
+            only = f"; it holds {_counted(others)}" if others else ""
+            raise InvalidInputError(
+                f"{shown(path)}: the folder holds neither corpus.jsonl nor any file named "
+                f"{suffixes}{only}",
+                "path",
+            )
+        return path
+    file = corpus_file(path) if path.is_dir() else path
+    if not file.is_file():
+        raise InvalidInputError(f"{shown(file)}: not a regular file", "path")
+    if file.suffix.lower() not in READERS:
+        raise InvalidInputError(
+            f"{shown(file)}: only files named {', '.join(READERS)} are read", "path"
+        )
+    return file
+
+
+def _last_of_each_id(read: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+    """The rows without those whose id a later one has.
+
+    Eight bytes of each id are kept, and the whole id only if another row has the same eight bytes.
+    """
+    ids = (hash(row.id) for row in read() if isinstance(row, Document))
+    hashes, counts = np.unique(np.fromiter(ids, np.int64), return_counts=True)
+    last: dict[str, int] = {}
+    if shared := set(hashes[counts > 1].tolist()):
+        for number, row in enumerate(read()):
+            if isinstance(row, Document) and hash(row.id) in shared:
+                last[row.id] = number
+    for number, row in enumerate(read()):
+        if not isinstance(row, Document) or last.get(row.id, number) == number:
+            yield row
+
+
+def _find(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The files to read under `folder`, by relative path, and the numbers of others by kind.
+
+    The files include folders that are not entered, because they are links or cannot be listed.
+    Names that begin with a dot are ignored; such a folder counts as one.
+    """
+    found: list[Path] = []
+    others: Counter[str] = Counter()
+
+    def add_unlisted(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for parent, folders, names in os.walk(folder, onerror=add_unlisted):
+        others.update(_kind(name) for name in folders if name.startswith("."))
+        others.update(_kind(name) for name in names if not _is_document(name))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for name in folders if (path := Path(parent, name)).is_symlink()]
+        found += [Path(parent, name) for name in names if _is_document(name)]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix()), others
+
+
+def _is_document(name: str) -> bool:
+    reader = READERS.get(Path(name).suffix.lower())
+    return isinstance(reader, FileReader) and not name.startswith(".")
+
+
+def _kind(name: str) -> str:
+    return "hidden" if name.startswith(".") else Path(name).suffix.lower() or "no suffix"
+
+
+def _counted(kinds: Counter[str]) -> str:
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {kind}" for kind, count in ordered)
+
+
+def _read_folder(folder: Path, limits: DocumentLimits) -> Iterator[Row]:
+    """One row a file. A link is read if it leads to a file within `folder`."""
+    root = Path(os.path.realpath(folder))
+    for path in _find(folder)[0]:
+        if path.is_dir():
+            yield Refused(shown(path), None, None, "a folder that is a link or cannot be listed")
+        elif path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+            yield Refused(shown(path), None, None, "a link that leaves the folder")
+        else:
+            yield _read_file(path, path.relative_to(folder).as_posix(), limits)
+
+
+def _read_file(path: Path, id_: str, limits: DocumentLimits) -> Row:
+    try:
+        return _document(path, id_, limits)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return Refused(shown(path), line, "text", f"not valid {error.encoding.upper()}")
+    except InvalidInputError as error:
+        return Refused(shown(path), None, error.field, str(error))
+    except OSError as error:
+        return Refused(shown(path), None, None, f"cannot be read: {error.strerror}")
+
+
+def _document(path: Path, id_: str, limits: DocumentLimits) -> Document:
+    reader = READERS[path.suffix.lower()]
+    if not isinstance(reader, FileReader) or (not path.is_file() and path.exists()):
+        raise InvalidInputError("not a regular file")
+    size, most = path.stat().st_size, reader.bytes_per_char * limits.text
+    if size > most:
+        raise InvalidInputError(
+            f"the file has {size} bytes; {most} are the most that are read", "text"
+        )
+    title, text = reader.read(path.read_bytes())
+    # The author did not know our limit: a long title is cut, and the document is kept.
+    return make_document(id_, text, title[: limits.title], {}, limits)

@@ -1,9 +1,9 @@
-"""What an HTML page says, as plain text: its content, without what is around it.
+"""The content of an HTML page as plain text, without menus, cookie bars and the like.
 
-The parser is lexbor's, which builds the tree that a browser builds. The way through the tree is our
-own. On the pages of the tests, trafilatura and resiliparse, which look for the main content, drop
-some of it (short pages, lists of links, notes, options, texts of images) and keep hidden elements
-and menus; the text functions of selectolax and lxml join words across borders or keep all menus.
+The parser, lexbor, builds the tree that a browser builds. The rules for reading it are our own,
+because no library passed our test pages: trafilatura and resiliparse drop content (short pages,
+lists of links, notes, options, texts of images) and keep hidden elements and menus; the text
+functions of selectolax and lxml join words of neighbouring elements or keep all menus.
 """
 
 import re
@@ -31,7 +31,9 @@ _LINES = frozenset(
 )
 _CELLS = frozenset({"area", "img", "object", "td", "th"})
 _SECTIONS = frozenset({"article", "aside", "main", "section"})
-_WRITTEN_BUTTONS = frozenset({"button", "reset", "submit"})
+_SHOWN_ATTRIBUTES = {"img": "alt", "area": "alt", "input image": "alt"} | dict.fromkeys(
+    ("input button", "input reset", "input submit"), "value"
+)
 
 _AROUND_ROLES = frozenset({"alertdialog", "contentinfo", "dialog", "menu", "menubar", "navigation"})
 _DISPLAY = re.compile(r"\bdisplay\s*:\s*([a-z-]+)")
@@ -42,13 +44,13 @@ _AROUND_NAMES = re.compile(
     r"|wall)|\bskip-(?:link|main|nav|to)|cybotcookiebot|didomi-|onetrust-"
     r"|qc-cmp2|truste-|usercentrics|\bcc-window|\bcky-"
 )
-"""Names, in an `id` or `class`, of bars that ask for consent and of links that skip the menu."""
+"""An `id` or `class` of a bar that asks for consent, or of a link that skips the menu."""
 
 _WHITE_SPACE = re.compile(r"\s+")
 _MOST_HEADINGS = 10
-"""Headings that are looked at for one that may be the title."""
+"""The title is one of these first headings."""
 _MOST_TITLE_CHARS = 300
-"""Of a heading that serves as the title; a longer one is a page whose heading was never closed."""
+"""A longer heading is not a title: it was never closed and holds the page."""
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
 _NEVER_OPEN = frozenset(
@@ -56,14 +58,14 @@ _NEVER_OPEN = frozenset(
     | {"colgroup", "dd", "dt", "li", "optgroup", "option", "p", "rp", "rt", "tbody", "td", "tfoot"}
     | {"th", "thead", "tr"}
 )
-"""Elements that have no end tag, or that the next one of their kind ends."""
+"""Elements without an end tag, or which the next one of their kind ends."""
 
 _MOST_NESTING = 1 << 24
-"""Open elements, summed over all start tags: what the parser's time and memory grow with."""
+"""Open elements, summed over all start tags: the parser's time and memory grow with them."""
 
 
 class _Lines:
-    """Gathers inline text into lines, and puts a blank line between paragraphs."""
+    """Collects inline text into lines, with a blank line between paragraphs."""
 
     def __init__(self) -> None:
         self._done: list[str] = []
@@ -73,7 +75,7 @@ class _Lines:
         self._open.append(text)
 
     def border(self, name: str, display: str) -> None:
-        """What the beginning or end of an element means."""
+        """The beginning or end of an element."""
         if name in _PARAGRAPHS:
             self.end_paragraph()
         elif name in _LINES or display not in ("", "inline", "contents", "none"):
@@ -103,14 +105,14 @@ class _Lines:
 
 
 def read_html(page: bytes) -> tuple[str, str]:
-    """Title and text of a page: `<title>` or else the first heading; and what the page shows.
+    """Title and text of a page. The title is `<title>` or else the first heading.
 
-    Left out are scripts, hidden elements, navigation, cookie bars, and the header and footer of the
-    page, whose headings stay; where nothing else is there, all that is visible is kept. Images are
-    read by their `alt`. White space folds as in a browser, except within `<pre>`; block elements
-    end lines, and a blank line separates paragraphs. The charset is that of the byte order mark,
-    else the one that the page declares, else UTF-8. Raises `UnicodeDecodeError`, and
-    `InvalidInputError` for a page that is nested too deep.
+    Scripts, hidden elements, navigation, cookie bars, and the header and footer of the page are
+    left out; headings in the header stay. A page with nothing else is read whole. Images are read
+    by their `alt`. White space folds as in a browser, except within `<pre>`; block elements end
+    lines, and a blank line separates paragraphs. The charset is that of the byte order mark, else
+    the one that the page declares, else UTF-8. Raises `UnicodeDecodeError`, and `InvalidInputError`
+    for a page that is nested too deep.
     """
     markup = decoded(page, declared_charset(page[:SNIFFED_BYTES]))
     _check_nesting(markup)
@@ -139,31 +141,20 @@ def _check_nesting(markup: str) -> None:
 
 
 def _title(parser: LexborHTMLParser, headings: list[str]) -> str:
-    for node in parser.css("title"):
-        title = _WHITE_SPACE.sub(" ", node.text()).strip()
-        if title and not _is_in_svg(node):
-            return title
-    return next((heading for heading in headings if heading), "")
-
-
-def _is_in_svg(node: LexborNode) -> bool:
-    parent = node.parent
-    while parent is not None:
-        if parent.tag == "svg":
-            return True
-        parent = parent.parent
-    return False
+    titles = (node.text() for node in parser.css("title:not(svg title)"))
+    found = (" ".join(title.split()) for title in (*titles, *headings))
+    return next(filter(None, found), "")
 
 
 class _Place(NamedTuple):
-    """Where an element is: in a section, or in a header of which only headings are read."""
+    """Whether an element is in a section, or in a header, of which only headings are read."""
 
     in_section: bool = False
     is_muted: bool = False
 
 
 class _Reader:
-    """Reads the visible text under a node; not `whole`, without what is around the content."""
+    """Reads the visible text under a node. Unless `whole`, menus and the like are left out."""
 
     def __init__(self, *, whole: bool) -> None:
         self.headings: list[LexborNode] = []
@@ -171,7 +162,7 @@ class _Reader:
 
     def read(self, root: LexborNode) -> str:
         """The text; `headings` are then those in it."""
-        # A stack of our own: pages may be nested deeper than the interpreter recurses.
+        # A stack instead of recursion: pages may be nested deeper than the interpreter recurses.
         stack: list[tuple[LexborNode, str | None, _Place]] = [(root, None, _Place())]
         while stack:
             node, left, place = stack.pop()
@@ -182,7 +173,8 @@ class _Reader:
             elif node.is_element_node and (display := self._enter(node, place)) is not None:
                 stack.append((node, display, place))
                 inner = self._inside(node, place)
-                stack.extend((child, None, inner) for child in _children_from_last(node))
+                children = list(node.iter(include_text=True))
+                stack.extend((child, None, inner) for child in reversed(children))
         return self._lines.text()
 
     def _add(self, text: str, place: _Place) -> None:
@@ -190,7 +182,7 @@ class _Reader:
             self._lines.add(text)
 
     def _enter(self, node: LexborNode, place: _Place) -> str | None:
-        """Begin an element: returns its `display`, empty for the usual one; None to pass it by."""
+        """Begin an element: returns its `display` ("" for the default); None to skip it."""
         name, attributes = node.tag or "", node.attributes
         style = (attributes.get("style") or "").lower()
         if name in _DROPPED or _is_hidden(name, attributes, style):
@@ -221,7 +213,7 @@ class _Reader:
 
 
 def _content(parser: LexborHTMLParser) -> tuple[str, list[str]]:
-    """The text, and the headings in it, each as far as its first paragraph goes."""
+    """The text, and the first paragraph of each heading in it."""
     root = parser.body or parser.root
     for whole in (False, True):
         reader = _Reader(whole=whole)
@@ -233,15 +225,6 @@ def _content(parser: LexborHTMLParser) -> tuple[str, list[str]]:
 def _heading(node: LexborNode) -> str:
     heading = _Reader(whole=True).read(node).partition("\n\n")[0].replace("\n", " ")
     return heading if len(heading) <= _MOST_TITLE_CHARS else ""
-
-
-def _children_from_last(node: LexborNode) -> list[LexborNode]:
-    children = []
-    child = node.last_child
-    while child is not None:
-        children.append(child)
-        child = child.prev
-    return children
 
 
 def _is_hidden(name: str, attributes: dict[str, str | None], style: str) -> bool:
@@ -268,15 +251,9 @@ def _is_around(name: str, attributes: dict[str, str | None], place: _Place) -> b
 
 
 def _replacement(name: str, attributes: dict[str, str | None]) -> str:
-    """The text that replaces an element without content."""
-    if name in ("img", "area"):
-        return attributes.get("alt") or ""
-    if name == "input":
-        kind = (attributes.get("type") or "").lower()
-        if kind in _WRITTEN_BUTTONS:
-            return attributes.get("value") or ""
-        return (attributes.get("alt") or "") if kind == "image" else ""
-    return ""
+    """The text that an element without content shows."""
+    kind = f"input {attributes.get('type') or ''}".lower() if name == "input" else name
+    return attributes.get(_SHOWN_ATTRIBUTES.get(kind, "")) or ""
 
 
 def _preformatted(node: LexborNode) -> str:
