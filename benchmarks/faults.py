@@ -26,8 +26,7 @@ from service.evaluation.provenance import provenance
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
 from service.store.data_folder import DataFolder
-from service.store.records import EncodedDocument
-from service.types import Document, Span
+from service.types import Document, EncodedDocument, Span
 from tests.faults.killing import Victim
 from tests.faults.writing_child import TextEncoder
 

@@ -34,8 +34,7 @@ from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
 from service.search.retriever import Retriever
 from service.store.data_folder import DataFolder
-from service.store.records import EncodedDocument
-from service.types import Document, Span, Vectors
+from service.types import Document, EncodedDocument, Span, Vectors
 from service.write.indexer import Indexer
 from service.write.ingestor import Ingestor
 
@@ -238,6 +237,8 @@ def _report(load: MixedLoad, arguments: argparse.Namespace) -> dict[str, Any]:
         minutes.setdefault(int(second // 60), []).append(recall)
     by_minute = [float(np.mean(minutes[minute])) for minute in sorted(minutes)]
     held = min(by_minute) >= RECALL and not figures.deleted_returned and not figures.short
+    with load.data.store.view() as store:
+        passages_at_last = store.counts.passages
     return {
         **provenance(SEED),
         "command": " ".join(["python -m benchmarks.mixed_load", *sys.argv[1:]]),
@@ -245,7 +246,7 @@ def _report(load: MixedLoad, arguments: argparse.Namespace) -> dict[str, Any]:
         "dimension": load.encoder.identity.dimension,
         "texts": [folder.name for folder in arguments.collection or ()] or "made up",
         "passages_at_first": arguments.passages,
-        "passages_at_last": load.data.store.counts().passages,
+        "passages_at_last": passages_at_last,
         "index": sorted(figures.kinds),
         "held": held,
         "searches": len(figures.busy_ms),

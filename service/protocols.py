@@ -1,21 +1,36 @@
 """Contracts between the stages."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.errors import InferenceError
 from service.types import (
     Candidate,
+    Counts,
+    Document,
+    EncodedDocument,
     EncodedPassage,
     EncodedQuery,
     EncoderIdentity,
+    Expectation,
+    Filters,
+    GenerationRecord,
     Ids,
+    IndexIdentity,
     PairScore,
     Reads,
+    Span,
+    StagedDocument,
+    StoredDocument,
+    StoredPassage,
+    StoredRow,
     TokenStates,
     Vectors,
+    Written,
 )
 
 
@@ -28,41 +43,33 @@ class Encoder(Protocol):
     @property
     def static(self) -> bool:
         """Whether a token costs it no more than to look up its row."""
-        ...
 
     def encode_queries(self, texts: Sequence[str], /) -> Vectors:
         """Cleaned texts without prefix -> float32 (n, dim), rows of unit length, input order."""
-        ...
 
     def encode_passages(self, texts: Sequence[str], /) -> Vectors:
         """The same for passages."""
-        ...
 
     def encode_queries_and_states(
         self, texts: Sequence[str], /, layers: Sequence[int]
     ) -> tuple[Vectors, list[TokenStates]]:
         """As `encode_queries`, with the states of layers that a `Reranker` names for it."""
-        ...
 
     def encode_passages_and_states(
         self, texts: Sequence[str], /, layers: Sequence[int]
     ) -> tuple[Vectors, list[TokenStates]]:
         """As `encode_passages`, with the states of such layers."""
-        ...
 
     @property
     def query_budget(self) -> int:
         """Tokens of text that fit the window beside the query prefix and the special tokens."""
-        ...
 
     @property
     def passage_budget(self) -> int:
         """The same for passages."""
-        ...
 
     def count_tokens(self, texts: Sequence[str], /) -> list[int]:
         """Tokens of each text alone: no prefix, no special tokens, nothing cut."""
-        ...
 
 
 class TokenEncoder(Protocol):
@@ -72,11 +79,9 @@ class TokenEncoder(Protocol):
         self, texts: Sequence[str], /, window: int, layers: Sequence[int]
     ) -> list[TokenStates]:
         """Of texts that have their prefix, cut to `window` tokens, in input order."""
-        ...
 
     def prefix_tokens(self, prefix: str) -> int:
         """Tokens before the text in `prefix + text`: special ones, and the prefix's own."""
-        ...
 
 
 class VectorIndex(Protocol):
@@ -85,34 +90,202 @@ class VectorIndex(Protocol):
     @property
     def kind(self) -> str:
         """`flat` answers exactly; any other name is approximate."""
-        ...
 
     @property
     def dimension(self) -> int:
         """Length of each vector."""
-        ...
 
     @property
     def last_passage(self) -> int:
         """The greatest passage id that it was built from; 0 if there was none."""
-        ...
 
     @property
     def built_size(self) -> int:
         """Passages that it was built from, including those that `without` removed."""
-        ...
 
     def __len__(self) -> int:
         """Passages that can be found."""
-        ...
 
     def search(self, vectors: Vectors, k: int, allowed: Ids | None = None) -> list[list[Candidate]]:
         """Per row of `vectors` at most `k` candidates in the order (-score, passage id)."""
-        ...
 
     def without(self, removed: Ids) -> Self:
         """The same index in which these passages are no longer found."""
-        ...
+
+
+class StoreView(Protocol):
+    """A store at one moment, which no later write changes. For one thread.
+
+    Every member may raise `StoreError`.
+    """
+
+    @property
+    def id(self) -> str:
+        """Different for any two stores."""
+
+    @property
+    def revision(self) -> int:
+        """Grows with each write of documents."""
+
+    @property
+    def identity(self) -> IndexIdentity | None:
+        """What decided the vectors; None before `Store.set_identity`."""
+
+    @property
+    def generation(self) -> GenerationRecord | None:
+        """The current index folder; None before the first. `removed` begins with it."""
+
+    @property
+    def counts(self) -> Counts:
+        """How many documents and passages searches can see."""
+
+    @property
+    def written(self) -> int:
+        """Documents, whether searches can see them or not."""
+
+    @property
+    def unseen(self) -> tuple[int, int]:
+        """Documents whose last version waits to be encoded, and those that could not be."""
+
+    @property
+    def last_passage(self) -> int:
+        """The greatest passage id; 0 if there is none."""
+
+    def note(self, name: str) -> str | None:
+        """What `Store.set_note` kept under this name."""
+
+    def vectors(self, batch: int, after: int = 0) -> Iterator[tuple[Ids, Vectors]]:
+        """Passages with ids over `after`, ascending, at most `batch` at a time."""
+
+    def cosines(self, ids: Collection[int], vector: NDArray[np.float32]) -> dict[int, float]:
+        """The cosine of each passage in `ids` that exists with a unit vector."""
+
+    def matching(self, text: str, count: int, allowed: Ids | None = None) -> list[Candidate]:
+        """At most `count` passages by BM25, the best first; only those in `allowed`, if given."""
+
+    def removed(self, after: int = 0) -> tuple[Ids, int]:
+        """Passages removed in entries above `after` of the list, and the last entry's number."""
+
+    def changes_since(self, passage: int) -> int:
+        """An upper bound of passages added since `passage` was the greatest id, or removed."""
+
+    def passages(self, ids: Collection[int]) -> dict[int, StoredPassage]:
+        """Those of `ids` that exist."""
+
+    def allowed(self, filters: Filters) -> Ids:
+        """Ids of passages whose document satisfies `filters`. Raises `InvalidInputError`."""
+
+    def content_hashes(self, ids: Collection[str]) -> dict[str, str]:
+        """`Document.content_hash` of those whose last version searches see."""
+
+    def document(self, id_: str) -> StoredDocument | None:
+        """The last version of a document, or None."""
+
+    def documents(self, filters: Filters, after: str, limit: int) -> Iterator[StoredDocument]:
+        """At most `limit` last versions that satisfy `filters`, by id, with ids over `after`.
+
+        Each is read when it is asked for. Ids are ordered by their UTF-8 bytes. Raises
+        `InvalidInputError` for a wrong filter.
+        """
+
+    def still_staged(self, versions: Collection[int]) -> bool:
+        """Whether a document that was written at one of `versions` waits to be encoded."""
+
+    def waiting(self, limit: int, *, newest: bool = False) -> list[StagedDocument]:
+        """At most `limit` documents that wait and are not set aside, oldest or newest first."""
+
+    def next_long(self, *, shortest: bool) -> tuple[StagedDocument, int] | None:
+        """The oldest or shortest document set aside, and how many passages `keep_slice` kept."""
+
+    def slices(self, staged: StagedDocument) -> tuple[list[Span], Vectors]:
+        """The passages that `keep_slice` kept of a document."""
+
+    def rows(self) -> Iterator[StoredRow]:
+        """All versions of all documents, for `Store.restore` of another store."""
+
+
+class Store(Protocol):
+    """Documents, their passages and vectors. Safe to use from many threads.
+
+    Each write is one transaction, on the disk when the method returns; one that raises has changed
+    nothing. All methods may raise `StoreError`, `StoreFullError` and `StoreLockedError`.
+    """
+
+    def view(self) -> AbstractContextManager[StoreView]:
+        """The store at this moment, to read from."""
+
+    def check(self) -> None:
+        """Raise `StoreError` where reads fail or writes would be lost."""
+
+    def close(self) -> None:
+        """Let the files go."""
+
+    def put(
+        self,
+        rows: Sequence[EncodedDocument],
+        note: tuple[str, str] | None = None,
+        staged: Sequence[Document] = (),
+    ) -> list[list[int]]:
+        """Store `rows` in place of documents with the same ids, where searches see them.
+
+        Passages get new ids, which are returned for each row. `staged` are stored as by `stage`,
+        `note`, a name and a text, as by `set_note`, in the same transaction. Raises
+        `InvalidInputError` for text or metadata that cannot be stored unchanged, `InferenceError`
+        for a vector that is not finite, `ValueError` for spans and vectors that do not fit.
+        """
+
+    def stage(
+        self, documents: Sequence[Document], expected: Mapping[str, Expectation] | None = None
+    ) -> list[Written]:
+        """Store documents that searches see after `publish`.
+
+        `expected` may hold a condition for a document's id. Raises `VersionConflictError` if one
+        is not met, `InvalidInputError` for text or metadata that cannot be stored unchanged.
+        """
+
+    def publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> list[list[int]]:
+        """Let searches see staged documents in place of the previous versions; raises as `put`.
+
+        Returns the ids of each one's passages. Skips those that were written again or deleted.
+        """
+
+    def set_problem(self, staged: StagedDocument, problem: str) -> None:
+        """Say why a staged document cannot be encoded; it no longer waits."""
+
+    def set_aside(self, documents: Sequence[StagedDocument]) -> None:
+        """Let these be encoded in slices; skips those that were written again or deleted."""
+
+    def keep_slice(self, staged: StagedDocument, first: int, encoded: EncodedDocument) -> None:
+        """Keep a document's passages from `first` on, unseen by searches; raises as `put`."""
+
+    def forget_slices(self, staged: StagedDocument) -> None:
+        """Forget what `keep_slice` kept of a document."""
+
+    def delete(
+        self, ids: Collection[str], expected: Mapping[str, Expectation] | None = None
+    ) -> int:
+        """Remove documents; returns how many there were. `expected` is as for `stage`."""
+
+    def delete_matching(self, filters: Filters, limit: int) -> int:
+        """Remove at most `limit` documents that satisfy `filters`; returns how many."""
+
+    def restore(self, rows: Sequence[StoredRow], revision: int) -> None:
+        """Take over rows of another store with their versions, none of them above `revision`.
+
+        For a store that nothing else was written to. Raises `InvalidInputError`.
+        """
+
+    def set_identity(self, wanted: IndexIdentity) -> None:
+        """Store the identity the first time; later raise `IndexMismatchError` for another one."""
+
+    def start_over(self, wanted: IndexIdentity) -> None:
+        """Drop all passages and take another identity; all documents stay, staged."""
+
+    def set_note(self, name: str, text: str) -> None:
+        """Keep a text under a name, in place of an earlier one."""
+
+    def set_generation(self, record: GenerationRecord, removed: int) -> None:
+        """Make `record` the current generation; drop entries up to `removed` from the list."""
 
 
 class Reranker(Protocol):
@@ -138,7 +311,6 @@ class Reranker(Protocol):
 
         Raises `InferenceError`, and `UnprocessableTextError` for a query that is too long.
         """
-        ...
 
     def score_pairs(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
         """Scores of (query, passage) texts in their order; raises as `score`."""

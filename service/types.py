@@ -1,7 +1,10 @@
 """Records that travel between the stages. This module imports nothing of ours."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -47,6 +50,13 @@ class Document:
     title: str = ""
     metadata: Metadata = field(default_factory=dict)
 
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of all that a user sends; the order of the metadata's keys does not count."""
+        content = [self.id, self.title, self.text, self.metadata]
+        text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
 
 MAX_TEXT_CHARS = 1_000_000
 MAX_TITLE_CHARS = 2000
@@ -87,6 +97,86 @@ class StoredPassage:
     end: int
     metadata: Metadata
     title_end: int | None = None
+
+
+class EncodedDocument(NamedTuple):
+    """A document, the spans of its passages, and a vector for each: float32 (n_spans, dim).
+
+    Models read the title up to `title_end`, in code points; None for all of it. `packed` has what
+    the reranker made of each passage, None where it is made later; empty for none.
+    """
+
+    document: Document
+    spans: Sequence[Span]
+    vectors: Vectors
+    title_end: int | None = None
+    packed: Sequence[bytes | None] = ()
+
+
+class StagedDocument(NamedTuple):
+    """A document that waits for its passages, as it was at `version`."""
+
+    document: Document
+    version: int
+
+
+class StoredDocument(NamedTuple):
+    """A document as it was last written.
+
+    `indexed` is whether searches see this version; until then they see the previous one, if any.
+    `problem` says why its passages could not be encoded, or which part of an indexed document the
+    models do not read.
+    """
+
+    document: Document
+    version: int
+    indexed: bool
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """One version of a document with its passages, as one store hands it to another."""
+
+    document: Document
+    version: int
+    staged: bool
+    spans: Sequence[Span]
+    vectors: Vectors
+    title_end: int | None = None
+
+
+class Written(NamedTuple):
+    """What a write did to one document: its version, and whether it is new or unchanged."""
+
+    id: str
+    version: int
+    created: bool
+    unchanged: bool
+
+
+Expectation = Callable[[int | None], bool]
+"""Given a document's version, None where there is no such document: may it be written?"""
+
+
+class Counts(NamedTuple):
+    """How much of the store searches can see."""
+
+    documents: int
+    passages: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRecord:
+    """What the store knows of an index folder, to tell whether it is sound and up to date.
+
+    `sha256` maps each file's name to its checksum. The folder itself does not have them.
+    """
+
+    name: str
+    revision: int
+    created: datetime
+    sha256: Mapping[str, str]
 
 
 class Candidate(NamedTuple):
@@ -172,6 +262,14 @@ class IndexIdentity(EncoderIdentity):
     passage_text_version: int = 0
     words_version: int = 0
     passage_overlap: int = 0
+
+    def differences(self, here: "IndexIdentity") -> dict[str, str]:
+        """The fields in which `here` differs, and a sentence about each."""
+        return {
+            name: f"{name} is {there!r} there, {own!r} here"
+            for name in (field.name for field in fields(self))
+            if (there := getattr(self, name)) != (own := getattr(here, name))
+        }
 
 
 @dataclass(frozen=True, slots=True)

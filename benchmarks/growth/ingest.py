@@ -25,8 +25,7 @@ from service.models.registry import REGISTRY
 from service.models.sources import prepare
 from service.settings import Settings
 from service.store.data_folder import DataFolder
-from service.store.records import EncodedDocument
-from service.types import Document, Span, Vectors
+from service.types import Document, EncodedDocument, Span, Vectors
 
 LOGS = ROOT / ".bench" / "logs"
 INGEST_BAR, SSE_SECONDS_BAR, MEMORY_BAR_MB = 1.5, 60.0, 1500.0

@@ -120,7 +120,8 @@ def _stored(
             ingestor.ingest(Document(f"d{number}", text) for number, text in enumerate(texts))
             while states.follow():
                 pass
-            passages = folder.store.passages(folder.store.allowed({}).tolist())
+            with folder.store.view() as view:
+                passages = view.passages(view.allowed({}).tolist())
             if states.file.get(list(passages.values())).keys() != passages.keys():
                 raise BenchError("the reranker would not find all states in the file")
             by_text = {passage.text: passage for passage in passages.values()}

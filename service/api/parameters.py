@@ -21,8 +21,7 @@ from service.api.schemas.filter_schemas import MAX_TEXT_CHARS, filters_from_text
 from service.documents.rows import check_id
 from service.errors import InvalidInputError
 from service.scheduling.gate import Deadline
-from service.store.document_store import Expectation
-from service.types import Filters
+from service.types import Expectation, Filters
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _SOME_TAGS = rf"{_TAG}(?:\s*,\s*{_TAG})*"

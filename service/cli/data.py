@@ -90,7 +90,9 @@ def ingest(
 
     rows = read_documents(path, settings.document_limits)
     with DataFolder.open(settings.data_dir) as folder:
-        if folder.store.counts().documents:
+        with folder.store.view() as view:
+            documents = view.counts.documents
+        if documents:
             # An earlier row of an id must not undo what its last row stored.
             rows = read_documents(path, settings.document_limits, last_only=True)
         _ingest(folder, rows, count_rows(path), settings)
@@ -108,8 +110,9 @@ def demo(
 
     documents = list(demo_documents())
     with DataFolder.open(settings.data_dir) as folder:
-        there = len(folder.store.content_hashes([document.id for document in documents]))
-        own = folder.store.counts().documents > there
+        with folder.store.view() as view:
+            there = len(view.content_hashes([document.id for document in documents]))
+            own = view.counts.documents > there
         if if_empty and (own or there == len(documents)):
             return
         _ingest(folder, documents, len(documents), settings)

@@ -24,11 +24,10 @@ from service.errors import (
     StoreFullError,
     StoreLockedError,
 )
+from service.protocols import Store
 from service.scheduling.gate import CLIENTS, Gate, Turnstile, in_thread, paced
 from service.scheduling.shares import current_client
-from service.store.document_store import DocumentStore
-from service.store.job_rows import State
-from service.store.job_store import MOST_WAITING, Job, JobStore, NewJob, Refusal
+from service.store.job_store import MOST_WAITING, Job, JobStore, NewJob, Refusal, State
 from service.store.reserve import Reserve
 from service.types import DocumentLimits
 from service.write.bulk_lines import Line, read_batches, store_batch, stored_step
@@ -59,7 +58,7 @@ class Target:
 
     name: str
     made: str
-    store: DocumentStore
+    store: Store
     ingestor: Ingestor
     stored: Callable[[], None]
     """Called when documents were stored."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service.engine.live_collection import LiveCollection
 from service.errors import SecondpassError, StoreError
-from service.store.document_store import DocumentStore
+from service.protocols import Store
 from service.types import Document
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,10 @@ class CopyState(BaseModel):
     reason: str | None = None
 
 
-def read_state(store: DocumentStore) -> CopyState | None:
+def read_state(store: Store) -> CopyState | None:
     """The last copy into this store, or None."""
-    note = store.note(NOTE)
+    with store.view() as view:
+        note = view.note(NOTE)
     return CopyState.model_validate_json(note) if note else None
 
 

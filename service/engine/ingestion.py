@@ -32,7 +32,9 @@ def ingesting(
     opened = folder.collection(name)
     encoder = build_encoder(settings)
     identity = index_identity(settings, encoder.identity)
-    if start_over and opened.store.identity() != identity:
+    with opened.store.view() as view:
+        stored = view.identity
+    if start_over and stored != identity:
         opened.store.start_over(identity)
     opened.store.set_identity(identity)
     # Token states that come with the vectors; those that would take a pass are left to the server.

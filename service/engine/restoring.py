@@ -1,17 +1,16 @@
 """A snapshot becomes a collection's store."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
 from service.errors import ConflictError
+from service.protocols import Store
 from service.settings import settings_about
 from service.store.catalog import SettingValue
-from service.store.document_store import DocumentStore
 from service.store.snapshot_reader import Snapshot
-from service.store.transfer import RestoredRow
-from service.types import DocumentLimits, IndexIdentity
+from service.types import DocumentLimits, IndexIdentity, StoredRow
 
 _LOT_ROWS = 256
 _LOT_CHARS = 4_000_000
@@ -28,21 +27,18 @@ def require_vectors_of(snapshot: Snapshot, identity: IndexIdentity) -> None:
     stored = snapshot.manifest.encoder
     if stored is None:
         return
-    there, here = asdict(stored), asdict(identity)
-    differences = [
-        f"{name} is {there[name]!r} there, {here[name]!r} here"
-        for name in there
-        if name != "model" and there[name] != here[name]
-    ]
+    differences = stored.differences(identity)
+    differences.pop("model", None)
     if differences:
         raise ConflictError(
             f"the snapshot's vectors are {stored.model}'s, not those of {identity.model}: "
-            f"{'; '.join(differences)}. Restore it with re_embed=true to encode its documents again"
+            f"{'; '.join(differences.values())}. Restore it with re_embed=true to encode its "
+            "documents again"
         )
 
 
 def fill(
-    store: DocumentStore,
+    store: Store,
     snapshot: Snapshot,
     identity: IndexIdentity,
     limits: DocumentLimits,
@@ -65,8 +61,8 @@ def fill(
         store.start_over(identity)
 
 
-def _lots(rows: Iterator[RestoredRow], *, re_embed: bool) -> Iterator[list[RestoredRow]]:
-    lot: list[RestoredRow] = []
+def _lots(rows: Iterator[StoredRow], *, re_embed: bool) -> Iterator[list[StoredRow]]:
+    lot: list[StoredRow] = []
     chars = 0
     for row in rows:
         nothing = np.empty((0, row.vectors.shape[1]), np.float32)

@@ -26,10 +26,8 @@ import service
 from service.durable import intended_name, new_folder, write_json
 from service.errors import IndexDamagedError
 from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, kind_for
-from service.protocols import VectorIndex
-from service.store.document_store import DocumentStore
-from service.store.records import Counts, GenerationRecord
-from service.types import Ids, IndexIdentity, Vectors
+from service.protocols import Store, VectorIndex
+from service.types import Counts, GenerationRecord, Ids, IndexIdentity, Vectors
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -61,7 +59,7 @@ class _StaleError(Exception):
 
 
 def open_or_build(
-    store: DocumentStore,
+    store: Store,
     folder: Path,
     identity: IndexIdentity,
     *,
@@ -98,12 +96,13 @@ def worth_building(changes: int, passages: int) -> bool:
 
 
 def _load(
-    store: DocumentStore,
+    store: Store,
     folder: Path,
     identity: IndexIdentity,
     complete_threshold: int | None,
 ) -> Generation:
-    record = store.generation()
+    with store.view() as view:
+        record = view.generation
     if record is None:
         raise _StaleError("there is none yet")
     manifest = _verified_manifest(folder, record)
@@ -144,7 +143,7 @@ def _verified_manifest(folder: Path, record: GenerationRecord) -> dict[str, Any]
 
 
 def build(
-    store: DocumentStore,
+    store: Store,
     folder: Path,
     identity: IndexIdentity,
     *,
@@ -185,9 +184,7 @@ def build(
     return generation
 
 
-def _passages(
-    store: DocumentStore, last: int, go_on: Callable[[], None]
-) -> Iterator[tuple[Ids, Vectors]]:
+def _passages(store: Store, last: int, go_on: Callable[[], None]) -> Iterator[tuple[Ids, Vectors]]:
     """Those with ids up to `last`, each batch from a view of its own.
 
     A graph takes minutes, and no write-ahead log is cut while a view of it is open. What goes

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 from service.index.faiss_index import FaissIndex
 from service.index.generation import Generation
-from service.protocols import VectorIndex
-from service.store.document_store import DocumentStore
-from service.store.store_view import StoreView
+from service.protocols import Store, StoreView, VectorIndex
 from service.types import Candidate, Ids, Vectors
 
 _BATCH = 4096
@@ -66,7 +64,7 @@ class LiveIndex:
         return self._view
 
     @contextmanager
-    def view(self, store: DocumentStore) -> Iterator[tuple[StoreView, IndexView]]:
+    def view(self, store: Store) -> Iterator[tuple[StoreView, IndexView]]:
         """The store as it is at this moment, and the index at the very same one."""
         with ExitStack() as stack:
             with self._lock:  # so that no other reader can bring the index past this view

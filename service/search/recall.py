@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from service.confidence.judge import by_score
 from service.index.live_index import IndexView
+from service.protocols import StoreView
 from service.search.hybrid import Hybrid
-from service.store.store_view import StoreView
 from service.types import Candidate, Ids, StoredPassage, Vectors
 
 COSINE_DECIMALS = 5

@@ -1,10 +1,10 @@
 """Stage one: the passages of a store that fit a query best, with what a hit shows of them."""
 
 from service.index.live_index import LiveIndex
+from service.protocols import Store
 from service.search.hybrid import Hybrid
 from service.search.recall import Finder, Recall
 from service.store.allowed_passages import AllowedPassages
-from service.store.document_store import DocumentStore
 from service.types import Filters, Mode, Vectors
 
 
@@ -16,7 +16,7 @@ class Retriever:
 
     def __init__(
         self,
-        store: DocumentStore,
+        store: Store,
         index: LiveIndex,
         *,
         passages_per_document: int,
@@ -32,7 +32,8 @@ class Retriever:
     @property
     def version(self) -> str:
         """Another one after any change of what a search may find."""
-        return f"{self.index.latest.generation}+{self._store.revision()}"
+        with self._store.view() as store:
+            return f"{self.index.latest.generation}+{store.revision}"
 
     def find(
         self,

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from service.durable import FileMark, explained, flush
 from service.errors import ConflictError, StoreError, StoreLockedError
+from service.protocols import Store
 from service.store.catalog import DEFAULT, MAIN, Catalog
 from service.store.document_store import DocumentStore
 from service.store.reserve import Reserve
@@ -53,7 +54,7 @@ class CollectionFolder:
         self.generations = path / "generations"
         with explained(f"cannot use the folder {path}"):
             self.generations.mkdir(parents=True, exist_ok=True)
-            self.store = DocumentStore(path / "store.db", reindex, reserve)
+            self.store: Store = DocumentStore(path / "store.db", reindex, reserve)
             flush(path)
 
     def close(self) -> None:
@@ -118,7 +119,7 @@ class DataFolder:
         return self.collection(MAIN)
 
     @property
-    def store(self) -> DocumentStore:
+    def store(self) -> Store:
         """The store of `main`."""
         return self.main.store
 

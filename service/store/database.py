@@ -13,7 +13,7 @@ from pathlib import Path
 
 from service.durable import FileMark
 from service.errors import StoreDamagedError, StoreError, StoreFullError, StoreLockedError
-from service.store import schema
+from service.store.schema import DOCUMENTS
 
 _BUSY_TIMEOUT_S = 5.0
 
@@ -58,7 +58,7 @@ class Database:
     def __init__(
         self,
         path: Path,
-        prepare: Callable[[sqlite3.Connection, Path], None] = schema.prepare,
+        prepare: Callable[[sqlite3.Connection, Path], None] = DOCUMENTS.prepare,
     ) -> None:
         """Open the file; `prepare` makes its tables, or checks those that are there."""
         self._path = path

@@ -2,18 +2,23 @@
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from service.errors import InferenceError, UnprocessableTextError
+from service.errors import InferenceError, InvalidInputError, UnprocessableTextError
 from service.store import lexical
 from service.store.metadata_values import MetadataRow, is_unicode, metadata_rows
-from service.store.records import EncodedDocument, StagedDocument, Written, content_hash
-from service.types import Document, Span, Vectors
+from service.types import Document, EncodedDocument, StagedDocument, StoredRow, Written
 
 VECTOR_DTYPE = np.dtype("<f4")
 """How vectors are stored, on any machine."""
+
+SET_ASIDE = (
+    "(SELECT document FROM unfinished JOIN documents ON number = document "
+    "WHERE id = ? AND staged = 1 AND version = ?)"
+)
+"""The row's number of a staged document that is encoded in slices; NULL for any other."""
 
 
 def check_document(document: Document) -> None:
@@ -40,19 +45,40 @@ def check_passages(row: EncodedDocument, dimension: int) -> None:
 
 
 def put_document(connection: sqlite3.Connection, row: EncodedDocument) -> list[int]:
-    """Write `row` in place of all that has its id; returns its passages' ids, all new."""
+    """Write `row` in place of both versions of the document; returns the passages' new ids."""
     connection.execute("DELETE FROM documents WHERE id = ?", [row.document.id])
     version = next_version(connection)
-    number = insert_document(connection, row.document, version, staged=False)
-    return _insert_encoded(connection, number, row)
+    number = _insert_document(connection, row.document, version, staged=False)
+    return _insert_passages(connection, number, row)
+
+
+def restore_row(connection: sqlite3.Connection, row: StoredRow, dimension: int) -> None:
+    """Write a row with its own version.
+
+    Raises `InvalidInputError` for what cannot be stored, and for a second row of one kind and id.
+    """
+    document = row.document
+    encoded = EncodedDocument(document, row.spans, row.vectors, row.title_end)
+    check_document(document)
+    try:
+        check_passages(encoded, dimension)
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from error
+    if row.staged and row.spans:
+        raise InvalidInputError(f"document {document.id!r} is staged and has passages")
+    try:
+        number = _insert_document(connection, document, row.version, staged=row.staged)
+    except sqlite3.IntegrityError as error:
+        raise InvalidInputError(f"document {document.id!r} is there twice") from error
+    _insert_passages(connection, number, encoded)
 
 
 def stage_document(connection: sqlite3.Connection, document: Document) -> Written:
-    """Write `document` so that its passages can be encoded later; searches see the one before.
+    """Write `document` for later encoding; searches see the previous version until then.
 
-    Written at once where that needs no encoding: nothing but the metadata is new.
+    If only the metadata is new, nothing is to be encoded and searches see it at once.
     """
-    hashed = content_hash(document)
+    hashed = document.content_hash
     rows = {
         staged: (number, version, stored_hash, problem, (title, text))
         for number, staged, version, stored_hash, problem, title, text in connection.execute(
@@ -75,9 +101,9 @@ def stage_document(connection: sqlite3.Connection, document: Document) -> Writte
     if waiting and kept is not waiting:
         connection.execute("DELETE FROM documents WHERE id = ? AND staged = 1", [document.id])
     if kept:
-        _replace_metadata(connection, kept[0], document, hashed, version)
+        _replace_metadata(connection, kept[0], document, version)
     else:
-        insert_document(connection, document, version, staged=True, hashed=hashed)
+        _insert_document(connection, document, version, staged=True)
     return Written(document.id, version, created=last is None, unchanged=False)
 
 
@@ -98,20 +124,22 @@ def publish_document(
     connection.execute(
         "UPDATE documents SET staged = 0, problem = NULL WHERE number = ?", [found[0]]
     )
-    passages = _insert_encoded(connection, found[0], row)
     connection.execute("DELETE FROM unfinished WHERE document = ?", [found[0]])
-    return passages
+    return _insert_passages(connection, found[0], row)
 
 
-def insert_document(
-    connection: sqlite3.Connection,
-    document: Document,
-    version: int,
-    *,
-    staged: bool,
-    hashed: str | None = None,
+def passage_rows(
+    number: int, row: EncodedDocument, first: int = 0
+) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """Rows of passages, the first of them at place `first` of the document with this number."""
+    for place, (span, vector) in enumerate(zip(row.spans, row.vectors, strict=True), first):
+        yield number, place, span.start, span.end, vector.astype(VECTOR_DTYPE).tobytes()
+
+
+def _insert_document(
+    connection: sqlite3.Connection, document: Document, version: int, *, staged: bool
 ) -> int:
-    """A new row and its metadata's; returns its number. `hashed`: its `content_hash`, if known."""
+    """A new row and its metadata; returns the row's number."""
     metadata = metadata_rows(document.metadata)  # raises for what cannot be stored
     cursor = connection.execute(
         "INSERT INTO documents (id, staged, version, content_hash, title, metadata, text) "
@@ -120,7 +148,7 @@ def insert_document(
             document.id,
             staged,
             version,
-            hashed or content_hash(document),
+            document.content_hash,
             document.title,
             json.dumps(document.metadata, ensure_ascii=False),
             document.text,
@@ -131,36 +159,25 @@ def insert_document(
     return number
 
 
-def _insert_encoded(connection: sqlite3.Connection, number: int, row: EncodedDocument) -> list[int]:
-    return insert_passages(connection, number, row.spans, row.vectors, row.title_end)
-
-
-def insert_passages(
-    connection: sqlite3.Connection,
-    number: int,
-    spans: Sequence[Span],
-    vectors: Vectors,
-    title_end: int | None,
+def _insert_passages(
+    connection: sqlite3.Connection, number: int, row: EncodedDocument
 ) -> list[int]:
-    """The passages of the document whose row is `number`: vectors and words; returns their ids."""
-    connection.execute("UPDATE documents SET title_end = ? WHERE number = ?", [title_end, number])
+    """Write passages with their vectors and words; returns their ids."""
+    document = row.document
+    connection.execute(
+        "UPDATE documents SET title_end = ? WHERE number = ?", [row.title_end, number]
+    )
     connection.executemany(
         'INSERT INTO passages (document, ordinal, start, "end", vector) VALUES (?, ?, ?, ?, ?)',
-        [
-            (number, ordinal, span.start, span.end, vector.astype(VECTOR_DTYPE).tobytes())
-            for ordinal, (span, vector) in enumerate(zip(spans, vectors, strict=True))
-        ],
+        passage_rows(number, row),
     )
-    title, text = connection.execute(
-        "SELECT title, text FROM documents WHERE number = ?", [number]
-    ).fetchone()
-    rows = connection.execute(
+    found = connection.execute(
         "SELECT id FROM passages WHERE document = ? ORDER BY ordinal", [number]
-    ).fetchall()
-    ids = [id_ for (id_,) in rows]
-    pieces = (text[span.start : span.end] for span in spans)
+    )
+    ids = [id_ for (id_,) in found]
+    pieces = [document.text[span.start : span.end] for span in row.spans]
     lexical.insert(
-        connection, [(id_, title, piece) for id_, piece in zip(ids, pieces, strict=True)]
+        connection, ((id_, document.title, piece) for id_, piece in zip(ids, pieces, strict=True))
     )
     return ids
 
@@ -179,14 +196,14 @@ def json_of(values: Collection[int]) -> str:
 
 
 def _replace_metadata(
-    connection: sqlite3.Connection, number: int, document: Document, hashed: str, version: int
+    connection: sqlite3.Connection, number: int, document: Document, version: int
 ) -> None:
     metadata = metadata_rows(document.metadata)
     connection.execute(
         "UPDATE documents SET metadata = ?, content_hash = ?, version = ? WHERE number = ?",
         [
             json.dumps(document.metadata, ensure_ascii=False),
-            hashed,
+            document.content_hash,
             version,
             number,
         ],

@@ -5,9 +5,12 @@ Kept apart from the documents: a job outlives its collection and waits for no ot
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from service.errors import (
     ConflictError,
@@ -18,9 +21,11 @@ from service.errors import (
     StoreLockedError,
 )
 from service.store.database import Database
-from service.store.job_rows import JOB_COLUMNS, State, require_sound
 from service.store.reserve import Reserve
-from service.store.schema import prepare_tables
+from service.store.schema import Schema
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+"""The last three are final."""
 
 KEPT_REFUSALS = 100
 """Of each job, the first ones."""
@@ -29,9 +34,6 @@ KEPT_JOBS = 1000
 """Finished jobs, the last ones. What an older one's `Idempotency-Key` did is forgotten with it."""
 
 MOST_WAITING = 1000
-
-_APPLICATION_ID = 0x32E9A56
-_SCHEMA_VERSION = 1
 
 # Jobs are ordered by `number`: the clock that `created` comes from may go backwards.
 # `collection_made` tells a collection from a later one of the same name. `asked` is the name that
@@ -66,9 +68,8 @@ _TABLES = (
         reason TEXT NOT NULL,
         PRIMARY KEY (job, line)
     ) WITHOUT ROWID""",
-    f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
+_SCHEMA = Schema(0x32E9A56, 1, _TABLES)
 
 _UNFINISHED = "state IN ('queued', 'running')"
 
@@ -156,7 +157,7 @@ class JobStore:
 
     def __init__(self, path: Path, reserve: Reserve | None = None) -> None:
         """Open the file; `reserve` is space for `finish` on a full disk."""
-        self._database = Database(path, _prepare)
+        self._database = Database(path, _SCHEMA.prepare)
         self._reserve = reserve
 
     def check(self) -> None:
@@ -164,10 +165,23 @@ class JobStore:
         self._database.check()
 
     def require_sound(self) -> None:
-        """Read all of it. Raises `StoreDamagedError` where it cannot be what was written."""
+        """Read everything. Raises `StoreDamagedError` for what cannot have been written."""
         try:
             with self._database.reading() as connection:
-                require_sound(connection)
+                (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                if found != "ok":
+                    raise StoreDamagedError(f"the jobs are damaged: {found}")
+                for kind, table in ((Job, "jobs"), (Refusal, "refusals")):
+                    columns = get_type_hints(kind).values()
+                    row_type: TypeAdapter[Any] = TypeAdapter(
+                        tuple[*columns],  # type: ignore[valid-type]
+                        config=ConfigDict(strict=True),
+                    )
+                    query = f"SELECT {_columns(kind)} FROM {table}"  # noqa: S608
+                    for row in connection.execute(query):
+                        row_type.validate_python(row)
+        except ValidationError as error:
+            raise StoreDamagedError(f"the jobs are damaged: {error}") from error
         except (StoreLockedError, StoreDamagedError):
             raise
         except StoreError as error:  # text that is no text, say, has no code of its own
@@ -178,7 +192,7 @@ class JobStore:
         self._database.close()
 
     def add(self, new: NewJob) -> Job:
-        """Queue a job; of two with the same key, bytes and collection, the first one is the answer.
+        """Queue a job, or return the earlier one with the same key, bytes and collection.
 
         Raises `ConflictError` where the key belongs to another upload, `OverloadedError` where too
         many jobs wait.
@@ -193,20 +207,11 @@ class JobStore:
                 return _job(connection, known[0])
             if _count_waiting(connection) >= MOST_WAITING:
                 raise OverloadedError(f"{MOST_WAITING} jobs wait; try again later", 60)
+            values = [*astuple(new), "queued", _now()]
             connection.execute(
-                "INSERT INTO jobs (id, collection, collection_made, asked, key, sha256, bytes, "
-                "total, state, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?)",
-                [
-                    new.id,
-                    new.collection,
-                    new.collection_made,
-                    new.asked,
-                    new.key,
-                    new.sha256,
-                    new.bytes,
-                    new.total,
-                    _now(),
-                ],
+                f"INSERT INTO jobs ({_columns(NewJob)}, state, created) "  # noqa: S608
+                f"VALUES ({', '.join('?' * len(values))})",
+                values,
             )
             return _job(connection, new.id)
 
@@ -218,22 +223,15 @@ class JobStore:
     def newest(self, limit: int) -> list[Job]:
         """The last ones that were added, the newest first."""
         with self._database.reading() as connection:
-            rows = connection.execute(
-                f"SELECT {JOB_COLUMNS} FROM jobs ORDER BY number DESC LIMIT ?",  # noqa: S608
-                [limit],
-            )
-            return [Job(*row) for row in rows]
+            return _jobs(connection, "ORDER BY number DESC LIMIT ?", limit)
 
     def unfinished(self) -> list[Job]:
         """What is still to be done, in the order in which it was added."""
         with self._database.reading() as connection:
-            rows = connection.execute(
-                f"SELECT {JOB_COLUMNS} FROM jobs WHERE {_UNFINISHED} ORDER BY number"  # noqa: S608
-            )
-            return [Job(*row) for row in rows]
+            return _jobs(connection, f"WHERE {_UNFINISHED} ORDER BY number")
 
     def count_unfinished(self) -> int:
-        """How many there are still to be done."""
+        """How many are still to be done."""
         with self._database.reading() as connection:
             return _count_waiting(connection)
 
@@ -293,16 +291,21 @@ class JobStore:
             return _job(connection, id_)
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    prepare_tables(connection, path, _APPLICATION_ID, _SCHEMA_VERSION, _TABLES)
+def _columns(record: type) -> str:
+    """The columns of a record: its fields."""
+    return ", ".join(f'"{field.name}"' for field in fields(record))
+
+
+def _jobs(connection: sqlite3.Connection, which: str, *parameters: object) -> list[Job]:
+    query = f"SELECT {_columns(Job)} FROM jobs {which}"  # noqa: S608
+    return [Job(*row) for row in connection.execute(query, parameters)]
 
 
 def _job(connection: sqlite3.Connection, id_: str) -> Job:
-    query = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"  # noqa: S608
-    row = connection.execute(query, [id_]).fetchone()
-    if row is None:
+    found = _jobs(connection, "WHERE id = ?", id_)
+    if not found:
         raise NotFoundError(f"there is no job {id_!r}")
-    return Job(*row)
+    return found[0]
 
 
 def _count_waiting(connection: sqlite3.Connection) -> int:

@@ -3,13 +3,12 @@
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from service.errors import StoreError
-from service.store import lexical, unfinished
+from service.store import lexical
 
 SCHEMA_VERSION = 5
-APPLICATION_ID = 0x32E9A55
-"""Marks the file as a store of this package (`PRAGMA application_id`)."""
 
 # `documents.text` is last, so that reading the other columns never walks a long text's pages.
 # A document has at most two rows: the one that searches see, and a newer one that is *staged* until
@@ -20,6 +19,8 @@ APPLICATION_ID = 0x32E9A55
 # worst name a passage that is gone, never another one, and all passages that it lacks have greater
 # ids than any that it has. `removed` names those that have gone since it was built.
 # `metadata.value` has no declared type: SQLite then compares without converting.
+# `unfinished` has the long documents that are encoded in slices, `unfinished_passages` the vectors
+# made so far. They are no passages yet: no search finds them, and no snapshot has them.
 _TABLES = (
     """CREATE TABLE meta (
         name TEXT PRIMARY KEY,
@@ -76,7 +77,18 @@ _TABLES = (
         sha256 TEXT NOT NULL,
         PRIMARY KEY (generation, file)
     ) WITHOUT ROWID""",
-    *unfinished.TABLES,
+    """CREATE TABLE unfinished (
+        document INTEGER PRIMARY KEY REFERENCES documents (number) ON DELETE CASCADE,
+        chars INTEGER NOT NULL
+    )""",
+    """CREATE TABLE unfinished_passages (
+        document INTEGER NOT NULL REFERENCES unfinished (document) ON DELETE CASCADE,
+        ordinal INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        "end" INTEGER NOT NULL,
+        vector BLOB NOT NULL,
+        PRIMARY KEY (document, ordinal)
+    ) WITHOUT ROWID""",
     # How many documents and passages searches see: they ask after each write.
     "INSERT INTO meta VALUES ('revision', 0), ('documents', 0), ('passages', 0)",
     # Files beside the store name it by this, so that no other store takes them for its own.
@@ -91,43 +103,47 @@ _TABLES = (
     BEGIN UPDATE meta SET value = value + 1 WHERE name = 'passages'; END""",
     """CREATE TRIGGER uncount_passage AFTER DELETE ON passages
     BEGIN UPDATE meta SET value = value - 1 WHERE name = 'passages'; END""",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables in an empty file, or check that `path` is a store that we can read.
+class Schema(NamedTuple):
+    """The tables of an SQLite file, and the two marks by which the file is recognised."""
 
-    Call it inside a write transaction. Raises `StoreError` for a file that another program or
-    another version of this one made.
-    """
-    prepare_tables(connection, path, APPLICATION_ID, SCHEMA_VERSION, _TABLES)
+    application_id: int
+    version: int
+    tables: Sequence[str]
 
+    def prepare(self, connection: sqlite3.Connection, path: Path) -> None:
+        """Make the tables in an empty file, or check that the file has them.
 
-def prepare_tables(
-    connection: sqlite3.Connection,
-    path: Path,
-    application_id: int,
-    version: int,
-    tables: Sequence[str],
-) -> None:
-    """As `prepare`, for a file with other tables; the last statements set its two marks."""
-    application = _pragma(connection, "application_id")
-    found = _pragma(connection, "user_version")
-    if application == application_id and found == version:
-        return
-    if application == application_id:
-        raise StoreError(
-            f"{path} has schema version {found} and this program reads version "
-            f"{version}: open it with the version of the program that wrote it, or move "
-            f"{path.parent} away and make it again: secondpass ingest FILE --data-dir {path.parent}"
-        )
-    if application or found or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        raise StoreError(f"{path} is an SQLite database of another program")
-    for statement in tables:
-        connection.execute(statement)
+        Call it inside a write transaction. Raises `StoreError` for a file that another program or
+        another version of this one made.
+        """
+        application, found = marks(connection)
+        if (application, found) == (self.application_id, self.version):
+            return
+        if application == self.application_id:
+            raise StoreError(
+                f"{path} has schema version {found} and this program reads version "
+                f"{self.version}: open it with the version of the program that wrote it, or move "
+                f"{path.parent} away and make it again: secondpass ingest FILE --data-dir "
+                f"{path.parent}"
+            )
+        if application or found or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise StoreError(f"{path} is an SQLite database of another program")
+        for statement in self.tables:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {self.application_id}")
+        connection.execute(f"PRAGMA user_version = {self.version}")
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+def marks(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The application id and the schema version of a file; zeros in an empty one."""
+    application, version = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("application_id", "user_version")
+    )
+    return application, version
+
+
+DOCUMENTS = Schema(0x32E9A55, SCHEMA_VERSION, _TABLES)

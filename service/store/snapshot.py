@@ -18,18 +18,17 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 import service
+from service.protocols import StoreView
 from service.store.catalog import SettingValue
-from service.store.store_view import StoreView
+from service.store.document_rows import VECTOR_DTYPE
 from service.store.tar_format import END, header, padding
-from service.store.transfer import stored_rows
-from service.types import IndexIdentity
+from service.types import IndexIdentity, StoredRow
 
 FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
@@ -84,82 +83,87 @@ def npy_header(rows: int, dimension: int) -> bytes:
     return b"\x93NUMPY\x01\x00v\x00" + about.ljust(117).encode() + b"\n"
 
 
+def checksum_line(manifest: bytes) -> bytes:
+    """The content of the manifest's checksum file."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_FILE}\n".encode()
+
+
 def write(view: StoreView, settings: Mapping[str, SettingValue]) -> Iterator[bytes]:
     """The archive of all that `view` shows, in small pieces. Takes a few parts' worth of memory.
 
     Raises `StoreError`.
     """
-    for content in _Archive(view, settings).contents():
-        for start in range(0, len(content), _CHUNK):
-            yield content[start : start + _CHUNK]
+    for name, content in _files(view, settings):
+        for piece in (header(name, len(content)), content, padding(len(content))):
+            for start in range(0, len(piece), _CHUNK):
+                yield piece[start : start + _CHUNK]
+    yield END
 
 
-class _Archive:
-    def __init__(self, view: StoreView, settings: Mapping[str, SettingValue]):
-        self._view, self._settings = view, dict(settings)
-        self._identity = view.identity
-        self._parts: list[PartRecord] = []
-        self._numbers: Counter[Kind] = Counter()
-        self._documents = self._staged = self._passages = 0
-
-    def contents(self) -> Iterator[bytes]:
-        yield from self._rows()
-        manifest = self._manifest()
-        checksum = f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_FILE}\n".encode()
-        for name, content in ((MANIFEST_FILE, manifest), (CHECKSUM_FILE, checksum)):
-            yield from _member(name, content)
-        yield END
-
-    def _rows(self) -> Iterator[bytes]:
-        dimension = self._identity.dimension if self._identity else 0
-        vector_bytes = 4 * dimension
-        whole_part = max(1, VECTORS_BYTES // max(1, vector_bytes)) * vector_bytes
-        lines, vectors = bytearray(), bytearray()
-        for row in stored_rows(self._view, dimension):
-            self._documents += not row.staged
-            self._staged += row.staged
-            self._passages += len(row.spans)
-            lines += row.line()
-            vectors += row.vectors
-            if len(lines) >= DOCUMENTS_BYTES:
-                yield from self._part("documents", bytes(lines))
-                lines.clear()
-            while vectors and len(vectors) >= whole_part:
-                yield from self._vectors(bytes(vectors[:whole_part]), dimension)
-                del vectors[:whole_part]
-        if lines:
-            yield from self._part("documents", bytes(lines))
-        if vectors:
-            yield from self._vectors(bytes(vectors), dimension)
-
-    def _vectors(self, content: bytes, dimension: int) -> Iterator[bytes]:
-        rows = len(content) // (4 * dimension)
-        yield from self._part("vectors", npy_header(rows, dimension) + content)
-
-    def _part(self, kind: Kind, content: bytes) -> Iterator[bytes]:
-        self._numbers[kind] += 1
-        name = part_name(kind, self._numbers[kind])
+def _files(view: StoreView, settings: Mapping[str, SettingValue]) -> Iterator[tuple[str, bytes]]:
+    """The name and content of each file, in the order of the archive."""
+    counts = {"documents": 0, "staged": 0, "passages": 0}
+    parts: list[PartRecord] = []
+    for name, content in _parts(view, counts):
         sha256 = hashlib.sha256(content).hexdigest()
-        self._parts.append(PartRecord(name=name, bytes=len(content), sha256=sha256))
-        yield from _member(name, content)
-
-    def _manifest(self) -> bytes:
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            "package_version": service.__version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "revision": self._view.revision,
-            "settings": self._settings,
-            "encoder": asdict(self._identity) if self._identity else None,
-            "documents": self._documents,
-            "staged": self._staged,
-            "passages": self._passages,
-            "parts": [part.model_dump() for part in self._parts],
-        }
-        return (json.dumps(manifest, indent=1) + "\n").encode()
+        parts.append(PartRecord(name=name, bytes=len(content), sha256=sha256))
+        yield name, content
+    about = Manifest(
+        format_version=FORMAT_VERSION,
+        package_version=service.__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        revision=view.revision,
+        settings=dict(settings),
+        encoder=view.identity,
+        parts=parts,
+        **counts,
+    )
+    manifest = about.model_dump_json(indent=1).encode() + b"\n"
+    yield MANIFEST_FILE, manifest
+    yield CHECKSUM_FILE, checksum_line(manifest)
 
 
-def _member(name: str, content: bytes) -> Iterator[bytes]:
-    yield header(name, len(content))
-    yield content
-    yield padding(len(content))
+def _parts(view: StoreView, counts: dict[str, int]) -> Iterator[tuple[str, bytes]]:
+    """The parts of both kinds; counts the rows and passages that are in them."""
+    dimension = view.identity.dimension if view.identity else 0
+    vector_bytes = VECTOR_DTYPE.itemsize * dimension
+    whole_part = max(1, VECTORS_BYTES // max(1, vector_bytes)) * vector_bytes
+    numbers: Counter[Kind] = Counter()
+    lines, vectors = bytearray(), bytearray()
+
+    def part(kind: Kind, content: bytes) -> tuple[str, bytes]:
+        numbers[kind] += 1
+        if kind == "vectors":
+            content = npy_header(len(content) // vector_bytes, dimension) + content
+        return part_name(kind, numbers[kind]), content
+
+    for row in view.rows():
+        counts["staged" if row.staged else "documents"] += 1
+        counts["passages"] += len(row.spans)
+        lines += _line(row)
+        vectors += row.vectors.astype(VECTOR_DTYPE).tobytes()
+        if len(lines) >= DOCUMENTS_BYTES:
+            yield part("documents", bytes(lines))
+            lines.clear()
+        while vectors and len(vectors) >= whole_part:
+            yield part("vectors", bytes(vectors[:whole_part]))
+            del vectors[:whole_part]
+    if lines:
+        yield part("documents", bytes(lines))
+    if vectors:
+        yield part("vectors", bytes(vectors))
+
+
+def _line(row: StoredRow) -> bytes:
+    """All but the vectors as a line of JSON."""
+    fields = {
+        "id": row.document.id,
+        "title": row.document.title,
+        "text": row.document.text,
+        "metadata": row.document.metadata,
+        "version": row.version,
+        "staged": row.staged,
+        "spans": row.spans,
+        "title_end": row.title_end,
+    }
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, BinaryIO, Self, TypeVar
+from typing import Annotated, Any, BinaryIO, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
@@ -18,12 +19,12 @@ from service.store.snapshot import (
     MANIFEST_FILE,
     Manifest,
     PartRecord,
+    checksum_line,
     npy_header,
     part_name,
 )
 from service.store.tar_format import Member, members
-from service.store.transfer import RestoredRow, are_unit
-from service.types import Document, DocumentLimits, Span, Vectors
+from service.types import Document, DocumentLimits, Span, StoredRow, Vectors
 
 LARGEST_PART = 256 << 20
 MOST_PARTS = 200_000
@@ -36,8 +37,6 @@ _LARGEST_VECTORS = 64 << 20
 _MOST_DIMENSIONS = 65_536
 _CHUNK = 1 << 20
 _NPY_HEADER = len(npy_header(1, 1))
-
-T = TypeVar("T", bound=BaseModel)
 
 
 class _Line(BaseModel):
@@ -101,7 +100,7 @@ class Snapshot:
             raise InvalidInputError(_difference(manifest.parts, found))
         return cls(manifest, file, tuple(member for member, _ in parts))
 
-    def rows(self, limits: DocumentLimits) -> Iterator[RestoredRow]:
+    def rows(self, limits: DocumentLimits) -> Iterator[StoredRow]:
         """Each row with its vectors. Raises `InvalidInputError`, at the end for wrong counts too.
 
         `limits` are those of any other document, and bound how much of a line is read. Nothing that
@@ -123,14 +122,8 @@ class Snapshot:
                 counts["staged" if line.staged else "documents"] += 1
                 counts["passages"] += len(spans)
                 document = Document(line.id, line.text, line.title, line.metadata)
-                yield RestoredRow(
-                    document,
-                    line.version,
-                    line.staged,
-                    spans,
-                    vectors.take(len(spans)),
-                    line.title_end,
-                )
+                own = vectors.take(len(spans))
+                yield StoredRow(document, line.version, line.staged, spans, own, line.title_end)
         vectors.require_end()
         for name, found in counts.items():
             if getattr(self.manifest, name) != found:
@@ -153,7 +146,8 @@ class Snapshot:
             content = self.file.read(rows * row_bytes)
             vectors = np.frombuffer(content, VECTOR_DTYPE).astype(np.float32)
             vectors = vectors.reshape(rows, dimension)
-            if not are_unit(vectors):
+            lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+            if not (np.abs(lengths - 1.0) < 1e-3).all():  # as far as float32 goes
                 raise InvalidInputError(f"{member.name} has a vector whose length is not 1")
             yield vectors
 
@@ -212,9 +206,11 @@ def _require_name(name: str, *wanted: str) -> None:
 
 
 def _manifest(content: bytes, checksum: bytes) -> Manifest:
-    if checksum != f"{hashlib.sha256(content).hexdigest()}  {MANIFEST_FILE}\n".encode():
+    if checksum != checksum_line(content):
         raise InvalidInputError(f"{MANIFEST_FILE} is not what {CHECKSUM_FILE} says")
-    manifest = _parsed(Manifest, content, MANIFEST_FILE)
+    _json(content, MANIFEST_FILE)  # pydantic's own parser takes the last of two values
+    with _explained(MANIFEST_FILE):
+        manifest = Manifest.model_validate_json(content)
     if manifest.format_version != FORMAT_VERSION:
         raise InvalidInputError(
             f"the snapshot has format {manifest.format_version}; this program reads "
@@ -232,36 +228,33 @@ def _difference(said: list[PartRecord], found: list[PartRecord]) -> str:
     return f"{MANIFEST_FILE} names {len(said)} parts; there are {len(found)}"
 
 
-def _parsed(model: type[T], content: bytes, where: str) -> T:
+def _json(content: bytes, where: str) -> Any:
+    """The value of a JSON text in which no object has a key twice."""
     try:
-        parsed = model.model_validate_json(content)
-        strict_json.loads(content)  # pydantic's parser takes the last of two values
-    except ValidationError as error:
-        raise InvalidInputError(f"{where}: {_first(error)}") from error
-    except DuplicateKeyError as error:
-        raise InvalidInputError(f"{where}: {error}") from error
-    return parsed
-
-
-def _line(content: bytes, where: str) -> _Line:
-    """A line as it is written, and nothing else: a strict parser stops at the first difference."""
-    try:
-        value = strict_json.loads(content.decode())
+        return strict_json.loads(content.decode())
     except DuplicateKeyError as error:
         raise InvalidInputError(f"{where}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{where}: it is no JSON in UTF-8") from error
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, found["loc"]))
+        raise InvalidInputError(f"{where}: {place}: {found['msg']}") from error
+
+
+def _line(content: bytes, where: str) -> _Line:
+    """A line as it is written, and nothing else: a strict parser stops at the first difference."""
+    value = _json(content, where)
     if not isinstance(value, dict) or value.keys() != _Line.model_fields.keys():
         raise InvalidInputError(f"{where}: it is no object with {', '.join(_Line.model_fields)}")
-    try:
+    with _explained(where):
         return _Line.model_validate(value)
-    except ValidationError as error:
-        raise InvalidInputError(f"{where}: {_first(error)}") from error
-
-
-def _first(error: ValidationError) -> str:
-    found = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
 
 
 def _small(file: BinaryIO, member: Member, parts: int) -> bytes:

@@ -25,11 +25,8 @@ from service.errors import (
 )
 from service.store.database import Database
 from service.store.document_rows import json_of
-from service.store.schema import prepare_tables
+from service.store.schema import Schema, marks
 from service.types import Ids, StoredPassage
-
-_APPLICATION_ID = 0x32E9A57
-_SCHEMA_VERSION = 2
 
 _TABLES = (
     "CREATE TABLE made_by (maker TEXT NOT NULL)",
@@ -40,9 +37,8 @@ _TABLES = (
     )""",
     # To list the passages: the table's own pages hold the states.
     "CREATE INDEX passages_with_states ON states (passage)",
-    f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
+_SCHEMA = Schema(0x32E9A57, 2, _TABLES)
 
 _log = logging.getLogger(__name__)
 
@@ -151,13 +147,9 @@ class StateStore:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, maker: str) -> None:
-    application, version = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("application_id", "user_version")
-    )
-    if (application, version) not in {(0, 0), (_APPLICATION_ID, _SCHEMA_VERSION)}:
+    if marks(connection) not in {(0, 0), _SCHEMA[:2]}:
         raise StoreDamagedError(f"{path} is another version's, or damaged")
-    prepare_tables(connection, path, _APPLICATION_ID, _SCHEMA_VERSION, _TABLES)
+    _SCHEMA.prepare(connection, path)
     if connection.execute("SELECT maker FROM made_by").fetchall() != [(maker,)]:
         connection.execute("DELETE FROM states")
         connection.execute("DELETE FROM made_by")

@@ -11,7 +11,7 @@ from service.documents.document_json import parse_document
 from service.documents.lines import Place, read_json_lines_after
 from service.documents.rows import MAX_ID_CHARS
 from service.errors import InvalidInputError, ModelError
-from service.store.document_store import DocumentStore
+from service.protocols import Store
 from service.store.job_store import Refusal, Step
 from service.types import Document, DocumentLimits, Refused
 from service.write.ingestor import Ingestor
@@ -62,9 +62,10 @@ class _Progress(BaseModel):
     step: Step
 
 
-def stored_step(store: DocumentStore, job: str) -> Step | None:
+def stored_step(store: Store, job: str) -> Step | None:
     """The last step of this job that wrote to `store`; None if another job has written since."""
-    note = store.note(_NOTE)
+    with store.view() as view:
+        note = view.note(_NOTE)
     progress = _Progress.model_validate_json(note) if note else None
     return progress.step if progress and progress.job == job else None
 

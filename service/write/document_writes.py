@@ -8,12 +8,11 @@ from functools import partial
 from typing import TypeVar
 
 from service.errors import StoreFullError
+from service.protocols import Store
 from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline
 from service.scheduling.shares import SHARES, one_caller
-from service.store.document_store import DocumentStore, Expectation
-from service.store.records import StoredDocument, Written
-from service.types import Document, Filters
+from service.types import Document, Expectation, Filters, StoredDocument, Written
 from service.write.indexer import Indexer
 
 T = TypeVar("T")
@@ -39,7 +38,7 @@ class Documents:
     Every method may raise `StoreError`.
     """
 
-    def __init__(self, store: DocumentStore, indexer: Indexer) -> None:
+    def __init__(self, store: Store, indexer: Indexer) -> None:
         self._store, self._indexer = store, indexer
         self._writer, self._reader = OwnerThread("writer"), OwnerThread("reader")
 

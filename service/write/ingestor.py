@@ -5,11 +5,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from service.protocols import Encoder
+from service.protocols import Encoder, Store
 from service.scheduling.background import Background
-from service.store.document_store import DocumentStore
-from service.store.records import EncodedDocument, StagedDocument, content_hash
-from service.types import Document, Refused
+from service.types import Document, EncodedDocument, Refused, StagedDocument
 from service.write.document_encoder import Chunked, DocumentEncoder
 from service.write.passage_states import PassageStates
 from service.write.staged import LONG_CHARS, StagedDocuments, Step
@@ -44,7 +42,7 @@ class Ingestor:
 
     def __init__(
         self,
-        store: DocumentStore,
+        store: Store,
         encoder: Encoder,
         *,
         overlap: int,
@@ -102,7 +100,7 @@ class Ingestor:
 
         Long documents are staged: `index_some` encodes them in slices. No id may occur twice. If no
         document is new or changed, nothing is written, not even the note. Raises `ModelError`, and
-        the errors of `DocumentStore.put`.
+        the errors of `Store.put`.
         """
         refused: list[Refused] = []
         new = self._changed(documents)
@@ -129,8 +127,9 @@ class Ingestor:
                 return done
 
     def _changed(self, documents: Sequence[Document]) -> list[Document]:
-        known = self._store.content_hashes([document.id for document in documents])
-        return [d for d in documents if known.get(d.id) != content_hash(d)]
+        with self._store.view() as view:
+            known = view.content_hashes([document.id for document in documents])
+        return [d for d in documents if known.get(d.id) != d.content_hash]
 
     def _accepted(self, documents: Sequence[Document], refused: list[Refused]) -> Iterator[Chunked]:
         """The passages of each document; those without any are added to `refused`."""
@@ -142,7 +141,8 @@ class Ingestor:
                 refused.append(Refused(document.id, None, found.field, str(found)))
 
     def _put_and_count(self, rows: Sequence[EncodedDocument]) -> IngestReport:
-        known = self._store.content_hashes([row.document.id for row in rows])
+        with self._store.view() as view:
+            known = view.content_hashes([row.document.id for row in rows])
         self._put(rows)
         passages = sum(len(row.spans) for row in rows)
         return IngestReport(len(rows) - len(known), len(known), passages=passages)

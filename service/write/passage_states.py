@@ -13,17 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from service.errors import ModelError, StoreError
-from service.protocols import Encoder, Reranker
+from service.protocols import Encoder, Reranker, Store, StoreView
 from service.scheduling.background import ACCOUNT
 from service.scheduling.shares import SHARES
 from service.settings import Settings
 from service.store.data_folder import CollectionFolder
-from service.store.document_store import DocumentStore
-from service.store.records import EncodedDocument
 from service.store.state_store import StateStore
-from service.store.store_view import StoreView
 from service.text.passage import stored_text
-from service.types import EncoderIdentity, Ids, StoredPassage, Vectors
+from service.types import (
+    EncodedDocument,
+    EncoderIdentity,
+    GenerationRecord,
+    Ids,
+    StoredPassage,
+    Vectors,
+)
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +73,7 @@ class PassageStates:
 
     def __init__(
         self,
-        store: DocumentStore,
+        store: Store,
         file: StateStore,
         reranker: Reranker,
         encoder: EncoderIdentity,
@@ -85,7 +89,7 @@ class PassageStates:
         self._backlog: deque[int] = deque()
         """Passages without states, in the order in which they get them."""
         self._last_passage = self._last_removed = 0
-        self._compared_at: tuple[str | None, int] | None = None
+        self._compared_at: tuple[GenerationRecord | None, int] | None = None
 
     def close(self) -> None:
         """Close the file."""
@@ -148,12 +152,13 @@ class PassageStates:
         return bool(passages or self._backlog)
 
     def _put(self, made: Mapping[int, bytes]) -> None:
-        passages = self._store.passages(made.keys())
+        with self._store.view() as view:
+            passages = view.passages(made.keys())
         self.file.put((passage, made[id_]) for id_, passage in passages.items())
 
     def _note_changes(self, view: StoreView) -> None:
         """Put passages without states on the backlog, newest first; remove stale states."""
-        now = (view.generation_name, self.file.losses)
+        now = (view.generation, self.file.losses)
         if now != self._compared_at:
             # A new generation truncates the list of removed passages, and a file that was made
             # again is empty. Only a full comparison shows what is missing.

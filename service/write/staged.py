@@ -10,9 +10,8 @@ import numpy as np
 from cachetools import LRUCache
 
 from service.errors import InferenceError, UnprocessableTextError
-from service.store import unfinished
-from service.store.document_store import DocumentStore
-from service.store.records import EncodedDocument, StagedDocument
+from service.protocols import Store
+from service.types import EncodedDocument, StagedDocument
 from service.write.document_encoder import Chunked, DocumentEncoder
 
 log = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ class StagedDocuments:
     see a long document once its last slice is done.
     """
 
-    def __init__(self, store: DocumentStore, documents: DocumentEncoder, publish: Publish) -> None:
+    def __init__(self, store: Store, documents: DocumentEncoder, publish: Publish) -> None:
         self._store, self._documents, self._publish = store, documents, publish
         self._shortest_next = False
         self._long: LRUCache[int, _LongDocument] = LRUCache(_LONG_IN_MEMORY)
@@ -70,8 +69,8 @@ class StagedDocuments:
     def step(self) -> Step:
         """Do some of what there is to do."""
         with self._store.view() as view:
-            newest = unfinished.fresh(view.connection, NEWEST_FIRST, newest=True)
-            oldest = unfinished.fresh(view.connection, STAGED_DOCUMENTS)
+            newest = view.waiting(NEWEST_FIRST, newest=True)
+            oldest = view.waiting(STAGED_DOCUMENTS)
         waiting = {row.version: row for row in [*newest, *oldest]}
         long = [row for row in waiting.values() if len(row.document.text) > LONG_CHARS]
         if long:
@@ -113,11 +112,11 @@ class StagedDocuments:
         """Encode a slice of a long document; True if it was the last, None without a document."""
         self._shortest_next = not self._shortest_next
         with self._store.view() as view:
-            row = unfinished.next_one(view.connection, shortest=self._shortest_next)
-            first = unfinished.count(view.connection, row) if row else 0
-        if row is None:
+            found = view.next_long(shortest=self._shortest_next)
+        if found is None:
             self._long.clear()
             return None
+        row, first = found
         long = self._chunked(row)
         if isinstance(long, UnprocessableTextError):
             self._store.set_problem(row, str(long))
@@ -147,7 +146,7 @@ class StagedDocuments:
 
     def _publish_long(self, row: StagedDocument, long: _LongDocument) -> None:
         with self._store.view() as view:
-            spans, vectors = unfinished.made(view.connection, row)
+            spans, vectors = view.slices(row)
         if not spans:  # written again or deleted meanwhile
             return
         if spans != list(long.chunked.spans) or not np.isfinite(vectors).all():

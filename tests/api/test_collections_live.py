@@ -20,6 +20,7 @@ from service.store.catalog import Catalog
 from service.store.data_folder import DataFolder
 from tests.fixtures.hash_models import HashPool, hash_settings
 from tests.fixtures.hash_server import ROWS, encoder_of, error, fill, running, until
+from tests.fixtures.stores import now
 
 
 @pytest.fixture
@@ -244,7 +245,7 @@ def test_a_copy_goes_on_after_a_restart(tmp_path: Path) -> None:
         until(lambda: client.get("/collections/next").json()["copy"]["state"] == "done")
     with DataFolder.open(settings.data_dir) as folder:
         store = folder.collection("next").store
-        note = store.note("copy")
+        note = now(store).note("copy")
         assert note is not None
         # As a process leaves it that dies after five documents.
         store.delete([row["id"] for row in ROWS if row["id"] > "hi-chai"])

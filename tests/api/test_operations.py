@@ -8,8 +8,8 @@ from service.api.app import create_app
 from service.api.auth import hash_key
 from service.errors import IndexMismatchError, StoreError
 from service.settings import Settings
-from service.store.records import Counts
-from service.store.store_view import StoreView
+from service.store.sqlite_view import SqliteView
+from service.types import Counts
 from tests.fixtures.library import DOCUMENTS
 
 
@@ -98,7 +98,7 @@ def test_every_field_on_the_wire_is_described(client: TestClient) -> None:
 def test_readiness_fails_when_the_index_lacks_what_the_store_has(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StoreView, "counts", property(lambda _self: Counts(0, 10_000)))
+    monkeypatch.setattr(SqliteView, "counts", property(lambda _self: Counts(0, 10_000)))
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["checks"]["index"] != "ok"

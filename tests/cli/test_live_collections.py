@@ -16,6 +16,7 @@ from tests.cli.test_commands import Done, secondpass
 from tests.fixtures.hash_models import HashPool, NamedEncoder, hash_settings, open_hash_engine
 from tests.fixtures.library import DOCUMENTS
 from tests.fixtures.loopback import serving
+from tests.fixtures.stores import now
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,7 @@ def test_one_collection_is_encoded_anew(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ingestion, "build_encoder", HashPool().encoder)
     run("collections", "create", "next", "--set", "passage_overlap=3", "--data-dir", folder)
     with DataFolder.open(folder) as opened:
-        store, main = opened.collection("next").store, opened.store.identity()
+        store, main = opened.collection("next").store, now(opened.store).identity
         encoder = NamedEncoder(HashPool().identity(hash_settings(folder)))
         Ingestor(store, encoder, overlap=0).ingest(DOCUMENTS[:3])
     window = ("--passage-tokens", "40", "--data-dir", folder)
@@ -74,10 +75,10 @@ def test_one_collection_is_encoded_anew(folder: Path, monkeypatch: pytest.Monkey
     assert "3 documents encoded again" in done.stdout
     assert "0 documents encoded again" in run("reindex", "--collection", "next", *window).stdout
     with DataFolder.open(folder) as opened:
-        identity = opened.collection("next").store.identity()
+        identity = now(opened.collection("next").store).identity
         assert identity is not None
         assert identity.max_length == 40
-        assert opened.store.identity() == main
+        assert now(opened.store).identity == main
     gone = secondpass("reindex", "--collection", "gone", *window)
     assert gone.returncode != 0
     assert "gone" in gone.stderr

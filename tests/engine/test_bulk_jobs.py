@@ -30,6 +30,7 @@ from service.types import Document, DocumentLimits, Vectors
 from service.write.bulk_lines import BATCH_LINES, read_batches
 from tests.fixtures.bulk import Finder, line, lines, open_jobs, receive, wait_for
 from tests.fixtures.doubles import HashEncoder
+from tests.fixtures.stores import now
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_a_job_stores_its_documents_and_lets_its_upload_go(
     assert (job.state, job.done, job.refused, job.total) == ("done", 150, 0, 150)
     assert job.rate is not None
     assert ids_in(folder) == sorted(f"r{i}" for i in range(150))
-    assert folder.store.counts().documents == 150
+    assert now(folder.store).counts.documents == 150
     assert spooled(tmp_path) == []
     assert jobs.waiting == 0
 
@@ -271,7 +272,7 @@ def test_lines_that_are_wrong_are_refused_and_the_others_stored(
         assert (refusal.id, refusal.field) == (id_, field)
         assert reason in refusal.reason
         assert len(refusal.reason) <= 500
-    assert folder.store.counts().documents == 12
+    assert now(folder.store).counts.documents == 12
 
 
 def test_of_lines_with_one_id_the_last_is_stored_and_all_are_counted(
@@ -336,9 +337,9 @@ def test_a_long_line_is_left_to_the_indexer_and_holds_up_no_other_job(
     jobs.close()
     assert sum(encoded) < 1000, "the job encodes the short ones alone"
     assert ids_in(folder) == ["r0", "r1", "r2", "r3"]
-    assert folder.store.counts().documents == 3
+    assert now(folder.store).counts.documents == 3
     find("main").ingestor.index_staged()
-    assert folder.store.counts().documents == 4
+    assert now(folder.store).counts.documents == 4
 
 
 # What comes between
@@ -407,7 +408,7 @@ def test_after_a_restart_between_any_two_steps_each_line_counts_once(
         job = jobs.get(id_)
         assert (job.state, job.done, job.refused) == ("done", good, 1)
         assert [refusal.line for refusal in jobs.refusals(id_)] == [good]
-        assert find.folder.store.counts().documents == good
+        assert now(find.folder.store).counts.documents == good
         assert spooled(tmp_path) == []
         jobs.close()
         find.folder.store.delete(ids_in(find.folder))
@@ -443,10 +444,10 @@ def test_a_long_line_is_stored_once_whenever_the_process_dies(
     id_ = receive(jobs, line(0, "Of tides and moons. " * 500)).id
     jobs.close()
     assert not work_until(Steps(2, after), tmp_path, find, monkeypatch, max_chars=100_000)
-    revision = folder.store.revision()
+    revision = now(folder.store).revision
     assert len(ids_in(folder)) == after
     assert work_until(Steps(0, after), tmp_path, find, monkeypatch, max_chars=100_000)
-    assert folder.store.revision() == (revision if after else revision + 1)
+    assert now(folder.store).revision == (revision if after else revision + 1)
     jobs = open_jobs(tmp_path, find)
     assert (jobs.get(id_).state, jobs.get(id_).done) == ("done", 1)
     jobs.close()
@@ -528,7 +529,7 @@ def test_a_running_job_stops_after_the_batch_under_way(
     after = receive(jobs, line(999))
     assert wait_for(jobs, after.id).done == 1
     assert jobs.get(job.id).done == BATCH_LINES
-    assert folder.store.counts().documents == BATCH_LINES + 1
+    assert now(folder.store).counts.documents == BATCH_LINES + 1
 
 
 def test_closing_stops_after_a_batch_and_the_next_process_goes_on(
@@ -541,7 +542,7 @@ def test_closing_stops_after_a_batch_and_the_next_process_goes_on(
     jobs.start()
     begun.wait(10)
     jobs.close()
-    before = folder.store.counts().documents
+    before = now(folder.store).counts.documents
     assert before < BATCH_LINES * 5
     jobs = open_jobs(tmp_path, find)
     assert jobs.get(job.id).done == before

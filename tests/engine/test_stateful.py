@@ -34,12 +34,18 @@ from service.index.live_index import LiveIndex
 from service.scheduling.gate import Deadline
 from service.search.recall import COSINE_DECIMALS
 from service.search.retriever import Retriever
-from service.store import unfinished
 from service.store.data_folder import DataFolder
-from service.store.records import EncodedDocument, StagedDocument
-from service.store.store_view import StoreView
+from service.store.sqlite_view import SqliteView
 from service.text.passage import cut_document, passage_text
-from service.types import Document, Filters, Metadata, Span, Vectors
+from service.types import (
+    Document,
+    EncodedDocument,
+    Filters,
+    Metadata,
+    Span,
+    StagedDocument,
+    Vectors,
+)
 from service.write.document_writes import Documents
 from service.write.indexer import Indexer
 from service.write.ingestor import Ingestor
@@ -265,7 +271,7 @@ class LiveCollectionMachine(RuleBasedStateMachine):
     @rule()
     def begin_to_encode(self) -> None:
         with self.folder.store.view() as view:
-            waiting = unfinished.fresh(view.connection, 2)
+            waiting = view.waiting(2)
             self.held = [row for row in waiting if row.document.text != UNSEEN]
 
     @precondition(lambda self: self.held)
@@ -347,7 +353,7 @@ class LiveCollectionMachine(RuleBasedStateMachine):
             assert (found.problem is not None) == has_problem
 
 
-def _counted(view: StoreView) -> tuple[int, int]:
+def _counted(view: SqliteView) -> tuple[int, int]:
     return view.connection.execute(  # type: ignore[no-any-return]
         "SELECT (SELECT count(*) FROM documents WHERE staged = 0), (SELECT count(*) FROM passages)"
     ).fetchone()

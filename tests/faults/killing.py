@@ -14,9 +14,10 @@ from service.errors import NotFoundError
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
 from service.store.data_folder import DataFolder
-from service.store.store_view import StoreView
+from service.store.sqlite_view import SqliteView
 from service.write.ingestor import Ingestor
 from tests.faults.writing_child import ALIAS, State, TextEncoder, document_of
+from tests.fixtures.stores import now
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Victim:
         self.starts = 0
         with DataFolder.open(path) as data:
             data.store.set_identity(self.encoder.identity)
-            self._first = data.store.counts()
+            self._first = now(data.store).counts
             with data.store.view() as view:
                 self._last_passage = max((int(ids[-1]) for ids, _ in view.vectors(4096)), default=0)
 
@@ -102,7 +103,7 @@ class Victim:
         assert leads_to in {self.alias, killed.alias_under_way}
         self.alias = leads_to
 
-    def _found(self, view: StoreView) -> dict[str, State]:
+    def _found(self, view: SqliteView) -> dict[str, State]:
         found: dict[str, State] = {}
         for stored in view.documents({}, "w", 10**6):  # those of the writers
             document = stored.document

@@ -13,6 +13,7 @@ from service.write.ingestor import Ingestor
 from tests.fixtures.hash_models import HashPool, NamedEncoder, hash_settings
 from tests.fixtures.library import DOCUMENTS
 from tests.fixtures.snapshots import all_rows, archive_of
+from tests.fixtures.stores import now
 
 KILLS = 10
 
@@ -69,7 +70,7 @@ def test_a_collection_is_whole_or_not_there(tmp_path: Path) -> None:
                     collection.store, collection.generations, encoder.identity, hnsw_threshold=1000
                 )
                 assert generation.rebuilt_because is None
-                assert len(generation.index) == collection.store.counts().passages
+                assert len(generation.index) == now(collection.store).counts.passages
             there, leads_to = found, folder.catalog.resolve("default")
         left = {intended_name(path.name) for path in data.iterdir()}
         assert left == {"store.db", "generations", "collections", "catalog.json", ".lock"}

@@ -15,8 +15,8 @@ import numpy as np
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
 from service.store.data_folder import DataFolder
-from service.store.records import EncodedDocument, content_hash
-from service.types import Document, IndexIdentity, Span
+from service.types import Document, EncodedDocument, IndexIdentity, Span
+from tests.fixtures.stores import now
 
 IDENTITY = IndexIdentity("random", "0" * 64, 32, "query: ", "passage: ", 256, 1)
 DOCUMENTS_PER_BATCH = 50
@@ -75,7 +75,7 @@ def run_and_kill(data_dir: Path, first_batch: int, wait_s: float) -> int:
 def check(data_dir: Path, acknowledged: int) -> int:
     """Everything acknowledged is there, nothing by halves; returns how many batches are there."""
     with DataFolder.open(data_dir) as data:
-        documents, passages = data.store.counts()
+        documents, passages = now(data.store).counts
         batches = documents // DOCUMENTS_PER_BATCH
         # One more batch may have been written but not yet acknowledged.
         assert batches in (acknowledged + 1, acknowledged + 2)
@@ -87,8 +87,8 @@ def check(data_dir: Path, acknowledged: int) -> int:
             stored = np.concatenate([vectors for _, vectors in view.vectors(1000)])
         wanted = [row for batch in range(batches) for row in batch_of(batch)]
         assert np.array_equal(stored, np.concatenate([row.vectors for row in wanted]))
-        hashes = {row.document.id: content_hash(row.document) for row in wanted}
-        assert data.store.content_hashes(hashes) == hashes
+        hashes = {row.document.id: row.document.content_hash for row in wanted}
+        assert now(data.store).content_hashes(hashes) == hashes
 
         generation = open_or_build(
             data.store, data.generations, IDENTITY, hnsw_threshold=HNSW_THRESHOLD
@@ -102,7 +102,7 @@ def check(data_dir: Path, acknowledged: int) -> int:
         assert (index.documents, len(index)) == (documents, passages)
         for row in wanted[:: len(wanted) // 10]:
             (found,) = index.search(row.vectors[:1], 1)[0]
-            passage = data.store.passages([found.passage_id])[found.passage_id]
+            passage = now(data.store).passages([found.passage_id])[found.passage_id]
             assert passage.document_id == row.document.id
             assert passage.text == row.document.text[:4]
         assert [path.name for path in data.generations.iterdir()] == [generation.name]

@@ -16,6 +16,7 @@ from pathlib import Path
 from service.store.data_folder import DataFolder
 from service.store.job_store import JobStore
 from tests.fixtures.bulk import line
+from tests.fixtures.stores import now
 
 KILLS = 10
 ROWS = 3000
@@ -100,6 +101,6 @@ def test_killed_ten_times_a_job_loses_nothing_and_undoes_nothing(tmp_path: Path)
     store.close()
     wanted = {f"r{i}" for i in range(ROWS)} - {f"r{i}" for i in BAD} - deleted
     with DataFolder.open(folder) as opened:
-        assert set(opened.store.content_hashes([f"r{i}" for i in range(ROWS)])) == wanted
-        assert opened.store.counts().documents == len(wanted)
+        assert set(now(opened.store).content_hashes([f"r{i}" for i in range(ROWS)])) == wanted
+        assert now(opened.store).counts.documents == len(wanted)
     assert list((folder / "jobs").iterdir()) == []

@@ -17,6 +17,7 @@ from service.store import catalog, database
 from service.store.data_folder import DataFolder
 from tests.faults.ferries import TEXTS, Serve, answers, fill, only_generation, put
 from tests.fixtures.hash_models import open_hash_engine
+from tests.fixtures.stores import now
 
 HOLD = (
     "import sqlite3, sys\n"
@@ -125,7 +126,7 @@ def test_a_clock_that_goes_backwards_harms_nothing(
         assert only_generation(settings).name == named
     assert versions == sorted(set(versions))
     with DataFolder.open(settings.data_dir) as folder:
-        record = folder.store.generation()
+        record = now(folder.store).generation
         assert record is not None
         assert record.name == named
         assert record.created < began

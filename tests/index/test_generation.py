@@ -14,8 +14,8 @@ from service.errors import IndexMismatchError, StoreError
 from service.index.faiss_index import FaissIndex
 from service.index.generation import Generation, open_or_build
 from service.store.document_store import DocumentStore
-from service.store.records import EncodedDocument
-from service.types import Candidate, EncoderIdentity
+from service.types import Candidate, EncodedDocument, EncoderIdentity
+from tests.fixtures.stores import now
 
 Encoded = Callable[..., EncodedDocument]
 Open = Callable[..., Generation]
@@ -71,7 +71,7 @@ def test_the_manifest_says_what_the_index_was_made_from(
     assert manifest["encoder"]["normalizer_version"] == 1
     assert (manifest["documents"], manifest["passages"]) == (40, 120)
     assert manifest["kind"] == "flat"
-    assert manifest["store_revision"] == store.revision()
+    assert manifest["store_revision"] == now(store).revision
     assert manifest["created"].endswith("+00:00")
 
 
@@ -93,7 +93,7 @@ def test_changed_documents_make_a_new_generation_and_the_old_one_goes(
     new = open_index()
     assert new.rebuilt_because == f"1 passages changed since it was built ({old.name})"
     (found,) = new.index.search(row.vectors, 1)[0]
-    assert store.passages([found.passage_id])[found.passage_id].document_id == "new"
+    assert now(store).passages([found.passage_id])[found.passage_id].document_id == "new"
     assert names(folder) == {new.name}
 
 
@@ -202,7 +202,7 @@ def test_a_build_that_fails_leaves_the_old_generation_current(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = open_index()
-    recorded = store.generation()
+    recorded = now(store).generation
     store.put([encoded("new")])
 
     def fail(*_: object) -> None:
@@ -218,7 +218,7 @@ def test_a_build_that_fails_leaves_the_old_generation_current(
         patched.setattr(*targets[step], fail)
         with pytest.raises(StoreError, match="No space left on device"):
             open_index()
-    assert store.generation() == recorded
+    assert now(store).generation == recorded
     assert (folder / old.name).is_dir()
     assert not any(".unfinished" in name for name in names(folder))
     new = open_index()

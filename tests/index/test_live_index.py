@@ -16,9 +16,9 @@ from service.index.faiss_index import FaissIndex, Kind
 from service.index.generation import Generation, build, open_or_build, worth_building
 from service.index.live_index import IndexView, LiveIndex
 from service.store.document_store import DocumentStore
-from service.store.records import EncodedDocument
-from service.store.store_view import StoreView
-from service.types import Candidate, Document, EncoderIdentity, Ids, Span, Vectors
+from service.store.sqlite_view import SqliteView
+from service.types import Candidate, Document, EncodedDocument, EncoderIdentity, Ids, Span, Vectors
+from tests.fixtures.stores import now
 
 Encoded = Callable[..., EncodedDocument]
 QUERIES = np.concatenate([np.eye(8, dtype=np.float32), -np.eye(8, dtype=np.float32)])
@@ -68,7 +68,7 @@ def check(live: LiveIndex, store: DocumentStore) -> IndexView:
     """It finds what an index built this moment finds: same passages, order, scores to the bit."""
     index, wanted = latest(live, store), fresh(store)
     assert len(index) == len(wanted)
-    assert index.documents == store.counts().documents
+    assert index.documents == now(store).counts.documents
     for k in (1, 15, 1000):
         assert answers(index, k) == answers(wanted, k)
     some = everything(store)[0][::3]
@@ -246,7 +246,7 @@ def test_a_build_holds_no_view_of_the_store_and_misses_nothing_that_stays(
     found = {candidate.passage_id for row in answers(index, 1000) for candidate in row}
     assert found == set(everything(store)[0].tolist())
     again = opened(store, folder, identity)
-    assert len(latest(again, store)) == store.counts().passages
+    assert len(latest(again, store)) == now(store).counts.passages
 
 
 def test_a_swap_from_an_older_view_is_caught_up_by_the_next_search(
@@ -318,7 +318,7 @@ def test_another_reader_cannot_bring_the_index_past_a_view_that_is_being_opened(
     other = threading.Thread(target=write_and_read)
 
     @contextmanager
-    def view_and_then_the_other(self: DocumentStore) -> Iterator[StoreView]:
+    def view_and_then_the_other(self: DocumentStore) -> Iterator[SqliteView]:
         with open_view(self) as view:
             monkeypatch.undo()
             other.start()

@@ -27,6 +27,7 @@ from tests.fixtures.pairs import (
     fill,
     searcher_with_cache,
 )
+from tests.fixtures.stores import now
 
 FIRST = "why does the tide rise twice a day"
 PARAPHRASE = "why does the tide rise a day twice"
@@ -270,7 +271,7 @@ def test_any_change_of_the_index_ends_all_answers(folder: DataFolder) -> None:
     changed, again = ask(searcher, PARAPHRASE, FIRST)
     assert cached([changed, again]) == [False, True]
     assert again.hits[0].id == "new"
-    assert again.revision == folder.store.revision()
+    assert again.revision == now(folder.store).revision
     assert len(searcher.answers) == 1
 
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from service.store.document_store import DocumentStore
-from service.store.records import EncodedDocument
-from service.types import Document, IndexIdentity, Metadata, Span, Vectors
+from service.types import Document, EncodedDocument, IndexIdentity, Metadata, Span, Vectors
 
 Encoded = Callable[..., EncodedDocument]
 

@@ -9,9 +9,8 @@ import pytest
 from service.errors import InvalidInputError
 from service.store.allowed_passages import AllowedPassages
 from service.store.document_store import DocumentStore
-from service.store.records import EncodedDocument
-from service.store.store_view import StoreView
-from service.types import Document
+from service.store.sqlite_view import SqliteView
+from service.types import Document, EncodedDocument
 
 Encoded = Callable[..., EncodedDocument]
 
@@ -20,13 +19,13 @@ Encoded = Callable[..., EncodedDocument]
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Each filter that was read from the store."""
     seen: list[object] = []
-    allowed = StoreView.allowed
+    allowed = SqliteView.allowed
 
-    def counted(self: StoreView, filters: dict[str, object]) -> object:
+    def counted(self: SqliteView, filters: dict[str, object]) -> object:
         seen.append(filters)
         return allowed(self, filters)
 
-    monkeypatch.setattr(StoreView, "allowed", counted)
+    monkeypatch.setattr(SqliteView, "allowed", counted)
     return seen
 
 
@@ -52,9 +51,9 @@ def test_a_filter_is_read_once_for_each_revision(
     assert remembered.of(view_of(store), {"n": 1}).tolist() == []
 
 
-def view_of(store: DocumentStore) -> StoreView:
+def view_of(store: DocumentStore) -> SqliteView:
     with store.view() as view:
-        return StoreView(view.connection)
+        return SqliteView(view.connection)
 
 
 def test_values_that_python_takes_for_equal_are_not_mixed_up(

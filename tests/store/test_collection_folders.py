@@ -19,6 +19,7 @@ from service.store.catalog import Catalog
 from service.store.data_folder import DataFolder
 from service.types import Document
 from tests.fixtures.doubles import HashEncoder
+from tests.fixtures.stores import now
 
 DOCUMENT = Document("tide", "The tide turns twice a day.")
 
@@ -78,7 +79,7 @@ def test_a_dropped_one_is_gone_and_its_name_is_free_once_its_files_are(tmp_path:
         dropping.join()
         assert folders(tmp_path) == []
         make(folder, "a")
-        assert folder.collection("a").store.counts() == (0, 0)
+        assert now(folder.collection("a").store).counts == (0, 0)
         for name in ("main", "gone"):
             with pytest.raises((ConflictError, NotFoundError)):
                 folder.drop(name)

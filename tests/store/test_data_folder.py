@@ -7,6 +7,7 @@ import pytest
 
 from service.errors import StoreError, StoreLockedError
 from service.store.data_folder import DataFolder
+from tests.fixtures.stores import now
 
 HOLD = (
     "import sys; from pathlib import Path; from service.store.data_folder import DataFolder\n"
@@ -20,7 +21,7 @@ def test_a_folder_is_made_with_its_parents_and_opened_again(tmp_path: Path) -> N
         with DataFolder.open(path) as data:
             assert data.path == path
             assert data.generations.is_dir()
-            assert data.store.counts() == (0, 0)
+            assert now(data.store).counts == (0, 0)
     assert (path / "store.db").is_file()
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from service.store.document_store import DocumentStore
 from service.store.filter_grammar import MAX_CONDITIONS, MAX_VALUES
 from service.store.filter_sql import condition
-from service.store.records import EncodedDocument
-from service.types import Document, IndexIdentity, Metadata, Span
+from service.types import Document, EncodedDocument, IndexIdentity, Metadata, Span
+from tests.fixtures.stores import now
 
 Encoded = Callable[..., EncodedDocument]
 
@@ -43,10 +43,10 @@ def filled(store: DocumentStore, encoded: Encoded) -> DocumentStore:
 
 
 def found(store: DocumentStore, filters: Any) -> set[str]:
-    ids = store.allowed(filters)
+    ids = now(store).allowed(filters)
     assert ids.dtype == np.int64
     assert (np.diff(ids) > 0).all()
-    passages = store.passages(ids.tolist()).values()
+    passages = now(store).passages(ids.tolist()).values()
     names = [passage.document_id for passage in passages]
     assert all(names.count(name) == 2 for name in names)  # both passages of each document
     return set(names)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.store import lexical, unfinished
+from service.store import lexical
 from service.store.document_store import DocumentStore
-from service.store.records import EncodedDocument
-from service.types import Document
+from service.types import Document, EncodedDocument
+from tests.fixtures.stores import now
 
 Encoded = Callable[..., EncodedDocument]
 
@@ -31,7 +31,7 @@ def staged(store: DocumentStore, encoded: Encoded, document: Document) -> None:
     """Write a document as the documents API does, and publish it."""
     store.stage([document])
     with store.view() as view:
-        (row,) = unfinished.fresh(view.connection, 1)
+        (row,) = view.waiting(1)
     store.publish([(row, encoded(document.id, document.text, title=document.title, passages=1))])
 
 
@@ -83,7 +83,7 @@ def test_new_metadata_alone_leaves_the_words(store: DocumentStore, encoded: Enco
 
 def test_a_new_encoder_starts_without_words(store: DocumentStore, encoded: Encoded) -> None:
     put(store, encoded, a="tide")
-    identity = store.identity()
+    identity = now(store).identity
     assert identity is not None
     store.start_over(identity)
     assert found(store, "tide") == []

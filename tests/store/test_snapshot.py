@@ -24,6 +24,7 @@ from tests.fixtures.snapshots import (
     restored,
     unpacked,
 )
+from tests.fixtures.stores import now
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_a_store_comes_back_row_by_row_with_versions_vectors_and_what_is_staged(
 ) -> None:
     other = restored(archive, tmp_path / "store.db")
     assert all_rows(other) == all_rows(store)
-    assert other.revision() == store.revision()
+    assert now(other).revision == now(store).revision
     with other.view() as view:
         assert view.unseen == (2, 0)
         assert view.counts == (len(DOCUMENTS) - 1, 2 * (len(DOCUMENTS) - 1))

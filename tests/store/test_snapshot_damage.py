@@ -67,7 +67,7 @@ def test_a_cut_at_any_block_and_anything_behind_the_end_is_refused() -> None:
         with pytest.raises(InvalidInputError):
             read_all(ARCHIVE[:end])
     for junk in (b"\0", b"x", bytes(BLOCK), ARCHIVE):
-        with pytest.raises(InvalidInputError, match="behind the end"):
+        with pytest.raises(InvalidInputError, match="after the end"):
             read_all(ARCHIVE + junk)
 
 

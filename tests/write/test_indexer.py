@@ -15,17 +15,16 @@ import pytest
 from service.errors import InferenceError, NotReadyError, StoreFullError
 from service.index.generation import build, open_or_build
 from service.index.live_index import LiveIndex
-from service.store import unfinished
 from service.store.data_folder import DataFolder
 from service.store.document_store import DocumentStore
-from service.store.records import StoredDocument
-from service.store.store_view import StoreView
-from service.types import Document, Ids, Vectors
+from service.store.sqlite_view import SqliteView
+from service.types import Document, Ids, StoredDocument, Vectors
 from service.write import indexer as module
 from service.write.indexer import Indexer
 from service.write.ingestor import Ingestor
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.live import index_of
+from tests.fixtures.stores import now
 
 
 class Moody(HashEncoder):
@@ -74,7 +73,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def waiting(folder: DataFolder) -> int:
     with folder.store.view() as store:
-        return len(unfinished.fresh(store.connection, 100))
+        return len(store.waiting(100))
 
 
 def document(folder: DataFolder, id_: str) -> StoredDocument:
@@ -96,7 +95,7 @@ def test_a_document_without_finite_vectors_holds_up_no_other(
         found = document(folder, id_)
         assert found.indexed == (bad not in text)
         assert ("not finite" in str(found.problem)) == (bad in text)
-    assert folder.store.counts() == (38, 38)
+    assert now(folder.store).counts == (38, 38)
     assert indexer.problems == []
 
 
@@ -110,7 +109,7 @@ def test_a_document_that_the_encoder_fails_on_holds_up_no_other(
     found = document(folder, "d3")
     assert found.problem == "the encoder failed on it; the server's log says why"
     assert "CUDA out of memory" in caplog.text
-    assert folder.store.counts() == (11, 11)
+    assert now(folder.store).counts == (11, 11)
     assert indexer.problems == []
 
 
@@ -122,9 +121,9 @@ def test_closing_does_not_wait_for_the_end_of_a_build(
     )
     monkeypatch.setattr("service.index.generation._BATCH", 10)
     building, go_on, batches = threading.Event(), threading.Event(), []
-    vectors = StoreView.vectors
+    vectors = SqliteView.vectors
 
-    def slow(view: StoreView, batch: int, after: int = 0) -> Iterator[tuple[Ids, Vectors]]:
+    def slow(view: SqliteView, batch: int, after: int = 0) -> Iterator[tuple[Ids, Vectors]]:
         if threading.current_thread().name == "compactor":
             batches.append(after)
             building.set()
@@ -134,8 +133,8 @@ def test_closing_does_not_wait_for_the_end_of_a_build(
     ingestor = Ingestor(folder.store, Moody(), overlap=0)
     indexer = Indexer(folder.main, index, ingestor, Moody.identity, hnsw_threshold=1000)
     monkeypatch.setattr(module, "worth_building", lambda *_: True)
-    monkeypatch.setattr(StoreView, "vectors", slow)
-    before = folder.store.generation()
+    monkeypatch.setattr(SqliteView, "vectors", slow)
+    before = now(folder.store).generation
     indexer.start()
     assert building.wait(20)
     with ThreadPoolExecutor() as pool:
@@ -145,7 +144,7 @@ def test_closing_does_not_wait_for_the_end_of_a_build(
         closed.result(20)
     assert len(batches) == 1
     assert indexer.problems == []
-    assert folder.store.generation() == before
+    assert now(folder.store).generation == before
     with pytest.raises(NotReadyError):
         indexer.compact()
 
@@ -174,7 +173,7 @@ def test_what_an_earlier_process_left_is_indexed_at_the_start(
     folder.store.stage([Document("d", "text")])
     indexer.start()
     until(lambda: not waiting(folder))
-    assert folder.store.counts() == (1, 1)
+    assert now(folder.store).counts == (1, 1)
 
 
 def test_a_graph_that_a_start_left_out_is_built_behind_the_searches(

@@ -10,11 +10,11 @@ import pytest
 from service.errors import StoreFullError
 from service.store.data_folder import DataFolder
 from service.store.document_store import DocumentStore
-from service.store.records import EncodedDocument
-from service.types import Document, Vectors
+from service.types import Document, EncodedDocument, Vectors
 from service.write import ingestor
 from service.write.ingestor import Ingestor
 from tests.fixtures.doubles import HashEncoder
+from tests.fixtures.stores import now
 
 
 def test_of_several_with_one_id_the_last_counts_also_where_it_is_an_earlier_one_again(
@@ -77,7 +77,7 @@ def test_a_static_encoder_gets_more_at_once(store: DocumentStore) -> None:
     encoder = CountingEncoder(static=True)
     heard: list[tuple[int, int]] = []
     report = Ingestor(store, encoder, overlap=0).ingest(
-        tides(2100), lambda report: heard.append((report.passages, store.counts().passages))
+        tides(2100), lambda report: heard.append((report.passages, now(store).counts.passages))
     )
     assert encoder.encoded == [2048, 52]
     assert all(told <= there for told, there in heard)
@@ -123,7 +123,7 @@ def test_what_was_stored_before_a_failure_stays(
     monkeypatch.setattr(store, "put", full)
     with pytest.raises(StoreFullError):
         Ingestor(store, CountingEncoder(static=static), overlap=0).ingest(tides(20))
-    assert store.counts().documents == 8
+    assert now(store).counts.documents == 8
 
 
 @pytest.mark.parametrize("static", [False, True])

@@ -13,12 +13,12 @@ import pytest
 from service.errors import InferenceError, UnprocessableTextError
 from service.store.data_folder import DataFolder
 from service.store.document_store import DocumentStore
-from service.store.records import StoredDocument
-from service.types import Document, Vectors
+from service.types import Document, StoredDocument, Vectors
 from service.write.document_encoder import Chunked, DocumentEncoder
 from service.write.ingestor import Ingestor
 from service.write.staged import LONG_CHARS, NEWEST_FIRST, STAGED_DOCUMENTS, STAGED_PASSAGES
 from tests.fixtures.doubles import HashEncoder
+from tests.fixtures.stores import now
 
 LONG_TEXT = "\n\n".join(f"Paragraph {n} tells of tides and of moons." for n in range(1000))
 """Of 120 passages or so."""
@@ -166,7 +166,7 @@ def test_searches_see_all_of_a_long_document_or_nothing(
     store.stage([Document("long", LONG_TEXT)])
     seen = set()
     while ingestor.index_some().worked:
-        seen.add(store.counts())
+        seen.add(now(store).counts)
     assert seen == {(1, 1), (1, passages())}
     with store.view() as view:
         spans = [(p.start, p.text) for p in view.passages(view.allowed({}).tolist()).values()]
@@ -184,12 +184,12 @@ def test_the_next_process_goes_on_where_the_last_one_was(
     another = Counting()
     Ingestor(store, another, overlap=0).index_staged()
     assert sum(another.calls) == passages() - 5 * STAGED_PASSAGES
-    whole = store.counts()
+    whole = now(store).counts
     fresh = Counting()
     store.delete(["long"])
     store.stage([Document("long", LONG_TEXT)])
     Ingestor(store, fresh, overlap=0).index_staged()
-    assert (sum(fresh.calls), store.counts()) == (passages(), whole)
+    assert (sum(fresh.calls), now(store).counts) == (passages(), whole)
 
 
 def test_new_metadata_of_a_long_document_costs_no_passage(
@@ -217,7 +217,7 @@ def test_a_long_document_that_is_written_again_or_deleted_leaves_nothing(
     store.delete(["c"])
     while ingestor.index_staged():
         pass
-    assert store.counts() == (2, 1 + passages(LONG_TEXT[100:]))
+    assert now(store).counts == (2, 1 + passages(LONG_TEXT[100:]))
     assert left(tmp_path) == [0, 0]
 
 
@@ -241,7 +241,7 @@ def test_another_encoder_begins_a_long_document_again(
     store.start_over(HashEncoder.identity)
     assert left(tmp_path) == [0, 0]
     ingestor.index_staged()
-    assert store.counts() == (1, passages())
+    assert now(store).counts == (1, passages())
 
 
 def test_a_kill_amid_a_long_document_loses_nothing_and_repeats_a_slice(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_kill_amid_a_long_document_loses_nothing_and_repeats_a_slice(tmp_path:
         ingestor = Ingestor(folder.store, last, overlap=0)
         while ingestor.index_staged():
             pass
-        assert folder.store.counts() == (2, 1 + passages())
+        assert now(folder.store).counts == (2, 1 + passages())
     repeated = encoded + sum(last.calls) - passages() - 1
     assert 0 <= repeated <= 2 * STAGED_PASSAGES
     assert sum(last.calls) < passages() - 4 * STAGED_PASSAGES

@@ -29,6 +29,7 @@ from service.write.staged import LONG_CHARS, STAGED_PASSAGES
 from tests.fixtures.doubles import ScriptedReranker
 from tests.fixtures.library import QUESTIONS
 from tests.fixtures.small_models import write_small_encoder, write_small_reranker
+from tests.fixtures.stores import now
 
 TEXTS = [
     "Tomatoes want full sun.",
@@ -132,7 +133,7 @@ def scored(
 ) -> list[PairScore]:
     """Scores of all passages in the order of their ids, as a search has them made."""
     (asked,) = encode_queries(encoder, [QUERY], reranker.layers(encoder.identity))
-    passages = list(folder.store.passages(live(folder)).values())
+    passages = list(now(folder.store).passages(live(folder)).values())
     passages.sort(key=lambda passage: passage.id)
     stored = states.file.get(passages)
     given = [EncodedPassage(passage.text, stored.get(passage.id)) for passage in passages]

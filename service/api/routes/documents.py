@@ -42,7 +42,7 @@ from service.documents.document_json import parse_document
 from service.documents.rows import check_id
 from service.errors import NotFoundError
 from service.scheduling.gate import Deadline
-from service.store.records import StoredDocument
+from service.types import StoredDocument
 
 router = APIRouter(prefix="/documents", tags=["documents"], route_class=Route)
 
