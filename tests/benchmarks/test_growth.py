@@ -1,7 +1,7 @@
 """What the growth figures are of: the paths that a server and an ingest take."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -10,29 +10,32 @@ from benchmarks.growth import ingest, rerank, tables
 from benchmarks.growth.rerank import Served
 from benchmarks.speed.processes import BenchError
 from service.models.sources import PreparedModel
+from service.protocols import Reranker
 from service.settings import Settings
-from service.types import PairScore
+from service.types import EncodedPassage, EncodedQuery, PairScore
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.multilingual import SENTENCES
 
 TEXTS = [text for texts in SENTENCES.values() for text in texts[:2]][:20]
 
 
-class Noting:
-    model, weights_sha256 = "noting", "0" * 64
+class Noting(Reranker):
+    model, weights_sha256, slice_size = "noting", "0" * 64, 8
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
 
-    def score(self, pairs: Sequence[tuple[str, str]], /) -> list[PairScore]:
-        (query,) = {query for query, _ in pairs}
-        self.calls.append((query, len(pairs)))
-        return [PairScore(0.0, False)] * len(pairs)
+    def score(
+        self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
+    ) -> Iterator[list[PairScore]]:
+        for passages in slices:
+            self.calls.append((query.windows[0], len(passages)))
+            yield [PairScore(0.0, False)] * len(passages)
 
 
 def test_a_rerank_is_timed_in_slices_and_with_another_query_each_time() -> None:
     reranker = Noting()
-    served = Served("noting", reranker, HashEncoder(), 8)
+    served = Served("noting", reranker, HashEncoder(), lambda own: list(map(EncodedPassage, own)))
     short, long = served.works([TEXTS[:4], TEXTS], ["first", "second"])
     for work in (short, long, short, long):
         work()
