@@ -7,7 +7,6 @@ functions of selectolax and lxml join words of neighbouring elements or keep all
 """
 
 import re
-from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -15,10 +14,6 @@ from service.documents.charset import SNIFFED_BYTES, declared_charset, decoded
 from service.errors import InvalidInputError
 
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
-_DROPPED = frozenset(
-    {"annotation", "audio", "canvas", "datalist", "desc", "head", "iframe", "metadata", "noembed"}
-    | {"noframes", "noscript", "rp", "rt", "script", "style", "template", "title", "video"}
-)
 _PARAGRAPHS = frozenset(
     {"address", "article", "aside", "blockquote", "body", "center", "details", "dialog", "dir"}
     | {"div", "dl", "fieldset", "figure", "footer", "form", "frameset", "header", "hgroup", "hr"}
@@ -30,12 +25,25 @@ _LINES = frozenset(
     | {"option", "select", "summary", "textarea", "tr"}
 )
 _CELLS = frozenset({"area", "img", "object", "td", "th"})
-_SECTIONS = frozenset({"article", "aside", "main", "section"})
+_NEVER_AROUND = frozenset({"article", "aside", "body", "html", "main", "section"})
 _SHOWN_ATTRIBUTES = {"img": "alt", "area": "alt", "input image": "alt"} | dict.fromkeys(
     ("input button", "input reset", "input submit"), "value"
 )
 
-_AROUND_ROLES = frozenset({"alertdialog", "contentinfo", "dialog", "menu", "menubar", "navigation"})
+_HIDDEN = (
+    "annotation, audio, canvas, datalist, desc, head, iframe, metadata, noembed, noframes, "
+    "noscript, rp, rt, script, style, template, title, video, dialog:not([open]), "
+    "[hidden]:not([hidden=until-found]), [aria-hidden=true]:not(body, main)"
+)
+# lexbor finds no ancestors by `:is(...) *`.
+_OUTSIDE = ":not(article *, aside *, main *, section *, [role=main] *)"
+_AROUND = (
+    f"nav, footer{_OUTSIDE}, [role=alertdialog], [role=contentinfo], [role=dialog], [role=menu], "
+    "[role=menubar], [role=navigation]"
+)
+_BANNER = f"header{_OUTSIDE}, [role=banner]{_OUTSIDE}"
+"""The header of a page, of which only the headings are read."""
+
 _DISPLAY = re.compile(r"\bdisplay\s*:\s*([a-z-]+)")
 _INVISIBLE = re.compile(r"\bvisibility\s*:\s*(?:hidden|collapse)")
 _AROUND_NAMES = re.compile(
@@ -146,108 +154,75 @@ def _title(parser: LexborHTMLParser, headings: list[str]) -> str:
     return next(filter(None, found), "")
 
 
-class _Place(NamedTuple):
-    """Whether an element is in a section, or in a header, of which only headings are read."""
-
-    in_section: bool = False
-    is_muted: bool = False
-
-
 class _Reader:
     """Reads the visible text under a node. Unless `whole`, menus and the like are left out."""
 
-    def __init__(self, *, whole: bool) -> None:
+    def __init__(self, parser: LexborHTMLParser, *, whole: bool) -> None:
         self.headings: list[LexborNode] = []
         self._lines, self._whole = _Lines(), whole
+        left_out = _HIDDEN if whole else f"{_HIDDEN}, {_AROUND}"
+        self._left_out = {node.mem_id for node in parser.css(left_out)}
+        self._banners = set() if whole else {node.mem_id for node in parser.css(_BANNER)}
 
     def read(self, root: LexborNode) -> str:
         """The text; `headings` are then those in it."""
         # A stack instead of recursion: pages may be nested deeper than the interpreter recurses.
-        stack: list[tuple[LexborNode, str | None, _Place]] = [(root, None, _Place())]
+        stack: list[tuple[LexborNode, str | None, bool]] = [(root, None, False)]
         while stack:
-            node, left, place = stack.pop()
+            node, left, is_muted = stack.pop()
             if left is not None:
                 self._lines.border(node.tag or "", left)
             elif node.is_text_node:
-                self._add(node.text_content or "", place)
-            elif node.is_element_node and (display := self._enter(node, place)) is not None:
-                stack.append((node, display, place))
-                inner = self._inside(node, place)
+                self._lines.add("" if is_muted else node.text_content or "")
+            elif (
+                node.is_element_node
+                and node.mem_id not in self._left_out
+                and (display := self._enter(node, is_muted=is_muted)) is not None
+            ):
+                stack.append((node, display, is_muted))
+                is_muted = node.mem_id in self._banners or (is_muted and node.tag not in _HEADINGS)
                 children = list(node.iter(include_text=True))
-                stack.extend((child, None, inner) for child in reversed(children))
+                stack.extend((child, None, is_muted) for child in reversed(children))
         return self._lines.text()
 
-    def _add(self, text: str, place: _Place) -> None:
-        if not place.is_muted:
-            self._lines.add(text)
-
-    def _enter(self, node: LexborNode, place: _Place) -> str | None:
+    def _enter(self, node: LexborNode, *, is_muted: bool) -> str | None:
         """Begin an element: returns its `display` ("" for the default); None to skip it."""
         name, attributes = node.tag or "", node.attributes
         style = (attributes.get("style") or "").lower()
-        if name in _DROPPED or _is_hidden(name, attributes, style):
+        display = found[1] if (found := _DISPLAY.search(style)) else ""
+        if display == "none" or _INVISIBLE.search(style):
             return None
-        if not self._whole and _is_around(name, attributes, place):
-            return None
-        if name == "pre" and not place.is_muted:
+        if not self._whole and name not in _NEVER_AROUND:
+            names = f"{attributes.get('id') or ''} {attributes.get('class') or ''}".lower()
+            if _AROUND_NAMES.search(names):
+                return None
+        if name == "pre" and not is_muted:
             self._lines.add_preformatted(_preformatted(node))
             return None
         if name in _HEADINGS:
             self.headings.append(node)
-        display = found[1] if (found := _DISPLAY.search(style)) else ""
         self._lines.border(name, display)
         if name == "a" and node.prev is not None and node.prev.tag == "a":
             self._lines.add(" ")  # side by side they are a menu, not one word
-        self._add(_replacement(name, attributes), place)
+        self._lines.add("" if is_muted else _replacement(name, attributes))
         return display
-
-    def _inside(self, node: LexborNode, place: _Place) -> _Place:
-        """The place of an element's children."""
-        name, role = node.tag, node.attributes.get("role")
-        is_banner = name == "header" or role == "banner"
-        if is_banner and not self._whole and not place.in_section:
-            return place._replace(is_muted=True)
-        if name in _SECTIONS or role == "main":
-            return place._replace(in_section=True)
-        return place._replace(is_muted=False) if name in _HEADINGS else place
 
 
 def _content(parser: LexborHTMLParser) -> tuple[str, list[str]]:
     """The text, and the first paragraph of each heading in it."""
     root = parser.body or parser.root
     for whole in (False, True):
-        reader = _Reader(whole=whole)
+        reader = _Reader(parser, whole=whole)
         if root is not None and (text := reader.read(root)):
-            return text, [_heading(node) for node in reader.headings[:_MOST_HEADINGS]]
+            headings = reader.headings[:_MOST_HEADINGS]
+            return text, [_heading(parser, node) for node in headings]
     return "", []
 
 
-def _heading(node: LexborNode) -> str:
-    heading = _Reader(whole=True).read(node).partition("\n\n")[0].replace("\n", " ")
+def _heading(parser: LexborHTMLParser, node: LexborNode) -> str:
+    text = _Reader(parser, whole=True).read(node)
+    heading = text.partition("\n\n")[0].replace("\n", " ")
     return heading if len(heading) <= _MOST_TITLE_CHARS else ""
-
-
-def _is_hidden(name: str, attributes: dict[str, str | None], style: str) -> bool:
-    if "hidden" in attributes and attributes["hidden"] != "until-found":
-        return True
-    if attributes.get("aria-hidden") == "true" and name not in ("body", "main"):
-        return True
-    if name == "dialog" and "open" not in attributes:
-        return True
-    display = _DISPLAY.search(style)
-    return bool(display and display[1] == "none") or _INVISIBLE.search(style) is not None
-
-
-def _is_around(name: str, attributes: dict[str, str | None], place: _Place) -> bool:
-    """Whether an element is not content: a menu, the page's footer, a cookie bar."""
-    if name == "nav" or attributes.get("role") in _AROUND_ROLES:
-        return True
-    if name == "footer" and not place.in_section:
-        return True
-    if name in ("body", "html") or name in _SECTIONS:
-        return False
-    names = f"{attributes.get('id') or ''} {attributes.get('class') or ''}".lower()
-    return _AROUND_NAMES.search(names) is not None
 
 
 def _replacement(name: str, attributes: dict[str, str | None]) -> str:

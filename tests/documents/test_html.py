@@ -56,7 +56,7 @@ PAGES = {
     ),
     "within an article": Page(
         "<article class='cookie-recipe'><header><h1>Oat cookies</h1><p>By the cook</p></header>"
-        f"<p>{FEE}</p><aside>Note well</aside><footer>Sources</footer></article>",
+        f"<p>{FEE}</p><aside>Note well</aside><div><footer>Sources</footer></div></article>",
         ["Oat cookies\n\nBy the cook", FEE, "Note well", "Sources"],
     ),
     "nothing but a menu": Page("<nav><a href=a>Fees</a><a href=b>Dogs</a></nav>", ["Fees Dogs"]),
