@@ -34,7 +34,7 @@ compile_what_a_start_imports() {
     echo '{"id": "a", "text": "Sourdough bread rises slowly overnight."}' >"$folder/documents.jsonl"
     export SECONDPASS_DATA_DIR="$folder/data" SECONDPASS_CACHE_DIR="$CACHE_DIR" HF_HUB_OFFLINE=1
     "$VENV/bin/secondpass" ingest "$folder/documents.jsonl"
-    "$VENV/bin/python" -P -c 'import service.api.serve'
+    "$VENV/bin/python" -P -c 'import service.api.server'
     rm -r "$folder"
 }
 

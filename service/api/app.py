@@ -7,10 +7,8 @@ from fastapi import Depends, FastAPI
 from service import __version__
 from service.api import error_table, openapi
 from service.api.connections import Phase
-from service.api.dependencies import collection_in_path
 from service.api.middleware import RequestContext
 from service.api.routes import (
-    bulk,
     collections,
     documents,
     jobs,
@@ -19,6 +17,7 @@ from service.api.routes import (
     similarity,
     snapshots,
 )
+from service.api.routes.collections import collection_in_path
 from service.api.state import ServerState
 from service.engine.engine import Engine
 from service.settings import Settings
@@ -33,7 +32,7 @@ def create_app(
     """Build the application.
 
     `load` runs in a thread once the server is up: `/livez` answers at once, `/readyz` when it is
-    done. `on_failure` is called when it fails, so that the process can end.
+    done. `on_failure` is called if it fails, so that the process can end.
     """
     state = ServerState(settings, load, phase)
     app = FastAPI(
@@ -42,14 +41,14 @@ def create_app(
         description=openapi.DESCRIPTION,
         lifespan=lambda _app: state.running(on_failure),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        openapi_url=None,  # `routes.operations` has the pages
+        openapi_url=None,  # `routes.operations` serves it
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.server = state
     app.add_middleware(RequestContext, metrics=state.metrics, settings=settings)
     error_table.install(app)
-    for router in (search.router, bulk.router, documents.router):
+    for router in (search.router, jobs.uploads, documents.router):
         app.include_router(router, responses=openapi.ERRORS)
         app.include_router(
             router,

@@ -1,4 +1,4 @@
-"""One client's connection: uvicorn's, with limits of time and with every error in the envelope."""
+"""A client's connection: uvicorn's, with time limits and with every error in the envelope."""
 
 import asyncio
 import sys
@@ -15,25 +15,25 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.api.connections import Connections, Phase
-from service.api.head import (
+from service.api.gateway import (
+    HEAD_TOO_LARGE,
     fault,
     on_the_wire,
     refusal,
     request_id_for,
-    too_large,
     with_path_as_target,
 )
 from service.scheduling.gate import LEAST_BYTES, WINDOW_S
 
 SEND_S = 60.0
-"""A client that reads fewer than `LEAST_BYTES` of its answer in such a time is not waited for."""
+"""A client that reads fewer than `LEAST_BYTES` of its answer in this time is disconnected."""
 
 LINGER_S = 2.0
-"""How long the rest of a refused body is read and thrown away: a connection that is closed with
-unread input is reset, and the client might lose the answer."""
+"""How long the rest of a refused body is read and thrown away. Closing with unread input resets the
+connection, and the client might lose the answer."""
 
 SMALL_BODY = 65_536
-"""A body of at most this length is worth reading to its end to keep the connection."""
+"""A refused body of at most this length is read to its end, to keep the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +60,31 @@ class Connection(H11Protocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
         self._unsent = self._seen_unsent = 0
-        """`unsent` when the wait for the reader began, and when `waits_since` last looked."""
+        """`unsent` when the wait for the reader began, and at the last `waits_since`."""
         self._heard = time.monotonic()
         """Until when the client has kept up with the pace of `service.scheduling.gate`."""
         self._half_closed = False
         self._ending = False
-        """An error was answered: what still comes is thrown away."""
+        """An error was sent: further input is thrown away."""
         shared.connections.open.add(self)
 
-    # What the transport tells
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._look()
+        self._watch_head()
 
     def data_received(self, data: bytes) -> None:
         if self._is_idle:
             self._heard = time.monotonic()
-        self._keeps_up(len(data))
+        self._count_progress(len(data))
         if self._ending:
             return
         super().data_received(data)
-        self._look()
+        self._watch_head()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Whether the connection stays open: its client may have sent all and wait for answers."""
+        """Whether to stay open: the client may have sent everything and wait for answers."""
         if self._ending or self._is_idle or self.cycle.more_body:
             return False
         self._half_closed = True
@@ -105,9 +105,9 @@ class Connection(H11Protocol):
         self._heard = time.monotonic()
         if self._send_timer is not None:
             self._send_timer.cancel()
-        self._look()
+        self._watch_head()
 
-    # What the server tells
+    # Called by the server
 
     def shutdown(self) -> None:
         if self._ending:
@@ -116,27 +116,27 @@ class Connection(H11Protocol):
             super().shutdown()
 
     def drop(self) -> None:
-        """Close at once, whatever was still to be sent."""
+        """Close at once, without sending the rest."""
         self._shared.connections.idle.pop(self, None)
         self._ending = True
         self.transport.abort()
 
     def waits_since(self) -> float | None:
-        """Since when the client has to send or to read something; None while it is our turn."""
+        """Since when the client has had to send or read something; None while the server works."""
         if self._ending or self.transport is None:
             return None
         if self.flow.write_paused:
-            self._keeps_up(max(0, self._seen_unsent - self.unsent()))
+            self._count_progress(max(0, self._seen_unsent - self.unsent()))
             self._seen_unsent = self.unsent()
             return self._heard
         sends = self._is_idle or (self.cycle.more_body and not self.flow.read_paused)
         return self._heard if sends else None
 
     def unsent(self) -> int:
-        """Bytes of answers that the client has not taken yet."""
+        """Bytes of answers that the client has not read yet."""
         return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
-    # What uvicorn's protocol asks of itself
+    # Hooks of uvicorn's protocol
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -146,20 +146,20 @@ class Connection(H11Protocol):
             self.transport.close()
         if self.transport.is_closing() and self.unsent():
             self._await_reader()
-        self._look()
+        self._watch_head()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it says the same each time
-        """Answer what is no HTTP."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it never varies
+        """Answer invalid HTTP."""
         error = sys.exception()
         status, message = 400, "the request is not valid HTTP"
         if isinstance(error, h11.RemoteProtocolError):
             status = error.error_status_hint
             if status == 431:
-                message = too_large()
+                message = HEAD_TOO_LARGE
             elif "Host" in str(error):
                 message = "a request in HTTP/1.1 has one Host header"
             elif status == 501:
-                message = "the only Transfer-Encoding that is taken is chunked"
+                message = "the only supported Transfer-Encoding is chunked"
         self._refuse(status, message)
 
     def _should_upgrade(self) -> bool:
@@ -176,12 +176,12 @@ class Connection(H11Protocol):
         has_read = self._is_idle and not self.flow.write_paused
         return has_read and not self._ending and not self.transport.is_closing()
 
-    def _keeps_up(self, count: int) -> None:
-        """The client has sent or read this many bytes: a byte now and then is not enough."""
+    def _count_progress(self, count: int) -> None:
+        """Count bytes that the client sent or read: a byte now and then is not enough."""
         self._heard = min(time.monotonic(), self._heard + count * WINDOW_S / LEAST_BYTES)
 
-    def _look(self) -> None:
-        """Start or end the wait for a request's head."""
+    def _watch_head(self) -> None:
+        """Start or stop the wait for a request's head."""
         idle = self._shared.connections.idle
         if not self._waits_for_head:
             idle.pop(self, None)
@@ -191,25 +191,27 @@ class Connection(H11Protocol):
             return
         idle.setdefault(self)
         if self._head_timer is None and self.timeout_keep_alive_task is None:
-            self._head_timer = self.loop.call_later(self._shared.header_timeout_s, self._late)
+            self._head_timer = self.loop.call_later(
+                self._shared.header_timeout_s, self._refuse_late_head
+            )
 
-    def _late(self) -> None:
+    def _refuse_late_head(self) -> None:
         begun, _closed = self.conn.trailing_data
         if begun:
             seconds = self._shared.header_timeout_s
-            self._refuse(408, f"request line and headers must be there within {seconds:g} s")
+            self._refuse(408, f"request line and headers must arrive within {seconds:g} s")
         else:
             self.drop()
 
     def _await_reader(self) -> None:
-        """Give the client up unless it reads on in time."""
+        """Disconnect the client unless it goes on reading in time."""
         self._unsent = self._seen_unsent = self.unsent()
         self._heard = time.monotonic()
         if self._send_timer is not None:
             self._send_timer.cancel()
-        self._send_timer = self.loop.call_later(SEND_S, self._look_at_reader)
+        self._send_timer = self.loop.call_later(SEND_S, self._check_reader)
 
-    def _look_at_reader(self) -> None:
+    def _check_reader(self) -> None:
         if self._unsent - self.unsent() >= LEAST_BYTES:
             self._await_reader()
         else:
@@ -223,12 +225,12 @@ class Connection(H11Protocol):
     # Answers
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer with an error and end the connection, so gently that the answer arrives."""
+        """Answer with an error and close the connection, so that the answer still arrives."""
         self._stop_timers()
         self._ending = True
         self._shared.connections.idle.pop(self, None)
         if not self._is_idle:
-            # A body that is no HTTP: the application is told that its client is gone.
+            # The body is invalid HTTP: tell the application that its client is gone.
             begun = self.cycle.response_started
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -241,7 +243,7 @@ class Connection(H11Protocol):
         self._send_timer = self.loop.call_later(LINGER_S, self.drop)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application, with what only the connection knows: where the body ends."""
+        """Run the application; then close the connection, or keep it if the body was read."""
         cycle = self.cycle
         found = fault(scope)
         app: ASGIApp = refusal(*found, request_id_for(scope)) if found else self._application
@@ -256,7 +258,7 @@ class Connection(H11Protocol):
                 if ends and CLOSE_HEADER not in headers:
                     message = {**message, "headers": [*headers, CLOSE_HEADER]}
             elif cycle.more_body and not message.get("more_body"):
-                unread = True  # the end of the answer comes after the end of the body
+                unread = True  # send the end of the answer after reading the rest of the body
                 message = {**message, "more_body": True}
             await send(message)
 

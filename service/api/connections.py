@@ -1,4 +1,4 @@
-"""The open connections of a process, how many it can hold, and how long it does."""
+"""The open connections of a process: how many it holds, and which ones it closes for others."""
 
 import logging
 import time
@@ -9,53 +9,52 @@ from typing import Protocol
 
 try:
     import resource
-except ImportError:  # not on Windows, where there is no such limit
+except ImportError:  # Windows has no such limit
     resource = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
 SPARE_DESCRIPTORS = 256
-"""Open files that are left for the store, the models and new collections."""
+"""File descriptors reserved for the store, the models and new collections."""
 
 STALLED_S = 5.0
-"""A client that is waited for in the middle of a request has had its chance after this long."""
+"""A client that pauses this long within a request may be disconnected to make room."""
 
 MOST_UNSENT = 256 << 20
-"""Bytes of answers that wait for their clients to read. Above that, clients that have stopped
-reading are closed."""
+"""Bytes of answers that clients have not read yet. Above this, stalled readers are disconnected."""
 
 
 @dataclass(slots=True)
 class Phase:
-    """Where the server is between its start and its end; read where something has to act on it."""
+    """How far the server is between its start and its end."""
 
     loaded: bool = False
-    """Loading has ended, well or not: there may be something to close."""
+    """Loading has ended or failed: there may be something to close."""
     stopping: bool = False
-    """The server was asked to end: it is not ready any more, and keeps no connection."""
+    """The server was asked to stop: it is no longer ready, and keeps no connection alive."""
     closing: bool = False
-    """It no longer listens: what has no end of its own, such as a stream of events, ends."""
+    """It no longer listens: what would never end by itself, such as an event stream, ends."""
     cut: bool = False
-    """Requests have had their time: all that is under way ends now."""
+    """The time for requests is over: all of them end now."""
 
 
 class Waiting(Protocol):
     """A connection."""
 
     def waits_since(self) -> float | None:
-        """Since when its client has to do something, in seconds of the monotonic clock."""
+        """Since when its client has had to act, on the monotonic clock; None if it need not."""
 
     def unsent(self) -> int:
-        """Bytes of answers that its client has not taken yet."""
+        """Bytes of answers that its client has not read yet."""
 
     def drop(self) -> None:
-        """Close it at once, whatever was still to be sent."""
+        """Close it at once, without sending the rest."""
 
 
 class Connections:
     """Makes room for a new connection by closing one that waits for its client.
 
-    So idle connections cannot shut others out, however many there are.
+    So idle connections cannot shut others out.
     """
 
     def __init__(self, most: int) -> None:
@@ -63,13 +62,13 @@ class Connections:
         self._most = most if allowed is None else min(most, allowed)
         self.open: set[Waiting] = set()
         self.idle: dict[Waiting, None] = {}
-        """Those between two requests or in a request's head, the one waiting longest first."""
+        """Those between two requests or within a head; the longest waiting one comes first."""
         if self._most < most:
             text = "max_connections is %d, but the limit on open files leaves room for %d"
             log.warning(text, most, self._most)
 
     def make_room(self) -> bool:
-        """Whether one more fits in, now that room has been made."""
+        """Whether one more connection fits, after closing another if need be."""
         if len(self.open) < self._most:
             return True
         longest = next(iter(self.idle), None) or min(
@@ -80,17 +79,17 @@ class Connections:
         return longest is not None
 
     def forget(self, connection: Waiting) -> None:
-        """It is closed."""
+        """Remove a closed connection."""
         self.open.discard(connection)
         self.idle.pop(connection, None)
 
     def shed(self) -> None:
-        """Close a part of the idle ones: the system has nothing left for a new one."""
+        """Close a quarter of the idle ones: the system has no descriptor for a new one."""
         for one in list(islice(self.idle, 1 + len(self.idle) // 4)):
             one.drop()
 
     def bound_unsent(self) -> None:
-        """Close stalled readers, the longest stalled first, while too much waits for them."""
+        """Close stalled readers, the longest stalled first, until less is unsent."""
         total = sum(one.unsent() for one in self.open)
         if total <= MOST_UNSENT:
             return
@@ -110,7 +109,7 @@ class Connections:
 
 
 class Rarely:
-    """Lets a log line through once a minute, however often its cause comes."""
+    """Lets a log line through once a minute at most."""
 
     def __init__(self, every_s: float = 60.0) -> None:
         self._every_s, self._next = every_s, 0.0
@@ -125,7 +124,7 @@ class Rarely:
 
 
 def _allowed_by_the_system() -> int | None:
-    """Connections that leave enough open files for all else; None without a limit."""
+    """Connections that leave enough file descriptors for the rest; None without a limit."""
     if resource is None:
         return None
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -1,4 +1,4 @@
-"""The one error envelope, and the one table from errors to status codes."""
+"""The error envelope, and the table from errors to status codes."""
 
 import json
 import logging
@@ -12,44 +12,30 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from service import errors
-from service.api.schemas.common import ErrorBody, ErrorCode, ErrorContent, ErrorDetail
+from service.api.schemas.common import (
+    CODES,
+    CONFLICT,
+    OTHER,
+    STORE_FAILED,
+    ErrorBody,
+    ErrorContent,
+    ErrorDetail,
+)
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
-"""For a server that is not ready."""
-
-CODES: dict[int, ErrorCode] = {
-    400: "bad_request",
-    401: "unauthorized",
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "request_timeout",
-    409: "not_available",
-    412: "precondition_failed",
-    413: "body_too_large",
-    415: "unsupported_media_type",
-    421: "misdirected_request",
-    422: "invalid_request",
-    429: "overloaded",
-    431: "head_too_large",
-    500: "internal",
-    501: "not_implemented",
-    503: "not_ready",
-    504: "deadline_exceeded",
-    505: "version_not_supported",
-    507: "disk_full",
-}
+"""While the server is not ready."""
 
 
 class Row(NamedTuple):
     """How an error is answered."""
 
     status: int
-    code: ErrorCode | None = None
-    """In place of the status's own."""
+    code: str | None = None
+    """Replaces the status's own code."""
     message: str | None = None
-    """In place of one that names the server's folders; the log has that one."""
+    """Replaces a message that names the server's folders; the log has that one."""
 
 
 TABLE: dict[type[errors.SecondpassError], Row] = {
@@ -58,26 +44,26 @@ TABLE: dict[type[errors.SecondpassError], Row] = {
     errors.NotAvailableError: Row(409),
     errors.NotFoundError: Row(404),
     errors.VersionConflictError: Row(412),
-    errors.ConflictError: Row(409, "conflict"),
+    errors.ConflictError: Row(409, CONFLICT),
     errors.NotReadyError: Row(503),
     errors.StoreFullError: Row(
         507, message="the server's disk is full; nothing is lost, but this was not done"
     ),
     errors.StoreError: Row(
         503,
-        "store_failed",
+        STORE_FAILED,
         "the server's store cannot be read or written; its log has the request_id",
     ),
     errors.DeadlineError: Row(504),
 }
-"""The first line that fits counts."""
+"""The first matching row counts."""
 
 MOST_DETAILS = 20
 MOST_NAME_CHARS = 128
 
 
 def install(app: FastAPI) -> None:
-    """Turn what a route raises into the envelope."""
+    """Turn every error that a route raises into the envelope."""
     for kind in (errors.SecondpassError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _handle)
 
@@ -103,7 +89,7 @@ def response_to(error: Exception, scope: Scope) -> JSONResponse:
 
 
 def described(error: Exception, request_id: str) -> tuple[int, ErrorBody]:
-    """Status and envelope of what went wrong with a request, or with a part of it."""
+    """Status and envelope for the error of a request, or of one search of a batch."""
     for kind, row in TABLE.items():
         if isinstance(error, kind):
             if row.message:
@@ -113,7 +99,7 @@ def described(error: Exception, request_id: str) -> tuple[int, ErrorBody]:
                 details = [ErrorDetail(field=error.field, message=str(error))]
             message = row.message or str(error)
             return row.status, _envelope(row.status, message, request_id, details, row.code)
-    # Unforeseen: the log has the error, the client only its id.
+    # Unforeseen: the log gets the error, the client only its id.
     log.error("request %s failed", request_id, exc_info=error)
     message = "something went wrong on the server; the log has the request_id"
     return 500, _envelope(500, message, request_id)
@@ -123,7 +109,7 @@ def error_response(
     status: int,
     message: str,
     request_id: str,
-    details: Sequence[ErrorDetail] | None = None,
+    details: list[ErrorDetail] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """The envelope as a response."""
@@ -134,15 +120,11 @@ def _envelope(
     status: int,
     message: str,
     request_id: str,
-    details: Sequence[ErrorDetail] | None = None,
-    code: ErrorCode | None = None,
+    details: list[ErrorDetail] | None = None,
+    code: str | None = None,
 ) -> ErrorBody:
-    content = ErrorContent(
-        code=code or CODES.get(status, "error"),
-        message=message,
-        request_id=request_id,
-        details=list(details) if details else None,
-    )
+    code = code or CODES.get(status, OTHER)
+    content = ErrorContent(code=code, message=message, request_id=request_id, details=details)
     return ErrorBody(error=content)
 
 
@@ -153,7 +135,7 @@ def _response(status: int, body: ErrorBody, headers: Mapping[str, str]) -> JSONR
 
 
 def _invalid(error: RequestValidationError, scope: Scope) -> JSONResponse:
-    """Pydantic's findings without the input, which may be anything."""
+    """Pydantic's errors without the input, which may be anything."""
     depth = scope["route"].rules.field_depth
     details = [
         ErrorDetail(
@@ -175,7 +157,7 @@ def _field(location: Sequence[str | int], kind: str, depth: int) -> str:
 
 
 def _where_broken(found: Mapping[str, Any], body: object) -> str | None:
-    """Of a body that is no JSON, the place and the parser's words, which quote nothing of it."""
+    """For a body that is not JSON: the place and the parser's message, which quotes no input."""
     if found["type"] != "json_invalid" or not isinstance(body, str):
         return None
     cause = json.JSONDecodeError(str(found["ctx"]["error"]), body, int(found["loc"][-1]))
@@ -184,7 +166,7 @@ def _where_broken(found: Mapping[str, Any], body: object) -> str | None:
 
 def _http(error: HTTPException, request_id: str) -> JSONResponse:
     if error.status_code == 400:
-        # FastAPI's answer to a body that is not UTF-8 or nested too deeply: broken JSON as well.
+        # FastAPI's answer to a body that is not UTF-8 or is nested too deeply.
         broken = [ErrorDetail(field="body", message="the body is not valid JSON in UTF-8")]
         return error_response(422, "the request is not valid: body", request_id, broken)
     return error_response(error.status_code, str(error.detail), request_id, headers=error.headers)

@@ -9,12 +9,12 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def known_method(method: str) -> str:
-    """The method, or `other`: a client may send any word, of any length."""
+    """The method, or `other`, because a client may send any word."""
     return method if method in METHODS else "other"
 
 
 class Metrics:
-    """What `/metrics` shows."""
+    """The metrics of `/metrics`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -24,7 +24,7 @@ class Metrics:
         self._seconds = self._histogram("request", "Time of a request, in seconds.", "path")
         self._stages = self._histogram("stage", "Time of a search's stage, in seconds.", "stage")
         self._reranks = self._counter(
-            "reranks", "Searches by what became of their rerank.", "status"
+            "reranks", "Searches by the status of their rerank.", "status"
         )
         self._confidence = self._counter(
             "top_hits", "Searches by the confidence of their first hit.", "confidence"
@@ -36,8 +36,8 @@ class Metrics:
             "documents_written", "Documents stored and deleted over HTTP.", "operation"
         )
         self.cached_answers = self._gauge("answer_cache_answers", "Answers kept.")
-        self.in_flight = self._gauge("searches_in_flight", "Searches under way or waiting.")
-        self.jobs = self._gauge("jobs_unfinished", "Bulk jobs that wait or run.")
+        self.in_flight = self._gauge("searches_in_flight", "Searches that run or wait.")
+        self.jobs = self._gauge("jobs_unfinished", "Bulk jobs that are queued or running.")
         self.documents = self._gauge("documents", "Documents in the index.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -1,4 +1,4 @@
-"""What happens around every request: an id, its caller, a count, a log line without content."""
+"""Around every request: an id, its caller, metrics, and a log line without content."""
 
 import asyncio
 import logging
@@ -8,10 +8,9 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.auth import caller_of
+from service.api.auth import HostCheck, caller_of
 from service.api.error_table import error_response, response_to
-from service.api.head import request_id_for
-from service.api.hosts import HostCheck
+from service.api.gateway import request_id_for
 from service.api.metrics import Metrics, known_method
 from service.errors import NotReadyError
 from service.scheduling.shares import on_behalf_of
@@ -24,9 +23,9 @@ _MOST_PREFIX_CHARS = 256
 
 
 class RequestContext:
-    """Gives each request an id (the caller's, where it is well formed) and measures it.
+    """Gives each request an id, measures it, and answers errors that no route has answered.
 
-    What the request does is done on behalf of its caller. Whatever fails is answered here at last.
+    The request's work is done on behalf of its caller.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, settings: Settings) -> None:
@@ -55,21 +54,20 @@ class RequestContext:
             with on_behalf_of(caller.client):
                 await self.app(scope, receive, send_with_id)
         except (asyncio.CancelledError, NotReadyError):
-            # The server ends and waits no longer.
-            log.warning("request %s was cut: the server stops", request_id)
+            log.warning("request %s was cut: the server is stopping", request_id)
             if not status:
-                stopping = "the server stops, and the request had no time to finish"
+                stopping = "the server is stopping, and the request did not finish in time"
                 close = {"Connection": "close"}
                 response = error_response(503, stopping, request_id, headers=close)
                 await response(scope, receive, send_with_id)
         except Exception as error:
-            response = response_to(error, scope)  # which logs it, too
+            response = response_to(error, scope)  # this also logs it
             if status:
                 raise
             await response(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - began
-            # The route's own path, so that a made-up one cannot make a new metric or a log line.
+            # The route's pattern: a client's path must not make a new metric or enter the log.
             path: str = getattr(scope.get("route"), "path", "unmatched")
             self.metrics.observe_request(scope["method"], path, status, seconds)
             method = known_method(scope["method"])
@@ -77,9 +75,9 @@ class RequestContext:
 
 
 def _put_below_prefix(scope: Scope) -> None:
-    """Let every address that an answer names begin with `X-Forwarded-Prefix`.
+    """Let every address in an answer begin with `X-Forwarded-Prefix`.
 
-    With that header a proxy tells what it took from the path.
+    A proxy names there what it removed from the path.
     """
     given = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
     fits = len(given) <= _MOST_PREFIX_CHARS and _PREFIX.fullmatch(given)

@@ -1,8 +1,7 @@
 """The OpenAPI document: FastAPI's, made valid, complete and as strict as the server.
 
-What no model or route of FastAPI's can say is added here: schemas that refer to themselves, headers
-of every answer, errors of answers that are no JSON, examples of whole bodies, and limits that are
-settings.
+Adds what models and routes cannot declare: recursive schemas, headers of every answer, errors of
+answers that are not JSON, examples of whole bodies, and limits that are settings.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,32 +10,31 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.api.error_table import CODES
 from service.api.schemas import document_schemas, filter_schemas
-from service.api.schemas.common import COMPONENT, REQUEST_ID, ErrorBody
+from service.api.schemas.common import CODES, COMPONENT, REQUEST_ID, ErrorBody
 from service.settings import Settings
 
 JSON = "application/json"
 Json = dict[str, Any]
 
 IN_COLLECTION = "_in_collection"
-"""Ends the id of an operation whose path names the collection."""
+"""Ends the id of each operation below `/collections/{name}`."""
 
 DESCRIPTION = """
-Two-stage search. A bi-encoder recalls the passages nearest to the query, a reranker orders
-them, and each hit carries a *confidence*: high, medium or low, from a probability that was
-calibrated on labelled data.
+Two-stage search. A bi-encoder finds the passages nearest to the query, and a reranker orders
+them. Each hit has a *confidence*: high, medium or low, from a probability that was calibrated on
+labelled data.
 
-Three numbers that are never mixed: `retrieval_score` is a cosine, `rerank_score` a logit,
-`probability` calibrated. Every error, on every path, is `{"error": {"code", "message",
+`retrieval_score` is a cosine, `rerank_score` is a logit, and `probability` is calibrated. Do not
+compare one with another. Every error, on every path, is `{"error": {"code", "message",
 "request_id", "details"?}}`.
 """
 
 _HEADERS = {
-    "X-Request-ID": "The caller's id of the request where it is well formed, else a new one.",
+    "X-Request-ID": "The caller's id of the request if it is well formed, else a new one.",
     "Retry-After": "Seconds until another try may succeed.",
     "WWW-Authenticate": "`Bearer`.",
-    "Accept-Encoding": "`gzip`, where the body has another coding.",
+    "Accept-Encoding": "`gzip`, if the body has another coding.",
 }
 _OF_STATUS = {
     "401": ("WWW-Authenticate",),
@@ -50,12 +48,12 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def failures(descriptions: Mapping[int, str]) -> Responses:
-    """Answers with the error envelope, for a route's `responses`."""
+    """Error answers for a route's `responses`."""
     return {code: {"model": ErrorBody, "description": d} for code, d in descriptions.items()}
 
 
 def headers(name: str, description: str, example: str) -> Json:
-    """An answer's header, for a route's `responses`."""
+    """A header of an answer, for a route's `responses`."""
     schema = {"type": "string"}
     return {"headers": {name: {"description": description, "schema": schema, "example": example}}}
 
@@ -63,17 +61,17 @@ def headers(name: str, description: str, example: str) -> Json:
 ERRORS = failures(
     {
         401: "The API key is missing or wrong.",
-        413: "The body is larger than the server takes.",
+        413: "The body is larger than the server accepts.",
         415: "The body is not declared to be JSON, or has a coding other than gzip.",
         421: "A server without keys does not know the name in `Host`.",
         422: "A field is wrong; `details` names each.",
         429: "The queue is full; see `Retry-After`.",
         500: "A fault of the server; the log has the `request_id`.",
         503: "Models and index are loading (see `Retry-After`), or the store failed.",
-        504: "The allowed time ran out before there was an answer.",
+        504: "The time ran out before there was an answer.",
     }
 )
-"""Of every route that asks for a key."""
+"""Errors of every route that needs a key."""
 
 FULL = failures({507: "The server's disk is full; nothing is lost."})
 TIMED: Responses = {
@@ -86,7 +84,7 @@ TIMED: Responses = {
 
 
 def install(app: FastAPI, settings: Settings) -> None:
-    """Let `app` describe itself so."""
+    """Let `app` serve the completed document."""
     made = app.openapi
 
     @cache
@@ -97,7 +95,7 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 
 def completed(document: Json, settings: Settings) -> Json:
-    """The document that FastAPI made, with all that it lacks."""
+    """FastAPI's document, completed."""
     document["components"]["schemas"] |= filter_schemas.COMPONENTS | document_schemas.COMPONENTS
     document = _with_references(document)
     components = document["components"]
@@ -118,7 +116,7 @@ def _operations(document: Json) -> Iterator[Json]:
 
 
 def _name_documents(document: Json, schemas: Json) -> None:
-    """FastAPI writes a model that it does not validate out in full, where it is used."""
+    """Name the document models: FastAPI inlines a model that it does not validate."""
     several = schemas["DocumentsRequest"]["properties"]["documents"]
     schemas["IdentifiedDocumentBody"] = several["items"]
     several["items"] = _reference("IdentifiedDocumentBody")
@@ -149,9 +147,8 @@ def _complete(operation: Json, schemas: Json) -> None:
 def _contents(status: int, response: Json, schemas: Json) -> Iterator[tuple[str, Json]]:
     """The media types of an answer, each with an example."""
     for kind, given in response["content"].items():
-        # `itemSchema` is a word of OpenAPI 3.2.
         media = given
-        if "itemSchema" in given:
+        if "itemSchema" in given:  # a keyword of OpenAPI 3.2
             media = {"schema": {"type": "string"}, "example": given["example"]}
         if status >= 400:
             media.setdefault("example", _error_example(status, response["description"]))
@@ -162,7 +159,7 @@ def _contents(status: int, response: Json, schemas: Json) -> Iterator[tuple[str,
 
 
 def _without_null(schema: Json) -> Json:
-    """A parameter is there or not; `null` would be the four letters."""
+    """A parameter cannot be `null`: that would be a string of four letters."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     if len(kinds) != 1:
         return schema
@@ -171,7 +168,7 @@ def _without_null(schema: Json) -> Json:
 
 
 def _add_example(media: Json, schemas: Json) -> None:
-    """The schema's own, or one that is put together from those of its fields."""
+    """Add the schema's own example, or one made from the examples of its fields."""
     reference = media.get("schema", {}).get("$ref")
     if "example" not in media and reference:
         media["example"] = _example(media["schema"], schemas)
@@ -199,16 +196,11 @@ def _name(reference: str) -> str:
 
 
 def _error_example(status: int, description: str) -> Json:
-    content = {
-        "code": CODES[status],
-        "message": description,
-        "request_id": REQUEST_ID,
-    }
-    return {"error": content}
+    return {"error": {"code": CODES[status], "message": description, "request_id": REQUEST_ID}}
 
 
 def _set_limits(schemas: Json, settings: Settings) -> None:
-    """Limits that an operator may change."""
+    """Add the limits that are settings."""
     queries = schemas["SearchBatchRequest"]["properties"]["queries"]
     queries["maxItems"] = settings.max_batch_queries
     for name in ("DocumentBody", "IdentifiedDocumentBody"):

@@ -1,4 +1,4 @@
-"""Routes that say, each in one place, what they ask of a request, and that look for it."""
+"""Routes that declare their rules for requests in one place, and check them."""
 
 import asyncio
 from collections import Counter
@@ -31,15 +31,15 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a route asks of a request; decorates the endpoint of a `Route`."""
+    """A route's rules for requests; decorates the endpoint of a `Route`."""
 
     needs_key: bool = True
     body: Body = Body()  # noqa: RUF009 - it is frozen
-    """What a `POST` or `PUT` takes."""
+    """The body of a `POST` or `PUT`."""
     gate: Literal["reads", "writes", "changes"] | None = None
-    """Whose permit the request holds until it is answered, or until it closes its `PermitDep`."""
+    """The gate whose permit the request holds until its answer, or until it closes `PermitDep`."""
     field_depth: int = 1
-    """Names on the path of a wrong field in an error: `filters.year` has two."""
+    """Names in the path of a wrong field in an error: `filters.year` has two."""
 
     def __call__(self, endpoint: Endpoint) -> Endpoint:
         """Give the endpoint these rules."""
@@ -48,15 +48,14 @@ class Rules:
 
 
 class Route(APIRoute):
-    """Looks at all that can be refused before FastAPI reads and parses the body.
+    """Checks a request before FastAPI reads and parses the body.
 
-    First at the key, then at the names in the query string (a misspelt `filters` listed everything,
-    and a misspelt `wait` did not wait), then at the body's kind and size. Only when the body is
-    whole does the request take a permit: what a client has not sent yet, or sends slowly, keeps no
-    other request waiting.
+    First the key, then the names in the query string (FastAPI ignores misspelt ones), then the
+    body's type and size. A request takes its permit only once its body is complete, so that a slow
+    upload blocks no other request.
 
-    A slash at the end of a path means nothing, except in a document's id: no route redirects.
-    `HEAD` is answered as `GET`, without the body.
+    A slash at the end of a path is ignored, except in a document's id: no route redirects. `HEAD`
+    is answered as `GET`, without the body.
     """
 
     methods: set[str]
@@ -85,7 +84,7 @@ class Route(APIRoute):
         await super().handle(scope, receive, send)
 
     def get_route_handler(self) -> Handler:
-        """FastAPI's own handler behind the checks."""
+        """FastAPI's own handler after the checks."""
         handle = super().get_route_handler()
         names = frozenset(_query_names(self.dependant))
 
@@ -105,7 +104,7 @@ class Route(APIRoute):
         request = Request(request.scope, body.bounded(request, most))
         gate: Gate | None = getattr(state, rules.gate) if rules.gate else None
         if gate:
-            gate.check()  # a body that would be refused is not read
+            gate.check()  # refuse before reading the body
         with ExitStack() as held:
             if request.method in {"POST", "PUT"}:
                 rules.body.require_type(request)
@@ -119,7 +118,7 @@ class Route(APIRoute):
 
 
 def _methods_at(scope: Scope) -> list[str]:
-    """All that some route answers at the path."""
+    """The methods that any route answers at the path."""
     routes = scope["app"].routes
     asked = [(name, {**scope, "method": name}) for name in sorted(METHODS)]
     return [name for name, one in asked if any(r.matches(one)[0] is Match.FULL for r in routes)]
@@ -132,7 +131,7 @@ def _query_names(dependant: Dependant) -> Iterator[str]:
 
 
 def _check_names(request: Request, known: frozenset[str]) -> None:
-    """Raises `InvalidInputError` for a name that is not known, or is there twice."""
+    """Raise `InvalidInputError` for a name that is unknown or appears twice."""
     for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
         shown = name[:MOST_NAME_CHARS]
         if name not in known:
@@ -151,14 +150,14 @@ def _hint(name: str, known: frozenset[str]) -> str:
 
 
 class _Head:
-    """Sends the beginning of an answer; what it would stream is not made, as if the client left."""
+    """Sends only the head of an answer; then the endpoint sees a client that has disconnected."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._over = asyncio.Event()
 
     async def receive(self) -> Message:
-        """What the client sends, until the answer is over."""
+        """The client's messages, until the answer is over."""
         receiving = asyncio.ensure_future(self._receive())
         ending = asyncio.ensure_future(self._over.wait())
         try:
@@ -169,7 +168,7 @@ class _Head:
             ending.cancel()
 
     async def send(self, message: Message) -> None:
-        """Pass on the status and headers, and an empty body."""
+        """Pass on status and headers, and an empty body."""
         if message["type"] != "http.response.body":
             await self._send(message)
         elif not self._over.is_set():

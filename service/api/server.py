@@ -1,46 +1,113 @@
-"""The HTTP server: uvicorn's, with our accepting of connections and an end that is told."""
+"""The HTTP server: uvicorn's, with our own way to accept connections and to stop.
+
+Imports little, so that the server answers its probes soon after its start; the application and the
+models' packages are imported in `service.api.gateway`'s thread.
+"""
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from service.api.auth import require_keys_or_loopback
 from service.api.connection import Connection, Surroundings
 from service.api.connections import Connections, Phase, Rarely
-from service.api.head import MOST_HEAD_BYTES, on_the_wire, refusal
+from service.api.gateway import MOST_HEAD_BYTES, Gateway, on_the_wire, refusal
+from service.errors import InvalidInputError
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 
+_BACKLOG = 2048
+"""Connections that the system queues until they are accepted."""
+
 SWITCH_S = 0.0005
-"""How long a thread that works in Python may keep the event loop waiting: a tenth of the usual
-time, as an answer waits so long several times over (each time that the loop wakes up)."""
+"""How long a thread that runs Python code may keep the event loop waiting: a tenth of the default,
+because an answer waits this long each time that the loop wakes up."""
 
 _PAUSE_S = 1.0
-"""Before the next connection, where there are no more file descriptors, say."""
+"""Between two tries to accept, when no file descriptors are left, for example."""
 
 _LAST_S = 1
-"""For requests that are cut to say so, before their tasks are cancelled."""
+"""Time for requests that are cut to say so, before their tasks are cancelled."""
 
 _LOOK_EVERY_S = 0.1
 
 
+def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
+    """Serve until interrupted; False if the engine could not be loaded.
+
+    Raises `InvalidInputError` if the address cannot be used, or would be open to everyone.
+    """
+    require_keys_or_loopback(settings)
+    listener = _listen(settings.host, settings.port)
+    phase, failed = Phase(), False
+
+    def stop() -> None:
+        nonlocal failed
+        failed = True
+        server.should_exit = True
+
+    def load_to_stay() -> "Engine":
+        from service.engine import garbage  # noqa: PLC0415
+
+        engine = load()
+        garbage.freeze()
+        return engine
+
+    def make() -> FastAPI:
+        from service.api.app import create_app  # noqa: PLC0415
+
+        return create_app(settings, load_to_stay, stop, phase=phase)
+
+    server = Server(Gateway(make, stop), settings, phase, listener)
+    host, port = listener.getsockname()[:2]
+    log.info("listening on http://%s:%d (docs at /docs)", host, port)
+    with listener:
+        server.run()
+    return not failed
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Listen before anything is loaded, so that a port in use is reported at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with ExitStack() as undo:
+            # asyncio turns off Nagle's algorithm only if the protocol is named. The algorithm holds
+            # back the end of an answer until its beginning is acknowledged, up to 40 ms later.
+            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            undo.enter_context(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(_BACKLOG)
+            undo.pop_all()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = "another program listens there; choose another --port or stop it"
+        else:
+            reason = error.strerror or "the address cannot be used"
+        raise InvalidInputError(f"cannot listen on {host}:{port}: {reason}", "port") from error
+    return listener
+
+
 class Server(uvicorn.Server):
-    """Uvicorn's server with our connections, our accepting of them, and an end that is told."""
+    """Uvicorn's server with our connections and our way to accept them and to stop."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        settings: Settings,
-        phase: Phase,
-        listener: socket.socket,
+        self, app: ASGIApp, settings: Settings, phase: Phase, listener: socket.socket
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -108,7 +175,7 @@ class Server(uvicorn.Server):
         try:
             loop = asyncio.get_running_loop()
             await loop.connect_accepted_socket(lambda: protocol, connection)
-        except OSError:  # it is gone already
+        except OSError:  # the client is gone
             self._connections.forget(protocol)
             connection.close()
 
@@ -128,25 +195,25 @@ class Server(uvicorn.Server):
             try:
                 connection, _address = await loop.sock_accept(listener)
             except ConnectionAbortedError:
-                continue  # the client's doing: no reason to let the next one wait
+                continue  # the client gave up
             except OSError as error:
                 if self._tell_accept():
-                    log.error("cannot accept connections, and go on trying: %s", error)
+                    log.error("cannot accept connections; still trying: %s", error)
                 self._connections.shed()
                 await asyncio.sleep(_PAUSE_S)
                 continue
-            with suppress(OSError):  # see `serve.listen`
+            with suppress(OSError):  # see `_listen`
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.take(connection)
-            await asyncio.sleep(0)  # however many wait: those that are accepted have their turn
+            await asyncio.sleep(0)  # accepted connections get their turn
 
     async def _go_on_listening(self) -> None:
         delay = self._settings.shutdown_delay_s
-        log.info("stopping: /readyz says so, and the port is closed in %g s", delay)
+        log.info("stopping: /readyz fails from now on, and the port closes in %g s", delay)
         await self._within(delay, lambda: False)
 
     async def _finish_requests(self) -> None:
-        """Let go of idle connections, and of the others when their answer is sent, or in time."""
+        """Close idle connections at once, and the others after their answer or the grace."""
         open_ones, grace = self.server_state.connections, self._settings.shutdown_grace_s
         for connection in list(open_ones):
             connection.shutdown()
@@ -156,7 +223,7 @@ class Server(uvicorn.Server):
 
     async def _within(self, seconds: float, done: Callable[[], bool]) -> None:
         end = time.monotonic() + seconds
-        # Uvicorn tells of a second Ctrl-C by `force_exit` alone: there is nothing to wait for.
+        # A second Ctrl-C sets `force_exit`: do not wait any longer.
         while not (done() or self.force_exit):
             if (left := end - time.monotonic()) <= 0:
                 break
@@ -164,7 +231,7 @@ class Server(uvicorn.Server):
 
 
 def _refuse(connection: socket.socket) -> None:
-    answer = on_the_wire(refusal(503, "the server has all the connections that it can hold"))
+    answer = on_the_wire(refusal(503, "the server has reached its limit of connections"))
     connection.setblocking(False)
     with connection, suppress(OSError):
         connection.send(answer)
@@ -172,7 +239,7 @@ def _refuse(connection: socket.socket) -> None:
 
 
 def _end_at_once(number: int) -> None:
-    """End while models are loading: a thread that loads cannot be stopped, and nothing is open."""
+    """End while models load: the loading thread cannot be stopped, and nothing is open yet."""
     log.info("stopped while loading")
     for handler in logging.getLogger().handlers:
         handler.flush()

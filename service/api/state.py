@@ -1,16 +1,25 @@
-"""What an application holds while it runs."""
+"""What an application holds while it runs, and how routes ask for it.
+
+What routes ask for is `async`: FastAPI runs a plain function in a thread, which costs more than the
+function itself.
+"""
 
 import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
 
 from service.api.connections import Phase
 from service.api.metrics import Metrics
+from service.engine.bulk_jobs import Jobs
 from service.engine.engine import Engine
+from service.engine.live_collection import LiveCollection
 from service.engine.open_collections import Collections
-from service.errors import NotReadyError, SecondpassError, StoreError
+from service.errors import NotAvailableError, NotReadyError, SecondpassError, StoreError
 from service.scheduling.gate import Gate, Turnstile
 from service.settings import Settings
 
@@ -19,14 +28,14 @@ log = logging.getLogger(__name__)
 MIB = 1 << 20
 MOST_CHANGES = 8
 MOST_ARCHIVES = 16
-"""On their way to be restored."""
+"""Archives that are received or wait to be restored."""
 MOST_RESTORES = 4
 MOST_SNAPSHOTS = 4
 LARGEST_BODIES = 8
-"""Bodies of the largest size that may be in memory together; a client may have two of them."""
+"""Bodies of the largest size that memory holds at once; a client may have two of them."""
 
 MOST_STREAMS = 64
-"""Each looks at its job four times a second."""
+"""Each reads its job four times a second."""
 
 
 class ServerState:
@@ -54,14 +63,17 @@ class ServerState:
 
     @asynccontextmanager
     async def running(self, on_failure: Callable[[], None] | None) -> AsyncIterator[None]:
-        """Load the engine in a thread meanwhile, and let go of all of it at the end."""
+        """Load the engine in a thread meanwhile, and close everything at the end."""
         loading = asyncio.create_task(self._run_load(on_failure))
         yield
         await loading
-        self.close()
+        if self.collections is not None:
+            self.collections.close()
+        if self.engine is not None:
+            self.engine.close()
 
     async def _run_load(self, on_failure: Callable[[], None] | None) -> None:
-        """A failure goes to the log; `/readyz` tells that it is so."""
+        """Load; a failure goes to the log, and `/readyz` reports it."""
         try:
             engine = await asyncio.to_thread(self._load)
             self.collections = Collections(engine, self.settings)
@@ -86,13 +98,6 @@ class ServerState:
             raise NotReadyError("models and index are still loading")
         return self.engine
 
-    def close(self) -> None:
-        """Let go of models, index and data folder."""
-        if self.collections is not None:
-            self.collections.close()
-        if self.engine is not None:
-            self.engine.close()
-
     def _measure(self, engine: Engine) -> None:
         def jobs() -> float:
             try:
@@ -105,3 +110,56 @@ class ServerState:
         self.metrics.documents.set_function(lambda: engine.documents)
         self.metrics.in_flight.set_function(lambda: engine.searcher.in_flight)
         self.metrics.cached_answers.set_function(lambda: len(engine.searcher.answers or ()))
+
+
+async def server_state(request: Request) -> ServerState:
+    """The application's state."""
+    return cast(ServerState, request.app.state.server)
+
+
+StateDep = Annotated[ServerState, Depends(server_state)]
+
+
+async def engine(state: StateDep) -> Engine:
+    """The loaded engine; raises `NotReadyError` while there is none."""
+    return state.require_engine()
+
+
+EngineDep = Annotated[Engine, Depends(engine)]
+
+
+async def collection(request: Request, engine: EngineDep) -> LiveCollection:
+    """The collection that the path names, or the default one; raises `NotFoundError`."""
+    name = request.path_params.get("name")
+    return engine.collection() if name is None else engine.collection(name)
+
+
+async def jobs(engine: EngineDep) -> Jobs:
+    """The bulk jobs; raises `NotAvailableError` if the server runs none."""
+    if engine.jobs is None:
+        raise NotAvailableError("this server runs no bulk jobs")
+    return engine.jobs
+
+
+async def collections(state: StateDep) -> Collections:
+    """The owner of all collections; raises `NotReadyError` while they are loading."""
+    if state.engine is None or state.collections is None:
+        raise NotReadyError("models and index are still loading")
+    return state.collections
+
+
+async def request_id(request: Request) -> str:
+    """The id that the middleware gave this request."""
+    return cast(str, request.state.request_id)
+
+
+async def permit(request: Request) -> ExitStack:
+    """The permit that the request holds by its route's `gate`; `close` gives it back early."""
+    return cast(ExitStack, request.state.permit)
+
+
+CollectionDep = Annotated[LiveCollection, Depends(collection)]
+CollectionsDep = Annotated[Collections, Depends(collections)]
+JobsDep = Annotated[Jobs, Depends(jobs)]
+PermitDep = Annotated[ExitStack, Depends(permit)]
+RequestIdDep = Annotated[str, Depends(request_id)]

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def serve(settings: Settings) -> None:
     """Run the search service until it is interrupted."""
-    from service.api.serve import serve as run
+    from service.api.server import serve as run
 
     logging.basicConfig(
         level=settings.log_level.upper(),

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.exceptions import HTTPException
 
-from service.api.content_encoding import Inflated
+from service.api.body import Inflated
 from service.settings import Settings
 from tests.fixtures.hash_server import ROWS, running, until
 from tests.fixtures.routes import ROUTES

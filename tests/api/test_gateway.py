@@ -19,7 +19,7 @@ HEAVY = ["torch", "transformers", "sentence_transformers", "faiss", "sklearn", "
 
 
 def test_the_port_is_opened_before_any_heavy_package_is_imported() -> None:
-    asked = "import json, sys, service.api.serve; print(json.dumps(list(sys.modules)))"
+    asked = "import json, sys, service.api.server; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert not set(HEAVY) & set(json.loads(done.stdout))
 

@@ -4,8 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.api.auth import hash_key
-from service.api.hosts import require_keys_or_loopback
+from service.api.auth import hash_key, require_keys_or_loopback
 from service.errors import InvalidInputError, StoreError
 from service.settings import Settings
 from tests.cli.test_commands import secondpass

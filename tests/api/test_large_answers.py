@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api import answers
-from service.api.answers import written
+from service.api.schemas import common
+from service.api.schemas.common import written
 from service.api.schemas.document_schemas import DocumentsPage, StoredDocumentBody
 from tests.fixtures.hash_models import hash_settings
 from tests.fixtures.hash_server import running
@@ -30,7 +30,7 @@ def test_a_search_whose_answer_is_too_large_says_what_to_do(
 ) -> None:
     right = client.post("/search", json=ALL)
     assert [hit["id"] for hit in right.json()["hits"]]
-    monkeypatch.setattr(answers, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(common, "MOST_BYTES", 100_000)
     answer = client.post("/search", json=ALL)
     assert answer.status_code == 422
     error = answer.json()["error"]
@@ -44,7 +44,7 @@ def test_a_batch_has_the_limit_of_one_answer(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = client.post("/search", json=ALL)
-    monkeypatch.setattr(answers, "MOST_BYTES", 2 * len(alone.content) + 50_000)
+    monkeypatch.setattr(common, "MOST_BYTES", 2 * len(alone.content) + 50_000)
     few = {**ALL, "top_k": 1}
     answer = client.post("/search/batch", json={"queries": [ALL, ALL, ALL, few, ALL]})
     assert answer.status_code == 200

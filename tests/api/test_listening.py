@@ -9,7 +9,7 @@ import pytest
 from fastapi.dependencies.models import Dependant
 
 from service.api.routes import search
-from service.api.serve import _listen
+from service.api.server import _listen
 from service.errors import InvalidInputError
 
 

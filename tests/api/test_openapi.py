@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import httpx
 import pytest
@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service.api.app import create_app
-from service.api.error_table import CODES, TABLE
-from service.api.schemas.common import ErrorCode
+from service.api.error_table import TABLE
+from service.api.schemas.common import CODES
 from service.settings import Settings
 from tests.fixtures.hash_server import fill, running, until
 from tests.fixtures.openapi import SPEC, errors_of, named
@@ -54,7 +54,7 @@ def test_operation_ids_are_verbs_in_snake_case() -> None:
 def test_the_code_of_an_error_is_one_of_a_list() -> None:
     codes = SPEC["components"]["schemas"]["ErrorContent"]["properties"]["code"]["enum"]
     own = {row.code for row in TABLE.values() if row.code}
-    assert set(codes) == {"error", *CODES.values(), *own} == set(get_args(ErrorCode))
+    assert set(codes) == {"error", *CODES.values(), *own}
 
 
 @EACH

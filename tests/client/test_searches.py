@@ -24,8 +24,8 @@ from secondpass_client import (
     SearchResult,
     SimilarityResult,
 )
-from service.api.error_table import CODES
 from service.api.schemas import common, search_schemas, similarity_schemas
+from service.api.schemas.common import CODES
 
 ANSWER: dict[str, Any] = {
     "query": "a",

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.api.hosts import require_keys_or_loopback
+from service.api.auth import require_keys_or_loopback
 from service.errors import InvalidInputError
 from service.settings import Settings
 

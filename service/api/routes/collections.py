@@ -1,12 +1,10 @@
-"""`/collections` and `/aliases`: what there is to search, and which name leads where."""
+"""`/collections` and `/aliases`."""
 
 import asyncio
-from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from service.api.dependencies import CollectionsDep
 from service.api.openapi import FULL, Responses, failures, headers
 from service.api.routing import Route, Rules
 from service.api.schemas.collection_schemas import (
@@ -19,38 +17,28 @@ from service.api.schemas.collection_schemas import (
     CopyRequest,
     CreateCollectionRequest,
 )
+from service.api.state import CollectionsDep
 from service.engine.open_collections import CollectionInfo
 
 router = APIRouter(tags=["collections"], route_class=Route)
 
-NameDep = Annotated[
-    str,
-    Path(
-        description="A collection or an alias.",
-        examples=["articles-2"],
-        json_schema_extra=NAME_SCHEMA,
-    ),
-]
-OwnNameDep = Annotated[
-    str,
-    Path(
-        description="A collection; no alias.",
-        examples=["articles-2"],
-        json_schema_extra=NAME_SCHEMA,
-    ),
-]
-AliasDep = Annotated[
-    str, Path(description="An alias.", examples=["default"], json_schema_extra=NAME_SCHEMA)
-]
+
+def _name(description: str, example: str) -> Any:
+    return Path(description=description, examples=[example], json_schema_extra=NAME_SCHEMA)
+
+
+NameDep = Annotated[str, _name("A collection or an alias.", "articles-2")]
+OwnNameDep = Annotated[str, _name("A collection, not an alias.", "articles-2")]
+AliasDep = Annotated[str, _name("An alias.", "default")]
 
 NOT_FOUND = failures({404: "There is no such collection or alias."})
-CONFLICT = failures({409: "What is there does not allow it."})
+CONFLICT = failures({409: "The current state does not allow it."})
 MADE: Responses = {201: headers("Location", "Its path.", "/collections/articles-2")}
 
 
 @router.get("/collections", summary="All collections")
 async def list_collections(collections: CollectionsDep) -> CollectionsBody:
-    """Each with its settings and figures."""
+    """All collections, with their settings and figures."""
     infos = await asyncio.to_thread(collections.infos)
     return CollectionsBody(collections=[described(info) for info in infos])
 
@@ -58,17 +46,14 @@ async def list_collections(collections: CollectionsDep) -> CollectionsBody:
 @router.post(
     "/collections",
     status_code=201,
-    summary="Make a collection",
+    summary="Create a collection",
     responses={**MADE, **CONFLICT, **FULL},
 )
 @Rules(gate="changes", field_depth=2)
 async def create_collection(
-    body: CreateCollectionRequest,
-    collections: CollectionsDep,
-    request: Request,
-    response: Response,
+    body: CreateCollectionRequest, collections: CollectionsDep, request: Request, response: Response
 ) -> CollectionBody:
-    """Answers once its models are loaded; searches in the others go on meanwhile."""
+    """Answer once its models are loaded; searches in other collections go on meanwhile."""
     own = body.settings.model_dump(exclude_none=True)
     await asyncio.to_thread(collections.create, body.name, own)
     prefix = request.scope["root_path"]
@@ -78,21 +63,21 @@ async def create_collection(
 
 @router.get("/collections/{name}", summary="One collection", responses=NOT_FOUND)
 async def get_collection(name: NameDep, collections: CollectionsDep) -> CollectionBody:
-    """Its settings, figures and problems, and how far a copy into it is."""
+    """Its settings, figures and problems, and the progress of a copy into it."""
     return described(await asyncio.to_thread(collections.info, name))
 
 
 @router.delete(
     "/collections/{name}",
     status_code=204,
-    summary="Remove a collection",
+    summary="Delete a collection",
     responses={**NOT_FOUND, **CONFLICT},
 )
 @Rules(gate="changes")
 async def delete_collection(name: OwnNameDep, collections: CollectionsDep) -> None:
-    """For good, with all its documents. Searches under way in it end; later ones get 404.
+    """Delete it for good, with all its documents. Running searches in it end; later ones get 404.
 
-    409 for `main`, and as long as an alias leads to it.
+    409 for `main`, and while an alias leads to it.
     """
     await asyncio.to_thread(collections.drop, name)
 
@@ -108,9 +93,9 @@ async def copy_collection(
 ) -> CopyBody:
     """Stage the documents of `from` here, to be encoded with this collection's model.
 
-    Changes nothing for the source. `GET /collections/{name}` shows how far it is; it goes on after
-    a restart. What is written to the source meanwhile may be missed: copy again, which stages only
-    what differs, and with `mirror` deletes here what is gone there.
+    The source does not change. `GET /collections/{name}` shows the progress; a copy goes on after a
+    restart. It may miss what is written to the source meanwhile: copy again, which stages only what
+    differs. With `mirror`, a copy deletes here what the source no longer has.
     """
     state = await asyncio.to_thread(collections.copy, name, body.from_, mirror=body.mirror)
     return CopyBody.model_validate(state.model_dump())
@@ -118,7 +103,7 @@ async def copy_collection(
 
 @router.get("/aliases", summary="All aliases")
 async def list_aliases(collections: CollectionsDep) -> AliasesBody:
-    """`default` is the one of requests that name no collection."""
+    """All aliases. Requests that name no collection use `default`."""
     return AliasesBody(aliases=collections.aliases())
 
 
@@ -130,7 +115,7 @@ async def list_aliases(collections: CollectionsDep) -> AliasesBody:
 async def put_alias(
     alias: AliasDep, body: AliasRequest, collections: CollectionsDep
 ) -> AliasesBody:
-    """At once and for good: each request sees the collection before or the one after."""
+    """Switch at once: each request sees either the old collection or the new one."""
     await asyncio.to_thread(collections.set_alias, alias, body.collection)
     return AliasesBody(aliases=collections.aliases())
 
@@ -138,17 +123,20 @@ async def put_alias(
 @router.delete(
     "/aliases/{alias}",
     status_code=204,
-    summary="Remove an alias",
+    summary="Delete an alias",
     responses={**NOT_FOUND, **CONFLICT},
 )
 async def delete_alias(alias: AliasDep, collections: CollectionsDep) -> None:
-    """The collection stays. 409 for `default`, which can only be switched."""
+    """Delete it; the collection stays. 409 for `default`, which can only be switched."""
     await asyncio.to_thread(collections.remove_alias, alias)
+
+
+async def collection_in_path(
+    name: Annotated[str, _name("A collection or an alias.", "default")],
+) -> None:
+    """Describe the path parameter of the paths under `/collections/{name}`."""
 
 
 def described(info: CollectionInfo) -> CollectionBody:
     """A collection for the wire."""
-    fields = {name: getattr(info, name) for name in info.__slots__}
-    fields["encoder"] = asdict(info.encoder) if info.encoder else None
-    fields["copy"] = info.copy.model_dump() if info.copy else None
-    return CollectionBody.model_validate(fields)
+    return CollectionBody.model_validate(info, from_attributes=True)

@@ -1,31 +1,31 @@
-"""`/documents`: documents come, change and go."""
+"""`/documents`: store, read, list and delete documents."""
 
 import asyncio
 import sys
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import SkipValidation
 
-from service.api.answers import written
 from service.api.body import Body
-from service.api.dependencies import CollectionDep, PermitDep, StateDep
-from service.api.document_batch import read_batch, sentence
-from service.api.openapi import FULL, failures, headers
-from service.api.parameters import (
-    TAGS,
+from service.api.document_requests import (
     AfterDep,
     ConditionDep,
     FiltersDep,
     IdDep,
     IfMatch,
+    KnownVersion,
     PatienceDep,
     cursor_after,
     etag,
     expectation,
     is_known,
+    read_batch,
+    sentence,
 )
+from service.api.openapi import FULL, failures, headers
 from service.api.routing import Route, Rules
+from service.api.schemas.common import written
 from service.api.schemas.document_schemas import (
     MOST_DOCUMENTS,
     DeletedBody,
@@ -37,7 +37,7 @@ from service.api.schemas.document_schemas import (
     StoredDocumentBody,
     WrittenBody,
 )
-from service.api.state import ServerState
+from service.api.state import CollectionDep, PermitDep, ServerState, StateDep
 from service.documents.document_json import parse_document
 from service.documents.rows import check_id
 from service.errors import NotFoundError
@@ -55,10 +55,9 @@ _ETAG = headers("ETag", "The version in quotes.", '"7"')
 @router.put(
     "/{id:rest}",
     summary="Store a document",
-    response_model=WrittenBody,
     responses={
-        200: {"description": "It was there; it is as sent now.", **_ETAG},
-        201: {"model": WrittenBody, "description": "It is new.", **_ETAG},
+        200: {"description": "An existing document was replaced.", **_ETAG},
+        201: {"model": WrittenBody, "description": "A new document was stored.", **_ETAG},
         **_CHANGED,
         **FULL,
     },
@@ -74,10 +73,10 @@ async def put_document(
     patience: PatienceDep,
     permit: PermitDep,
 ) -> WrittenBody:
-    """Put the document in place of the one with its id, or beside the others.
+    """Store the document; it replaces the one with the same id.
 
-    It is on the disk when this answers, and searches see it soon after (`wait`: before). Sending
-    the same again changes nothing, not even the version.
+    The document is on disk when this answers, and searches see it soon after (with `wait`: before).
+    Sending the same document again changes nothing, not even the version.
     """
     with sentence():
         document = parse_document(body, state.settings.document_limits, id_)
@@ -88,16 +87,13 @@ async def put_document(
         permit.close()  # a request that waits no longer writes
         await collection.documents.wait([written.version], patience)
     stored = await collection.documents.get(id_, _deadline(state))
-    if stored is None or stored.version != written.version:  # another request was here meanwhile
+    if stored is None or stored.version != written.version:  # another request came in between
         stored = StoredDocument(document, written.version, indexed=False, problem=None)
     response.status_code = 201 if written.created else 200
     response.headers["ETag"] = etag(written.version)
     state.metrics.observe_documents(stored=1)
     return WrittenBody(
-        id=id_,
-        version=written.version,
-        indexed=stored.indexed,
-        problem=stored.problem,
+        id=id_, version=written.version, indexed=stored.indexed, problem=stored.problem
     )
 
 
@@ -110,9 +106,9 @@ async def put_documents(
     patience: PatienceDep,
     permit: PermitDep,
 ) -> DocumentsResponse:
-    """Store all the documents that are fit, in one transaction; each other one is told by itself.
+    """Store all valid documents in one transaction; the answer names each other one.
 
-    As `PUT` for each of them: on the disk when this answers, and sending them again does no harm.
+    As `PUT` for each: they are on disk when this answers, and sending them again does no harm.
     """
     # In a thread: 64 MiB of metadata take a second to check.
     batch = await asyncio.to_thread(read_batch, body.documents, state.settings.document_limits)
@@ -136,9 +132,9 @@ async def put_documents(
 async def delete_documents(
     body: DeleteDocumentsRequest, collection: CollectionDep, state: StateDep
 ) -> DeletedBody:
-    """Delete by ids or by filters; searches do not see them from here on.
+    """Delete by ids or by filters; searches no longer see the documents.
 
-    By filters, a thousand at a time: when the time runs out (504), ask again for the rest.
+    Filters delete a thousand documents at a time: after a timeout (504), ask again for the rest.
     """
     deadline = _deadline(state)
     if body.filters is not None:
@@ -157,7 +153,7 @@ async def delete_documents(
     response_model=StoredDocumentBody,
     responses={
         200: {"description": "The document.", **_ETAG},
-        304: {"description": "It has the version of `If-None-Match`.", **_ETAG},
+        304: {"description": "The version is that of `If-None-Match`.", **_ETAG},
         **_GONE,
     },
 )
@@ -167,16 +163,9 @@ async def get_document(
     response: Response,
     collection: CollectionDep,
     state: StateDep,
-    if_none_match: Annotated[
-        str | None,
-        Header(
-            alias="If-None-Match",
-            json_schema_extra=TAGS,
-            description='A version that is known, such as `"7"`: 304 where it is.',
-        ),
-    ] = None,
+    if_none_match: KnownVersion = None,
 ) -> StoredDocumentBody | Response:
-    """The document as it was last written, whether searches see that version yet or not."""
+    """The document as it was last written, even if searches do not see that version yet."""
     stored = await collection.documents.get(id_, _deadline(state))
     if stored is None:
         raise NotFoundError("there is no document with this id")
@@ -194,33 +183,30 @@ async def list_documents(
     after: AfterDep,
     filters: FiltersDep,
     limit: Annotated[
-        int, Query(ge=1, le=MOST_DOCUMENTS, description="Most documents of a page.")
+        int, Query(ge=1, le=MOST_DOCUMENTS, description="Most documents in a page.")
     ] = 100,
 ) -> Response:
     """Documents in the order of their ids, as they were last written.
 
-    One that is written or deleted meanwhile may or may not show; all others do, once.
+    A document that is written or deleted meanwhile may be missing; every other one is listed once.
     """
     page = await collection.documents.page(filters, after, limit, _deadline(state))
     cursor = cursor_after(page.after) if page.after is not None else None
     whole = DocumentsPage(documents=[], cursor=cursor)
-    # `Documents.page` bounds what is in it.
+    # `Documents.page` limits the size.
     content = await written(whole, "documents", map(_stored, page.documents), sys.maxsize)
     return Response(content, media_type="application/json")
 
 
 @router.delete(
-    "/{id:rest}",
-    status_code=204,
-    summary="Delete a document",
-    responses={**_CHANGED, **FULL},
+    "/{id:rest}", status_code=204, summary="Delete a document", responses={**_CHANGED, **FULL}
 )
 @Rules(gate="writes")
 async def delete_document(
     id_: IdDep, collection: CollectionDep, state: StateDep, if_match: IfMatch = None
 ) -> None:
-    """Delete it; searches do not see it from here on. 204 too where it is gone already."""
-    condition = expectation(if_match, None)
+    """Delete it; searches no longer see it. 204 also if there is no such document."""
+    condition = expectation(if_match)
     deleted = await collection.documents.delete(
         [id_], _deadline(state), {id_: condition} if condition else None
     )

@@ -1,20 +1,32 @@
-"""`/jobs`: what becomes of bulk uploads."""
+"""Bulk uploads of documents, and `/jobs`, which work through them."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from service.api.dependencies import JobsDep, StateDep, streaming
+from service.api.body import Body, pieces
 from service.api.openapi import failures
-from service.api.routing import Route
-from service.api.schemas.job_schemas import JOB_ID, JobBody, JobsBody, JobSummaryBody, RefusalBody
+from service.api.routing import Route, Rules
+from service.api.schemas.job_schemas import (
+    JOB_ID,
+    AcceptedBody,
+    JobBody,
+    JobsBody,
+    JobSummaryBody,
+    RefusalBody,
+)
+from service.api.state import CollectionDep, JobsDep, StateDep
 from service.engine.bulk_jobs import Jobs
+from service.errors import InvalidInputError
+from service.store.catalog import DEFAULT
 from service.store.job_store import KEPT_JOBS, Job
 
+uploads = APIRouter(tags=["documents"], route_class=Route)
 router = APIRouter(
     prefix="/jobs",
     tags=["jobs"],
@@ -26,7 +38,78 @@ LOOK_EVERY_S = 0.25
 _RECONNECT_MS = 2000
 
 _EVENT = f'event: progress\ndata: {{"job_id":"{JOB_ID}","state":"running"}}\n\n'
-_GONE = failures({404: "There is no such job, or no longer."})
+_GONE = failures({404: "There is no such job, or it is no longer kept."})
+
+NDJSON = Body(
+    limit="max_bulk_bytes",
+    name="NDJSON",
+    media_types=(
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonlines",
+    ),
+    streamed=True,
+)
+"""None of these can be sent by a web page of another origin without a preflight."""
+
+_KEY = re.compile(r"[!-~]{1,255}")
+_EXAMPLE = '{"id": "py-except", "text": "One except clause can name several types."}\n'
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One document per line: `id`, `text`, perhaps `title` and `metadata`.",
+        "content": {NDJSON.media_types[0]: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+    }
+}
+_FAILURES = failures(
+    {
+        409: "The `Idempotency-Key` belongs to another upload.",
+        413: "The upload is larger than the server's `max_bulk_bytes`.",
+        415: "The body is not declared to be NDJSON.",
+        507: "The disk is full; nothing of the upload is kept.",
+    }
+)
+
+
+@uploads.post(
+    "/documents/bulk",
+    status_code=202,
+    summary="Upload documents as NDJSON",
+    responses=_FAILURES,
+    openapi_extra=_BODY,
+)
+@Rules(body=NDJSON)
+async def upload_documents(
+    request: Request,
+    collection: CollectionDep,
+    jobs: JobsDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            json_schema_extra={"pattern": f"^{_KEY.pattern}$"},
+            description="1 to 255 printable ASCII characters. The same key with the same bytes for "
+            "the same name gives the same job, unless it failed; with other bytes, 409.",
+        ),
+    ] = None,
+) -> AcceptedBody:
+    """Answer once the whole upload is on disk; a job then works through it.
+
+    Lines are refused independently, and the job says why. A document that is already stored
+    unchanged costs nothing.
+    """
+    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+        raise InvalidInputError("has 1 to 255 printable ASCII characters", "Idempotency-Key")
+    asked = request.path_params.get("name", DEFAULT)
+    job = await jobs.receive(pieces(request), collection.name, asked, idempotency_key)
+    return AcceptedBody(job_id=job.id)
+
+
+async def _streaming(state: StateDep) -> AsyncIterator[None]:
+    """Hold a permit while events are streamed; raises `OverloadedError`."""
+    with state.streams.permit():
+        yield
 
 
 async def _found(
@@ -42,45 +125,45 @@ JobDep = Annotated[Job, Depends(_found)]
 @router.get("", summary="List jobs")
 async def list_jobs(
     jobs: JobsDep,
-    limit: Annotated[int, Query(ge=1, le=KEPT_JOBS, description="Jobs in the answer.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=KEPT_JOBS, description="Most jobs in the answer.")] = 100,
 ) -> JobsBody:
-    """The newest first. Of those that have ended the last thousand are kept."""
+    """Jobs, the newest first. The last thousand finished jobs are kept."""
     found = await asyncio.to_thread(jobs.newest, limit)
     return JobsBody(jobs=[JobSummaryBody(**_fields(jobs, job)) for job in found])
 
 
-@router.get("/{id}", summary="How far is a job?", responses=_GONE)
+@router.get("/{id}", summary="Read a job", responses=_GONE)
 async def get_job(jobs: JobsDep, job: JobDep) -> JobBody:
-    """Its counts are those of the last batch that is stored, 64 lines at most."""
+    """Its progress. The counts are those after the last stored batch of at most 64 lines."""
     return await asyncio.to_thread(_body, jobs, job)
 
 
 @router.delete("/{id}", summary="Cancel a job", responses=_GONE)
 async def cancel_job(jobs: JobsDep, job: JobDep) -> JobBody:
-    """What it has stored stays, and the batch under way still counts.
+    """Cancel it. What it has stored stays, and the running batch still counts.
 
-    One that has ended stays as it is: the answer's `state` tells.
+    A job that has ended does not change; see the answer's `state`.
     """
     return await asyncio.to_thread(lambda: _body(jobs, jobs.cancel(job.id)))
 
 
 @router.get(
     "/{id}/events",
-    dependencies=[Depends(streaming)],
+    dependencies=[Depends(_streaming)],
     response_class=EventSourceResponse,
     summary="Follow a job",
     responses={
         200: {
-            "description": "`progress` events and an `end` event, each with a job as its data.",
+            "description": "`progress` events and an `end` event, each with the job as its data.",
             "content": {"text/event-stream": {"example": _EVENT}},
         },
         **_GONE,
     },
 )
 async def follow_job(jobs: JobsDep, state: StateDep, job: JobDep) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events: the job as it is, then whenever it changes, until it has ended.
+    """Server-sent events: the job now, and after each change until it ends.
 
-    Begin again after a failed connection: nothing is missed, as each event has the whole job.
+    Reconnect after a failed connection: nothing is missed, because each event has the whole job.
     """
     sent: JobBody | None = None
     while not state.phase.closing:
@@ -102,17 +185,9 @@ def _body(jobs: Jobs, job: Job) -> JobBody:
 
 def _fields(jobs: Jobs, job: Job) -> dict[str, Any]:
     return {
+        **asdict(job),
         "job_id": job.id,
-        "collection": job.collection,
-        "state": job.state,
-        "done": job.done,
-        "refused": job.refused,
-        "total": job.total,
-        "bytes": job.bytes,
         "rate": None if job.rate is None else round(job.rate, 2),
         "seconds_left": None if job.seconds_left is None else round(job.seconds_left, 1),
-        "created": job.created,
-        "finished": job.finished,
-        "reason": job.reason,
         "note": jobs.note(job.id),
     }

@@ -1,4 +1,4 @@
-"""Probes, metrics, and the description of all routes."""
+"""Probes, metrics, and the OpenAPI document."""
 
 import asyncio
 
@@ -7,12 +7,12 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.api.dependencies import StateDep
 from service.api.error_table import RETRY_AFTER_S
 from service.api.gateway import LIVENESS, READINESS, not_ready
 from service.api.openapi import ERRORS, Responses
 from service.api.routing import Route, Rules
 from service.api.schemas.common import LiveBody, ReadyBody
+from service.api.state import StateDep
 
 router = APIRouter(
     tags=["operations"],
@@ -28,7 +28,7 @@ _TEXT: Responses = {
 _NOT_READY: Responses = {
     503: {
         "model": ReadyBody,
-        "description": "Something is not ready; `checks` says what.",
+        "description": "The server is not ready; `checks` says why.",
         "content": {"application/json": {"example": not_ready("loading").model_dump()}},
     }
 }
@@ -37,26 +37,22 @@ _NOT_READY: Responses = {
 @router.get(LIVENESS, summary="Is the process up?")
 @OPEN
 async def get_liveness() -> LiveBody:
-    """Answers as long as the event loop runs."""
+    """Answer as long as the event loop runs."""
     return LiveBody()
 
 
 @router.get(
-    READINESS[1],
-    operation_id="get_health",
-    summary="Alias of /readyz",
-    responses=_NOT_READY,
+    READINESS[1], operation_id="get_health", summary="Alias of /readyz", responses=_NOT_READY
 )
 @router.get(READINESS[0], summary="Can it search?", responses=_NOT_READY)
 @OPEN
 async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
-    """200 once models and index are loaded and a probe search went through both, else 503."""
+    """200 once models and index are loaded and a test search succeeds, else 503."""
     if state.engine is None or state.phase.stopping:
         response.status_code = 503
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
-        if state.phase.stopping:
-            return not_ready("the server is stopping")
-        return not_ready("failed; see the server's log" if state.failed else "loading")
+        failed = "failed; see the server's log" if state.failed else "loading"
+        return not_ready("the server is stopping" if state.phase.stopping else failed)
     checks = await asyncio.to_thread(state.engine.checks)  # it reads the store
     ready = all(check == "ok" for check in checks.values())
     response.status_code = 200 if ready else 503
@@ -72,18 +68,15 @@ async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
 @OPEN
 async def get_metrics(state: StateDep) -> Response:
-    """Counters, histograms and gauges in Prometheus' text format.
-
-    A gauge that cannot be read now is `NaN`.
-    """
-    figures = await asyncio.to_thread(state.metrics.render)  # it reads the jobs' store
+    """Counters, histograms and gauges in Prometheus' text format; unreadable gauges are `NaN`."""
+    figures = await asyncio.to_thread(state.metrics.render)  # it reads the jobs' database
     return Response(figures, media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/openapi.json", include_in_schema=False)
 @OPEN
 async def get_openapi(request: Request) -> JSONResponse:
-    """The OpenAPI document, with the prefix of a proxy."""
+    """The OpenAPI document, with a proxy's path prefix."""
     prefix = request.scope["root_path"]
     servers = {"servers": [{"url": prefix}]} if prefix else {}
     return JSONResponse({**request.app.openapi(), **servers})
@@ -92,6 +85,6 @@ async def get_openapi(request: Request) -> JSONResponse:
 @router.get("/docs", include_in_schema=False)
 @OPEN
 async def get_docs(request: Request) -> HTMLResponse:
-    """A page that shows it."""
+    """The OpenAPI document as a web page."""
     address = f"{request.scope['root_path']}/openapi.json"
     return get_swagger_ui_html(openapi_url=address, title=f"{request.app.title} - Swagger UI")

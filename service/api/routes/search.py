@@ -4,26 +4,21 @@ import asyncio
 import json
 from collections.abc import Mapping
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from service.api import answers
-from service.api.answers import server_timing, written
-from service.api.dependencies import CollectionDep, StateDep, request_id
 from service.api.error_table import described
 from service.api.openapi import TIMED
 from service.api.routing import Route, Rules
+from service.api.schemas import common
+from service.api.schemas.common import server_timing, written
 from service.api.schemas.search_schemas import (
-    CachedBody,
     HitBody,
-    IndexBody,
-    ModelsBody,
-    RerankBody,
     SearchBatchRequest,
     SearchBatchResponse,
     SearchRequest,
     SearchResponse,
 )
-from service.api.state import ServerState
+from service.api.state import CollectionDep, RequestIdDep, ServerState, StateDep
 from service.errors import AnswerTooLargeError, InvalidInputError
 from service.search.query import Hit, Query, Result
 from service.search.timings import Timings
@@ -32,23 +27,19 @@ router = APIRouter(tags=["search"], route_class=Route)
 
 
 @router.post(
-    "/search",
-    response_model=SearchResponse,
-    summary="Search in two stages",
-    responses=TIMED,
+    "/search", response_model=SearchResponse, summary="Search in two stages", responses=TIMED
 )
 @Rules(field_depth=2)
 async def search(
-    body: SearchRequest, request: Request, collection: CollectionDep, state: StateDep
+    body: SearchRequest, request_id: RequestIdDep, collection: CollectionDep, state: StateDep
 ) -> Response:
     """Recall passages with the bi-encoder, rerank them, and say how sure each hit is.
 
-    Hits come in the order (score, id). As long as the index does not change, the same request gives
-    the same answer, up to the last digit of its scores. `cached` says so where the answer is an
-    earlier search's.
+    Hits are ordered by score, then id. Until the index changes, the same request gives the same
+    answer, up to the last digit of its scores. `cached` says if the answer is an earlier search's.
     """
     result = await collection.searcher.search(_query(body))
-    content = await _entry(result, body, request_id(request), state, answers.MOST_BYTES)
+    content = await _entry(result, body, request_id, state, common.MOST_BYTES)
     return _answer(content, result.timings_ms)
 
 
@@ -60,40 +51,40 @@ async def search(
 )
 @Rules(field_depth=3)
 async def search_batch(
-    body: SearchBatchRequest, request: Request, collection: CollectionDep, state: StateDep
+    body: SearchBatchRequest, request_id: RequestIdDep, collection: CollectionDep, state: StateDep
 ) -> Response:
-    """Answer several searches, which the bi-encoder encodes together.
+    """Answer several searches, whose queries the bi-encoder encodes together.
 
-    Each result is what `POST /search` would have answered, up to the last digit of its scores.
-    Queries fail independently. A request that is not well formed is refused as a whole: 422 names
-    the entry. If there is no room for the request, it is answered 429.
+    Each result is the answer of `POST /search`, up to the last digit of its scores. Queries fail
+    independently. A malformed request is refused as a whole: 422 names the entry. If there is no
+    room for the request, the answer is 429.
     """
     most = state.settings.max_batch_queries
     if len(body.queries) > most:
         raise InvalidInputError(f"a request may have at most {most} queries", "queries")
     timings = Timings()
-    asked, left = iter(body.queries), answers.MOST_BYTES
+    asked, left = iter(body.queries), common.MOST_BYTES
 
     async def take(found: Result | Exception) -> bytes:
         nonlocal left
         try:
-            entry = await _entry(found, next(asked), request_id(request), state, left)
+            entry = await _entry(found, next(asked), request_id, state, left)
         except AnswerTooLargeError as error:
-            return _failed(error, request_id(request))
+            return _failed(error, request_id)
         left -= len(entry)
-        await asyncio.sleep(0)  # all of them are megabytes: other requests get their turn
+        await asyncio.sleep(0)  # the entries are megabytes: other requests get their turn
         return entry
 
     entries = await collection.searcher.search_each([_query(q) for q in body.queries], take)
     total = timings.finish()
-    rest = json.dumps({"timings_ms": total, "request_id": request_id(request)}).encode()
+    rest = json.dumps({"timings_ms": total, "request_id": request_id}).encode()
     return _answer(b'{"results":[' + b",".join(entries) + b"]," + rest[1:], total)
 
 
 async def _entry(
     found: Result | Exception, query: SearchRequest, request_id: str, state: ServerState, most: int
 ) -> bytes:
-    # Written here: FastAPI would check all of it once more.
+    # Written here, because FastAPI would validate the whole answer again.
     if isinstance(found, Exception):
         return _failed(found, request_id)
     state.metrics.observe_search(found)
@@ -114,7 +105,7 @@ def _hit(hit: Hit, query: SearchRequest) -> HitBody:
 
 def _query(body: SearchRequest) -> Query:
     fields = dict(body)
-    del fields["return_text"]  # the one that only the answer depends on
+    del fields["return_text"]  # only the answer depends on it
     return Query(**fields)
 
 
@@ -125,19 +116,6 @@ def _answer(content: bytes, timings_ms: Mapping[str, float]) -> Response:
 
 def _response(result: Result, request_id: str) -> SearchResponse:
     """The answer without its hits."""
-    return SearchResponse(
-        query=result.query,
-        hits=[],
-        answerable=result.answerable,
-        rerank=RerankBody.model_validate(result.rerank, from_attributes=True),
-        timings_ms=result.timings_ms,
-        models=ModelsBody.model_validate(result.models),
-        index=IndexBody(
-            generation=result.generation, revision=result.revision, documents=result.documents
-        ),
-        warnings=result.warnings,
-        cached=CachedBody.model_validate(result.cached, from_attributes=True)
-        if result.cached
-        else None,
-        request_id=request_id,
-    )
+    fields = {name: getattr(result, name) for name in result.__slots__}
+    fields |= {"hits": [], "index": result, "request_id": request_id}
+    return SearchResponse.model_validate(fields, from_attributes=True)

@@ -2,17 +2,17 @@
 
 from dataclasses import asdict
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from service.api.answers import server_timing
-from service.api.dependencies import EngineDep, request_id
 from service.api.openapi import TIMED, failures
 from service.api.routing import Route, Rules
+from service.api.schemas.common import server_timing
 from service.api.schemas.similarity_schemas import (
     SimilarityRequest,
     SimilarityResponse,
     VerdictBody,
 )
+from service.api.state import EngineDep, RequestIdDep
 from service.errors import NotAvailableError
 
 router = APIRouter(
@@ -25,11 +25,11 @@ router = APIRouter(
 @router.post("/similarity", summary="Do queries mean the same?", responses=TIMED)
 @Rules(field_depth=3)
 async def compare_queries(
-    body: SimilarityRequest, request: Request, response: Response, engine: EngineDep
+    body: SimilarityRequest, request_id: RequestIdDep, response: Response, engine: EngineDep
 ) -> SimilarityResponse:
     """Compare pairs of queries by the pair model.
 
-    A pair gets the same verdict alone and among others. 409 where the server has no pair model.
+    The other pairs of a request do not change a verdict. 409 if the server has no pair model.
     """
     model = engine.pair_model
     if model is None:
@@ -45,5 +45,5 @@ async def compare_queries(
         threshold=model.threshold,
         model=model.name,
         timings_ms=comparison.timings_ms,
-        request_id=request_id(request),
+        request_id=request_id,
     )

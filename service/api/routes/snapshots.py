@@ -1,4 +1,4 @@
-"""`/collections/{name}/snapshot` and `/restore`: archives out and in, as streams."""
+"""`/collections/{name}/snapshot` and `/restore`: archives as streams."""
 
 import asyncio
 import tempfile
@@ -13,7 +13,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.api import body
 from service.api.body import Body
-from service.api.dependencies import CollectionsDep, StateDep
 from service.api.openapi import FULL, failures, headers
 from service.api.routes.collections import (
     CONFLICT,
@@ -24,7 +23,7 @@ from service.api.routes.collections import (
 )
 from service.api.routing import Route, Rules
 from service.api.schemas.collection_schemas import CollectionBody
-from service.api.state import ServerState
+from service.api.state import CollectionsDep, ServerState, StateDep
 from service.durable import explained
 from service.errors import NotReadyError
 from service.scheduling.gate import Deadline, in_thread, paced
@@ -33,10 +32,10 @@ from service.store.snapshot import MEDIA_TYPE
 router = APIRouter(tags=["snapshots"], route_class=Route)
 
 IDLE_S = 60.0
-"""A connection over which nothing went for so long is given up: it would hold the store's log."""
+"""A reader that stalls this long is disconnected: it keeps the store's log from shrinking."""
 
 PATIENCE_S = 600.0
-"""How long an archive that is whole waits for the restores before it."""
+"""How long a complete archive waits for the restores before it."""
 
 _TAR = Body(
     limit="max_snapshot_bytes",
@@ -51,9 +50,9 @@ _NAMED = headers(
 _BODY = {"requestBody": {"required": True, "description": "The archive.", **_ARCHIVE}}
 _REFUSED = failures(
     {
-        413: "It is larger than `max_snapshot_bytes`.",
+        413: "The archive is larger than `max_snapshot_bytes`.",
         415: "The body is not declared to be a tar.",
-        422: "The archive is damaged, or none of this service's.",
+        422: "The archive is damaged or not from this service.",
     }
 )
 
@@ -67,21 +66,21 @@ _REFUSED = failures(
 async def read_snapshot(
     name: NameDep, collections: CollectionsDep, state: StateDep
 ) -> StreamingResponse:
-    """All of the collection as it is at this moment, while writes go on: documents with their
-    versions, passages and vectors, and at the end a manifest with the SHA-256 of each part.
+    """The whole collection at this moment, while writes go on: documents with their versions,
+    passages and vectors, and at the end a manifest with the SHA-256 of each part.
 
-    An archive without `manifest.sha256` at its end was cut off.
+    An archive without `manifest.sha256` at its end is incomplete.
     """
     found = await asyncio.to_thread(collections.info, name)
     pieces = _read(collections.snapshot(found.name), state)
-    first = await anext(pieces)  # what can be refused is refused before an answer has begun
+    first = await anext(pieces)  # refuse before the answer begins
     return _ArchiveResponse(first, pieces, found.name)
 
 
 @router.post(
     "/collections/{name}/restore",
     status_code=201,
-    summary="Make a collection from an archive",
+    summary="Create a collection from an archive",
     responses={**_REFUSED, **CONFLICT, **FULL},
     openapi_extra=_BODY,
 )
@@ -92,29 +91,28 @@ async def restore_collection(
     collections: CollectionsDep,
     state: StateDep,
     re_embed: Annotated[
-        bool,
-        Query(description="Encode all documents again, with the server's models."),
+        bool, Query(description="Encode all documents again, with the server's models.")
     ] = False,
 ) -> CollectionBody:
-    """Every size, count and hash is checked before the collection is there; a failure leaves
-    nothing behind. 409 where the name is taken, or the vectors are another model's than the one
-    that the collection would be searched with.
+    """Create the collection once every size, count and hash is checked; a failure leaves nothing
+    behind. 409 if the name is taken, or if the vectors belong to another model than the one that
+    the collection would use.
     """
     state.restores.check()
     collections.require_free(name)
     pieces = paced(body.pieces(request))
-    # No permit before this: an archive that hardly comes must not keep another waiting.
+    # No permit before this: an archive that arrives slowly must not block another.
     first = await anext(pieces, b"")
     with state.archives.permit(), _spool(state) as spool:
         await _receive(first, pieces, spool, state)
-        # Only now: what is still to come would keep others waiting.
+        # Only now: an archive that is still arriving would block others.
         async with state.restores.patient_permit(Deadline(PATIENCE_S)):
             await in_thread(lambda: collections.restore(name, spool, re_embed=re_embed))
     return described(await asyncio.to_thread(collections.info, name))
 
 
 async def _read(archive: Generator[bytes], state: ServerState) -> AsyncGenerator[bytes]:
-    """The pieces of an archive, read in threads; until closed, it holds a permit and the store.
+    """The pieces of an archive, read in threads; holds a permit and the store until closed.
 
     Raises `OverloadedError`, `NotFoundError` or `StoreError` before the first one.
     """
@@ -129,7 +127,7 @@ async def _read(archive: Generator[bytes], state: ServerState) -> AsyncGenerator
 
 
 class _ArchiveResponse(StreamingResponse):
-    """Gives a caller up who stops reading."""
+    """Ends if the caller stops reading."""
 
     def __init__(self, first: bytes, rest: AsyncGenerator[bytes], name: str) -> None:
         async def pieces() -> AsyncIterator[bytes]:
@@ -154,7 +152,7 @@ class _ArchiveResponse(StreamingResponse):
 
 @contextmanager
 def _spool(state: ServerState) -> Iterator[BinaryIO]:
-    """A file without a name: it is gone when it is closed, or when the process dies."""
+    """A file without a name: it disappears when it is closed, or when the process dies."""
     with (
         explained("cannot keep an upload"),
         tempfile.TemporaryFile(dir=state.settings.data_dir) as file,

@@ -1,11 +1,21 @@
-"""The wire: what all requests, errors and probes are like. Names that stay."""
+"""The wire: what all requests, answers, errors and probes have in common."""
 
+import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
+from service.errors import AnswerTooLargeError
+
 MOST_FIELDS = 50
+
+MOST_BYTES = 64 << 20
+"""Size of the answer to a search or to a batch of searches."""
+
+_AT_ONCE_BYTES = 1 << 18
+"""Written between two turns of the event loop: about a millisecond's work."""
 
 REQUEST_ID = "6f1f6a0f0f5d4c0c8f6f3b1c2d7e9a55"
 """An example."""
@@ -13,33 +23,33 @@ REQUEST_ID = "6f1f6a0f0f5d4c0c8f6f3b1c2d7e9a55"
 RequestId = Annotated[
     str, Field(description="That of the header `X-Request-ID`.", examples=[REQUEST_ID])
 ]
+TimeoutMs = Annotated[int | None, Field(ge=1, le=600_000)]
 
-ErrorCode = Literal[
-    "bad_request",
-    "body_too_large",
-    "conflict",
-    "deadline_exceeded",
-    "disk_full",
-    "error",
-    "head_too_large",
-    "internal",
-    "invalid_request",
-    "method_not_allowed",
-    "misdirected_request",
-    "not_available",
-    "not_found",
-    "not_implemented",
-    "not_ready",
-    "overloaded",
-    "precondition_failed",
-    "request_timeout",
-    "store_failed",
-    "unauthorized",
-    "unsupported_media_type",
-    "version_not_supported",
-]
-"""Every `code` of the error envelope; `error` where a status has no word of its own."""
+CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    409: "not_available",
+    412: "precondition_failed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    421: "misdirected_request",
+    422: "invalid_request",
+    429: "overloaded",
+    431: "head_too_large",
+    500: "internal",
+    501: "not_implemented",
+    503: "not_ready",
+    504: "deadline_exceeded",
+    505: "version_not_supported",
+    507: "disk_full",
+}
+"""The `code` of an error by its status, unless the table of errors has another one."""
 
+CONFLICT, STORE_FAILED, OTHER = "conflict", "store_failed", "error"
+"""Codes that no status has by itself; `error` is for a status without a code."""
 
 COMPONENT = "x-component"
 
@@ -47,18 +57,18 @@ COMPONENT = "x-component"
 def component(name: str) -> dict[str, Any]:
     """Refers to a schema of OpenAPI's components that has no model of its own.
 
-    Pydantic refuses a `$ref` that it has not made; `service.api.openapi` makes one of this.
+    Pydantic refuses a `$ref` that it did not make, so `service.api.openapi` replaces this by one.
     """
     return {COMPONENT: name}
 
 
 def whole(value: Any) -> Any:
-    """A number as JSON Schema has it: `10.0` is an integer."""
+    """An integer for a whole number: in JSON Schema, `10.0` is an integer."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class RequestBody(BaseModel):
-    """What a client sends: unknown fields are refused, and no type is guessed."""
+    """A request's body: unknown fields are refused, and no type is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -86,7 +96,7 @@ def _is_integer(field: FieldInfo) -> bool:
 
 
 class ErrorDetail(BaseModel):
-    """One thing that is wrong."""
+    """One wrong field."""
 
     field: str = Field(description="Where, as a dotted path.", examples=["top_k"])
     message: str = Field(
@@ -96,9 +106,13 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorContent(BaseModel):
-    """The content of the one error envelope."""
+    """The content of the error envelope."""
 
-    code: ErrorCode = Field(description="For programs; stays.", examples=["invalid_request"])
+    code: str = Field(
+        description="For programs; never changes.",
+        examples=["invalid_request"],
+        json_schema_extra={"enum": [*sorted({*CODES.values(), CONFLICT, STORE_FAILED, OTHER})]},
+    )
     message: str = Field(description="For people.")
     request_id: str = Field(description="That of the header `X-Request-ID`; the log has it.")
     details: list[ErrorDetail] | None = Field(None, description="The first 20 wrong fields.")
@@ -121,11 +135,37 @@ class ReadyBody(BaseModel):
 
     status: Literal["ready", "not_ready"] = Field(description="`ready` when all checks are `ok`.")
     checks: dict[str, str] = Field(
-        description="`ok`, or what is wrong, per part.",
-        examples=[{"models": "ok", "index": "ok"}],
+        description="`ok` or what is wrong, per part.", examples=[{"models": "ok", "index": "ok"}]
     )
     documents: int | None = Field(None, description="Documents in the index.", examples=[1434])
     passages: int | None = Field(None, description="Passages in the index.", examples=[5120])
     notes: list[str] = Field(
-        default_factory=list, description="What an operator should know, such as a rebuilt index."
+        default_factory=list, description="Notes for the operator, such as a rebuilt index."
     )
+
+
+def server_timing(timings_ms: Mapping[str, float]) -> str:
+    """The header `Server-Timing` for stages and their milliseconds."""
+    return ", ".join(f"{stage};dur={milliseconds}" for stage, milliseconds in timings_ms.items())
+
+
+async def written(whole: BaseModel, field: str, rows: Iterable[BaseModel], most: int) -> bytes:
+    """`whole` as JSON with `rows` in its empty list `field`.
+
+    Written piece by piece, so that other requests get their turn in between. Raises
+    `AnswerTooLargeError` above `most` bytes.
+    """
+    before, mark, after = whole.model_dump_json().encode().partition(f'"{field}":['.encode())
+    pieces: list[bytes] = []
+    total = since = 0
+    for row in rows:
+        piece = row.model_dump_json().encode()
+        pieces.append(piece)
+        total += len(piece)
+        since += len(piece)
+        if total > most:
+            raise AnswerTooLargeError(MOST_BYTES)
+        if since > _AT_ONCE_BYTES:
+            since = 0
+            await asyncio.sleep(0)
+    return before + mark + b",".join(pieces) + after

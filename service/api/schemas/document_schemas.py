@@ -1,4 +1,4 @@
-"""The wire of `/documents`. Names that stay."""
+"""The wire of `/documents`."""
 
 from typing import Annotated, Any, Self
 
@@ -25,25 +25,13 @@ from service.documents.rows import (
 )
 
 MOST_DOCUMENTS = 1000
-"""Of one request or page."""
+"""In one request or page."""
 
-_ID = f"1 to {MAX_ID_CHARS} characters without control characters; an integer is made a string."
 _METADATA = (
     "What filters can ask for: strings, numbers, booleans, null and lists of strings. At most 64 "
     "fields with names of up to 128 characters, strings of up to 10,000, lists of up to 1,000 "
     "values, and 100,000 characters in all."
 )
-_TEXT = "The document's text; up to 1,000,000 characters (the server's `max_document_chars`)."
-_TITLE = (
-    "Shown with hits and read with each passage; up to 2,000 characters (the server's "
-    "`max_title_chars`)."
-)
-_INDEXED = "Whether searches see this version; until then they see the one before, if any."
-_PROBLEM = (
-    "Why searches will never see this version, such as a text without any letter. With `indexed` "
-    "true: what the models do not read, such as the end of a long title."
-)
-_VERSION = "Grows with every change; the `ETag` without its quotes."
 TITLE = "Handling several exceptions"
 TEXT = "One except clause can name several exception types in a tuple."
 _EXAMPLE: dict[str, Any] = {
@@ -89,14 +77,48 @@ DocumentId = Annotated[
 Metadata = Annotated[dict[str, Any], WithJsonSchema(component("Metadata"))]
 
 
+Id = Annotated[str, Field(description="The document's id.", examples=["py-except"])]
+Title = Annotated[
+    str, Field(description="The document's title, or an empty string.", examples=[TITLE])
+]
+StoredMetadata = Annotated[Metadata, Field(description="The document's metadata.")]
+_Version = Annotated[
+    int,
+    Field(description="Grows with every change; the `ETag` without its quotes.", examples=[7]),
+]
+_Indexed = Annotated[
+    bool,
+    Field(
+        description="Whether searches see this version; until then they see the previous one, if "
+        "any.",
+        examples=[True],
+    ),
+]
+_Problem = Annotated[
+    str | None,
+    Field(
+        description="Why searches will never see this version, such as a text without any letter. "
+        "With `indexed` true: what the models do not read, such as the end of a long title."
+    ),
+]
+_Place = Annotated[int, Field(description="Its place in the request, from 0.", examples=[3])]
+
+
 class DocumentBody(RequestBody):
     """A document whose id is in the path. Only `text` is required."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: DocumentId | None = Field(None, description="If given, the same as in the path.")
-    title: str | None = Field(None, description=_TITLE)
-    text: str = Field(description=_TEXT)
+    title: str | None = Field(
+        None,
+        description="Shown with hits and read with each passage; up to 2,000 characters (the "
+        "server's `max_title_chars`).",
+    )
+    text: str = Field(
+        description="The document's text; up to 1,000,000 characters (the server's "
+        "`max_document_chars`)."
+    )
     metadata: Metadata | None = Field(None, description=_METADATA)
 
 
@@ -105,11 +127,14 @@ class IdentifiedDocumentBody(DocumentBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": "py-except", **_EXAMPLE}]})
 
-    id: DocumentId = Field(description=_ID)
+    id: DocumentId = Field(
+        description=f"1 to {MAX_ID_CHARS} characters without control characters; an integer "
+        "becomes a string."
+    )
 
 
 class DocumentsRequest(RequestBody):
-    """Documents, each of which is taken or refused by itself."""
+    """Documents, each accepted or refused on its own."""
 
     @model_validator(mode="before")
     @classmethod
@@ -121,7 +146,7 @@ class DocumentsRequest(RequestBody):
             )
         return value
 
-    # Validated one by one in the route, so that a bad one spoils no other.
+    # The route validates them one by one, so that a bad one does not affect the others.
     documents: Annotated[list[SkipValidation[IdentifiedDocumentBody]], Field(strict=True)] = Field(
         min_length=1, max_length=MOST_DOCUMENTS, description="1 to 1,000 documents."
     )
@@ -130,17 +155,17 @@ class DocumentsRequest(RequestBody):
 class WrittenBody(BaseModel):
     """A document that is stored."""
 
-    id: str = Field(description="The document's id.", examples=["py-except"])
-    version: int = Field(description=_VERSION, examples=[7])
-    indexed: bool = Field(description=_INDEXED, examples=[True])
-    problem: str | None = Field(None, description=_PROBLEM)
+    id: Id
+    version: _Version
+    indexed: _Indexed
+    problem: _Problem = None
 
 
 class RefusedBody(BaseModel):
-    """A document that was not taken."""
+    """A document that was refused."""
 
-    index: int = Field(description="Its place in the request, from 0.", examples=[3])
-    id: str | None = Field(description="Its id, where it has a fit one.", examples=["py-except"])
+    index: _Place
+    id: str | None = Field(description="Its id, if that is valid.", examples=["py-except"])
     error: str = Field(
         description="What is wrong, with the field and its limit.",
         examples=["metadata.year must be a finite number within 64 bits"],
@@ -148,26 +173,26 @@ class RefusedBody(BaseModel):
 
 
 class ReplacedBody(BaseModel):
-    """A document that was not stored, as a later one of the request has its id."""
+    """A document that was not stored because a later one of the request has its id."""
 
-    index: int = Field(description="Its place in the request, from 0.", examples=[0])
+    index: _Place
     id: str = Field(description="The id of both.", examples=["py-except"])
     by: int = Field(description="The place of the one that was stored.", examples=[5])
 
 
 class DocumentsResponse(BaseModel):
-    """What became of each document of a request."""
+    """The outcome for each document of a request."""
 
     accepted: int = Field(
-        description="Documents stored. With `refused` and `replaced`, all of the request.",
+        description="Documents stored. Together with `refused` and `replaced`: all of the request.",
         examples=[998],
     )
-    refused: list[RefusedBody] = Field(description="Those that were not taken, and why.")
+    refused: list[RefusedBody] = Field(description="Those that were refused, and why.")
     replaced: list[ReplacedBody] = Field(
-        description="Those whose id a later one in the request has: the last one is stored."
+        description="Those that share an id with a later one of the request; the last one wins."
     )
     indexed: bool = Field(
-        description="Whether nothing of what was accepted waits any longer for searches to see it.",
+        description="Whether searches see all accepted documents that can be indexed.",
         examples=[True],
     )
 
@@ -175,20 +200,20 @@ class DocumentsResponse(BaseModel):
 class StoredDocumentBody(BaseModel):
     """A document as it was last written."""
 
-    id: str = Field(description="The document's id.", examples=["py-except"])
-    title: str = Field(description="The document's title, or an empty text.", examples=[TITLE])
-    text: str = Field(description="The document's text, to the letter.", examples=[TEXT])
-    metadata: Metadata = Field(description="The document's metadata.")
-    version: int = Field(description=_VERSION, examples=[7])
-    indexed: bool = Field(description=_INDEXED, examples=[True])
-    problem: str | None = Field(description=_PROBLEM)
+    id: Id
+    title: Title
+    text: str = Field(description="The document's text, unchanged.", examples=[TEXT])
+    metadata: StoredMetadata
+    version: _Version
+    indexed: _Indexed
+    problem: _Problem
 
 
 class DocumentsPage(BaseModel):
     """Some documents in the order of their ids."""
 
     documents: list[StoredDocumentBody] = Field(
-        description="At most `limit`; fewer where their texts are long."
+        description="At most `limit`; fewer if their texts are long."
     )
     cursor: str | None = Field(
         description="Asks for the next page; null on the last one.", examples=["cHktZXhjZXB0"]
@@ -212,7 +237,7 @@ class DeleteDocumentsRequest(RequestBody):
         None,
         min_length=1,
         max_length=MOST_DOCUMENTS,
-        description="1 to 1,000 ids; those that are not there are passed over.",
+        description="1 to 1,000 ids; unknown ones are ignored.",
     )
     filters: SomeFilters | None = Field(
         None, description=f"Never empty. {FILTERS}", examples=FILTER_EXAMPLES
@@ -226,6 +251,6 @@ class DeleteDocumentsRequest(RequestBody):
 
 
 class DeletedBody(BaseModel):
-    """How much was deleted."""
+    """How many documents were deleted."""
 
-    deleted: int = Field(description="Documents that were there and are gone.", examples=[2])
+    deleted: int = Field(description="Documents that existed and are deleted.", examples=[2])

@@ -1,4 +1,4 @@
-"""Filters on the wire: read by the one grammar, so that body, query string and store agree."""
+"""The wire of filters. One grammar reads them in bodies, query strings and the store."""
 
 from typing import Annotated, Any
 
@@ -22,13 +22,14 @@ from service.store.filter_grammar import (
 from service.types import Filters
 
 MAX_TEXT_CHARS = 60_000
-"""Of filters in a query string."""
+"""Length of filters in a query string."""
 
 DESCRIPTION = (
     "Metadata that a document must have. `{field: value}` for equality, `{field: [values]}` for "
     "one of them, `{field: {operator: ...}}` with `eq`, `in`, `gt`, `gte`, `lt`, `lte`, `exists`; "
-    "`and`, `or` (lists of filters) and `not` (a filter) join them. Everything in one object must "
-    f"hold. At most {MAX_CONDITIONS} conditions, {MAX_VALUES} values in a list, {MAX_DEPTH} levels."
+    "`and`, `or` (lists of filters) and `not` (a filter) combine them. All entries of an object "
+    f"must hold. Limits: {MAX_CONDITIONS} conditions, {MAX_VALUES} values in a list, {MAX_DEPTH} "
+    "levels."
 )
 EXAMPLES: list[Any] = [
     {"kind": "topic", "year": [2025, 2026]},
@@ -38,7 +39,7 @@ EXAMPLES: list[Any] = [
 
 
 def filters_from_text(text: str) -> Filters:
-    """Filters in JSON, as a query string has them. Raises `InvalidInputError`."""
+    """Filters from the JSON of a query string. Raises `InvalidInputError`."""
     if len(text) > MAX_TEXT_CHARS:
         raise InvalidInputError(f"must have at most {MAX_TEXT_CHARS} characters", ROOT)
     try:
@@ -51,24 +52,22 @@ def filters_from_text(text: str) -> Filters:
     return filters
 
 
-def _checked(given: Any) -> Filters:
+def _checked(given: Any) -> Any:
     _parsed(given)
-    filters: Filters = given
-    return filters
+    return given
 
 
-def _not_empty(given: Any) -> Filters:
+def _not_empty(given: Any) -> Any:
     if _parsed(given) is None:
-        raise ValueError("must hold at least one condition")
-    filters: Filters = given
-    return filters
+        raise ValueError("must have at least one condition")
+    return given
 
 
 def _parsed(given: Any) -> Filter | None:
     try:
         return parse(given)
     except InvalidInputError as error:
-        # The place within the filters, as pydantic would say it of its own fields.
+        # The place within the filters, as pydantic reports its own fields.
         path = (error.field or ROOT).removeprefix(ROOT).removeprefix(".")
         wrong = PydanticCustomError("filters", "{reason}", {"reason": str(error)})
         detail = InitErrorDetails(type=wrong, loc=(path,) if path else (), input=None)
@@ -86,7 +85,7 @@ _SCALAR = {
 _LIST = {"type": "array", "items": _SCALAR, "minItems": 1, "maxItems": MAX_VALUES}
 _LIMIT = {
     "anyOf": [{"type": "string", "maxLength": MAX_VALUE_CHARS}, {"type": "number"}],
-    "description": "A number, an ISO 8601 date or another text; all of one range of one kind.",
+    "description": "A number, an ISO 8601 date or another string; one kind within a range.",
 }
 _OPERATORS = {
     "type": "object",
@@ -94,7 +93,7 @@ _OPERATORS = {
         "eq": {**_SCALAR, "description": "The field has this value."},
         "in": {**_LIST, "description": "The field has one of these values."},
         **dict.fromkeys(COMPARISONS, _LIMIT),
-        "exists": {"type": "boolean", "description": "The field has a value at all, or none."},
+        "exists": {"type": "boolean", "description": "Whether the field has any value."},
     },
     "additionalProperties": False,
     "minProperties": 1,
@@ -114,8 +113,7 @@ _FILTER = {
     "maxProperties": MAX_CONDITIONS,
     # Every other name is a field with a condition.
     "patternProperties": {f"^(?!(?:{'|'.join(_JOINS)})$)": component("FilterCondition")},
-    # So nothing is left for this. It is for generated types, whose index signature has to hold for
-    # the joins as well.
+    # No name is left for this. It is for generated types, whose index signature must fit the joins.
     "additionalProperties": {
         "anyOf": [
             component("FilterCondition"),
@@ -130,12 +128,12 @@ COMPONENTS = {
     "FilterCondition": {**_CONDITION, "description": "A value, one of a list, or operators."},
     "FilterOperators": {**_OPERATORS, "description": "All of them hold for one value."},
 }
-"""For `components.schemas`: a filter may hold others, so it has a name."""
+"""For `components.schemas`: a filter may contain filters, so it needs a name."""
 
 FiltersField = Annotated[
     dict[str, Any], PlainValidator(_checked), WithJsonSchema(component("Filter"))
 ]
-"""Filters in a body; `{}` keeps all documents. Give it `DESCRIPTION` and `EXAMPLES`."""
+"""Filters in a body; `{}` matches all documents. Add `DESCRIPTION` and `EXAMPLES` to the field."""
 
 SomeFilters = Annotated[dict[str, Any], PlainValidator(_not_empty), WithJsonSchema(_NESTED)]
-"""The same where `{}` would do harm, as in a deletion."""
+"""The same for a deletion, where `{}` would do harm."""

@@ -1,19 +1,18 @@
-"""Searches on the wire."""
+"""The wire of `/search`."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas.common import ErrorBody, RequestBody, RequestId
-from service.api.schemas.document_schemas import TEXT, TITLE, Metadata
+from service.api.schemas.common import ErrorBody, RequestBody, RequestId, TimeoutMs
+from service.api.schemas.document_schemas import TEXT, Id, StoredMetadata, Title
 from service.api.schemas.filter_schemas import DESCRIPTION as FILTERS
 from service.api.schemas.filter_schemas import EXAMPLES as FILTER_EXAMPLES
 from service.api.schemas.filter_schemas import FiltersField
+from service.types import Mode, RerankStatus, Word
 
 MOST_QUERIES = 1000
 """In one request, whatever the server's `max_batch_queries`."""
-
-ConfidenceWord = Literal["low", "medium", "high"]
 
 
 class SearchRequest(RequestBody):
@@ -25,7 +24,7 @@ class SearchRequest(RequestBody):
                 {"query": "catch several exceptions in one handler"},
                 {"query": "Đạo hàm của hàm hợp", "top_k": 3, "filters": {"grade": [11, 12]}},
             ],
-            "not": {  # confidences come from the rerank
+            "not": {  # the rerank gives the confidence
                 "required": ["min_confidence", "rerank"],
                 "properties": {"min_confidence": {"type": "string"}, "rerank": {"const": False}},
             },
@@ -33,15 +32,17 @@ class SearchRequest(RequestBody):
     )
 
     query: str = Field(
-        json_schema_extra={"minLength": 1},  # an empty one is refused by itself within a batch
-        description=(
-            "What is sought, in any language; 1 to 4,000 characters after cleaning (the server's "
-            "`max_query_chars`). Send it without `query: `: the service adds the prefix."
-        ),
+        json_schema_extra={"minLength": 1},  # within a batch, an empty one fails on its own
+        description="The question or keywords, in any language; 1 to 4,000 characters after "
+        "cleaning (the server's `max_query_chars`). Send it without `query: `: the service adds "
+        "the prefix.",
         examples=["catch several exceptions in one handler"],
     )
     top_k: int = Field(
-        10, ge=1, le=100, description="Hits in the answer. Never changes which documents win."
+        10,
+        ge=1,
+        le=100,
+        description="Most hits in the answer. Never changes which documents win.",
     )
     num_candidates: int = Field(
         100,
@@ -49,10 +50,10 @@ class SearchRequest(RequestBody):
         le=1000,
         description="Passages of stage one; stage two reranks the first `rerank_depth` of them.",
     )
-    mode: Literal["dense", "sparse", "hybrid"] | None = Field(
+    mode: Mode | None = Field(
         None,
         description="How stage one finds passages: by vectors (`dense`), by words (`sparse`) or by "
-        "both (`hybrid`); the server's `search_mode`, `dense` by default, if left out.",
+        "both (`hybrid`). Default: the server's `search_mode`, which is `dense` unless set.",
     )
     rerank: bool = Field(
         True, description="`false` keeps stage one's order; the hits are then `uncalibrated`."
@@ -62,18 +63,14 @@ class SearchRequest(RequestBody):
         description=f"{FILTERS} Narrows the candidates before `num_candidates` are taken.",
         examples=FILTER_EXAMPLES,
     )
-    min_confidence: ConfidenceWord | None = Field(
+    min_confidence: Literal["low", "medium", "high"] | None = Field(
         None, description="Leave out hits below this confidence. Needs `rerank: true`."
     )
-    timeout_ms: int | None = Field(
+    timeout_ms: TimeoutMs = Field(
         None,
-        ge=1,
-        le=600_000,
-        description=(
-            "Time for this search in milliseconds; the server's `timeout_ms` if left out. When it "
-            "runs out during the rerank, the answer says `rerank.status: partial`; before stage "
-            "one has an answer, it is 504."
-        ),
+        description="Time for this search in milliseconds; default: the server's `timeout_ms`. If "
+        "it runs out during the rerank, the answer has `rerank.status: partial`; before stage one "
+        "is done, the answer is 504.",
     )
     return_text: bool = Field(True, description="`false` leaves `text` out of the hits.")
 
@@ -82,8 +79,8 @@ class HitBody(BaseModel):
     """A document, shown by its best passage."""
 
     rank: int = Field(description="1-based.", examples=[1])
-    id: str = Field(description="The document's id.", examples=["py-except"])
-    title: str = Field(description="The document's title, or an empty text.", examples=[TITLE])
+    id: Id
+    title: Title
     text: str | None = Field(
         description="The best passage, as it is in the document.", examples=[TEXT]
     )
@@ -91,15 +88,13 @@ class HitBody(BaseModel):
         description="Where the passage begins in the document, in code points.", examples=[0]
     )
     end: int = Field(description="Where it ends (exclusive).", examples=[len(TEXT)])
-    metadata: Metadata = Field(description="The document's metadata.")
-    confidence: Literal["high", "medium", "low", "uncalibrated"] = Field(
-        description="The word for `probability`; `uncalibrated` where there is none."
-    )
+    metadata: StoredMetadata
+    confidence: Word = Field(description="The word for `probability`; `uncalibrated` without one.")
     probability: float | None = Field(
         description="Calibrated probability (0 to 1) that the hit is relevant.", examples=[0.93]
     )
     rerank_score: float | None = Field(
-        description="The reranker's score (a logit); null where the pair was not scored.",
+        description="The reranker's score (a logit); null if it did not score the passage.",
         examples=[5.21],
     )
     retrieval_score: float = Field(
@@ -107,39 +102,38 @@ class HitBody(BaseModel):
     )
     sparse_score: float | None = Field(
         None,
-        description="BM25 of query and passage, above 0; not comparable between queries. Null "
-        "where the passage was not found by words.",
+        description="BM25 of query and passage, above 0; not comparable between queries. Null if "
+        "the passage was not found by words.",
     )
     retrieval_rank: int = Field(
         description="1-based rank in stage one, in the order of its mode.", examples=[4]
     )
     truncated: bool = Field(
-        description="The passage was longer than the reranker reads; its end was not seen."
+        description="Whether the passage was longer than the reranker reads; it ignored the end."
     )
 
 
 class RerankBody(BaseModel):
-    """What became of stage two."""
+    """The outcome of stage two."""
 
-    status: Literal["complete", "partial", "skipped", "failed"] = Field(
-        description="`complete`: all that were to be; `partial`: the time ran out; `skipped` and "
-        "`failed`: none, for the `reason` given."
+    status: RerankStatus = Field(
+        description="`complete`: all candidates were scored; `partial`: the time ran out; "
+        "`skipped` and `failed`: none was scored, for the given `reason`."
     )
     requested: int = Field(
-        description="Candidates to be reranked, at most the server's `rerank_depth`.",
-        examples=[100],
+        description="Candidates to rerank, at most the server's `rerank_depth`.", examples=[100]
     )
-    scored: int = Field(description="Candidates that were.", examples=[100])
+    scored: int = Field(description="Candidates that were scored.", examples=[100])
     reason: str | None = Field(None, description="Why the status is not `complete`.")
 
 
 class ModelsBody(BaseModel):
-    """What answered."""
+    """The models of the answer."""
 
     encoder: str = Field(description="The bi-encoder.", examples=["e5-small"])
     reranker: str = Field(description="The reranker, or `none`.", examples=["interaction-v1"])
     calibration: str = Field(
-        description="The calibration artifact's name; `none` where all hits are uncalibrated.",
+        description="The calibration artifact's name; `none` if all hits are uncalibrated.",
         examples=["e5-small+interaction-v1"],
     )
     order: str = Field(
@@ -148,14 +142,12 @@ class ModelsBody(BaseModel):
 
 
 class IndexBody(BaseModel):
-    """What was searched."""
+    """The index of the answer."""
 
-    generation: str = Field(
-        description="The name of the index on the disk.", examples=["g-00000003"]
-    )
+    generation: str = Field(description="The index's name on disk.", examples=["g-00000003"])
     revision: int = Field(
         description="Grows with every write to the documents; two answers with the same generation "
-        "and revision searched the same.",
+        "and revision searched the same index.",
         examples=[1434],
     )
     documents: int = Field(description="Documents in it.", examples=[1434])
@@ -179,33 +171,29 @@ class SearchResponse(BaseModel):
     )
     hits: list[HitBody] = Field(description="Best first, at most `top_k`.")
     answerable: bool | None = Field(
-        description=(
-            "False when no hit reaches `medium`: probably nothing here answers the query. "
-            "Null where the hits are uncalibrated."
-        ),
+        description="False if no hit reaches `medium`: probably no document answers the query. "
+        "Null if the hits are uncalibrated.",
         examples=[True],
     )
-    rerank: RerankBody = Field(description="What became of stage two.")
+    rerank: RerankBody = Field(description="The outcome of stage two.")
     timings_ms: dict[str, float] = Field(
         description="Milliseconds of this search per stage and in all.",
         examples=[{"normalize": 0.1, "encode": 12.0, "retrieve": 0.8, "rerank": 51.7, "total": 65}],
     )
-    models: ModelsBody = Field(description="What answered.")
-    index: IndexBody = Field(description="What was searched.")
-    warnings: list[str] = Field(
-        description="What the caller should know, such as a removed prefix."
-    )
+    models: ModelsBody = Field(description="The models of the answer.")
+    index: IndexBody = Field(description="The index of the answer.")
+    warnings: list[str] = Field(description="Notes for the caller, such as a removed prefix.")
     cached: CachedBody | None = Field(
         None,
-        description="Says that the answer is an earlier search's, whose query means the same; null "
-        "where it was made for this one.",
+        description="The earlier search whose answer this is, because its query means the same; "
+        "null if this search made its own answer.",
         examples=[None],
     )
     request_id: RequestId
 
 
 class SearchBatchRequest(RequestBody):
-    """Several searches. Each is one as `POST /search` takes it."""
+    """Several searches, each as for `POST /search`."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -231,11 +219,11 @@ class SearchBatchResponse(BaseModel):
     """An answer for each search, in the order of the request."""
 
     results: list[SearchResponse | ErrorBody] = Field(
-        description="What `POST /search` would have answered: a result, or the envelope of an "
-        "error, which is told by its `error`."
+        description="The answer of `POST /search` to each: a result or an error envelope, which "
+        "has the field `error`."
     )
     timings_ms: dict[str, float] = Field(
-        description="Milliseconds of the request in all; each result has those of its search.",
+        description="Milliseconds of the whole request; each result has those of its search.",
         examples=[{"total": 188.4}],
     )
     request_id: RequestId

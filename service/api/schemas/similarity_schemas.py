@@ -1,23 +1,25 @@
-"""Comparisons of queries on the wire."""
+"""The wire of `/similarity`."""
+
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas.common import RequestBody, RequestId
+from service.api.schemas.common import RequestBody, RequestId, TimeoutMs
+
+_Query = Annotated[
+    str,
+    Field(
+        json_schema_extra={"minLength": 1},
+        description="1 to 4,000 characters after cleaning (the server's `max_query_chars`).",
+    ),
+]
 
 
 class PairBody(RequestBody):
     """Two queries."""
 
-    a: str = Field(
-        json_schema_extra={"minLength": 1},
-        description="1 to 4,000 characters after cleaning (the server's `max_query_chars`).",
-        examples=["how do I close a file"],
-    )
-    b: str = Field(
-        json_schema_extra={"minLength": 1},
-        description="The same.",
-        examples=["closing an open file"],
-    )
+    a: _Query = Field(examples=["how do I close a file"])
+    b: _Query = Field(examples=["closing an open file"])
 
 
 class SimilarityRequest(RequestBody):
@@ -36,29 +38,25 @@ class SimilarityRequest(RequestBody):
         },
     )
 
-    pairs: list[PairBody] = Field(
-        min_length=1, max_length=100, description="What to compare, at most 100 pairs."
-    )
-    timeout_ms: int | None = Field(
+    pairs: list[PairBody] = Field(min_length=1, max_length=100, description="At most 100 pairs.")
+    timeout_ms: TimeoutMs = Field(
         None,
-        ge=1,
-        le=600_000,
-        description="Time for the request in milliseconds; the server's `timeout_ms` if left out.",
+        description="Time for the request in milliseconds; default: the server's `timeout_ms`.",
     )
 
 
 class VerdictBody(BaseModel):
-    """What the pair model says of one pair."""
+    """The pair model's verdict on one pair."""
 
     index: int = Field(description="Place of the pair in the request, from 0.", examples=[0])
     similarity: float = Field(
         description="Cosine of the two queries, -1 to 1; 1 for equal ones.", examples=[0.972341]
     )
     same: bool = Field(
-        description="Do they mean the same: `similarity >= threshold`.", examples=[True]
+        description="Whether they mean the same: `similarity >= threshold`.", examples=[True]
     )
     truncated: bool = Field(
-        description="One was longer than the model reads; its end was not compared."
+        description="Whether one was longer than the model reads; its end was not compared."
     )
 
 
@@ -66,7 +64,7 @@ class SimilarityResponse(BaseModel):
     """A verdict for each pair."""
 
     results: list[VerdictBody] = Field(description="In the order of the request.")
-    threshold: float = Field(description="Cosine from which `same` is true.", examples=[0.93])
+    threshold: float = Field(description="From this cosine on, `same` is true.", examples=[0.93])
     model: str = Field(description="The pair model.", examples=["pair-model"])
     timings_ms: dict[str, float] = Field(
         description="Milliseconds per stage and in all.",
