@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from service.store.job_rows import State
+from service.store.job_store import State
 
 JOB_ID = "0da9ea4bf9c342fa94918df08294b662"
 """An example."""
