@@ -47,6 +47,14 @@ def test_a_call_that_would_have_to_wait_is_a_mistake_of_the_client() -> None:
         run(waiting)
 
 
+@pytest.mark.parametrize("answer", ["{}", "[]", '{"jobs": [{}]}', '{"jobs": null}'])
+def test_an_answer_without_the_part_that_was_asked_for_is_an_error(answer: str) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text=answer))
+    with SearchClient("http://search", transport=transport) as client:
+        with pytest.raises(UnexpectedAnswerError):
+            client.jobs()
+
+
 def test_events_may_be_cut_anywhere_and_must_be_jobs() -> None:
     job = b'{"job_id":"j","collection":"m","state":"done","done":1,"refused":0,"total":1}'
     sent = b": ping\r\n\r\nevent: job\ndata: " + job.replace(b'"m"', '"\u2028é"'.encode()) + b"\n\n"

@@ -1,8 +1,9 @@
 """What every call has in common: path, attempts, and the record that an answer becomes."""
 
+import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -44,9 +45,11 @@ class Calls:
         name = collection or self._collection
         return path_of(*parts) if name is None else path_of("collections", name, *parts)
 
-    async def _ask(self, kind: type[T], method: str, path: str, **options: Any) -> T:
-        """The answer as a record; `options` are those of `_send`."""
-        return parsed(kind, await self._send(method, path, **options))
+    async def _ask(
+        self, kind: type[T], method: str, path: str, *, part: str | None = None, **options: Any
+    ) -> T:
+        """The answer, or a `part` of it, as a record; `options` are those of `_send`."""
+        return parsed(kind, await self._send(method, path, **options), part)
 
     async def _send(
         self, method: str, path: str, *, again: Again | None = None, **options: Any
@@ -119,24 +122,33 @@ def _quoted(part: str) -> str:
     return part.replace(".", "%2E") if dots else quote(part, safe="", errors="surrogatepass")
 
 
-def parsed(kind: type[T], response: httpx.Response) -> T:
-    """The answer as a record. Raises `SearchError` if it is none."""
+def parsed(kind: type[T], response: httpx.Response, part: str | None = None) -> T:
+    """The answer, or a `part` of it, as a record. Raises `SearchError` if it is not one."""
     try:
-        return adapter(kind).validate_json(response.content)
-    except ValueError:
+        if part is None:
+            return adapter(kind).validate_json(response.content)
+        whole = adapter(dict[str, Any]).validate_json(response.content)
+        return adapter(kind).validate_python(whole[part])
+    except (ValueError, KeyError):
         raise error_of(response) from None
 
 
 def adapter(kind: type[T]) -> "TypeAdapter[T]":
     """Reads records of this kind, or raises `ValueError`.
 
-    pydantic is imported at the first use: it is half of what importing the client would take.
+    pydantic is imported at the first use, because it takes half of the client's import time.
     """
     from pydantic import TypeAdapter  # noqa: PLC0415
 
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
+
+
+def json_bytes(value: Mapping[str, Any], errors: str = "strict") -> bytes:
+    """JSON in UTF-8."""
+    text = json.dumps(dict(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode(errors=errors)
 
 
 def given(**fields: object) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -16,22 +15,12 @@ _RESTORE_TIMEOUT = httpx.Timeout(90.0, read=3600.0)
 """The server answers a restore once the collection is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Collections:
-    collections: list[Collection]
-
-
-@dataclass(frozen=True, slots=True)
-class _Aliases:
-    aliases: dict[str, str]
-
-
 class CollectionCalls(Calls):
     """The calls on collections."""
 
     async def collections(self) -> list[Collection]:
         """All collections, by name."""
-        return (await self._ask(_Collections, "GET", "collections")).collections
+        return await self._ask(list[Collection], "GET", "collections", part="collections")
 
     async def collection(self, name: str) -> Collection:
         """The collection that a name or alias leads to. Raises `NotFoundError`."""
@@ -72,12 +61,12 @@ class CollectionCalls(Calls):
 
     async def aliases(self) -> dict[str, str]:
         """Alias to collection."""
-        return (await self._ask(_Aliases, "GET", "aliases")).aliases
+        return await self._ask(dict[str, str], "GET", "aliases", part="aliases")
 
     async def set_alias(self, alias: str, collection: str) -> dict[str, str]:
         """Let an alias lead to a collection, at once; returns all aliases."""
-        body = {"collection": collection}
-        return (await self._ask(_Aliases, "PUT", path_of("aliases", alias), json=body)).aliases
+        path, body = path_of("aliases", alias), {"collection": collection}
+        return await self._ask(dict[str, str], "PUT", path, part="aliases", json=body)
 
     async def delete_alias(self, alias: str) -> None:
         """Remove an alias; the collection stays."""

@@ -1,12 +1,12 @@
 """Documents: put, read, listed and deleted."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
-from secondpass_client.calls import Again, Calls, given, parsed, turned_away
+from secondpass_client.calls import Again, Calls, given, json_bytes, parsed, turned_away
 from secondpass_client.filters import Filters
 from secondpass_client.records import PutResult, StoredDocument, WireDocument, WrittenDocument
 
@@ -24,11 +24,6 @@ _JSON = {"Content-Type": "application/json"}
 class _Page:
     documents: list[StoredDocument]
     cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Deleted:
-    deleted: int
 
 
 class DocumentCalls(Calls):
@@ -61,7 +56,7 @@ class DocumentCalls(Calls):
         response = await self._send(
             "PUT",
             self._path(collection, "documents", str(document["id"])),
-            content=_json(dict(document)),
+            content=_json(document),
             headers=_JSON | conditions,
             params=_waiting(wait, timeout_ms),
             accepted=(200, 201),
@@ -151,8 +146,8 @@ class DocumentCalls(Calls):
             raise ValueError("give either ids or filters")
         path, deleted = self._path(collection, "documents", "delete"), 0
         for body in [{"filters": filters}] if ids is None else _batches(ids):
-            answer = await self._ask(_Deleted, "POST", path, content=_json(body), headers=_JSON)
-            deleted += answer.deleted
+            options = {"content": _json(body), "headers": _JSON}
+            deleted += await self._ask(int, "POST", path, part="deleted", **options)
         return deleted
 
 
@@ -161,7 +156,7 @@ def bodies(documents: Iterable[WireDocument]) -> Iterator[tuple[int, bytes]]:
     offset, bytes_ = 0, 0
     some: list[bytes] = []
     for document in documents:
-        one = _json(dict(document))
+        one = _json(document)
         if some and (len(some) == MOST_DOCUMENTS or bytes_ + len(one) > MOST_BYTES):
             yield offset, _body(some)
             offset, bytes_, some = offset + len(some), 0, []
@@ -201,10 +196,9 @@ def _waiting(wait: bool, timeout_ms: int | None) -> dict[str, Any]:
     return given(wait="true" if wait else None, timeout_ms=timeout_ms)
 
 
-def _json(value: object) -> bytes:
-    # Half a surrogate pair is sent on: the server's refusal names its place.
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode(errors="surrogatepass")
+def _json(value: Mapping[str, Any]) -> bytes:
+    # Half a surrogate pair is sent: the server's refusal names its place.
+    return json_bytes(value, errors="surrogatepass")
 
 
 def _body(documents: Iterable[bytes]) -> bytes:

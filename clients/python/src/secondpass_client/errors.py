@@ -9,6 +9,34 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+__all__ = [
+    "BadRequestError",
+    "BodyTooLargeError",
+    "ClientTimeoutError",
+    "ConflictError",
+    "ConnectionFailedError",
+    "DeadlineExceededError",
+    "DiskFullError",
+    "HeadTooLargeError",
+    "InternalError",
+    "InvalidRequestError",
+    "MethodNotAllowedError",
+    "MisdirectedRequestError",
+    "NotAvailableError",
+    "NotFoundError",
+    "NotReadyError",
+    "NotSupportedError",
+    "OverloadedError",
+    "PreconditionFailedError",
+    "RequestTimeoutError",
+    "SearchError",
+    "StoreFailedError",
+    "UnauthorizedError",
+    "UnexpectedAnswerError",
+    "UnsupportedMediaTypeError",
+    "VersionNotSupportedError",
+]
+
 _SHOWN = 3
 """Details that the text of an error shows."""
 

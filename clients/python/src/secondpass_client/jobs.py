@@ -1,6 +1,5 @@
 """Bulk uploads and their jobs."""
 
-import json
 import uuid
 from collections.abc import (
     AsyncGenerator,
@@ -12,12 +11,21 @@ from collections.abc import (
     Iterator,
 )
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from secondpass_client.calls import Calls, adapter, away, never, parsed, passing, path_of
+from secondpass_client.archives import pieces_of
+from secondpass_client.calls import (
+    Calls,
+    adapter,
+    away,
+    json_bytes,
+    never,
+    parsed,
+    passing,
+    path_of,
+)
 from secondpass_client.errors import (
     ClientTimeoutError,
     ConnectionFailedError,
@@ -33,16 +41,6 @@ _SILENCE_S = 60.0
 """Longest silence of a job's events: the server sends a sign of life every 15 s."""
 
 OnProgress = Callable[[Job], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Accepted:
-    job_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Jobs:
-    jobs: list[Job]
 
 
 def _ignore(_job: Job) -> None:
@@ -77,7 +75,7 @@ class JobCalls(Calls):
 
         is_iterator = isinstance(source, Iterator | AsyncIterator)
         response = await self._retry(once, never if is_iterator else passing)
-        return parsed(_Accepted, response).job_id
+        return parsed(str, response, "job_id")
 
     async def job(self, job_id: str) -> Job:
         """How far a job is. Raises `NotFoundError`."""
@@ -85,7 +83,7 @@ class JobCalls(Calls):
 
     async def jobs(self, limit: int = 100) -> list[Job]:
         """The last jobs, the newest first."""
-        return (await self._ask(_Jobs, "GET", "jobs", params={"limit": limit})).jobs
+        return await self._ask(list[Job], "GET", "jobs", part="jobs", params={"limit": limit})
 
     async def cancel(self, job_id: str) -> Job:
         """End a job; what it has stored stays. One that has ended stays as it is."""
@@ -152,15 +150,14 @@ def _pieces(
 
 def _file_pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece
+        yield from pieces_of(file)
 
 
 def _line_pieces(documents: Iterable[WireDocument]) -> Iterator[bytes]:
     """Documents as lines, many together."""
     lines = bytearray()
     for document in documents:
-        lines += _line(document)
+        lines += json_bytes(document) + b"\n"
         if len(lines) >= _PIECE_BYTES:
             yield bytes(lines)
             lines.clear()
@@ -169,8 +166,4 @@ def _line_pieces(documents: Iterable[WireDocument]) -> Iterator[bytes]:
 
 async def _async_line_pieces(documents: AsyncIterable[WireDocument]) -> AsyncIterator[bytes]:
     async for document in documents:
-        yield _line(document)
-
-
-def _line(document: WireDocument) -> bytes:
-    return json.dumps(dict(document), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        yield json_bytes(document) + b"\n"

@@ -4,6 +4,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+__all__ = [
+    "CachedInfo",
+    "Collection",
+    "CopyProgress",
+    "Health",
+    "Hit",
+    "IndexInfo",
+    "Job",
+    "ModelsInfo",
+    "PairVerdict",
+    "PutResult",
+    "Refusal",
+    "RefusedDocument",
+    "ReplacedDocument",
+    "RerankInfo",
+    "SearchResult",
+    "SimilarityResult",
+    "StoredDocument",
+    "WireDocument",
+    "WrittenDocument",
+]
+
 WireDocument = Mapping[str, Any]
 """`{"id", "title"?, "text", "metadata"?}`."""
 
