@@ -44,7 +44,7 @@ def read_judgements(path: Path, max_chars: int) -> Numbered[Judgement]:
 def _document(row: dict[str, Any], limits: DocumentLimits) -> Document:
     id_, text = check_id(row.get("_id"), "_id"), required(row, "text")
     # In Parquet, an empty string may be a null.
-    return make_document(id_, "" if text is None else text, row.get("title") or "", {}, limits)
+    return make_document(id_, "" if text is None else text, row.get("title"), {}, limits)
 
 
 def _judgement(row: dict[str, Any]) -> Judgement:

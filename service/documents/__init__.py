@@ -1,1 +1,1 @@
-"""Readers of users' files: each row becomes a document, or the reason why it is none."""
+"""Readers of users' files: each row becomes a document or is refused with a reason."""

@@ -24,14 +24,8 @@ def parse_document(value: object, limits: DocumentLimits, id_: str | None = None
     metadata = value.get("metadata")
     if not isinstance(metadata, dict | None):
         raise InvalidInputError("must be an object", "metadata")
-    title = value.get("title")
-    return make_document(
-        _id(value, id_),
-        required(value, "text"),
-        "" if title is None else title,
-        metadata or {},
-        limits,
-    )
+    checked_id, text = _id(value, id_), required(value, "text")
+    return make_document(checked_id, text, value.get("title"), metadata or {}, limits)
 
 
 def _id(value: dict[str, object], id_: str | None) -> str:

@@ -28,8 +28,8 @@ def read_jsonl(path: Path, limits: DocumentLimits) -> Numbered[Document]:
 def _document(row: dict[str, Any], limits: DocumentLimits) -> Document:
     id_key = "_id" if "_id" in row else "id"
     id_ = check_id(required(row, id_key), id_key)
-    title = "" if row.get("title") is None else row["title"]
-    return make_document(id_, required(row, "text"), title, _metadata(row, id_key), limits)
+    metadata = _metadata(row, id_key)
+    return make_document(id_, required(row, "text"), row.get("title"), metadata, limits)
 
 
 def _metadata(row: dict[str, Any], id_key: str) -> dict[str, MetadataValue]:

@@ -40,13 +40,12 @@ def make_document(
 
     If a row has a title and no text, the title becomes the text; the limit of a text then applies.
     """
-    checked_id = check_id(id_)
-    checked_text, checked_title = check_text(text, "text", limits.text), title
+    checked_id, title = check_id(id_), "" if title is None else title
+    checked_text = check_text(text, "text", limits.text)
     if not checked_text.strip() and not limits.empty:
-        checked_text, checked_title = check_text(title, "title", limits.text), ""
-    checked_title = check_text(checked_title, "title", limits.title)
-    if not checked_text.strip() and not limits.empty:
-        raise InvalidInputError("is empty", "text")
+        text, title = check_text(title, "title", limits.text), ""
+        checked_text = check_filled(text, "text", limits.text)
+    checked_title = check_text(title, "title", limits.title)
     check_metadata(metadata)
     return Document(checked_id, checked_text, checked_title, metadata)
 

@@ -50,9 +50,9 @@ def test_a_call_that_would_have_to_wait_is_a_mistake_of_the_client() -> None:
 @pytest.mark.parametrize("answer", ["{}", "[]", '{"jobs": [{}]}', '{"jobs": null}'])
 def test_an_answer_without_the_part_that_was_asked_for_is_an_error(answer: str) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, text=answer))
-    with SearchClient("http://search", transport=transport) as client:
-        with pytest.raises(UnexpectedAnswerError):
-            client.jobs()
+    client = SearchClient("http://search", transport=transport)
+    with client, pytest.raises(UnexpectedAnswerError):
+        client.jobs()
 
 
 def test_events_may_be_cut_anywhere_and_must_be_jobs() -> None:
