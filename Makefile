@@ -44,7 +44,7 @@ format: setup ## put the code in form
 	$(BIN)/ruff check --fix .
 
 docs: setup ## write the generated pages of docs/
-	$(BIN)/python -m service.config_docs docs/configuration.md
+	$(BIN)/python scripts/config_docs.py docs/configuration.md
 
 lock: setup ## resolve pyproject.toml for every Python; UPGRADE=1 takes the newest versions
 	$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
-from service.config_docs import flag
 from service.errors import InvalidInputError
 from service.settings import Settings, environment_variables, settings_about
 
@@ -30,6 +29,11 @@ SystemOption = Annotated[
         help="A system to compare: these settings over the command's; give it again for more.",
     ),
 ]
+
+
+def flag(name: str) -> str:
+    """The flag of a setting: `data_dir` -> `--data-dir`."""
+    return "--" + name.replace("_", "-")
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

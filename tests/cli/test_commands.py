@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from service.cli import main
-from service.config_docs import flag
+from service.cli.options import flag
 from service.settings import Settings
 from tests.fixtures.library import DOCUMENTS, QUESTIONS
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from service import config_docs
+from scripts import config_docs
 from service.settings import Settings, environment_variables
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "configuration.md"
 
 
 def test_the_page_is_what_the_settings_say() -> None:
@@ -71,5 +72,7 @@ def test_limits_and_defaults_are_shown() -> None:
 
 def test_the_module_writes_the_page(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
-    subprocess.run([sys.executable, "-m", "service.config_docs", str(path)], check=True)
+    subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "config_docs.py"), str(path)], check=True
+    )
     assert path.read_text(encoding="utf-8") == config_docs.markdown()

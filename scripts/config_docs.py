@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from `Settings`: `python -m service.config_docs PATH`."""
+"""Writes docs/configuration.md from `Settings`: `python scripts/config_docs.py PATH`."""
 
 import textwrap
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from typing import get_args
 import typer
 from pydantic.fields import FieldInfo
 
+from service.cli.options import flag
 from service.durable import write_text
 from service.environment import OTHER_VARIABLES
 from service.settings import TAGS, Settings, environment_variables
@@ -47,11 +48,6 @@ def markdown() -> str:
 def main(path: Path) -> None:
     """Writes the page to `path`."""
     write_text(path, markdown())
-
-
-def flag(name: str) -> str:
-    """The flag of a setting: `data_dir` -> `--data-dir`."""
-    return "--" + name.replace("_", "-")
 
 
 def _row(name: str, field: FieldInfo) -> str:
