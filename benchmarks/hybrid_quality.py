@@ -18,8 +18,7 @@ from service.evaluation.measures import means, per_query
 from service.evaluation.provenance import provenance
 from service.evaluation.searching import opened
 from service.evaluation.significance import paired
-from service.search.hybrid import Hybrid
-from service.search.retriever import Retriever
+from service.search.retriever import Hybrid, Retriever
 from service.settings import Settings
 from service.text.normalizer import normalize
 from service.types import Mode

@@ -18,7 +18,7 @@ from service.engine.build import build_encoder, build_reranker
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
 from service.protocols import Encoder, Reranker
-from service.search.query_windows import encode_queries
+from service.search.query import encode_queries
 from service.settings import Settings
 from service.store.data_folder import DataFolder
 from service.text.normalizer import clean

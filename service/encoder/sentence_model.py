@@ -9,7 +9,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
-from service.batching import token_batches
+from service.forward_pass import token_batches
 from service.types import Vectors
 
 

@@ -16,11 +16,10 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 import service.encoder.moe  # noqa: F401 - makes its architectures known to transformers
-from service.batching import token_batches
 from service.encoder.packed_rows import pack_embedding
 from service.encoder.plain_folder import Pooling, stated_window
 from service.errors import ModelSourceError
-from service.packed_linear import pack_linear_layers
+from service.forward_pass import pack_linear_layers, token_batches
 from service.types import TokenStates, Vectors
 
 _STEP = 8

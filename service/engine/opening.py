@@ -28,9 +28,8 @@ from service.errors import (
 from service.index.generation import Generation, open_or_build
 from service.index.live_index import LiveIndex
 from service.scheduling.background import Background
-from service.search.hybrid import Hybrid
 from service.search.pair_model import PairModel
-from service.search.retriever import Retriever
+from service.search.retriever import Hybrid, Retriever
 from service.search.searcher import Searcher
 from service.search.second_stage import SecondStage
 from service.settings import Settings, settings_about

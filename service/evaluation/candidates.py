@@ -11,7 +11,7 @@ from service.datasets import Collection
 from service.engine.engine import Engine
 from service.errors import UnprocessableTextError
 from service.evaluation.measures import Qrels
-from service.search.recall import Found
+from service.search.retriever import Found
 from service.search.second_stage import language_of
 from service.types import EncodedPassage, EncodedQuery
 

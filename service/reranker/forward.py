@@ -13,9 +13,8 @@ from sentence_transformers import CrossEncoder
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from service.batching import token_batches
 from service.errors import ModelSourceError
-from service.packed_linear import pack_linear_layers, replace_parts
+from service.forward_pass import pack_linear_layers, replace_parts, token_batches
 from service.reranker.last_layer import first_token_only
 from service.reranker.pair_tokens import TokenPair
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from service.packed_linear import Part
+from service.forward_pass import Part
 
 
 class FirstTokenLayer(nn.Module):

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -109,22 +109,16 @@ class Batcher(Generic[In, Out]):
         left = self._budget.now
         in_pass: defaultdict[Hashable, int] = defaultdict(int)
         self._drop_cancelled()
-        may_go = {
-            account
+        room = {
+            account: self._budget.part(greedy=self._shares.is_greedy(account))
             for account, since in self._waiting_since().items()
             if self._shares.may_go(account, since)
         }
-        room = {a: self._budget.part(greedy=self._shares.is_greedy(a)) for a in may_go}
         while callers := [caller for caller in self._lines if caller.account in room]:
             # Ties go to the first. What is in this pass counts before any time was measured.
             caller = min(
                 callers,
-                key=lambda c: (
-                    in_pass[c.account],
-                    self._shares.had(c.account),
-                    in_pass[c],
-                    c.had,
-                ),
+                key=lambda c: (in_pass[c.account], self._shares.had(c.account), in_pass[c], c.had),
             )
             line = self._lines[caller]
             if taken and line[0].cost > left:
@@ -159,24 +153,13 @@ class Batcher(Generic[In, Out]):
             if not line:
                 del self._lines[caller]
 
-    @contextmanager
-    def _charged(self, items: Sequence[_Item[In, Out]]) -> Iterator[None]:
+    def _do(self, items: Sequence[_Item[In, Out]]) -> None:
         began = self._shares.clock()
         try:
-            yield
-        finally:
-            seconds = self._shares.clock() - began
-            total = sum(max(1, item.cost) for item in items)
-            self._budget.took(total, seconds)
-            for item in items:
-                part = seconds * max(1, item.cost) / total
-                item.caller.had += part
-                self._shares.charge(item.caller.account, part)
-
-    def _do(self, items: Sequence[_Item[In, Out]]) -> None:
-        try:
-            with self._charged(items):
+            try:
                 outcomes = self._work([item.value for item in items])
+            finally:
+                self._charge(items, self._shares.clock() - began)
             done = list(zip(items, outcomes, strict=True))
         except BaseException as error:  # raised in the caller, as an executor does
             if len(items) == 1:
@@ -188,18 +171,23 @@ class Batcher(Generic[In, Out]):
         for item, result in done:
             item.future.set_result(result)
 
+    def _charge(self, items: Sequence[_Item[In, Out]], seconds: float) -> None:
+        total = sum(max(1, item.cost) for item in items)
+        self._budget.took(total, seconds)
+        for item in items:
+            part = seconds * max(1, item.cost) / total
+            item.caller.had += part
+            self._shares.charge(item.caller.account, part)
+
 
 class OwnerThread:
     """Does one piece of work at a time, in the order of a `Batcher`."""
 
     def __init__(self, name: str, shares: Shares = SHARES) -> None:
-        self._batcher: Batcher[Callable[[], Any], Any] = Batcher(
-            name,
-            lambda works: [work() for work in works],
-            cost=lambda _: 1,
-            budget=1,
-            shares=shares,
+        self._batcher = Batcher[Callable[[], Any], Any](
+            name, lambda works: [works[0]()], cost=lambda _: 1, budget=1, shares=shares
         )
+        self.close = self._batcher.close
 
     async def run(self, deadline: Deadline, work: Callable[[], T]) -> T:
         """Run `work` in the thread.
@@ -208,7 +196,3 @@ class OwnerThread:
         closed. Work that has not begun by the deadline is dropped.
         """
         return cast(T, await self._batcher.run(work, deadline))
-
-    def close(self) -> None:
-        """As `Batcher.close`."""
-        self._batcher.close()

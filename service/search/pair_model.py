@@ -10,17 +10,17 @@ from service.protocols import Encoder
 from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline, Gate, Limits
 from service.scheduling.shares import SHARES, one_caller
-from service.search.timings import Timings
+from service.search.query import Timings
 from service.text.normalizer import normalize
 from service.types import Vectors
 
 DECIMALS = 6
-"""Of a similarity; float32 has no more to say."""
+"""A similarity is rounded to this; float32 is no more exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryVector:
-    """A query's vector, shape (dim,); `truncated` where the model did not read its end."""
+    """A query's vector, shape (dim,); `truncated` if the model did not read its end."""
 
     vector: Vectors
     truncated: bool
@@ -83,28 +83,25 @@ class PairModel:
             with timings.stage("encode"):
                 distinct = dict.fromkeys(text for pair in cleaned for text in pair)
                 encoded = {text: await self.encode(text, deadline) for text in distinct}
-            verdicts = [self._judge(encoded[a], encoded[b]) for a, b in cleaned]
-            return Comparison(verdicts, timings.finish())
+            return Comparison(
+                [self._judge(encoded[a], encoded[b]) for a, b in cleaned], timings.finish()
+            )
 
     async def encode(self, text: str, deadline: Deadline) -> QueryVector:
         """A normalised query's vector. Raises `DeadlineError` and `InferenceError`."""
         return await self._thread.run(deadline, partial(self._encode, text))
 
     def _normalize(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        prefixes = (self.encoder.identity.query_prefix, self.encoder.identity.passage_prefix)
+        clean = partial(normalize, max_chars=self.limits.query_chars, prefixes=prefixes)
         return [
-            (self._clean(a, f"pairs.{index}.a"), self._clean(b, f"pairs.{index}.b"))
+            (clean(a, field=f"pairs.{index}.a").text, clean(b, field=f"pairs.{index}.b").text)
             for index, (a, b) in enumerate(pairs)
         ]
 
-    def _clean(self, text: str, field: str) -> str:
-        identity = self.encoder.identity
-        prefixes = (identity.query_prefix, identity.passage_prefix)
-        limit = self.limits.query_chars
-        return normalize(text, max_chars=limit, prefixes=prefixes, field=field).text
-
     def _encode(self, text: str) -> QueryVector:
-        # One text at a time: padding beside longer ones would change the last digits of its
-        # vector, and a verdict at the threshold with them. Other requests get their turn as well.
+        # One text at a time: padding beside longer texts would change the last digits of its
+        # vector, and so a verdict at the threshold. Other requests get their turn as well.
         vector = self.encoder.encode_queries([text])[0]
         return QueryVector(vector, self.encoder.count_tokens([text])[0] > self.encoder.query_budget)
 

@@ -1,13 +1,36 @@
-"""What a search asks and what it answers."""
+"""A search: what it asks, how the encoder reads it, what it answers, and how long that took."""
 
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from service.types import Filters, Metadata, Mode, RerankStatus, Word
+from service.protocols import Encoder
+from service.text.chunker import chunk
+from service.types import (
+    EncodedQuery,
+    Filters,
+    Metadata,
+    Mode,
+    RerankStatus,
+    TokenStates,
+    Word,
+)
+
+QUERY_FILLS_WINDOW = "the query fills the reranker's whole window"
+"""The reason of a skipped rerank that another wording of the query may well get."""
+
+WINDOW = 128
+"""Tokens in a window of a query that is too long for the encoder. A vector of 500 tokens says
+little of the one sentence among them that asks something; the best of several short ones does."""
+
+_OVERLAP = 16
+"""Tokens that neighbouring windows share, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search as the caller means it; `mode` None is the server's."""
+    """A search; with `mode` None the server's mode applies."""
 
     query: str
     top_k: int = 10
@@ -23,9 +46,9 @@ class Query:
 class Hit:
     """A document, shown by its best passage: `text` is `document text[start:end]`.
 
-    `retrieval_score` is a cosine, `sparse_score` BM25's (None where the passage was not found by
-    words), `rerank_score` a logit (None where the pair was not scored),
-    `probability` 0 to 1 (None where uncalibrated). `score` is what orders the hits.
+    `score` orders the hits. `retrieval_score` is a cosine, `sparse_score` BM25's (None where the
+    passage was not found by words), `rerank_score` a logit (None where the pair was not scored),
+    `probability` 0 to 1 (None where uncalibrated).
     """
 
     rank: int
@@ -45,13 +68,9 @@ class Hit:
     sparse_score: float | None = None
 
 
-QUERY_FILLS_WINDOW = "the query fills the reranker's whole window"
-"""Why a rerank is skipped that another wording of the query may well get."""
-
-
 @dataclass(frozen=True, slots=True)
 class RerankReport:
-    """What became of the second stage; `reason` says why when it is not `complete`."""
+    """How the second stage ended; `reason` says why where it is not `complete`."""
 
     status: RerankStatus
     requested: int
@@ -71,8 +90,8 @@ class CachedFrom:
 class Result:
     """The answer to a `Query`.
 
-    `answerable` is None where nothing is calibrated; `language` is the code that decided on the
-    rerank, `und` where none was looked for or query and passages differ. `cached` is None where
+    `answerable` is None where nothing is calibrated. `language` is the code that decided on the
+    rerank, or `und` where none was looked for or query and passages differ. `cached` is None where
     the answer was made for this query; `timings_ms` are always this search's own.
     """
 
@@ -88,3 +107,61 @@ class Result:
     documents: int
     warnings: list[str]
     cached: CachedFrom | None = None
+
+
+class Timings:
+    """How many milliseconds each stage of a request took."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._stages: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the block."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._stages[name] = _milliseconds(began)
+
+    def finish(self) -> dict[str, float]:
+        """The stages in their order, then `total`."""
+        return {**self._stages, "total": _milliseconds(self._began)}
+
+
+def encode_queries(
+    encoder: Encoder, texts: Sequence[str], layers: Sequence[int] = ()
+) -> list[EncodedQuery]:
+    """Encode normalised queries, in input order. A query that is too long is read in windows.
+
+    Windows end on sentence borders where there are any, and share a few sentences, so nothing of
+    a query is lost. With `layers`, their token states come with them. Raises `InferenceError`.
+    """
+    counts = encoder.count_tokens(texts)
+    windows = [_windows(encoder, *query) for query in zip(texts, counts, strict=True)]
+    every = [window for query in windows for window in query]
+    states: list[TokenStates] = []
+    if layers:
+        vectors, states = encoder.encode_queries_and_states(every, layers)
+    else:
+        vectors = encoder.encode_queries(every)
+    encoded, start = [], 0
+    for query, tokens in zip(windows, counts, strict=True):
+        part = slice(start, start + len(query))
+        encoded.append(EncodedQuery(tuple(query), vectors[part], tokens, tuple(states[part])))
+        start += len(query)
+    return encoded
+
+
+def _windows(encoder: Encoder, text: str, tokens: int) -> list[str]:
+    if tokens <= encoder.query_budget:
+        return [text]
+    budget = min(WINDOW, encoder.query_budget)
+    overlap = min(_OVERLAP, budget // 4)
+    spans = chunk(text, budget=budget, overlap=overlap, count_tokens=encoder.count_tokens)
+    return [text[span.start : span.end] for span in spans]
+
+
+def _milliseconds(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 3)

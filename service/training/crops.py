@@ -3,8 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from service.text.borders import sentences
-from service.text.chunker import TokenCounter
+from service.text.chunker import TokenCounter, sentences
 from service.words import tokenize
 
 _SHORTEST = 8

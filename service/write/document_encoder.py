@@ -10,7 +10,7 @@ from service.protocols import Encoder
 from service.scheduling.background import Background
 from service.store.metadata_values import is_unicode
 from service.text.chunker import TokenCounter
-from service.text.control_tokens import break_up
+from service.text.normalizer import break_up
 from service.text.passage import CutDocument, cut_document, passage_text, title_end
 from service.types import Document, EncodedDocument, Span
 from service.write.passage_states import PassageStates

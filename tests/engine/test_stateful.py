@@ -32,8 +32,7 @@ from service.index.faiss_index import FaissIndex
 from service.index.generation import open_or_build
 from service.index.live_index import LiveIndex
 from service.scheduling.gate import Deadline
-from service.search.recall import COSINE_DECIMALS
-from service.search.retriever import Retriever
+from service.search.retriever import COSINE_DECIMALS, Retriever
 from service.store.data_folder import DataFolder
 from service.store.sqlite_view import SqliteView
 from service.text.passage import cut_document, passage_text

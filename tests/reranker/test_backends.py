@@ -14,8 +14,8 @@ from sentence_transformers import CrossEncoder
 
 from service.errors import ModelSourceError
 from service.extras import install_command
+from service.forward_pass import replace_parts
 from service.models.sources import PreparedModel, prepare
-from service.packed_linear import replace_parts
 from service.protocols import Reranker
 from service.reranker import backends, onnx_forward
 from service.reranker.backends import (
@@ -154,7 +154,7 @@ def test_a_model_that_cannot_be_packed_runs_as_it_is(
     def refuse(*arguments: object) -> object:
         raise RuntimeError("no such operator in this build")
 
-    monkeypatch.setattr("service.packed_linear._PackedLinear.forward", refuse)
+    monkeypatch.setattr("service.forward_pass._PackedLinear.forward", refuse)
     assert np.abs(np.array(logits(opened(settings, small), PAIRS)) - packed).max() < 1e-4
 
 

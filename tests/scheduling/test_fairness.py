@@ -23,7 +23,7 @@ from service.store.data_folder import DataFolder
 from service.types import Document, EncodedPassage, EncodedQuery, PairScore, Vectors
 from service.write.ingestor import Ingestor
 from tests.fixtures.doubles import HashEncoder
-from tests.fixtures.live import retriever_of
+from tests.fixtures.live import retriever_of, search_many
 
 SLICES = 4
 """Pieces of a rerank; a search has one more, in the encoder."""
@@ -104,7 +104,7 @@ async def modest(searching: Searcher, worked: Worked, count: int) -> list[int]:
 async def batches(searching: Searcher) -> list[Result | Exception]:
     queries = [Query(f"greedy {n}", num_candidates=10 * SLICES) for n in range(24)]
     with on_behalf_of("greedy"):
-        together = [asyncio.create_task(searching.search_many(queries)) for _ in range(4)]
+        together = [asyncio.create_task(search_many(searching, queries)) for _ in range(4)]
     return [answer for batch in await asyncio.gather(*together) for answer in batch]
 
 

@@ -9,10 +9,8 @@ import pytest
 from service.confidence.judge import Judge, Thresholds
 from service.errors import ModelError
 from service.scheduling.gate import Limits
-from service.search.hybrid import Hybrid, reciprocal_ranks, weighted
 from service.search.query import Query, Result
-from service.search.recall import Recall
-from service.search.retriever import Retriever
+from service.search.retriever import Hybrid, Recall, Retriever, reciprocal_ranks, weighted
 from service.search.searcher import Searcher
 from service.search.second_stage import SecondStage
 from service.store.data_folder import DataFolder

@@ -9,8 +9,8 @@ import pytest
 from service.confidence.calibration import Calibration, Curve
 from service.confidence.judge import Judge, Thresholds
 from service.scheduling.gate import Deadline
-from service.search.query_windows import encode_queries
-from service.search.recall import Found
+from service.search.query import encode_queries
+from service.search.retriever import Found
 from service.search.second_stage import Ranking, SecondStage
 from service.store.data_folder import DataFolder
 from service.types import Document

@@ -27,7 +27,7 @@ from service.store.data_folder import DataFolder
 from service.types import Document
 from service.write.ingestor import Ingestor
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
-from tests.fixtures.live import retriever_of
+from tests.fixtures.live import retriever_of, search_many
 
 ENCODER = HashEncoder()
 ENGLISH = "the tide rises and falls twice a day because of the moon and its pull on the sea number"
@@ -366,7 +366,7 @@ def test_many_searches_are_encoded_together_and_answered_in_their_order(
     searching = searcher(folder, ScriptedReranker(last_number), artifact(), queue=80)
     searching.encoder = Counting()
     queries = [Query(f"{ENGLISH} {i}", top_k=i + 1) for i in range(20)]
-    found = asyncio.run(searching.search_many(queries))
+    found = asyncio.run(search_many(searching, queries))
     searching.close()
     assert sum(passes) == 20
     assert len(passes) < 6
@@ -386,7 +386,7 @@ def test_what_is_wrong_with_one_of_many_is_wrong_with_that_one(folder: DataFolde
     searching = searcher(folder, ScriptedReranker(last_number), artifact(), queue=16)
     searching.encoder = Poisoned()
     queries = [Query(QUERY), Query(""), Query("arsenic"), Query(QUERY, top_k=3), Query(QUERY)]
-    found = asyncio.run(searching.search_many(queries))
+    found = asyncio.run(search_many(searching, queries))
     searching.close()
     kinds = [Result, UnprocessableTextError, InferenceError, Result, Result]
     assert [type(answer) for answer in found] == kinds
@@ -399,7 +399,7 @@ def test_many_searches_of_one_caller_take_only_their_share_of_the_reranks(
     searching = searcher(folder, ScriptedReranker(last_number), artifact(), queue=20, reranks=2)
 
     async def run() -> list[Result | Exception]:
-        return await searching.search_many([Query(QUERY)] * 12)
+        return await search_many(searching, [Query(QUERY)] * 12)
 
     found = asyncio.run(run())
     searching.close()
@@ -411,7 +411,7 @@ def test_a_single_search_does_not_wait_for_all_of_a_large_batch(folder: DataFold
     searching = searcher(folder, slow, artifact(), queue=40)
 
     async def run() -> int:
-        batch = asyncio.create_task(searching.search_many([Query(QUERY)] * 20))
+        batch = asyncio.create_task(search_many(searching, [Query(QUERY)] * 20))
         await asyncio.sleep(0.05)
         await searching.search(Query(QUERY))
         answered = len(slow.calls)
@@ -436,18 +436,18 @@ def test_a_batch_leaves_its_client_half_of_the_permits_and_others_theirs(
 
     async def run() -> list[list[Result | Exception]]:
         with on_behalf_of("greedy"):
-            batches = [asyncio.create_task(searching.search_many([Query(QUERY)] * 20))]
+            batches = [asyncio.create_task(search_many(searching, [Query(QUERY)] * 20))]
             assert await asyncio.to_thread(begun.wait, 10)
             assert searching.in_flight == 2
-            batches.append(asyncio.create_task(searching.search_many([Query(QUERY)] * 3)))
+            batches.append(asyncio.create_task(search_many(searching, [Query(QUERY)] * 3)))
             await asyncio.sleep(0)
             assert searching.in_flight == 3
-            batches.append(asyncio.create_task(searching.search_many([Query(QUERY)])))
+            batches.append(asyncio.create_task(search_many(searching, [Query(QUERY)])))
             await asyncio.sleep(0)
             with pytest.raises(OverloadedError, match="4 searches of this client"):
                 await searching.search(Query(QUERY))
         with on_behalf_of("modest"):
-            other = asyncio.create_task(searching.search_many([Query(QUERY)]))
+            other = asyncio.create_task(search_many(searching, [Query(QUERY)]))
         await asyncio.sleep(0)
         go.set()
         return await asyncio.gather(*batches, other)
@@ -467,11 +467,11 @@ def test_a_batch_makes_do_with_the_permits_that_are_left_and_is_turned_away_with
 
     async def run() -> None:
         with searching._gate.permits(7):
-            found = await searching.search_many([Query(QUERY)] * 5)
+            found = await search_many(searching, [Query(QUERY)] * 5)
             assert [type(answer) for answer in found] == [Result] * 5
         with searching._gate.permits(8), pytest.raises(OverloadedError):
-            await searching.search_many([Query(QUERY)])
-        assert await searching.search_many([]) == []
+            await search_many(searching, [Query(QUERY)])
+        assert await search_many(searching, []) == []
 
     asyncio.run(run())
     searching.close()
@@ -481,7 +481,7 @@ def test_the_time_of_a_batch_s_entries_counts_from_its_beginning(folder: DataFol
     slow = ScriptedReranker(last_number, lambda: time.sleep(0.05))
     searching = searcher(folder, slow, artifact(), queue=2)  # one entry at a time
     asked = [Query(QUERY, timeout_ms=None), Query(QUERY, timeout_ms=40)]
-    first, second = asyncio.run(searching.search_many(asked))
+    first, second = asyncio.run(search_many(searching, asked))
     searching.close()
     assert isinstance(first, Result)
     assert isinstance(second, DeadlineError)

@@ -8,8 +8,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.text import borders
-from service.text.chunker import TokenCounter, chunk
+from service.text.chunker import TokenCounter, chunk, sentences
 from service.types import Span
 
 
@@ -136,7 +135,7 @@ def test_an_overlap_outside_the_budget_is_refused(budget: int, overlap: int) -> 
 def test_sentences_end_where_a_reader_of_the_script_ends_them(
     text: str, expected: list[str]
 ) -> None:
-    assert [text[a:b].strip() for a, b in borders.sentences(text, 0)] == expected
+    assert [text[a:b].strip() for a, b in sentences(text, 0)] == expected
 
 
 def test_passages_are_packed_from_whole_sentences_and_share_them() -> None:

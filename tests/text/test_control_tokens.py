@@ -7,8 +7,7 @@ from transformers import AutoTokenizer
 
 from service.errors import UnprocessableTextError
 from service.models.sources import PreparedModel
-from service.text.control_tokens import break_up
-from service.text.normalizer import clean, normalize
+from service.text.normalizer import break_up, clean, normalize
 
 _XLM_R = ["<s>", "</s>", "<pad>", "<mask>", "<unk>"]
 _BERT = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]

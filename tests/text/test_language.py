@@ -54,6 +54,6 @@ def test_another_model_than_the_known_one_is_refused_before_it_is_read(
             model.seek(-1, 2)
             model.write(b"!")
     monkeypatch.setattr(langid, "MODEL_DIR", tmp_path)
-    language._identifier.cache_clear()
+    language.load.cache_clear()
     with pytest.raises(ModelSourceError, match="not the file that is known by its SHA-256"):
         language.load()

@@ -2,7 +2,7 @@
 
 import random
 
-from service.text.borders import sentences
+from service.text.chunker import sentences
 from service.training.crops import crop_alike
 
 TIDE = (

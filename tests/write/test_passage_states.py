@@ -18,7 +18,7 @@ from service.reranker.interaction import InteractionConfig, InteractionHead
 from service.reranker.interaction_reranker import InteractionReranker
 from service.reranker.kinds import open_cross_encoder
 from service.reranker.pair_tokens import PairTokenizer
-from service.search.query_windows import encode_queries
+from service.search.query import encode_queries
 from service.settings import Settings
 from service.store.data_folder import DataFolder
 from service.store.state_store import StateStore

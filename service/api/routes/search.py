@@ -20,8 +20,7 @@ from service.api.schemas.search_schemas import (
 )
 from service.api.state import CollectionDep, RequestIdDep, ServerState, StateDep
 from service.errors import AnswerTooLargeError, InvalidInputError
-from service.search.query import Hit, Query, Result
-from service.search.timings import Timings
+from service.search.query import Hit, Query, Result, Timings
 
 router = APIRouter(tags=["search"], route_class=Route)
 

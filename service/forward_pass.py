@@ -1,6 +1,6 @@
-"""A transformer's linear layers, laid out as a CPU multiplies them fastest."""
+"""How transformers run: in batches bounded by tokens, with linear layers that are fast on a CPU."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,24 @@ from torch import Tensor, nn
 from transformers.activations import GELUActivation
 
 _SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05}
-"""Of a probe's greatest number, by how much two ways to the same products may differ."""
+"""How much two ways to the same products may differ, as a share of a probe's greatest number."""
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of `lengths` in batches, longest texts first, each index once.
+
+    A batch of n texts whose longest has m tokens costs n * m tokens, padding counted. That stays
+    within `budget`; a text longer than the budget is a batch of its own. With the longest first,
+    too small a memory fails at once and not at the end.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 class _PackedLinear(nn.Module):

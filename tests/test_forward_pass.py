@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import token_batches
+from service.forward_pass import token_batches
 
 LENGTHS = st.lists(st.integers(0, 600), max_size=60)
 
