@@ -13,14 +13,14 @@ from service.errors import ModelSourceError
 from service.types import EncoderIdentity
 
 Ordering = Literal["retrieval", "fused", "rerank"]
-"""What orders the hits: the cosine, the cosine moved by the logit, or the logit alone."""
+"""What orders the hits: the cosine, the cosine moved by the logit, or the logit."""
 
 EVERY_LANGUAGE = "*"
-"""Key of the share that holds for each language that is not named."""
+"""Key of the share for every language that is not named."""
 
 MIXED = "und"
-"""The language of a search whose query and passages differ; `EVERY_LANGUAGE` leaves it out, and it
-has curves of its own."""
+"""The language of a search whose query and passages differ. `EVERY_LANGUAGE` does not include it,
+and it has its own curves."""
 
 
 class Curve(BaseModel):
@@ -93,12 +93,12 @@ def probabilities(
 
 
 class WordThreshold(BaseModel):
-    """From where a hit gets a word, and what the word was worth on held-out labels.
+    """From which probability a hit gets a word, and how precise the word was on held-out labels.
 
     `probability` is the smallest from which the word's hits were relevant at least `precision` of
-    the time; None where no probability was enough, so that the word is not given. `found` is the
-    precision on queries that had no say in the threshold (cross-fitted), with its 95 % Wilson
-    interval `low` to `high`, over `n` hits, which are the share `coverage` of all.
+    the time; None where there was none, so that the word is not given. `found` is the precision on
+    queries that the threshold was not chosen on (cross-fitted), with its 95 % Wilson interval
+    `low` to `high`, over `n` hits, which are the share `coverage` of all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -129,14 +129,14 @@ class Calibration(BaseModel):
     normalizer_version: int
     reranker_weights_sha256: str | None
     rerank_weights: dict[str, float]
-    """Language code -> share of the reranker, 0 to 1. `*` means each language that is not
-    named, `und` for searches whose query and passages differ. What is in none is not reranked."""
+    """Language code -> share of the reranker, 0 to 1. `*` is for languages that are not named,
+    `und` for searches whose query and passages differ. What has no share is not reranked."""
     rerank_depth: int = Field(100, ge=0)
     """Candidates that were reranked; fused scores of another number mean something else."""
     thresholds: dict[Literal["high", "medium"], WordThreshold] = Field(default_factory=dict)
     curves: dict[Ordering, Curve]
     mixed_curves: dict[Ordering, Curve] = Field(default_factory=dict)
-    """Those of searches whose query and passages differ; without any these are uncalibrated."""
+    """For searches whose query and passages differ; without these they are uncalibrated."""
     data: dict[str, str]
     """Collection -> SHA-256 over its three files."""
 
@@ -179,9 +179,8 @@ def load_calibration(path: Path) -> Calibration:
 def shipped_calibrations() -> list[Calibration]:
     """The artifacts in this package, by file name."""
     folder = files("service.confidence").joinpath("artifacts")
-    texts = {e.name: e.read_text(encoding="utf-8") for e in folder.iterdir()}
-    names = sorted(name for name in texts if name.endswith(".json"))
-    return [Calibration.model_validate_json(texts[name]) for name in names]
+    found = sorted((e for e in folder.iterdir() if e.name.endswith(".json")), key=lambda e: e.name)
+    return [Calibration.model_validate_json(e.read_text(encoding="utf-8")) for e in found]
 
 
 def _log_sigmoid(x: NDArray[np.float64] | float) -> NDArray[np.float64]:

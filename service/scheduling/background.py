@@ -1,17 +1,17 @@
-"""What is encoded behind the requests gives way to them."""
+"""Work in the background gives way to requests."""
 
 from collections.abc import Callable, Sequence
 
 from service.scheduling.shares import SHARES, PartSize, Shares
 
 PART_S = 0.04
-"""About how long a part of the work takes. A search that comes meanwhile shares the processors with
-it until the part ends."""
+"""About how long a part of the work takes, for which a search that comes meanwhile shares the CPU
+with it."""
 
 _LEAST_CHARS, _MOST_CHARS = 1 << 9, 1 << 22
 
 ACCOUNT = "background work"
-"""All of it is one client."""
+"""The account of all of it, as if it were one client."""
 
 
 class Background:
@@ -25,7 +25,7 @@ class Background:
 
     def encode(self, encode: Callable[[Sequence[int]], None], texts: Sequence[str]) -> None:
         """Call `encode` with the places of all `texts`, part by part."""
-        # Of like length together, as an encoder's own batches are.
+        # Texts of similar length come together, as in an encoder's own batches.
         places = sorted(range(len(texts)), key=lambda place: (-len(texts[place]), place))
         while places:
             part = self._part(places, texts)

@@ -1,9 +1,9 @@
-"""Answers of earlier searches, for queries that the pair model takes to mean the same.
+"""Answers of earlier searches, for queries that mean the same according to the pair model.
 
-An answer is served again only while the index is what it was, within its time to live, and where
-nothing but the wording of the query differs: all other fields of the request, the language of the
-query and the numbers in it must be equal. Numbers because no pair model tells `x^2` from `x^3` as
-surely as a reader does; the language because it decides on the rerank.
+An answer is served again only within its time to live, while the index is unchanged, and if only
+the wording of the query differs. All other fields of the request, the query's language and its
+numbers must be equal: no pair model tells `x^2` from `x^3` as surely as a reader does, and the
+language decides on the rerank.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from service.types import Vectors
 
 log = logging.getLogger(__name__)
 
-# With signs, superscripts and fractions; an answer is withheld too often rather than too rarely.
+# With signs, superscripts and fractions: a wrong answer is worse than a missed one.
 _NUMBERS = regex.compile(r"[-\u2212]?\p{N}+")
 _SLACK = 1e-4
-"""A float32 matrix product may be off by this; what passes is measured again."""
+"""A float32 matrix product may be off by this; what passes is measured exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What became of asking the cache. `key` is None where the search cannot be kept either.
+    """What the cache gave. With `key` None the answer cannot be kept either.
 
     `found` has no query, no warnings and the earlier search's timings.
     """
@@ -54,8 +54,8 @@ class _Entry:
 class AnswerCache:
     """The last `size` answers, each for at most `ttl_s` seconds. From one event loop.
 
-    `version` names what searches see of the index; once it gives another name all answers are
-    dropped. `clock` gives seconds.
+    `version` names the state of the index; all answers are dropped once it changes. `clock` gives
+    seconds.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class AnswerCache:
     async def look_up(self, query: Query, text: str, deadline: Deadline) -> Lookup:
         """The answer to the nearest earlier query that means the same as `text`, if there is one.
 
-        `text` is the normalised query. A pair model that fails, or takes half of the time that is
-        left, costs the look-up and not the search. So does a query longer than its window.
+        `text` is the normalised query. If the pair model fails or takes half of the time that is
+        left, or if the query is longer than its window, the search goes on without the cache.
         """
         try:
             encoded = await self.pair_model.encode(text, Deadline(deadline.left() / 2))
@@ -96,9 +96,9 @@ class AnswerCache:
         return Lookup(key, encoded.vector, version, self._nearest(key, encoded.vector))
 
     def keep(self, lookup: Lookup, result: Result) -> None:
-        """Keep the answer that had to be made, where it would hold for a paraphrase as well.
+        """Keep a new answer if it would hold for a paraphrase as well.
 
-        That is: the index is still what it was at the look-up, the rerank did neither fail nor run
+        That is: the index has not changed since the look-up, the rerank did neither fail nor run
         out of time, and neither a warning nor a skipped rerank is about this wording alone.
         """
         if lookup.key is None or lookup.vector is None or lookup.version != self._refresh():
@@ -113,7 +113,7 @@ class AnswerCache:
         self._entries[row] = _Entry(lookup.key, self._clock(), replace(result, query=""))
 
     def _refresh(self) -> str:
-        """Drop what holds no longer; returns the index's version."""
+        """Drop outdated answers; returns the index's version."""
         version = self._version()
         if version != self._entries_version:
             self._entries.clear()
@@ -133,7 +133,7 @@ class AnswerCache:
             return None
         best = products[rows].max() - _SLACK
         near = [(cosine(self._vectors[row], vector), row) for row in rows if products[row] >= best]
-        # The first of equals is the oldest.
+        # Ties go to the oldest, which is the first.
         similarity, row = max(near, key=lambda measured: measured[0])
         if similarity < self.pair_model.threshold:
             return None
@@ -143,7 +143,7 @@ class AnswerCache:
 
 
 def _key(query: Query, text: str) -> bytes:
-    """What must be equal, as a hash: filters may be as long as a whole request."""
+    """A hash of what must be equal: filters may be as long as a whole request."""
     code, probability = language.identify(text)
     fields = {
         **asdict(query),
