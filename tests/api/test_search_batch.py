@@ -51,16 +51,16 @@ def test_each_result_is_that_of_the_search_alone(client: TestClient) -> None:
 def test_all_queries_are_encoded_in_one_pass(
     client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = engine.searcher.encoder
-    encode, passes = encoder.encode_queries, []
+    encoding, passes = engine.searcher._encoding, []
 
     def counted(texts):
         passes.append(len(texts))
         return encode(texts)
 
-    monkeypatch.setattr(encoder, "encode_queries", counted)
+    encode = encoding._work
+    monkeypatch.setattr(encoding, "_work", counted)
     # How much a pass takes follows the machine's speed; here it takes all.
-    monkeypatch.setattr(engine.searcher._encoding, "_budget", PartSize.fixed(10_000))
+    monkeypatch.setattr(encoding, "_budget", PartSize.fixed(10_000))
     found = batch(client, *({"query": question, "rerank": False} for question in QUESTIONS))
     assert passes == [len(QUESTIONS)]
     assert [body["query"] for body in found] == list(QUESTIONS)
