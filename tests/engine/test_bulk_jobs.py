@@ -255,7 +255,7 @@ def test_lines_that_are_wrong_are_refused_and_the_others_stored(
         (b'{"text": "one"}', None, "id", "is missing"),
         (b'{"id": "b"}', "b", "text", "is missing"),
         (b'{"id": "c", "text": 3}', "c", "text", "must be a string"),
-        (b'{"id": "d", "text": "one", "author": "x"}', "d", "author", "no field of a document"),
+        (b'{"id": "d", "text": "one", "author": "x"}', "d", "author", "not a field of a document"),
         (b'{"id": "e", "text": "one", "metadata": {"a": {}}}', "e", "metadata.a", "must be a"),
         (b'{"id": "f", "text": "%s"}' % (b"x" * 1001), "f", "text", "1000 are the most"),
         (b'{"id": "g", "text": "\\u200b\\u200b"}', "g", "text", "nothing is left"),
