@@ -88,9 +88,9 @@ def _collection(collection: Collection) -> dict[str, Any]:
         "judgements": len(grades),
         "grades": {str(grade): count for grade, count in sorted(Counter(grades).items())},
         "share_positive": _share(sum(right), len(grades)),
-        "right_documents_a_query": spread(right),
-        "characters_of_documents": spread([len(d.text) for d in collection.documents]),
-        "characters_of_queries": spread([len(text) for text in collection.queries.values()]),
+        "right_documents_a_query": _spread(right),
+        "characters_of_documents": _spread([len(d.text) for d in collection.documents]),
+        "characters_of_queries": _spread([len(text) for text in collection.queries.values()]),
     }
 
 
@@ -102,11 +102,11 @@ def _levels(levelled: LevelledCollection) -> dict[str, Any]:
         "duplicate_documents": _copies(f"{d.title}\n{d.text}" for d in documents),
         "queries": len(levelled.queries),
         "duplicate_queries": _copies(query.query for query in levelled.queries),
-        "correct_a_query": spread([len(query.correct) for query in levelled.queries]),
-        "related_a_query": spread([len(query.related) for query in levelled.queries]),
-        "irrelevant_a_query": spread([len(query.irrelevant) for query in levelled.queries]),
-        "characters_of_documents": spread([len(document.text) for document in documents]),
-        "characters_of_queries": spread([len(query.query) for query in levelled.queries]),
+        "correct_a_query": _spread([len(query.correct) for query in levelled.queries]),
+        "related_a_query": _spread([len(query.related) for query in levelled.queries]),
+        "irrelevant_a_query": _spread([len(query.irrelevant) for query in levelled.queries]),
+        "characters_of_documents": _spread([len(document.text) for document in documents]),
+        "characters_of_queries": _spread([len(query.query) for query in levelled.queries]),
     }
 
 
@@ -124,10 +124,10 @@ def _rows(rows: Sequence[TrainingRow]) -> dict[str, Any]:
             not set(row.positives).isdisjoint(row.negatives) for row in rows
         ),
         "rows_with_negative_queries": sum(bool(row.negative_queries) for row in rows),
-        "positives_a_row": spread([len(row.positives) for row in rows]),
-        "negatives_a_row": spread([len(row.negatives) for row in rows]),
-        "characters_of_passages": spread([len(text) for text in texts]),
-        "characters_of_queries": spread([len(row.query) for row in rows]),
+        "positives_a_row": _spread([len(row.positives) for row in rows]),
+        "negatives_a_row": _spread([len(row.negatives) for row in rows]),
+        "characters_of_passages": _spread([len(text) for text in texts]),
+        "characters_of_queries": _spread([len(row.query) for row in rows]),
     }
 
 
@@ -142,11 +142,11 @@ def _pairs(pairs: Sequence[LabelledPair]) -> dict[str, Any]:
         "share_positive": _share(sum(pair.label for pair in pairs), len(pairs)),
         "duplicate_pairs": len(pairs) - len(labels),
         "pairs_labelled_both_ways": sum(len(found) > 1 for found in labels.values()),
-        "characters": spread([len(t) for pair in pairs for t in (pair.first, pair.second)]),
+        "characters": _spread([len(t) for pair in pairs for t in (pair.first, pair.second)]),
     }
 
 
-def spread(values: Sequence[int]) -> dict[str, float] | None:
+def _spread(values: Sequence[int]) -> dict[str, float] | None:
     """Minimum, quartiles, maximum and mean; None for no values."""
     if not values:
         return None
