@@ -1,6 +1,6 @@
 """Contracts between the stages."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
@@ -16,7 +16,7 @@ from service.types import (
     EncodedPassage,
     EncodedQuery,
     EncoderIdentity,
-    Expectation,
+    Expectations,
     Filters,
     GenerationRecord,
     Ids,
@@ -107,17 +107,18 @@ class VectorIndex(Protocol):
         """Passages that can be found."""
 
     def search(self, vectors: Vectors, k: int, allowed: Ids | None = None) -> list[list[Candidate]]:
-        """Per row of `vectors` at most `k` candidates in the order (-score, passage id)."""
+        """Per row of `vectors` at most `k` candidates in the order (-score, passage id).
+
+        Scores are inner products. `allowed` narrows before the best `k` are taken; it may have
+        unknown ids. Rows do not influence each other. Raises `InferenceError` unless finite.
+        """
 
     def without(self, removed: Ids) -> Self:
         """The same index in which these passages are no longer found."""
 
 
 class StoreView(Protocol):
-    """A store at one moment, which no later write changes. For one thread.
-
-    Every member may raise `StoreError`.
-    """
+    """A store at one moment, for one thread. Every member may raise `StoreError`."""
 
     @property
     def id(self) -> str:
@@ -182,10 +183,9 @@ class StoreView(Protocol):
         """The last version of a document, or None."""
 
     def documents(self, filters: Filters, after: str, limit: int) -> Iterator[StoredDocument]:
-        """At most `limit` last versions that satisfy `filters`, by id, with ids over `after`.
+        """At most `limit` last versions that satisfy `filters`, with ids over `after`, in order.
 
-        Each is read when it is asked for. Ids are ordered by their UTF-8 bytes. Raises
-        `InvalidInputError` for a wrong filter.
+        Reads each when it is asked for. Raises `InvalidInputError` for a wrong filter.
         """
 
     def still_staged(self, versions: Collection[int]) -> bool:
@@ -228,52 +228,44 @@ class Store(Protocol):
     ) -> list[list[int]]:
         """Store `rows` in place of documents with the same ids, where searches see them.
 
-        Passages get new ids, which are returned for each row. `staged` are stored as by `stage`,
-        `note`, a name and a text, as by `set_note`, in the same transaction. Raises
-        `InvalidInputError` for text or metadata that cannot be stored unchanged, `InferenceError`
-        for a vector that is not finite, `ValueError` for spans and vectors that do not fit.
+        Returns the passages' new ids for each row. `staged` is stored as by `stage`, and `note`, a
+        name and a text, as by `set_note`, in the same transaction. Raises `InvalidInputError` for
+        what cannot be stored unchanged, `InferenceError` for a vector that is not finite, and
+        `ValueError` for spans and vectors that do not fit.
         """
 
     def stage(
-        self, documents: Sequence[Document], expected: Mapping[str, Expectation] | None = None
+        self, documents: Sequence[Document], expected: Expectations | None = None
     ) -> list[Written]:
         """Store documents that searches see after `publish`.
 
-        `expected` may hold a condition for a document's id. Raises `VersionConflictError` if one
-        is not met, `InvalidInputError` for text or metadata that cannot be stored unchanged.
+        Raises `VersionConflictError` if a condition in `expected` is not met, and
+        `InvalidInputError` for what cannot be stored unchanged.
         """
 
     def publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> list[list[int]]:
-        """Let searches see staged documents in place of the previous versions; raises as `put`.
+        """Let searches see staged documents, except those written again or deleted meanwhile.
 
-        Returns the ids of each one's passages. Skips those that were written again or deleted.
+        Returns the passages' ids for each. Raises as `put`.
         """
 
     def set_problem(self, staged: StagedDocument, problem: str) -> None:
         """Say why a staged document cannot be encoded; it no longer waits."""
 
     def set_aside(self, documents: Sequence[StagedDocument]) -> None:
-        """Let these be encoded in slices; skips those that were written again or deleted."""
+        """Let these be encoded in slices, from the first passage on; skips outdated ones."""
 
     def keep_slice(self, staged: StagedDocument, first: int, encoded: EncodedDocument) -> None:
         """Keep a document's passages from `first` on, unseen by searches; raises as `put`."""
 
-    def forget_slices(self, staged: StagedDocument) -> None:
-        """Forget what `keep_slice` kept of a document."""
-
-    def delete(
-        self, ids: Collection[str], expected: Mapping[str, Expectation] | None = None
-    ) -> int:
+    def delete(self, ids: Collection[str], expected: Expectations | None = None) -> int:
         """Remove documents; returns how many there were. `expected` is as for `stage`."""
 
     def delete_matching(self, filters: Filters, limit: int) -> int:
         """Remove at most `limit` documents that satisfy `filters`; returns how many."""
 
     def restore(self, rows: Sequence[StoredRow], revision: int) -> None:
-        """Take over rows of another store with their versions, none of them above `revision`.
-
-        For a store that nothing else was written to. Raises `InvalidInputError`.
-        """
+        """Fill an empty store with rows of another one that is at `revision`. Raises as `put`."""
 
     def set_identity(self, wanted: IndexIdentity) -> None:
         """Store the identity the first time; later raise `IndexMismatchError` for another one."""

@@ -158,6 +158,9 @@ class Written(NamedTuple):
 Expectation = Callable[[int | None], bool]
 """Given a document's version, None where there is no such document: may it be written?"""
 
+Expectations = Mapping[str, Expectation]
+"""By the document's id."""
+
 
 class Counts(NamedTuple):
     """How much of the store searches can see."""

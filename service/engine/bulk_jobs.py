@@ -27,6 +27,7 @@ from service.errors import (
 from service.protocols import Store
 from service.scheduling.gate import CLIENTS, Gate, Turnstile, in_thread, paced
 from service.scheduling.shares import current_client
+from service.store.database import files_of
 from service.store.job_store import MOST_WAITING, Job, JobStore, NewJob, Refusal, State
 from service.store.reserve import Reserve
 from service.types import DocumentLimits
@@ -137,8 +138,7 @@ class Jobs:
         elif uploads.is_dir() and any(uploads.glob("*.ndjson")):
             why = f"{path} is gone, and uploads are there"
         if why:
-            ends = ("", "-wal", "-shm", "-journal")
-            set_aside([*(path.with_name(path.name + end) for end in ends), uploads], why)
+            set_aside([*files_of(path), uploads], why)
             self.notes.append("the bulk jobs were lost; their file was set aside, see the log")
         return JobStore(path, reserve)
 

@@ -46,10 +46,7 @@ def kind_for(passages: int, hnsw_threshold: int) -> Kind:
 
 
 class FaissIndex:
-    """Passages and their unit vectors, never changed once built. Safe to search from many threads.
-
-    Make one with `build` or `load`; `without` gives another one that lacks some passages.
-    """
+    """A `VectorIndex`, made by `build` or `load`. Safe to search from many threads."""
 
     def __init__(self, index: Any, passage_ids: Ids, row_of_passage: Rows) -> None:
         """`passage_ids` ascending; `row_of_passage` says where in `index` each one's vector is."""
@@ -77,9 +74,9 @@ class FaissIndex:
         kind: Kind,
         expected: int = 0,
     ) -> "FaissIndex":
-        """Index float32 (n, dimension) unit vectors; passage ids ascend within and over batches.
+        """Index unit vectors; passage ids ascend within and over batches.
 
-        `expected` is about how many there will be, so that room is made for them at once.
+        `expected` is about how many there will be, to make room for them at once.
         """
         index = _empty(dimension, kind, expected)
         row_of_digest: dict[bytes, int] = {}
@@ -99,37 +96,29 @@ class FaissIndex:
         return cls(index, np.concatenate(ids), np.concatenate(rows))
 
     def without(self, removed: Ids) -> Self:
-        """The same index in which these passages are no longer found; shares all that is large."""
-        kept = (
-            np.ones(len(self._passage_ids), np.bool_) if self._kept is None else self._kept.copy()
-        )
+        kept = np.ones(self.built_size, np.bool_) if self._kept is None else self._kept.copy()
         kept[self._places(removed)] = False
-        other = copy.copy(self)
+        other = copy.copy(self)  # shares everything large
         other._kept, other._kept_rows = kept, self._rows_of(kept)
         return other
 
     @property
     def kind(self) -> Kind:
-        """`flat` answers exactly, `hnsw` nearly so."""
         return _kind_of(self._index)
 
     @property
     def dimension(self) -> int:
-        """Length of each vector."""
         return int(self._index.d)
 
     def __len__(self) -> int:
-        """Passages that can be found."""
         return len(self._passage_ids) if self._kept is None else int(self._kept.sum())
 
     @property
     def built_size(self) -> int:
-        """Passages that it was built from, those that `without` took away among them."""
         return len(self._passage_ids)
 
     @property
     def last_passage(self) -> int:
-        """The greatest id that it was built from; 0 where it is empty."""
         return int(self._passage_ids[-1]) if len(self._passage_ids) else 0
 
     def passages(self) -> tuple[Ids, Vectors]:
@@ -139,13 +128,6 @@ class FaissIndex:
         return self._passage_ids[kept], self._rows.reconstruct_batch(rows)
 
     def search(self, vectors: Vectors, k: int, allowed: Ids | None = None) -> list[list[Candidate]]:
-        """Per row of `vectors` at most `k` candidates in the order (-score, passage id).
-
-        `vectors` are float32 (n, dim) of unit length; scores are inner products in [-1, 1].
-        `allowed` narrows to these passages (ascending ids; unknown ones are passed over) before
-        the best k are taken. What one vector finds never depends on the others. Raises
-        `InferenceError` for a vector that is not finite.
-        """
         if k < 1 or vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise ValueError(f"cannot search {vectors.shape} in {self.dimension} dimensions, k={k}")
         if not np.isfinite(vectors).all():

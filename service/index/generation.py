@@ -1,10 +1,9 @@
 """Index folders built beside each other and swapped by one row in the store.
 
 A generation is a folder `<name>/` with the index's files and `manifest.json`. It is written under
-another name, flushed to the disk, renamed, and only then recorded in the store together with the
-SHA-256 of each file. Whatever moment the process dies at, the store names the old folder or the
-new one, both whole; what it does not name is removed at the next start. The checksums are kept
-apart from the files, so that nothing that changes a folder can change them alike.
+another name, flushed to the disk, renamed, and only then recorded in the store with the SHA-256 of
+each file. Whenever the process dies, the store names a complete folder, the old one or the new one;
+the next start removes all others. What damages a folder cannot change the checksums alike.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ from service.durable import intended_name, new_folder, write_json
 from service.errors import IndexDamagedError
 from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, kind_for
 from service.protocols import Store, VectorIndex
-from service.types import Counts, GenerationRecord, Ids, IndexIdentity, Vectors
+from service.types import GenerationRecord, Ids, IndexIdentity, Vectors
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -66,26 +65,24 @@ def open_or_build(
     hnsw_threshold: int,
     complete: bool = False,
 ) -> Generation:
-    """Load the current generation under `folder`, or build one where none is sound.
+    """Load the current generation under `folder`, or build one if none is sound.
 
-    What came and went since is for a `LiveIndex` to add, and a graph is for a later `build`: no
-    start waits for either. Where it has to be `complete`, any change since makes a generation too
-    old, and so does another kind than `hnsw_threshold` asks for. Raises `IndexMismatchError` when
-    the store's vectors belong to another encoder than `identity`, `StoreError` when a new
-    generation cannot be written; the old one is then still current.
+    A `LiveIndex` adds later changes, and a later `build` makes a graph: no start waits for either.
+    With `complete`, any change since makes a generation too old, and so does another kind than
+    `hnsw_threshold` asks for. Raises `IndexMismatchError` if the store's vectors belong to another
+    encoder than `identity`, `StoreError` if a new generation cannot be written; the old one then
+    stays current.
     """
     store.set_identity(identity)
     threshold = hnsw_threshold if complete else _NEVER
     try:
         generation = _load(store, folder, identity, hnsw_threshold if complete else None)
-    except _StaleError as reason:
-        _log.info("building the index: %s", reason)
+    except (_StaleError, IndexDamagedError) as reason:
+        damaged = isinstance(reason, IndexDamagedError)
+        why = "the index is damaged and is built again" if damaged else "building the index"
+        _log.log(logging.WARNING if damaged else logging.INFO, "%s: %s", why, reason)
         built = build(store, folder, identity, hnsw_threshold=threshold)
-        generation = replace(built, rebuilt_because=str(reason))
-    except IndexDamagedError as reason:
-        _log.warning("the index is damaged and is built again from the store: %s", reason)
-        built = build(store, folder, identity, hnsw_threshold=threshold)
-        generation = replace(built, rebuilt_because=str(reason), damaged=True)
+        generation = replace(built, rebuilt_because=str(reason), damaged=damaged)
     remove_others(folder, generation.name)
     return generation
 
@@ -153,10 +150,9 @@ def build(
 ) -> Generation:
     """Write a generation of all that the store holds now, and make it the current one.
 
-    `use` gets it just before that: a search in the one before has to let it go then, since
-    what it needs to follow the store, the list of removed passages, is cut with the record. The
-    folder of the one before stays: see `remove_others`. `go_on` is called again and again while the
-    index is made and ends that by raising. Raises `StoreError`.
+    `use` gets it just before that: the record cuts the list of removed passages, without which
+    searches in the previous one cannot follow the store. The previous folder stays: see
+    `remove_others`. `go_on` is called for each batch and may raise to stop. Raises `StoreError`.
     """
     with store.view() as view:
         counts, revision, last = view.counts, view.revision, view.last_passage
@@ -168,7 +164,16 @@ def build(
     )
     created = datetime.now(UTC)
     name = f"g{revision}-{secrets.token_hex(4)}"
-    manifest = _manifest(index, counts, revision, identity, created)
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "package_version": service.__version__,
+        "created": created.isoformat(timespec="seconds"),
+        "encoder": asdict(identity),
+        "kind": index.kind,
+        "documents": counts.documents,
+        "passages": counts.passages,
+        "store_revision": revision,
+    }
     with new_folder(folder / name) as unfinished:
         index.save(unfinished)
         write_json(unfinished / MANIFEST_FILE, manifest)
@@ -187,8 +192,8 @@ def build(
 def _passages(store: Store, last: int, go_on: Callable[[], None]) -> Iterator[tuple[Ids, Vectors]]:
     """Those with ids up to `last`, each batch from a view of its own.
 
-    A graph takes minutes, and no write-ahead log is cut while a view of it is open. What goes
-    meanwhile may be missing: the list of removed passages has it, so it is never looked up.
+    A graph takes minutes, and an open view keeps the write-ahead log from being cut. Passages that
+    are removed meanwhile may be missing: the list of removed passages has them.
     """
     after = 0
     while after < last:
@@ -200,21 +205,6 @@ def _passages(store: Store, last: int, go_on: Callable[[], None]) -> Iterator[tu
             return
         yield ids[:wanted], vectors[:wanted]
         after = int(ids[-1])
-
-
-def _manifest(
-    index: FaissIndex, counts: Counts, revision: int, identity: IndexIdentity, created: datetime
-) -> dict[str, Any]:
-    return {
-        "format_version": FORMAT_VERSION,
-        "package_version": service.__version__,
-        "created": created.isoformat(timespec="seconds"),
-        "encoder": asdict(identity),
-        "kind": index.kind,
-        "documents": counts.documents,
-        "passages": counts.passages,
-        "store_revision": revision,
-    }
 
 
 def is_whole(folder: Path, name: str) -> bool:

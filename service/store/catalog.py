@@ -1,7 +1,7 @@
-"""Which collections there are, with which settings, and which name leads to which.
+"""Which collections exist, with which settings, and which aliases lead to them.
 
-One small file that is replaced as a whole: whenever the process dies, the catalog on the disk is
-the old one or the new one. So an alias is switched at once or not at all.
+One small file that is replaced as a whole: whenever the process dies, the disk has the old catalog
+or the new one. So an alias is switched completely or not at all.
 """
 
 import hashlib
@@ -63,10 +63,9 @@ class _Content(BaseModel):
 class Catalog:
     """The catalog of one data folder. Safe to use from several threads."""
 
-    def __init__(self, path: Path, content: _Content) -> None:
-        self._path, self._content = path, content
+    def __init__(self, path: Path, content: _Content, mark: FileMark | None = None) -> None:
+        self._path, self._content, self._mark = path, content, mark
         self._lock = threading.Lock()
-        self._mark: FileMark | None = None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -86,9 +85,7 @@ class Catalog:
                 f"make it again: secondpass ingest FILE --data-dir {path.parent}"
             )
         _require_sound(content, path)
-        catalog = cls(path, content)
-        catalog._mark = mark
-        return catalog
+        return cls(path, content, mark)
 
     @property
     def collections(self) -> Mapping[str, CollectionRecord]:
@@ -169,12 +166,12 @@ class Catalog:
 
     def _write(self, **changed: object) -> None:
         content = self._content.model_copy(update=changed)
-        if self._path.exists():  # one that is gone is written again, with all that is in it
+        if self._path.exists():  # if it is gone, it is written again, with everything in it
             self.check()
         try:
             self._replace_file(content)
         except StoreError:
-            # The new file may be in its place already, and what it names is undone by the caller.
+            # The new file may be in place already, and the caller undoes what it names.
             with suppress(StoreError):
                 self._replace_file(self._content)
             raise
@@ -190,7 +187,7 @@ class Catalog:
 
 
 def _require_sound(content: _Content, path: Path) -> None:
-    """Names become folders, so a catalog that somebody changed by hand is not believed."""
+    """Names become folders, so a catalog that was changed by hand is refused."""
     collections, aliases = content.collections, content.aliases
     odd = [name for name in (*collections, *aliases) if not _NAME.fullmatch(name)]
     astray = [alias for alias, name in aliases.items() if name not in collections]

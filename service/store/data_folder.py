@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 from filelock import FileLock, Timeout
 
@@ -23,43 +23,30 @@ from service.durable import FileMark, explained, flush
 from service.errors import ConflictError, StoreError, StoreLockedError
 from service.protocols import Store
 from service.store.catalog import DEFAULT, MAIN, Catalog
+from service.store.database import files_of
 from service.store.document_store import DocumentStore
 from service.store.reserve import Reserve
 
 _DROPPED = ".dropped-"
 _OURS = {
-    "states.db",
-    "states.db-wal",
-    "states.db-shm",
-    "states.db-journal",
-    "store.db",
-    "store.db-wal",
-    "store.db-shm",
-    "store.db-journal",
+    *(file.name for name in ("states.db", "store.db") for file in files_of(Path(name))),
     "generations",
-    ".lock",
+    ".lock",  # there once somebody opened a collection's folder as a data folder
 }
-"""The last one is there once somebody opened a collection's folder as a data folder."""
+"""What a collection's folder may hold."""
 
 
 class CollectionFolder:
     """A store and the folder of its generations."""
 
     def __init__(self, path: Path, reindex: str, reserve: Reserve | None = None) -> None:
-        """Make the folder where there is none; the rest is as for `DocumentStore`.
-
-        Raises `StoreError`.
-        """
+        """Make the folder if there is none. Raises `StoreError`."""
         self.path = path
         self.generations = path / "generations"
         with explained(f"cannot use the folder {path}"):
             self.generations.mkdir(parents=True, exist_ok=True)
             self.store: Store = DocumentStore(path / "store.db", reindex, reserve)
             flush(path)
-
-    def close(self) -> None:
-        """Close the store."""
-        self.store.close()
 
 
 class DataFolder:
@@ -75,13 +62,13 @@ class DataFolder:
         self._making_lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path) -> "DataFolder":
-        """Make the folder where there is none, and own it until `close`.
+    def open(cls, path: Path) -> Self:
+        """Make the folder if there is none, and own it until `close`.
 
-        Raises `StoreLockedError` at once when another process owns it, `StoreError` when it cannot
-        be made, written or read.
+        Raises `StoreLockedError` at once if another process owns it, `StoreError` if it cannot be
+        made, written or read.
         """
-        # Of any thread, since a server opens and closes it from different ones.
+        # Not of one thread: a server opens and closes it from different ones.
         lock = FileLock(path / ".lock", thread_local=False)
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -129,9 +116,9 @@ class DataFolder:
         return self.main.generations
 
     def collection(self, name: str) -> CollectionFolder:
-        """The collection of this name, opened where it is not; the catalog has to know it.
+        """The collection of this name, opened on the first call; the catalog has to know it.
 
-        Raises `StoreError`, also where its store is gone: an empty one would hide the loss.
+        Raises `StoreError`, also if its store is gone: an empty one would hide the loss.
         """
         if name not in self._opened:
             path = self._path_of(name)
@@ -145,10 +132,10 @@ class DataFolder:
 
     @contextmanager
     def making(self, name: str) -> Iterator[CollectionFolder]:
-        """A collection that is new and empty; it goes again where the block raises.
+        """A new, empty collection, which is removed again if the block raises.
 
-        It is there for good once the block has added it to the catalog, which has to be the last
-        thing that can fail. Raises as `Catalog.require_free`, and `StoreError`.
+        The block adds it to the catalog as the last thing that can fail. Raises as
+        `Catalog.require_free`, and `StoreError`.
         """
         with self._making_lock:
             self.catalog.require_free(name)
@@ -156,7 +143,7 @@ class DataFolder:
                 raise ConflictError(f"the collection {name!r} is being made or removed")
             self._making.add(name)
         try:
-            # First of all: where there are collections and no catalog, it was lost.
+            # First: collections without a catalog mean that it was lost.
             self.catalog.keep()
             self._remove_files(name)
             self._opened[name] = CollectionFolder(
@@ -175,19 +162,18 @@ class DataFolder:
     def close_collection(self, name: str) -> None:
         """Close its store, if it is open."""
         if name in self._opened:
-            self._opened.pop(name).close()
+            self._opened.pop(name).store.close()
 
     def drop(self, name: str, let_go: Callable[[], None] = lambda: None) -> None:
-        """Remove a collection for good; `let_go` ends what uses it, once no request can find it.
+        """Remove a collection for good; `let_go` ends its use once no request can find it.
 
-        Raises `NotFoundError`, and `ConflictError` where an alias leads to it.
+        Raises `NotFoundError`, and `ConflictError` if an alias leads to it.
         """
         if name == MAIN:
             raise ConflictError(f"the collection {MAIN!r} cannot be removed")
         with self._making_lock:
-            # From here on it is gone, whatever happens to its files.
-            self.reserve.spend(lambda: self.catalog.remove(name))
-            self._making.add(name)  # no other call may make one of this name before they are
+            self.reserve.spend(lambda: self.catalog.remove(name))  # from here on it is gone
+            self._making.add(name)  # the name is taken until its files are gone as well
         try:
             let_go()
             self.close_collection(name)
@@ -217,7 +203,7 @@ class DataFolder:
         return command if name == MAIN else f"{command} --collection {name}"
 
     def _remove_files(self, name: str) -> None:
-        """What there is under a name, if anything: out of the way at once, then for good."""
+        """Rename the collection's folder, if there is one, then remove it."""
         path = self._path_of(name)
         if path.exists() and not _is_ours(path):
             raise StoreError(f"{path} is no collection's folder; move it out of the way")
@@ -235,21 +221,16 @@ class DataFolder:
             )
 
     def _remove_dropped(self) -> None:
-        """What a process left that died while it dropped or made a collection."""
+        """Remove what a process left that died while it dropped or made a collection."""
         parent = self.path / "collections"
         for path in parent.iterdir() if parent.is_dir() else ():
             if path.name not in self.catalog.collections and _is_ours(path):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def __enter__(self) -> "DataFolder":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -10,10 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from service.durable import FileMark
 from service.errors import StoreDamagedError, StoreError, StoreFullError, StoreLockedError
+from service.store.reserve import Reserve
 from service.store.schema import DOCUMENTS
+
+T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 5.0
 
@@ -46,22 +50,28 @@ _REMEMBERED_S = 30.0
 """How long a failure of the disk is a complaint, which may pass; damage stays."""
 
 
+def files_of(path: Path) -> list[Path]:
+    """All files that SQLite may make for the database at `path`."""
+    return [path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal")]
+
+
 class Database:
     """One SQLite file in WAL mode; safe to use from several threads.
 
     A write is on the disk when `writing` ends without an error (`synchronous=FULL`). Every
     `sqlite3.Error` leaves here as a `StoreError`, a lock held elsewhere as a `StoreLockedError`.
-    Where the file or its log was removed or replaced, reads go on in the old one and every write
-    raises `StoreLostError`: it would be lost.
+    If the file or its log was removed or replaced, reads go on in the old one, and every write
+    raises `StoreLostError`.
     """
 
     def __init__(
         self,
         path: Path,
         prepare: Callable[[sqlite3.Connection, Path], None] = DOCUMENTS.prepare,
+        reserve: Reserve | None = None,
     ) -> None:
-        """Open the file; `prepare` makes its tables, or checks those that are there."""
-        self._path = path
+        """Open the file; `prepare` makes its tables or checks them, `reserve` is for `freeing`."""
+        self._path, self._reserve = path, reserve
         self._write_lock = threading.Lock()
         self._pool_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -122,8 +132,12 @@ class Database:
         if self._unreadable and time.monotonic() - self._unreadable[0] < _REMEMBERED_S:
             raise StoreError(self._unreadable[1])
 
+    def freeing(self, work: Callable[[], T]) -> T:
+        """What `work` returns; on a full disk it may use the reserve."""
+        return self._reserve.spend(work, self.shrink) if self._reserve else work()
+
     def shrink(self) -> None:
-        """Fold the write-ahead log into the file now, where nothing reads it."""
+        """Fold the write-ahead log into the file now, unless something reads it."""
         with self._write_lock, suppress(sqlite3.Error):
             if not self._closed:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -178,7 +192,7 @@ class Database:
             if size < self._log_limit:
                 return
             self._be_patient(min(_BUSY_TIMEOUT_S, _LOG_WAIT_S * self._log_limit / _LOG_BYTES))
-            # A read that takes longer, of a build, say, is not waited for by each write.
+            # Not every write waits for one long read, of a build, say.
             self._log_limit = size + _LOG_BYTES
             try:
                 (busy, *_) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

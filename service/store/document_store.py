@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +26,7 @@ from service.store.sqlite_view import SqliteView
 from service.types import (
     Document,
     EncodedDocument,
-    Expectation,
+    Expectations,
     Filters,
     GenerationRecord,
     IndexIdentity,
@@ -50,10 +50,9 @@ class DocumentStore:
         `reindex` is the command that encodes its documents again, for messages; by default the one
         for `main` in the file's folder. `reserve` is space for deletes on a full disk.
         """
-        self._reserve = reserve
         self._path = path
         self._reindex = reindex or f"secondpass reindex --data-dir {path.parent}"
-        self._database = Database(path)
+        self._database = Database(path, reserve=reserve)
 
     @contextmanager
     def view(self) -> Iterator[SqliteView]:
@@ -89,7 +88,7 @@ class DocumentStore:
         return passages
 
     def stage(
-        self, documents: Sequence[Document], expected: Mapping[str, Expectation] | None = None
+        self, documents: Sequence[Document], expected: Expectations | None = None
     ) -> list[Written]:
         with self._database.writing() as connection:
             for document in documents:
@@ -113,13 +112,17 @@ class DocumentStore:
                 "UPDATE documents SET problem = ? WHERE id = ? AND staged = 1 AND version = ?",
                 [problem, staged.document.id, staged.version],
             )
-            _forget_slices(connection, staged)
+            connection.execute(
+                f"DELETE FROM unfinished WHERE document = {SET_ASIDE}",  # noqa: S608
+                [staged.document.id, staged.version],
+            )
             next_version(connection)
 
     def set_aside(self, documents: Sequence[StagedDocument]) -> None:
         with self._database.writing() as connection:
             connection.executemany(
-                "INSERT OR IGNORE INTO unfinished SELECT number, ? FROM documents "
+                # A row that is replaced takes its passages along.
+                "INSERT OR REPLACE INTO unfinished SELECT number, ? FROM documents "
                 "WHERE id = ? AND staged = 1 AND version = ?",
                 [(len(one.document.text), one.document.id, one.version) for one in documents],
             )
@@ -136,29 +139,20 @@ class DocumentStore:
                     passage_rows(number, encoded, first),
                 )
 
-    def forget_slices(self, staged: StagedDocument) -> None:
-        with self._database.writing() as connection:
-            _forget_slices(connection, staged)
-
-    def delete(
-        self, ids: Collection[str], expected: Mapping[str, Expectation] | None = None
-    ) -> int:
+    def delete(self, ids: Collection[str], expected: Expectations | None = None) -> int:
         def remove() -> int:
             with self._database.writing() as connection:
                 _require(connection, expected or {})
                 return _delete(connection, ids)
 
-        return self._freeing(remove)
+        return self._database.freeing(remove)
 
     def delete_matching(self, filters: Filters, limit: int) -> int:
         def remove() -> int:
             with self._database.writing() as connection:
                 return _delete(connection, SqliteView(connection).ids(filters, "", limit))
 
-        return self._freeing(remove)
-
-    def _freeing(self, remove: Callable[[], int]) -> int:
-        return self._reserve.spend(remove, self._database.shrink) if self._reserve else remove()
+        return self._database.freeing(remove)
 
     def restore(self, rows: Sequence[StoredRow], revision: int) -> None:
         with self._database.writing() as connection:
@@ -226,13 +220,6 @@ def _set_identity(connection: sqlite3.Connection, identity: IndexIdentity) -> No
     _set_meta(connection, "index_identity", json.dumps(asdict(identity)))
 
 
-def _forget_slices(connection: sqlite3.Connection, staged: StagedDocument) -> None:
-    connection.execute(
-        f"DELETE FROM unfinished_passages WHERE document = {SET_ASIDE}",  # noqa: S608
-        [staged.document.id, staged.version],
-    )
-
-
 def _delete(connection: sqlite3.Connection, ids: Collection[str]) -> int:
     there = 0
     for id_ in filter(is_unicode, ids):
@@ -250,7 +237,7 @@ def _dimension(connection: sqlite3.Connection) -> int:
     return identity.dimension
 
 
-def _require(connection: sqlite3.Connection, expected: Mapping[str, Expectation]) -> None:
+def _require(connection: sqlite3.Connection, expected: Expectations) -> None:
     for id_, may_write in expected.items():
         found = SqliteView(connection).document(id_)
         version = found.version if found else None

@@ -157,8 +157,7 @@ class JobStore:
 
     def __init__(self, path: Path, reserve: Reserve | None = None) -> None:
         """Open the file; `reserve` is space for `finish` on a full disk."""
-        self._database = Database(path, _SCHEMA.prepare)
-        self._reserve = reserve
+        self._database = Database(path, _SCHEMA.prepare, reserve)
 
     def check(self) -> None:
         """Raise `StoreError` where reads fail or writes would be lost."""
@@ -274,7 +273,7 @@ class JobStore:
         def end() -> Job:
             return self._end(id_, state, reason)
 
-        return self._reserve.spend(end, self._database.shrink) if self._reserve else end()
+        return self._database.freeing(end)
 
     def _end(self, id_: str, state: State, reason: str | None) -> Job:
         with self._database.writing() as connection:

@@ -1,4 +1,4 @@
-"""Reads a snapshot that anybody may have made: nothing of it is believed before it is checked."""
+"""Reads a snapshot from any source: nothing in it is believed before it is checked."""
 
 import hashlib
 from collections.abc import Iterator
@@ -92,10 +92,7 @@ class Snapshot:
                 "or it is no snapshot"
             )
         manifest = _manifest(*last)
-        found = [
-            PartRecord(name=member.name, bytes=member.size, sha256=sha256)
-            for member, sha256 in parts
-        ]
+        found = [PartRecord(name=m.name, bytes=m.size, sha256=sha256) for m, sha256 in parts]
         if manifest.parts != found:
             raise InvalidInputError(_difference(manifest.parts, found))
         return cls(manifest, file, tuple(member for member, _ in parts))
@@ -103,10 +100,12 @@ class Snapshot:
     def rows(self, limits: DocumentLimits) -> Iterator[StoredRow]:
         """Each row with its vectors. Raises `InvalidInputError`, at the end for wrong counts too.
 
-        `limits` are those of any other document, and bound how much of a line is read. Nothing that
-        was made of a row may be used before the end is reached.
+        `limits` are those of any document and bound how much of a line is read. Nothing made of a
+        row may be used before the end is reached.
         """
-        vectors = _VectorStream(self)
+        encoder = self.manifest.encoder
+        dimension = encoder.dimension if encoder else 0
+        vectors = _VectorStream(self._vectors(dimension), dimension)
         counts = {"documents": 0, "staged": 0, "passages": 0}
         longest = _longest_line(limits, self.manifest.passages)
         for member in self._of_kind("documents"):
@@ -131,10 +130,8 @@ class Snapshot:
                     f"{MANIFEST_FILE} says {getattr(self.manifest, name)} {name}; there are {found}"
                 )
 
-    def vectors(self) -> Iterator[Vectors]:
+    def _vectors(self, dimension: int) -> Iterator[Vectors]:
         """The vectors part by part: float32 (n, dimension)."""
-        encoder = self.manifest.encoder
-        dimension = encoder.dimension if encoder else 0
         for member in self._of_kind("vectors"):
             row_bytes = dimension * VECTOR_DTYPE.itemsize
             rows = (member.size - _NPY_HEADER) // row_bytes if row_bytes > 0 else 0
@@ -158,10 +155,9 @@ class Snapshot:
 class _VectorStream:
     """The vectors of all parts, in lots of any size."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        encoder = snapshot.manifest.encoder
-        self._left: Vectors = np.empty((0, encoder.dimension if encoder else 0), np.float32)
-        self._parts = snapshot.vectors()
+    def __init__(self, parts: Iterator[Vectors], dimension: int) -> None:
+        self._parts = parts
+        self._left: Vectors = np.empty((0, dimension), np.float32)
 
     def take(self, count: int) -> Vectors:
         """The next `count`."""

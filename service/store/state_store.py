@@ -23,7 +23,7 @@ from service.errors import (
     StoreLockedError,
     StoreLostError,
 )
-from service.store.database import Database
+from service.store.database import Database, files_of
 from service.store.document_rows import json_of
 from service.store.schema import Schema, marks
 from service.types import Ids, StoredPassage
@@ -46,15 +46,15 @@ _log = logging.getLogger(__name__)
 class StateStore:
     """States by passage id. Safe to use from several threads.
 
-    A file that turns out to be damaged or gone is made again, empty, and damaged states go;
-    `losses` counts both, for the thread that keeps the file complete.
+    A damaged or missing file is made again, empty, and damaged states are removed. `losses` counts
+    both, for the thread that keeps the file complete.
     """
 
     def __init__(self, path: Path, maker: str) -> None:
-        """Open the file; what another `maker` left in it goes, and so does a damaged file.
+        """Open the file; removes what another `maker` left in it, and a damaged file.
 
-        `maker` names the store and all that decides a text's states. Raises `StoreError`
-        where there can be no such file.
+        `maker` names the store and all that decides a text's states. Raises `StoreError` if there
+        can be no such file.
         """
         self._path, self._prepare = path, partial(_prepare, maker=maker)
         self.losses = 0
@@ -140,8 +140,8 @@ class StateStore:
     def _make_again(self, error: StoreError) -> None:
         _log.warning("the token states in %s are made again: %s", self._path, error)
         with explained(f"cannot remove {self._path}"):
-            for end in ("", "-wal", "-shm", "-journal"):
-                self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+            for file in files_of(self._path):
+                file.unlink(missing_ok=True)
         self._database = Database(self._path, self._prepare)
         self.losses += 1
 

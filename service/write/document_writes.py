@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -12,7 +12,7 @@ from service.protocols import Store
 from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline
 from service.scheduling.shares import SHARES, one_caller
-from service.types import Document, Expectation, Filters, StoredDocument, Written
+from service.types import Document, Expectations, Filters, StoredDocument, Written
 from service.write.indexer import Indexer
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Documents:
         self,
         documents: Sequence[Document],
         deadline: Deadline,
-        expected: Mapping[str, Expectation] | None = None,
+        expected: Expectations | None = None,
     ) -> list[Written]:
         """Store all or none; searches see them once they are encoded.
 
@@ -59,7 +59,7 @@ class Documents:
         self,
         ids: Collection[str],
         deadline: Deadline,
-        expected: Mapping[str, Expectation] | None = None,
+        expected: Expectations | None = None,
     ) -> int:
         """Remove documents, from searches too; returns how many there were."""
         return await self._write(deadline, lambda: self._store.delete(ids, expected))

@@ -151,7 +151,7 @@ class StagedDocuments:
             return
         if spans != list(long.chunked.spans) or not np.isfinite(vectors).all():
             # Another version of this program chunked it differently.
-            self._store.forget_slices(row)
+            self._store.set_aside([row])
             return
         packed = [long.packed.get(place) for place in range(len(spans))]
         encoded = EncodedDocument(row.document, spans, vectors, long.chunked.title_end, packed)

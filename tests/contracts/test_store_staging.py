@@ -334,3 +334,47 @@ def test_a_page_is_in_the_order_of_ids_and_as_last_written(store: Store, encoded
         assert [found.document.id for found in view.documents({}, "b", 2)] == ["c", "z"]
         assert [found.document.id for found in view.documents({"n": 1}, "", 100)] == ["a", "z", "ä"]
         assert [found.document.id for found in view.documents({"n": 2}, "", 100)] == ["b"]
+
+
+def test_a_long_document_is_kept_in_slices_until_it_is_published(
+    store: Store, encoded: Encoded
+) -> None:
+    store.stage([Document("long", "one two three four"), Document("longer", "one two " * 9)])
+    waiting = staged(store)
+    whole = encoded("long", "one two three four", passages=4)
+    store.set_aside(waiting)
+    assert staged(store) == []
+    for first in (0, 2):
+        part = whole._replace(
+            spans=whole.spans[first : first + 2], vectors=whole.vectors[first : first + 2]
+        )
+        assert now(store).next_long(shortest=True) == (waiting[0], first)
+        store.keep_slice(waiting[0], first, part)
+    spans, vectors = now(store).slices(waiting[0])
+    assert spans == whole.spans
+    assert np.array_equal(vectors, whole.vectors)
+    assert (now(store).counts, texts(store)) == (Counts(0, 0), [])
+    store.publish([(waiting[0], whole)])
+    assert now(store).counts == Counts(1, 4)
+    assert now(store).next_long(shortest=True) == (waiting[1], 0)
+
+
+@pytest.mark.parametrize("change", ["set aside again", "written again", "given up"])
+def test_a_change_drops_the_slices_of_a_document(
+    store: Store, encoded: Encoded, change: str
+) -> None:
+    store.stage([Document("long", "one two")])
+    (waiting,) = staged(store)
+    store.set_aside([waiting])
+    store.keep_slice(waiting, 0, encoded("long"))
+    assert len(now(store).slices(waiting)[0]) == 2
+    if change == "set aside again":
+        store.set_aside([waiting])
+    elif change == "written again":
+        store.stage([Document("long", "one two, three")])
+        store.keep_slice(waiting, 2, encoded("long"))
+    else:
+        store.set_problem(waiting, "bad")
+    assert now(store).slices(waiting)[0] == []
+    begins_again = (waiting, 0) if change == "set aside again" else None
+    assert now(store).next_long(shortest=False) == begins_again

@@ -25,7 +25,6 @@ from service.store.data_folder import DataFolder
 from service.types import Document, IndexIdentity, Vectors
 from service.write.indexer import Indexer
 from service.write.ingestor import Ingestor
-from tests.fixtures.stores import now
 
 WRITERS, IDS = 2, 40
 ALIAS, COLLECTIONS = "news", ("main", "other")
@@ -113,7 +112,7 @@ def search(index: LiveIndex, data: DataFolder, query: Vectors) -> None:
     with index.view(data.store) as (store, view):
         assert len(view) == store.counts.passages
         (found,) = view.search(query, 20)
-        assert len(now(store).passages([candidate.passage_id for candidate in found])) == len(found)
+        assert len(store.passages([candidate.passage_id for candidate in found])) == len(found)
 
 
 def forever(step: Callable[[], object]) -> None:
