@@ -20,7 +20,7 @@ from service.search.query import Query
 from service.search.searcher import Searcher
 from service.settings import Settings
 from service.store.data_folder import DataFolder
-from service.store.schema import SCHEMA_VERSION
+from service.store.schema import DOCUMENTS
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def opened(
     """
     digest = data_sha256(collection)[:12] + "-" + index_digest(settings)[:12]
     cut = "passages" if chunked else "whole"
-    versions = f"v{SCHEMA_VERSION}.{_CONTENT_VERSION}"
+    versions = f"v{DOCUMENTS.version}.{_CONTENT_VERSION}"
     name = f"{collection.resolve().name}-{cut}-{digest}-{versions}"
     folder = settings.cache_dir / "evaluation" / name
     here = settings.model_copy(update={"data_dir": folder, "max_query_chars": 100_000})

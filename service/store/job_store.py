@@ -31,7 +31,7 @@ KEPT_REFUSALS = 100
 """Of each job, the first ones."""
 
 KEPT_JOBS = 1000
-"""Finished jobs, the last ones. What an older one's `Idempotency-Key` did is forgotten with it."""
+"""The newest finished jobs. Older ones are forgotten together with their `Idempotency-Key`."""
 
 MOST_WAITING = 1000
 
@@ -76,7 +76,7 @@ _UNFINISHED = "state IN ('queued', 'running')"
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What is known of a job once its upload is on the disk; `total` counts lines not blank."""
+    """A job whose upload is on the disk; `total` counts its lines that are not blank."""
 
     id: str
     collection: str
@@ -92,8 +92,8 @@ class NewJob:
 class Job:
     """A job as its last checkpoint has it.
 
-    `offset` and `line` are where the upload has been dealt with, `seconds` the time that took,
-    pauses left out. `created` and `finished` are UTC in ISO 8601, for people.
+    The upload is processed up to `offset` and `line`, which took `seconds` without pauses.
+    `created` and `finished` are UTC in ISO 8601, for people.
     """
 
     id: str
@@ -118,19 +118,19 @@ class Job:
 
     @property
     def rate(self) -> float | None:
-        """Lines dealt with in a second of work; None before the first checkpoint."""
+        """Lines processed in a second of work; None before the first checkpoint."""
         return (self.done + self.refused) / self.seconds if self.seconds > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Of work on the job itself, at the rate so far; None where that is not known."""
+        """Of work on the job itself, at the rate so far; None if that is not known."""
         left = 0 if self.is_finished else self.total - self.done - self.refused
         return left / self.rate if self.rate else (None if left else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A line (1-based) that was not taken in, its document's id where that is known, and why."""
+    """A line (1-based) that was refused, its document's id if known, and the reason."""
 
     line: int
     id: str | None
@@ -193,8 +193,8 @@ class JobStore:
     def add(self, new: NewJob) -> Job:
         """Queue a job, or return the earlier one with the same key, bytes and collection.
 
-        Raises `ConflictError` where the key belongs to another upload, `OverloadedError` where too
-        many jobs wait.
+        Raises `ConflictError` if the key belongs to another upload, `OverloadedError` if too many
+        jobs wait.
         """
         with self._database.writing() as connection:
             known = connection.execute(
@@ -220,17 +220,17 @@ class JobStore:
             return _job(connection, id_)
 
     def newest(self, limit: int) -> list[Job]:
-        """The last ones that were added, the newest first."""
+        """The last jobs that were added, the newest first."""
         with self._database.reading() as connection:
             return _jobs(connection, "ORDER BY number DESC LIMIT ?", limit)
 
     def unfinished(self) -> list[Job]:
-        """What is still to be done, in the order in which it was added."""
+        """Unfinished jobs in the order in which they were added."""
         with self._database.reading() as connection:
             return _jobs(connection, f"WHERE {_UNFINISHED} ORDER BY number")
 
     def count_unfinished(self) -> int:
-        """How many are still to be done."""
+        """The number of unfinished jobs."""
         with self._database.reading() as connection:
             return _count_waiting(connection)
 
@@ -245,7 +245,7 @@ class JobStore:
             return [Refusal(*row) for row in rows]
 
     def begin(self, id_: str) -> Job:
-        """Let a queued job run; one in another state stays as it is."""
+        """Let a queued job run; changes no other job."""
         with self._database.writing() as connection:
             connection.execute(
                 "UPDATE jobs SET state = 'running' WHERE id = ? AND state = 'queued'", [id_]
@@ -253,7 +253,7 @@ class JobStore:
             return _job(connection, id_)
 
     def checkpoint(self, id_: str, step: Step) -> Job:
-        """Add what a batch did; the state stays as it is, cancelled perhaps."""
+        """Add what a batch did; keeps the state, which may be cancelled."""
         with self._database.writing() as connection:
             connection.execute(
                 'UPDATE jobs SET "offset" = ?, line = ?, done = done + ?, refused = refused + ?, '
@@ -265,29 +265,26 @@ class JobStore:
             return _job(connection, id_)
 
     def finish(self, id_: str, state: State, reason: str | None = None) -> Job:
-        """End a job that has not ended; one that failed lets its key go, to be sent again.
+        """End an unfinished job; the key of a failed one may be used again.
 
-        Forgets the oldest ones that have ended, above `KEPT_JOBS`.
+        Forgets the oldest finished jobs above `KEPT_JOBS`.
         """
 
         def end() -> Job:
-            return self._end(id_, state, reason)
+            with self._database.writing() as connection:
+                connection.execute(
+                    "UPDATE jobs SET state = ?, reason = ?, finished = ?, "  # noqa: S608
+                    f"key = iif(?, NULL, key) WHERE id = ? AND {_UNFINISHED}",
+                    [state, reason, _now(), state == "failed", id_],
+                )
+                connection.execute(
+                    "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE "  # noqa: S608
+                    f"NOT ({_UNFINISHED}) AND id <> ? ORDER BY number DESC LIMIT -1 OFFSET ?)",
+                    [id_, KEPT_JOBS - 1],
+                )
+                return _job(connection, id_)
 
         return self._database.freeing(end)
-
-    def _end(self, id_: str, state: State, reason: str | None) -> Job:
-        with self._database.writing() as connection:
-            connection.execute(
-                "UPDATE jobs SET state = ?, reason = ?, finished = ?, "  # noqa: S608
-                f"key = iif(?, NULL, key) WHERE id = ? AND {_UNFINISHED}",
-                [state, reason, _now(), state == "failed", id_],
-            )
-            connection.execute(
-                "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs "  # noqa: S608
-                f"WHERE NOT ({_UNFINISHED}) AND id <> ? ORDER BY number DESC LIMIT -1 OFFSET ?)",
-                [id_, KEPT_JOBS - 1],
-            )
-            return _job(connection, id_)
 
 
 def _columns(record: type) -> str:

@@ -1,9 +1,8 @@
 """Search by words: BM25 through SQLite's full-text index (FTS5), in the same file as the passages.
 
-What is written there and what is asked for are words that `service.words` made. FTS5's own
-tokenizer (`ascii`, with `_`) only parts them at the spaces: every other character that they have is
-one of a word to it, and none that folding changes is left. Words are written and removed in the
-transaction of their passages, so both are always of the same moment.
+`service.words` makes the words that are stored and searched for. FTS5's own tokenizer (`ascii`,
+with `_`) only splits them at spaces: their other characters belong to words, and folding changes
+none of them. Words are written and removed in the transaction of their passages.
 """
 
 import json
@@ -20,10 +19,10 @@ TABLES = (
 )
 
 MOST_ENTRIES = 50_000
-"""Entries of the index that a search reads, at most; its rarest word is read whatever it has."""
+"""The most index entries that a search reads; the rarest word is always read."""
 
 MOST_WORDS = 64
-"""Different words of a query that are looked for: the rarest."""
+"""A search looks for this many different words of a query, the rarest ones."""
 
 MOST_REPEATS = 4
 """A word that the query has several times counts as often, up to this."""
@@ -64,10 +63,10 @@ def search(
 
 
 def _words(connection: sqlite3.Connection, query: list[str]) -> list[str]:
-    """Those of a query's words to look for, the rarest first, each as often as it counts.
+    """The words of a query to look for, the rarest first, each as often as it counts.
 
-    BM25 looks at every passage that has one of the words, and the most common words, which cost
-    most, say least. So common words are left out once those before them have entries enough.
+    BM25 looks at every passage that has one of the words. The most common words cost most and say
+    least, so they are left out once rarer words have enough entries.
     """
     counts = connection.execute(
         "SELECT term, doc FROM json_each(?) CROSS JOIN word_counts ON term = value "

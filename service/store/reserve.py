@@ -1,4 +1,4 @@
-"""Disk space that is kept for deletes: without it a full disk could never be emptied."""
+"""Disk space that is kept for deletes: without it, a full disk could never be emptied."""
 
 import os
 import shutil
@@ -39,9 +39,9 @@ class Reserve:
             return 0
 
     def _take(self) -> None:
-        """Take as much as there once was, or a share of what is free if that is more.
+        """Take as much as before, or a share of the free space if that is more.
 
-        On a full disk all that is free was given up here: a share of it would be less each time.
+        On a full disk the free space is what was given up here: a share would shrink each time.
         """
         with suppress(OSError):
             free = shutil.disk_usage(self._path.parent).free
@@ -57,10 +57,9 @@ class Reserve:
         return False
 
     def spend(self, work: Callable[[], T], tidy: Callable[[], None] = lambda: None) -> T:
-        """What `work` gives: where the disk is full, with the space that was kept for it.
+        """What `work` returns; on a full disk it is called again with the reserve given up.
 
-        `tidy` then frees what `work` needed only for a moment. Raises what `work` raises, a second
-        `StoreFullError` too.
+        `tidy` then frees what `work` needed only for a moment. Raises what `work` raises.
         """
         try:
             return work()

@@ -8,8 +8,6 @@ from typing import NamedTuple
 from service.errors import StoreError
 from service.store import lexical
 
-SCHEMA_VERSION = 5
-
 # `documents.text` is last, so that reading the other columns never walks a long text's pages.
 # A document has at most two rows: the one that searches see, and a newer one that is *staged* until
 # its passages are encoded. `problem` says why they could not be. `version` is the store's revision
@@ -146,4 +144,4 @@ def marks(connection: sqlite3.Connection) -> tuple[int, int]:
     return application, version
 
 
-DOCUMENTS = Schema(0x32E9A55, SCHEMA_VERSION, _TABLES)
+DOCUMENTS = Schema(0x32E9A55, 5, _TABLES)
