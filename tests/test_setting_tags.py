@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.engine import build
+from service.engine.live_collection import build_answer_cache
 from service.models.sources import PreparedModel
 from service.scheduling.gate import Deadline
 from service.search.pair_model import PairModel
@@ -74,7 +75,7 @@ def version_of(settings: Settings) -> str:
     settings = settings.model_copy(update={"answer_cache": 4})
     retriever: Any = SimpleNamespace(version="7")
     try:
-        cache = build.build_answer_cache(settings, model, retriever)
+        cache = build_answer_cache(settings, model, retriever)
         assert cache is not None
         return asyncio.run(cache.look_up(Query("a"), "a", Deadline(10))).version
     finally:

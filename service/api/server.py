@@ -24,6 +24,7 @@ from service.api.connection import Connection, Surroundings
 from service.api.connections import Connections, Phase, Rarely
 from service.api.gateway import MOST_HEAD_BYTES, Gateway, on_the_wire, refusal
 from service.errors import InvalidInputError
+from service.memory import freeze_objects
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,10 +63,8 @@ def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
         server.should_exit = True
 
     def load_to_stay() -> "Engine":
-        from service.engine import garbage  # noqa: PLC0415
-
         engine = load()
-        garbage.freeze()
+        freeze_objects()
         return engine
 
     def make() -> FastAPI:

@@ -16,9 +16,9 @@ from fastapi import Depends, Request
 from service.api.connections import Phase
 from service.api.metrics import Metrics
 from service.engine.bulk_jobs import Jobs
+from service.engine.collection_admin import Collections
 from service.engine.engine import Engine
 from service.engine.live_collection import LiveCollection
-from service.engine.open_collections import Collections
 from service.errors import NotAvailableError, NotReadyError, SecondpassError, StoreError
 from service.scheduling.gate import Gate, Turnstile
 from service.settings import Settings

@@ -178,7 +178,7 @@ def _search_folder(settings: Settings, collection: str, asked: dict[str, Any]) -
         raise InvalidInputError(
             f"there are no documents in {settings.data_dir}: see `secondpass ingest`", "data_dir"
         )
-    from service.engine.opening import open_engine
+    from service.engine.engine import open_engine
     from service.search.query import Query
 
     with open_engine(settings, pairs=False, jobs=False) as engine:

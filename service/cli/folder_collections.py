@@ -5,8 +5,8 @@ from pathlib import Path
 
 from service.durable import new_file
 from service.engine.build import encoder_identity
+from service.engine.collection_admin import CollectionInfo
 from service.engine.making import Maker, archive
-from service.engine.open_collections import CollectionInfo
 from service.settings import Settings
 from service.store.catalog import SettingValue
 from service.store.data_folder import DataFolder

@@ -47,7 +47,7 @@ def serve(settings: Settings) -> None:
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
     def load() -> "Engine":
-        from service.engine.opening import open_engine
+        from service.engine.engine import open_engine
 
         return open_engine(settings)
 

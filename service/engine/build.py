@@ -1,4 +1,4 @@
-"""Models as the settings name them: the only module that chooses encoders and rerankers."""
+"""Builds the models that the settings name; no other module chooses encoders and rerankers."""
 
 import hashlib
 import json
@@ -7,12 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, NamedTuple
 
-from service.confidence.calibration import (
-    Calibration,
-    load_calibration,
-    shipped_calibrations,
-)
-from service.confidence.judge import Judge, Thresholds
 from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
@@ -23,11 +17,8 @@ from service.protocols import Encoder, Reranker
 from service.reranker.interaction import read_config
 from service.reranker.interaction_reranker import InteractionReranker
 from service.scheduling.gate import Limits
-from service.search.answer_cache import AnswerCache
 from service.search.pair_model import PairModel
-from service.search.retriever import Retriever
-from service.search.second_stage import SLOW_RERANKS
-from service.settings import DECIDING, Settings
+from service.settings import Settings
 from service.text.chunker import CHUNKER_VERSION
 from service.text.normalizer import NORMALIZER_VERSION
 from service.text.passage import PASSAGE_TEXT_VERSION
@@ -42,9 +33,8 @@ log = logging.getLogger(__name__)
 
 NO_MODEL = "none"
 
-
 Load = Callable[[PreparedModel], "LoadedModel"]
-"""Gives a bi-encoder's weights: loads them, or has them in memory."""
+"""Returns a bi-encoder's weights, from the disk or from memory."""
 
 
 def build_encoder(settings: Settings, load: Load | None = None) -> BiEncoder:
@@ -63,34 +53,41 @@ def _encoder(
     settings: Settings, model: PreparedModel, load: Load | None, dimensions: int | None = None
 ) -> BiEncoder:
     identity = _identity(settings, model, dimensions)
-    return BiEncoder.over(
-        load(model) if load else load_weights(settings, model),
-        identity,
-        dimensions=dimensions,
-        query_tokens=model.max_length,
-    )
+    loaded = load(model) if load else load_weights(settings, model)
+    return BiEncoder.over(loaded, identity, dimensions=dimensions, query_tokens=model.max_length)
 
 
 def load_weights(settings: Settings, model: PreparedModel) -> "LoadedModel":
-    """Those of a bi-encoder, as the settings say."""
+    """Load a bi-encoder's weights for the device and threads of the settings."""
     return load_model(
         model.folder, model.name, settings.batch_tokens, settings.device, settings.threads
     )
 
 
-def _prepare_encoder(settings: Settings) -> PreparedModel:
+def _prepare(
+    settings: Settings,
+    name: str,
+    kind: Kind,
+    query_prefix: str | None = None,
+    passage_prefix: str | None = None,
+) -> PreparedModel:
     return prepare(
-        settings.encoder,
-        "bi-encoder",
+        name,
+        kind,
         cache_dir=settings.cache_dir,
         offline=settings.hub_offline,
-        query_prefix=settings.query_prefix,
-        passage_prefix=settings.passage_prefix,
+        query_prefix=query_prefix,
+        passage_prefix=passage_prefix,
     )
 
 
+def _prepare_encoder(settings: Settings) -> PreparedModel:
+    prefixes = settings.query_prefix, settings.passage_prefix
+    return _prepare(settings, settings.encoder, "bi-encoder", *prefixes)
+
+
 def encoder_identity(settings: Settings) -> EncoderIdentity:
-    """All that decides the vectors of the encoder that the settings name; loads no weights."""
+    """Everything that decides the vectors of the settings' encoder; loads no weights."""
     return _identity(settings, _prepare_encoder(settings), settings.embedding_dimensions)
 
 
@@ -112,7 +109,7 @@ def _identity(
 
 
 def index_identity(settings: Settings, encoder: EncoderIdentity) -> IndexIdentity:
-    """All that decides what an index of these settings stores of a document."""
+    """Everything that decides what an index stores of a document."""
     return IndexIdentity(
         **{field.name: getattr(encoder, field.name) for field in fields(EncoderIdentity)},
         chunker_version=CHUNKER_VERSION,
@@ -123,10 +120,9 @@ def index_identity(settings: Settings, encoder: EncoderIdentity) -> IndexIdentit
 
 
 def index_digest(settings: Settings) -> str:
-    """A short name, in hexadecimal, for `index_identity`; loads no weights."""
+    """The SHA-256 of `index_identity`, in hexadecimal; loads no weights."""
     identity = index_identity(settings, encoder_identity(settings))
-    stated = json.dumps(asdict(identity), sort_keys=True)
-    return hashlib.sha256(stated.encode()).hexdigest()
+    return hashlib.sha256(json.dumps(asdict(identity), sort_keys=True).encode()).hexdigest()
 
 
 class RerankerKind(NamedTuple):
@@ -139,10 +135,10 @@ class RerankerKind(NamedTuple):
 def build_reranker(
     settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
 ) -> Reranker | None:
-    """Prepare and load the reranker, or None where the settings say `none`.
+    """Prepare and load the reranker; None if the settings say `none`.
 
-    An interaction reranker shares the transformer of `encoder` where that is its base, else the one
-    that `load` gives.
+    An interaction reranker shares the transformer of `encoder` if that is its base model, else the
+    one that `load` returns.
     """
     if settings.reranker == NO_MODEL:
         return None
@@ -158,17 +154,17 @@ def build_reranker(
 
 
 def build_state_reranker(settings: Settings, encoder: Encoder) -> Reranker | None:
-    """The reranker, where the token states that it reads are this encoder's.
+    """The reranker if it reads token states of this encoder, else None.
 
-    None otherwise, where the settings want no states, and where it cannot be loaded.
+    None too if the settings turn states off or the reranker cannot be loaded.
     """
     if not settings.passage_states or settings.reranker == NO_MODEL:
         return None
     if reranker_kind(settings.reranker) != "interaction" or not isinstance(encoder, BiEncoder):
         return None
     try:
-        base = read_config(_prepare_reranker(settings, "interaction").folder).base_weights_sha256
-        if base != encoder.identity.weights_sha256:
+        model = _prepare(settings, settings.reranker, "interaction")
+        if read_config(model.folder).base_weights_sha256 != encoder.identity.weights_sha256:
             return None
         reranker = _interaction(settings, encoder)
     except ModelError as error:
@@ -180,8 +176,8 @@ def build_state_reranker(settings: Settings, encoder: Encoder) -> Reranker | Non
 def _cross_encoder(
     settings: Settings, _encoder: BiEncoder | None = None, _load: Load | None = None
 ) -> Reranker:
-    model = _prepare_reranker(settings, "cross-encoder")
-    # Not before it is needed, as below: to import its library takes a hundred megabytes.
+    model = _prepare(settings, settings.reranker, "cross-encoder")
+    # Imported only when needed, as below: its library takes a hundred megabytes.
     from service.reranker.kinds import open_cross_encoder  # noqa: PLC0415
 
     return open_cross_encoder(settings, model)
@@ -190,37 +186,32 @@ def _cross_encoder(
 def _interaction(
     settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
 ) -> Reranker:
-    model = _prepare_reranker(settings, "interaction")
+    model = _prepare(settings, settings.reranker, "interaction")
     config = read_config(model.folder)
-    base = prepare(
-        config.base, "bi-encoder", cache_dir=settings.cache_dir, offline=settings.hub_offline
-    )
+    base = _prepare(settings, config.base, "bi-encoder")
     if base.weights_sha256 != config.base_weights_sha256:
-        raise ModelSourceError(f"{model.name} was trained on another {config.base} than this one")
-    shared = encoder is not None and encoder.identity.weights_sha256 == base.weights_sha256
-    states = encoder.transformer if encoder and shared else None
-    if states is None and load and isinstance(loaded := load(base), Transformer):
-        states = loaded
-    if states is None:
-        states = Transformer.load(
+        raise ModelSourceError(
+            f"{model.name} was trained on another version of {config.base} than this one"
+        )
+    if encoder is not None and encoder.identity.weights_sha256 == base.weights_sha256:
+        transformer = encoder.transformer
+    else:
+        loaded = load(base) if load else None
+        transformer = loaded if isinstance(loaded, Transformer) else None
+    if transformer is None:
+        transformer = Transformer.load(
             base.folder, batch_tokens=settings.batch_tokens, device=settings.device
         )
-    states.require_layers(config.layers)
+    transformer.require_layers(config.layers)
     return InteractionReranker(
         model.folder,
         base.folder,
-        states,
+        transformer,
         model=model.name,
         weights_sha256=model.weights_sha256,
         cache_bytes=settings.rerank_cache_mb * 1_000_000,
-        # Logits of states with more bits are other ones, of the same weights.
+        # The number of bits changes the logits although the weights are the same.
         variant=f"window {settings.rerank_max_length}, eight bits",
-    )
-
-
-def _prepare_reranker(settings: Settings, kind: Kind) -> PreparedModel:
-    return prepare(
-        settings.reranker, kind, cache_dir=settings.cache_dir, offline=settings.hub_offline
     )
 
 
@@ -228,14 +219,12 @@ RERANKERS: Mapping[str, RerankerKind] = {
     "cross-encoder": RerankerKind(_cross_encoder),
     "interaction": RerankerKind(_interaction),
 }
-"""By what `reranker_kind` says of a name."""
+"""By the result of `reranker_kind`."""
 
 
 def measure_backends(settings: Settings, name: str) -> "BackendRecord":
-    """Time the backends of a cross-encoder here, record which is best, and give the record."""
-    model = prepare(
-        name, "cross-encoder", cache_dir=settings.cache_dir, offline=settings.hub_offline
-    )
+    """Time the backends of a cross-encoder on this machine and record which one is best."""
+    model = _prepare(settings, name, "cross-encoder")
     from service.reranker.kinds import measure_cross_encoder  # noqa: PLC0415
 
     return measure_cross_encoder(settings, model)
@@ -244,21 +233,16 @@ def measure_backends(settings: Settings, name: str) -> "BackendRecord":
 def build_pair_model(
     settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
 ) -> PairModel | None:
-    """The model that tells whether two queries mean the same; None where the settings say `none`.
+    """The model that decides whether two queries mean the same; None if the settings say `none`.
 
-    `encoder` serves as the pair model too where it is the same one. Raises `InvalidInputError`
-    where neither the settings nor the model's folder state a threshold.
+    `encoder` is used if it is the same model. Raises `InvalidInputError` if neither the settings
+    nor the model's folder state a threshold.
     """
     if settings.pair_model == NO_MODEL:
         if settings.answer_cache:
             raise InvalidInputError("answer_cache needs a pair_model", "answer_cache")
         return None
-    model = prepare(
-        settings.pair_model,
-        "bi-encoder",
-        cache_dir=settings.cache_dir,
-        offline=settings.hub_offline,
-    )
+    model = _prepare(settings, settings.pair_model, "bi-encoder")
     threshold = settings.pair_threshold
     if threshold is None and (learned := read_pair_threshold(model.folder)):
         threshold = learned.threshold
@@ -273,53 +257,6 @@ def build_pair_model(
     return PairModel(encoder, threshold, limits(settings))
 
 
-def build_answer_cache(
-    settings: Settings, pair_model: PairModel | None, retriever: Retriever
-) -> AnswerCache | None:
-    """The cache over this index, or None where the settings want none."""
-    if pair_model is None or not settings.answer_cache:
-        return None
-    decided = settings.model_dump_json(include=set(DECIDING))
-    return AnswerCache(
-        pair_model,
-        size=settings.answer_cache,
-        ttl_s=settings.answer_cache_ttl_s,
-        version=lambda: f"{retriever.version} {decided}",
-    )
-
-
 def limits(settings: Settings) -> Limits:
-    """What one request, and all together, may take up."""
+    """What one request may use, and all requests together."""
     return Limits(settings.max_query_chars, settings.max_queue, settings.timeout_ms)
-
-
-def most_reranks(settings: Settings, reranker: Reranker | None, *, states_kept: bool) -> int:
-    """How many searches may be at the rerank or wait for it."""
-    if settings.max_reranks is not None:
-        return settings.max_reranks
-    quick = states_kept and reranker is not None and reranker.reads == "states"
-    return settings.max_queue if quick else SLOW_RERANKS
-
-
-def build_judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> Judge:
-    """The calibration that fits the loaded models: the operator's, or a shipped one."""
-    weights = reranker.weights_sha256 if reranker else None
-    if settings.calibration is not None:
-        artifact: Calibration | None = load_calibration(settings.calibration)
-    else:
-        artifact = _shipped(encoder.identity, weights)
-    return Judge(
-        encoder=encoder.identity,
-        reranker_weights_sha256=weights,
-        artifact=artifact,
-        thresholds=Thresholds.of(artifact, settings.confidence_high, settings.confidence_medium),
-        weight_override=settings.rerank_weight,
-        rerank_depth=settings.rerank_depth,
-    )
-
-
-def _shipped(encoder: EncoderIdentity, reranker_weights: str | None) -> Calibration | None:
-    """The artifact for both models, or one whose cosine curve at least fits the encoder."""
-    fitting = [a for a in shipped_calibrations() if a.fits_encoder(encoder)]
-    both = [a for a in fitting if a.fits_reranker(reranker_weights)]
-    return next(iter(both or fitting), None)

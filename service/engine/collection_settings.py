@@ -1,24 +1,50 @@
-"""What a collection may have other than the server's settings, and which models it may name."""
+"""The settings that a collection has of its own, and the models that a client may name."""
 
 from collections.abc import Mapping
 
+from pydantic import ValidationError
+
 from service.engine.build import NO_MODEL
-from service.engine.opening import settings_of
 from service.errors import InvalidInputError
 from service.models.registry import REGISTRY, Kind
 from service.models.sources import is_at_hand
-from service.settings import PER_COLLECTION, Settings
+from service.settings import PER_COLLECTION, Settings, settings_about
 from service.store.catalog import SettingValue
 
+_KINDS: Mapping[str, tuple[Kind, ...]] = {
+    "encoder": ("bi-encoder",),
+    "reranker": ("cross-encoder", "interaction"),
+}
 
-def effective_settings(
+
+def settings_of(own: Mapping[str, SettingValue], settings: Settings) -> Settings:
+    """The server's settings, overridden by the collection's own.
+
+    If the collection has another encoder, the server's settings about its encoder do not apply.
+    Raises `InvalidInputError` if the result is invalid.
+    """
+    if unknown := sorted(own.keys() - Settings.model_fields.keys()):
+        raise InvalidInputError(f"there is no setting {unknown[0]!r}", f"settings.{unknown[0]}")
+    values = settings.model_dump()
+    if own.get("encoder", settings.encoder) != settings.encoder:
+        values |= dict.fromkeys(settings_about("encoder"))
+    try:
+        return Settings.model_validate({**values, **own})
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)[0]
+        field = str(found["loc"][0]) if found["loc"] else "passage_overlap"
+        message = found["msg"].removeprefix("Value error, ")
+        raise InvalidInputError(f"{field}: {message}", f"settings.{field}") from error
+
+
+def checked_settings(
     own: Mapping[str, SettingValue], settings: Settings, *, trusted: bool = False
 ) -> Settings:
-    """The settings of the collection. Only a `trusted` caller may name unknown models.
+    """As `settings_of`, for settings that a caller asks for. Raises `InvalidInputError`.
 
-    A client's request must not make the server read a folder or download a model that the operator
-    did not choose. It may name the server's own models, those in `allowed_models`, and those of the
-    registry that are on the server's disk already. Raises `InvalidInputError`.
+    Only a `trusted` caller may name any model. A client's request must not make the server read a
+    folder or download a model that the operator did not choose. A client may name the server's own
+    models, those in `allowed_models`, and registered models that are on the server's disk.
     """
     if unknown := sorted(own.keys() - set(PER_COLLECTION)):
         raise InvalidInputError(
@@ -26,27 +52,23 @@ def effective_settings(
             f"settings.{unknown[0]}",
         )
     if not trusted:
-        _require_allowed(own, settings)
+        for field in _KINDS:
+            if own.get(field) is not None:
+                _require_allowed(field, str(own[field]), settings)
     return settings_of(own, settings)
 
 
-def _require_allowed(own: Mapping[str, SettingValue], settings: Settings) -> None:
-    kinds: dict[str, tuple[Kind, ...]] = {
-        "encoder": ("bi-encoder",),
-        "reranker": ("cross-encoder", "interaction"),
-    }
-    for field, fitting in kinds.items():
-        name = own.get(field)
-        if name is None or name in {getattr(settings, field), *settings.allowed_models}:
-            continue
-        if field == "reranker" and name == NO_MODEL:
-            continue
-        spec = REGISTRY.get(str(name))
-        if spec and spec.kind in fitting and is_at_hand(spec.name, cache_dir=settings.cache_dir):
-            continue
-        raise InvalidInputError(
-            f"{field} must be the server's own, one that its setting allowed_models lists, or a "
-            "model of the registry that is on its disk already (`secondpass models prepare`); not "
-            f"{str(name)[:200]!r}",
-            f"settings.{field}",
-        )
+def _require_allowed(field: str, name: str, settings: Settings) -> None:
+    if name in {getattr(settings, field), *settings.allowed_models}:
+        return
+    if field == "reranker" and name == NO_MODEL:
+        return
+    spec = REGISTRY.get(name)
+    if spec and spec.kind in _KINDS[field] and is_at_hand(name, cache_dir=settings.cache_dir):
+        return
+    raise InvalidInputError(
+        f"{field} must be the server's own, one in its setting allowed_models, or a registered "
+        "model that is on its disk already (`secondpass models prepare`); it is not "
+        f"{name[:200]!r}",
+        f"settings.{field}",
+    )

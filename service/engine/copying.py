@@ -1,4 +1,4 @@
-"""All documents of one collection into another, behind the searches of both."""
+"""Copies all documents of one collection into another while both are searched."""
 
 import logging
 import threading
@@ -11,6 +11,7 @@ from service.engine.live_collection import LiveCollection
 from service.errors import SecondpassError, StoreError
 from service.protocols import Store
 from service.types import Document
+from service.write.lots import lots
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +24,9 @@ State = Literal["running", "done", "failed"]
 
 
 class CopyState(BaseModel):
-    """How far a copy is; kept in the target's store, so that a later process goes on with it.
+    """How far a copy is. It is kept in the target's store, so that a later process can go on.
 
-    `made` tells the source from a later collection of its name.
+    `made` is when the source was made: a later collection of its name is not the source.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,12 +50,11 @@ def read_state(store: Store) -> CopyState | None:
 
 
 class Copy:
-    """A thread that pages through a source in the order of ids and stages its documents.
+    """A thread that reads a source in the order of ids and stages its documents in a target.
 
-    The target encodes them as any others. Whatever moment the process dies at, the lot that was
-    not noted is staged again, which changes nothing. Documents that come to the source behind the
-    place where the copy is are missed; those that were there and changed since as well: copy again,
-    only what differs is staged. `mirror` removes what the source does not have.
+    After a crash a lot may be staged twice, which changes nothing. The copy misses documents that
+    are written to the source behind its place. Copy again to get them: only what differs is staged.
+    `mirror` removes documents that the source does not have.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Copy:
         find: Callable[[CopyState], LiveCollection],
         state: CopyState,
     ) -> None:
-        """`find` gives the source, or raises `NotFoundError`."""
+        """`find` returns the source or raises `NotFoundError`."""
         self._target, self._find = target, find
         self._closing = threading.Event()
         self.state = state
@@ -71,12 +71,12 @@ class Copy:
         self._thread = threading.Thread(target=self._run, name="copy", daemon=True)
 
     def start(self) -> None:
-        """Begin, or go on."""
+        """Begin or continue."""
         self._note(self.state)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the lot under way; another process goes on there."""
+        """Stop after the current lot; another process continues there."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -85,7 +85,7 @@ class Copy:
         while self.state.state == "running" and not self._closing.is_set():
             try:
                 self._step()
-            except StoreError as error:  # a full disk, say: it may pass
+            except StoreError as error:  # it may pass, as a full disk does
                 if self.problem != error.public:
                     log.error("copy into %s: %s", self._target.name, error)
                 self.problem = error.public
@@ -101,15 +101,10 @@ class Copy:
     def _step(self) -> None:
         state = self.state
         source = self._find(state)
-        documents: list[Document] = []
-        chars = 0
         with source.folder.store.view() as view:
             total = view.written
-            for stored in view.documents({}, state.after, _LOT):
-                documents.append(stored.document)
-                chars += len(stored.document.text)
-                if chars >= _LOT_CHARS:
-                    break
+            rows = (stored.document for stored in view.documents({}, state.after, _LOT))
+            documents = next(lots(rows, lambda document: len(document.text), _LOT_CHARS), [])
         last = documents[-1].id if documents else None
         store = self._target.folder.store
         if documents:
@@ -129,15 +124,14 @@ class Copy:
         )
 
     def _remove_others(self, after: str, last: str | None, kept: list[Document]) -> int:
-        """Remove what the target has between two places and the source does not have there."""
+        """Remove documents of the target after `after`, up to `last`, except `kept`."""
         store, ids = self._target.folder.store, {document.id for document in kept}
         removed = 0
         while True:
             with store.view() as view:
                 there = [stored.document.id for stored in view.documents({}, after, _LOT)]
             within = [id_ for id_ in there if last is None or id_ <= last]
-            others = [id_ for id_ in within if id_ not in ids]
-            if others:
+            if others := [id_ for id_ in within if id_ not in ids]:
                 removed += store.delete(others)
             if len(within) < _LOT:
                 return removed

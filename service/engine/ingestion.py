@@ -1,10 +1,11 @@
-"""Writing into a collection without a server: ingest and reindex."""
+"""Writes into a collection without a server: ingest and reindex."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.engine.build import build_encoder, build_state_reranker, index_identity
-from service.engine.opening import build_index, settings_of
+from service.engine.collection_settings import settings_of
+from service.engine.live_collection import build_index
 from service.settings import Settings
 from service.store.catalog import MAIN
 from service.store.data_folder import DataFolder
@@ -21,11 +22,11 @@ def ingesting(
     chunked: bool = True,
     start_over: bool = False,
 ) -> Iterator[Ingestor]:
-    """Write into a collection, named by itself or by an alias; builds its index at the end.
+    """Open the collection of a name or alias for writing; builds its index at the end.
 
-    The collection's own settings hold. `chunked` is as for `Ingestor`. With `start_over`, documents
-    that another encoder encoded wait to be encoded again. Raises `NotFoundError`, and otherwise
-    `IndexMismatchError` where the vectors are another encoder's.
+    The collection's own settings apply. `chunked` is as for `Ingestor`. Vectors of another encoder
+    raise `IndexMismatchError`, but with `start_over` their documents wait to be encoded again.
+    Raises `NotFoundError`.
     """
     name = folder.catalog.resolve(collection)
     settings = settings_of(folder.catalog.collections[name].settings, settings)
@@ -37,17 +38,12 @@ def ingesting(
     if start_over and stored != identity:
         opened.store.start_over(identity)
     opened.store.set_identity(identity)
-    # Token states that come with the vectors; those that would take a pass are left to the server.
+    # Only token states that come with the vectors: the server makes those that need another pass.
     reranker = build_state_reranker(settings, encoder)
     states = open_states(settings, opened, reranker, encoder.identity)
     try:
-        ingestor = Ingestor(
-            opened.store,
-            encoder,
-            overlap=settings.passage_overlap,
-            chunked=chunked,
-            states=states,
-        )
+        overlap = settings.passage_overlap
+        ingestor = Ingestor(opened.store, encoder, overlap=overlap, chunked=chunked, states=states)
         yield ingestor
         while ingestor.index_staged():
             pass
@@ -66,8 +62,8 @@ def reindex(
 ) -> int:
     """Encode what the settings' encoder has not encoded yet; returns how many documents.
 
-    Interrupted, it goes on where it stopped when it is run again, or when the folder is served:
-    searches then see the documents that are done. Raises `NotFoundError`.
+    After an interruption the next run, or a server, continues where it stopped; searches see the
+    documents that are done. Raises `NotFoundError`.
     """
     done = 0
     with ingesting(folder, settings, collection=collection, start_over=True) as ingestor:

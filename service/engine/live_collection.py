@@ -1,17 +1,39 @@
 """One collection that is open: searched, written to and indexed at the same time."""
 
+import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from service.confidence.calibration import Calibration, load_calibration, shipped_calibrations
+from service.confidence.judge import Judge, Thresholds
+from service.engine.build import index_identity, limits
+from service.engine.model_pool import ModelPool
+from service.index.generation import Generation, open_or_build
+from service.index.live_index import LiveIndex
+from service.protocols import Encoder, Reranker
+from service.scheduling.background import Background
+from service.search.answer_cache import AnswerCache
+from service.search.pair_model import PairModel
+from service.search.retriever import Hybrid, Retriever
 from service.search.searcher import Searcher
+from service.search.second_stage import SLOW_RERANKS, SecondStage
+from service.settings import DECIDING, Settings
 from service.store.data_folder import CollectionFolder
+from service.types import EncoderIdentity
 from service.write.document_writes import Documents
 from service.write.indexer import Indexer
 from service.write.ingestor import Ingestor
+from service.write.passage_states import PassageStates, open_states
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class LiveCollection:
-    """Store, index and models of one collection. `notes` is what an operator should know."""
+    """Store, index and models of one collection. `notes` are for the operator.
+
+    `ingestor` is for bulk jobs; the indexer has another one.
+    """
 
     name: str
     folder: CollectionFolder
@@ -22,12 +44,12 @@ class LiveCollection:
     notes: list[str] = field(default_factory=list)
 
     def check(self) -> str:
-        """`ok`, or what is wrong with the index. Raises `StoreError` for what is with the store."""
+        """`ok`, or what is wrong with the index. Raises `StoreError` if the store is damaged."""
         self.folder.store.check()
         with self.searcher.retriever.index.view(self.folder.store) as (store, index):
             stored, found = store.counts.passages, len(index)
         if not self.indexer.is_index_whole():
-            self.indexer.wake()  # the compactor builds the next one
+            self.indexer.wake()  # the compactor builds the next generation
             return "files of the index are gone; it is built again"
         return "ok" if found == stored else "index and store differ; restart"
 
@@ -36,3 +58,173 @@ class LiveCollection:
         self.documents.close()
         self.searcher.close()
         self.indexer.close()
+
+
+def open_collection(
+    name: str,
+    folder: CollectionFolder,
+    settings: Settings,
+    pool: ModelPool,
+    pair_model: PairModel | None = None,
+) -> LiveCollection:
+    """Load the models of one collection, check that they work, and start its threads."""
+    encoder = pool.encoder(settings)
+    reranker = pool.reranker(settings, encoder)
+    judge = _judge(settings, encoder, reranker)
+    generation = build_index(settings, folder, encoder.identity)
+    retriever = _retriever(settings, folder, generation)
+    retriever.find(encoder.encode_queries(["ready"]), 1, {})  # raises unless output is finite
+    if reranker:
+        reranker.score_pairs([("ready", "ready")])
+    with ExitStack() as undo:
+        states = open_states(settings, folder, reranker, encoder.identity)
+        if states:
+            undo.callback(states.close)
+        searcher = Searcher(
+            encoder,
+            retriever,
+            _second_stage(settings, encoder, reranker, judge, states),
+            limits(settings),
+            build_answer_cache(settings, pair_model, retriever),
+        )
+        undo.callback(searcher.close)
+        # Twins of the encoder, so that no search waits for a batch of passages.
+        ingestor, jobs_ingestor = (
+            Ingestor(
+                folder.store,
+                pool.twin(encoder, of),
+                overlap=settings.passage_overlap,
+                background=Background(),
+                states=states,
+            )
+            for of in ("indexer", "bulk jobs")
+        )
+        if states:
+            states.idle = lambda: searcher.in_flight == 0
+        indexer = Indexer(
+            folder,
+            retriever.index,
+            ingestor,
+            index_identity(settings, encoder.identity),
+            hnsw_threshold=settings.hnsw_threshold,
+            states=states,
+        )
+        documents, notes = Documents(folder.store, indexer), _notes(name, generation, judge)
+        indexer.start()  # last, because nothing would stop it if a later step failed
+        undo.pop_all()
+    return LiveCollection(name, folder, searcher, documents, indexer, jobs_ingestor, notes)
+
+
+def build_index(
+    settings: Settings,
+    folder: CollectionFolder,
+    encoder: EncoderIdentity,
+    *,
+    complete: bool = False,
+) -> Generation:
+    """The index for this encoder: the one on the disk, or a new one if that does not fit.
+
+    Raises `IndexMismatchError` if the stored vectors are another model's.
+    """
+    return open_or_build(
+        folder.store,
+        folder.generations,
+        index_identity(settings, encoder),
+        hnsw_threshold=settings.hnsw_threshold,
+        complete=complete,
+    )
+
+
+def build_answer_cache(
+    settings: Settings, pair_model: PairModel | None, retriever: Retriever
+) -> AnswerCache | None:
+    """The answer cache for this retriever; None if the settings turn it off."""
+    if pair_model is None or not settings.answer_cache:
+        return None
+    decided = settings.model_dump_json(include=set(DECIDING))
+    return AnswerCache(
+        pair_model,
+        size=settings.answer_cache,
+        ttl_s=settings.answer_cache_ttl_s,
+        version=lambda: f"{retriever.version} {decided}",
+    )
+
+
+def most_reranks(settings: Settings, reranker: Reranker | None, *, states_kept: bool) -> int:
+    """How many searches may rerank or wait to rerank at a time."""
+    if settings.max_reranks is not None:
+        return settings.max_reranks
+    quick = states_kept and reranker is not None and reranker.reads == "states"
+    return settings.max_queue if quick else SLOW_RERANKS
+
+
+def _retriever(settings: Settings, folder: CollectionFolder, generation: Generation) -> Retriever:
+    with folder.store.view() as store:
+        index = LiveIndex(generation, store)
+    return Retriever(
+        folder.store,
+        index,
+        passages_per_document=settings.passages_per_document,
+        mode=settings.search_mode,
+        hybrid=Hybrid(settings.hybrid_fusion, settings.hybrid_weight),
+    )
+
+
+def _second_stage(
+    settings: Settings,
+    encoder: Encoder,
+    reranker: Reranker | None,
+    judge: Judge,
+    states: PassageStates | None,
+) -> SecondStage:
+    return SecondStage(
+        reranker,
+        judge,
+        most_reranks(settings, reranker, states_kept=states is not None),
+        (encoder.identity.query_prefix, encoder.identity.passage_prefix),
+        states.file.get if states else None,
+    )
+
+
+def _judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> Judge:
+    """The operator's calibration, or a shipped one that fits the loaded models.
+
+    One that fits only the encoder still has its cosine curve.
+    """
+    weights = reranker.weights_sha256 if reranker else None
+    if settings.calibration is not None:
+        artifact: Calibration | None = load_calibration(settings.calibration)
+    else:
+        fitting = [a for a in shipped_calibrations() if a.fits_encoder(encoder.identity)]
+        both = [a for a in fitting if a.fits_reranker(weights)]
+        artifact = next(iter(both or fitting), None)
+    return Judge(
+        encoder=encoder.identity,
+        reranker_weights_sha256=weights,
+        artifact=artifact,
+        thresholds=Thresholds.of(artifact, settings.confidence_high, settings.confidence_medium),
+        weight_override=settings.rerank_weight,
+        rerank_depth=settings.rerank_depth,
+    )
+
+
+def _notes(name: str, generation: Generation, judge: Judge) -> list[str]:
+    notes = []
+    if generation.rebuilt_because:
+        # The log names the file; notes are for anyone who asks `/readyz`.
+        reason = "it was damaged" if generation.damaged else generation.rebuilt_because
+        notes.append(f"the index was rebuilt from the store: {reason}")
+    if judge.name is None:
+        notes.append("no calibration fits these models: every hit is uncalibrated")
+    elif judge.reranker_weights_sha256 is not None and not judge.knows_reranker:
+        notes.append(
+            "no calibration fits this reranker or its share: reranked hits are uncalibrated"
+        )
+    elif judge.knows_reranker and not judge.fits_depth:
+        notes.append(
+            "the calibration was fitted at another rerank_depth: hits in a fused order are "
+            "uncalibrated"
+        )
+    for note in notes:
+        log.warning("collection %s: %s", name, note)
+    return notes

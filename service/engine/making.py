@@ -1,20 +1,25 @@
-"""A collection is made: the same way for the server and for the command line."""
+"""Makes collections, empty or from a snapshot, the same way for server and command line."""
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from service.engine.build import index_identity
-from service.engine.collection_settings import effective_settings
-from service.engine.opening import build_index
-from service.engine.restoring import fill, own_settings, require_vectors_of
-from service.settings import Settings
+from service.engine.collection_settings import checked_settings
+from service.engine.live_collection import build_index
+from service.errors import ConflictError
+from service.protocols import Store
+from service.settings import Settings, settings_about
 from service.store.catalog import SettingValue
 from service.store.data_folder import CollectionFolder, DataFolder
 from service.store.snapshot import write
 from service.store.snapshot_reader import Snapshot
-from service.types import EncoderIdentity
+from service.types import DocumentLimits, EncoderIdentity, IndexIdentity, StoredRow
+from service.write.lots import lots
+
+_LOT_ROWS = 256
+_LOT_CHARS = 4_000_000
 
 Activate = Callable[[str, CollectionFolder, Settings], AbstractContextManager[None]]
 
@@ -23,11 +28,11 @@ Activate = Callable[[str, CollectionFolder, Settings], AbstractContextManager[No
 class Maker:
     """Makes collections in a data folder. A failure leaves nothing behind.
 
-    `identify` tells what decides an encoder's vectors. Callers who are not `trusted` may name known
-    models only. `activate` lets searches find the collection: the catalog gets the name within it.
-    `go_on` is called between lots of a restore and ends it by raising.
+    `identify` returns the identity of a setting's encoder. Callers who are not `trusted` may name
+    known models only. `activate` lets searches find the collection; the catalog gets the name
+    within it. `go_on` is called between lots of a restore and ends it by raising.
 
-    The methods raise `InvalidInputError`, `ConflictError` where the name is taken, `ModelError` and
+    The methods raise `InvalidInputError`, `ConflictError` if the name is taken, `ModelError` and
     `StoreError`.
     """
 
@@ -39,7 +44,7 @@ class Maker:
     go_on: Callable[[], None] = lambda: None
 
     def create(self, name: str, own: Mapping[str, SettingValue]) -> None:
-        """A new, empty collection with settings of its own."""
+        """Make an empty collection with settings of its own."""
         self._make(name, own)
 
     def restore(self, name: str, file: BinaryIO, *, re_embed: bool = False) -> None:
@@ -50,7 +55,9 @@ class Maker:
         """
         self.folder.catalog.require_free(name)
         snapshot = Snapshot.verified(file)
-        self._make(name, own_settings(snapshot, re_embed=re_embed), snapshot, re_embed=re_embed)
+        left_out = settings_about("encoder", "reranker") if re_embed else ()
+        own = {n: v for n, v in snapshot.manifest.settings.items() if n not in left_out}
+        self._make(name, own, snapshot, re_embed=re_embed)
 
     def _make(
         self,
@@ -61,32 +68,74 @@ class Maker:
         re_embed: bool = False,
     ) -> None:
         self.folder.catalog.require_free(name)
-        effective = effective_settings(own, self.settings, trusted=self.trusted)
+        effective = checked_settings(own, self.settings, trusted=self.trusted)
         encoder = self.identify(effective)
         identity = index_identity(effective, encoder)
         if snapshot and not re_embed:
-            require_vectors_of(snapshot, identity)
+            _require_vectors_of(snapshot, identity)
         with self.folder.making(name) as made:
             if snapshot:
-                fill(
-                    made.store,
-                    snapshot,
-                    identity,
-                    self.settings.document_limits,
-                    re_embed=re_embed,
-                    go_on=self.go_on,
-                )
+                limits = self.settings.document_limits
+                fill(made.store, snapshot, identity, limits, re_embed=re_embed, go_on=self.go_on)
             build_index(effective, made, encoder)
             with self.activate(name, made, effective):
-                # As they were checked, whatever their types were. From here on it is visible.
+                # The values as validated, whatever types the caller gave. It is visible from now.
                 self.folder.catalog.add(name, {key: getattr(effective, key) for key in own})
 
 
 def archive(folder: DataFolder, name: str) -> Generator[bytes]:
     """The archive of a collection as it is when the first piece is asked for.
 
-    Close it to let go of the store where it is not read to its end. Raises `NotFoundError`.
+    Close the generator if you do not read it to its end. Raises `NotFoundError`.
     """
     found = folder.catalog.resolve(name)
     with folder.collection(found).store.view() as view:
         yield from write(view, folder.catalog.collections[found].settings)
+
+
+def _require_vectors_of(snapshot: Snapshot, identity: IndexIdentity) -> None:
+    """Raise `ConflictError` unless the vectors are this encoder's, whatever its name is."""
+    stored = snapshot.manifest.encoder
+    if stored is None:
+        return
+    differences = stored.differences(identity)
+    differences.pop("model", None)
+    if differences:
+        raise ConflictError(
+            f"the snapshot's vectors are {stored.model}'s, not those of {identity.model}: "
+            f"{'; '.join(differences.values())}. Restore it with re_embed=true to encode its "
+            "documents again"
+        )
+
+
+def fill(
+    store: Store,
+    snapshot: Snapshot,
+    identity: IndexIdentity,
+    limits: DocumentLimits,
+    *,
+    re_embed: bool = False,
+    go_on: Callable[[], None] = lambda: None,
+) -> None:
+    """Copy a verified snapshot into an empty store that is not visible yet.
+
+    With `re_embed`, without its vectors: all documents then wait to be encoded. `go_on` is called
+    between lots and may raise. Raises `InvalidInputError` for content that is not sound, or for a
+    document that exceeds `limits`.
+    """
+    stored = snapshot.manifest.encoder
+    store.set_identity(stored if re_embed and stored else identity)
+    rows = snapshot.rows(limits)
+    if re_embed:
+        rows = map(_without_vectors, rows)
+    for lot in lots(rows, lambda row: len(row.document.text), _LOT_CHARS, _LOT_ROWS):
+        go_on()
+        store.restore(lot, snapshot.manifest.revision)
+    store.restore([], snapshot.manifest.revision)  # an empty snapshot has a revision too
+    if re_embed:
+        store.start_over(identity)
+
+
+def _without_vectors(row: StoredRow) -> StoredRow:
+    no_vectors = row.vectors[:0].copy()  # a view would keep all of them in memory
+    return replace(row, spans=(), vectors=no_vectors)

@@ -1,4 +1,4 @@
-"""Loaded models, each once for all the collections that want it."""
+"""Loaded models, each shared by all collections that use it."""
 
 import threading
 from functools import partial
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 
 
 class ModelPool:
-    """Models that a collection uses. One that none uses any more is let go.
+    """The models that collections use; an unused one is freed. Safe to use from several threads.
 
-    A bi-encoder's weights are in memory once, whatever windows, prefixes and dimensions collections
-    have, and whether they encode with it, rerank with its states or compare queries. Safe to use
-    from several threads; of two that want a model one loads it.
+    A bi-encoder's weights are in memory once, even if collections differ in window, prefixes and
+    dimensions, and whether they encode with it, rerank with its states or compare queries.
     """
 
     def __init__(self) -> None:
@@ -41,7 +40,7 @@ class ModelPool:
         self._rerankers: WeakValueDictionary[tuple[str, int], Reranker] = WeakValueDictionary()
 
     def identity(self, settings: Settings) -> EncoderIdentity:
-        """All that decides the vectors of the encoder that the settings name; loads nothing."""
+        """Everything that decides the vectors of the settings' encoder; loads no weights."""
         return encoder_identity(settings)
 
     def encoder(self, settings: Settings) -> BiEncoder:
@@ -55,10 +54,9 @@ class ModelPool:
             return encoder
 
     def twin(self, encoder: BiEncoder, of: str) -> BiEncoder:
-        """One that works beside `encoder`, for all the collections' work of one kind.
+        """An encoder that works beside `encoder`, shared by all collections for one kind of work.
 
-        The weights may have a tokenizer of their own there, of up to a hundred megabytes and a
-        second to make.
+        It may need a tokenizer of its own, which takes up to a hundred megabytes and a second.
         """
         with self._lock:
             key = (encoder.identity.weights_sha256, of)
@@ -70,7 +68,7 @@ class ModelPool:
     def reranker(self, settings: Settings, encoder: BiEncoder) -> Reranker | None:
         """The reranker that the settings name; it may share an encoder's weights.
 
-        What it says of a pair does not depend on the encoder, so all collections share it.
+        Its scores do not depend on the encoder, so all collections share it.
         """
         if settings.reranker == NO_MODEL:
             return None

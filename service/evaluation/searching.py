@@ -10,9 +10,8 @@ from typing import Any
 
 from service.datasets import data_sha256, open_collection
 from service.engine.build import index_digest
-from service.engine.engine import Engine
+from service.engine.engine import Engine, open_engine
 from service.engine.ingestion import ingesting
-from service.engine.opening import open_engine
 from service.evaluation.candidates import CANDIDATES
 from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.report import Answer, ScoredHit

@@ -1,7 +1,7 @@
 """Documents that wait for their vectors: short ones overtake, long ones are encoded in slices."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from service.errors import InferenceError, UnprocessableTextError
 from service.protocols import Store
 from service.types import EncodedDocument, StagedDocument
 from service.write.document_encoder import Chunked, DocumentEncoder
+from service.write.lots import lots
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class StagedDocuments:
                 chunked.append((row, found))
             else:
                 self._store.set_problem(row, str(found))
-        for batch in _batches(chunked):
+        for batch in lots(chunked, lambda row: len(row[1].spans), STAGED_PASSAGES):
             self._index_batch(batch)
 
     def _index_batch(self, batch: Sequence[tuple[StagedDocument, Chunked]]) -> None:
@@ -164,18 +165,3 @@ def _first(rows: Sequence[StagedDocument], chars: int) -> dict[int, StagedDocume
     before = accumulate((len(row.document.text) for row in short), initial=0)
     pairs = zip(short, before, strict=False)
     return {row.version: row for row, chars_before in pairs if chars_before < chars}
-
-
-def _batches(
-    rows: Sequence[tuple[StagedDocument, Chunked]],
-) -> Iterator[list[tuple[StagedDocument, Chunked]]]:
-    batch: list[tuple[StagedDocument, Chunked]] = []
-    passages = 0
-    for row in rows:
-        batch.append(row)
-        passages += len(row[1].spans)
-        if passages >= STAGED_PASSAGES:
-            yield batch
-            batch, passages = [], 0
-    if batch:
-        yield batch

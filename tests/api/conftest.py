@@ -4,9 +4,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.engine.engine import Engine
+from service.engine.engine import Engine, open_engine
 from service.engine.ingestion import ingesting
-from service.engine.opening import open_engine
 from service.settings import Settings
 from service.store.data_folder import DataFolder
 from tests.fixtures.library import DOCUMENTS

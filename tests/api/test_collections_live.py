@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.engine import garbage, opening
-from service.engine.open_collections import Collections
+from service.engine import engine as engine_module
+from service.engine.collection_admin import Collections
 from service.errors import StoreError
+from service.memory import freeze_objects
 from service.settings import Settings
 from service.store.catalog import Catalog
 from service.store.data_folder import DataFolder
@@ -126,7 +127,7 @@ def test_what_was_removed_is_let_go_of_where_the_collector_leaves_it_alone(
     live = client.app.state.server.engine.collection("a")
     parts = [weakref.ref(part) for part in (live.searcher, live.indexer, live.ingestor)]
     del live
-    garbage.freeze()
+    freeze_objects()
     try:
         assert client.delete("/collections/a").status_code == 204
         assert [part() for part in parts] == [None] * 3
@@ -188,14 +189,14 @@ def test_a_failure_nobody_foresaw_makes_one_collection_unavailable(
 ) -> None:
     with running(settings) as client:
         client.post("/collections", json={"name": "odd"})
-    opened = opening.open_collection
+    opened = engine_module.open_collection
 
     def fails(name: str, *given: object) -> object:
         if name == "odd":
             raise RuntimeError("/srv/secret: out of memory")
         return opened(name, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(opening, "open_collection", fails)
+    monkeypatch.setattr(engine_module, "open_collection", fails)
     with running(settings) as again:
         assert again.post("/search", json={"query": "tides"}).status_code == 200
         assert again.get("/collections/odd").json()["problems"] == [

@@ -116,7 +116,8 @@ def test_a_full_disk_is_507_and_leaves_nothing(
     def full(*_: object, **__: object) -> None:
         raise StoreFullError("the disk is full")
 
-    for broken in ("service.engine.opening.build_index", "service.store.catalog.Catalog._write"):
+    index, catalog = "service.engine.making.build_index", "service.store.catalog.Catalog._write"
+    for broken in (index, catalog):
         with monkeypatch.context() as patch:
             patch.setattr(broken, full)
             answer = client.post("/collections", json={"name": "a"})

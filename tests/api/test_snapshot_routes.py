@@ -198,7 +198,7 @@ def test_too_large_an_archive_is_refused_declared_or_not(
         "service.engine.making.fill",
         "service.store.document_store.DocumentStore.restore",
         "service.engine.making.build_index",
-        "service.engine.open_collections.open_collection",
+        "service.engine.collection_admin.open_collection",
         "service.store.catalog.Catalog._write",
     ],
 )

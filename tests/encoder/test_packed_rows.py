@@ -21,7 +21,7 @@ _LOADED = """
 import json, sys
 from pathlib import Path
 from service.encoder.transformer import Transformer
-import service.api.app, service.engine.ingestion, service.engine.opening
+import service.api.app, service.engine.engine, service.engine.ingestion
 from service.encoder.bi_encoder import plain_pooling
 folder = Path(sys.argv[1])
 assert plain_pooling(folder) == "mean"

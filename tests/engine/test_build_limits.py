@@ -2,7 +2,8 @@
 
 import pytest
 
-from service.engine.build import build_encoder, build_reranker, most_reranks
+from service.engine.build import build_encoder, build_reranker
+from service.engine.live_collection import most_reranks
 from service.protocols import Reranker
 from service.search.second_stage import SLOW_RERANKS
 from service.settings import Settings

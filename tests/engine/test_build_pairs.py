@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.build import build_answer_cache, build_pair_model
+from service.engine.build import build_pair_model
+from service.engine.live_collection import build_answer_cache
 from service.errors import InvalidInputError
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE
 from service.models.sources import prepare

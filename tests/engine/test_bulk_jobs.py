@@ -12,7 +12,7 @@ import pytest
 from service.documents.lines import Place
 from service.engine import bulk_jobs as jobs_module
 from service.engine.bulk_jobs import Jobs, Target
-from service.engine.spool import PartialUpload, Spool
+from service.engine.job_files import PartialUpload, Spool
 from service.errors import (
     ConflictError,
     InferenceError,
@@ -382,7 +382,7 @@ def work_until(
             patch.setattr(owner, name, steps(getattr(owner, name)))
     try:
         for job in jobs._store.unfinished():
-            jobs._go_on_with(job)
+            jobs._run(job)
     except Killed:
         return False
     finally:
@@ -428,7 +428,7 @@ def test_what_came_after_a_batch_is_not_undone_by_a_restart(
     folder.store.delete(["r2"])
     jobs = open_jobs(tmp_path, find)
     assert jobs.get(id_).offset == 0
-    jobs._caught_up(jobs.get(id_))
+    jobs._with_last_step(jobs.get(id_))
     caught_up = jobs.get(id_)
     assert (caught_up.done, caught_up.refused, caught_up.line) == (3, 1, 4)
     assert [refusal.line for refusal in jobs.refusals(id_)] == [4]

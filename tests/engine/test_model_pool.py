@@ -21,12 +21,11 @@ TEXTS = ["Tides follow the moon.", "Compost needs air, moisture and a mix of mat
 GROWTH = """
 import sys
 from pathlib import Path
-from service.memory import keep_freed_memory
+from service.memory import freeze_objects, keep_freed_memory
 
 keep_freed_memory()
-from service.engine import garbage
-from service.engine.open_collections import Collections
-from service.engine.opening import open_engine
+from service.engine.collection_admin import Collections
+from service.engine.engine import open_engine
 from service.settings import Settings
 
 
@@ -37,7 +36,7 @@ def megabytes():
 
 settings = Settings(data_dir=Path(sys.argv[1]), encoder="sse-512", reranker="none", threads=1)
 with open_engine(settings) as engine:
-    garbage.freeze()
+    freeze_objects()
     collections, before = Collections(engine, settings), megabytes()
     for i in range(5):
         own = {"passage_tokens": 100 + i, "embedding_dimensions": 2 ** (5 + i)}

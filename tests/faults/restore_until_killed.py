@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from service.engine.restoring import fill
+from service.engine.making import fill
 from service.index.generation import open_or_build
 from service.store.data_folder import DataFolder
 from service.store.snapshot import write

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.engine.set_aside import FOLDER
+from service.engine.job_files import SET_ASIDE
 from service.errors import StoreError
 from service.settings import Settings
 from service.store.state_store import StateStore
@@ -201,7 +201,7 @@ def test_jobs_that_are_damaged_are_set_aside_and_the_server_starts(
         assert answers(client) == right
         notes = str(client.get("/readyz").json()["notes"])
         if "the bulk jobs were lost" in notes:
-            (aside,) = (settings.data_dir / FOLDER).iterdir()
+            (aside,) = (settings.data_dir / SET_ASIDE).iterdir()
             assert (aside / "jobs.db").read_bytes() == bytes(content)
             assert client.get("/jobs").json() == {"jobs": []}
         else:  # what was flipped is within a text or a number that may be any, or in no row
@@ -219,7 +219,7 @@ def test_a_file_of_jobs_that_is_none_is_set_aside_with_its_uploads(
     (settings.data_dir / "jobs" / "1.ndjson").write_bytes(LINE)
     with caplog.at_level(logging.ERROR), serve(settings) as client:
         assert bulk(client) == 202
-    (aside,) = (settings.data_dir / FOLDER).iterdir()
+    (aside,) = (settings.data_dir / SET_ASIDE).iterdir()
     assert {path.name for path in aside.iterdir()} >= {"jobs.db", "jobs"}
     assert (aside / "jobs" / "1.ndjson").read_bytes() == LINE
     assert f"set aside in {aside}" in caplog.text
@@ -234,7 +234,7 @@ def test_uploads_without_their_jobs_are_set_aside_and_not_removed(
     (settings.data_dir / "jobs" / "1.ndjson").write_bytes(LINE)
     with serve(settings) as client:
         assert "the bulk jobs were lost" in str(client.get("/readyz").json()["notes"])
-    (aside,) = (settings.data_dir / FOLDER).iterdir()
+    (aside,) = (settings.data_dir / SET_ASIDE).iterdir()
     assert (aside / "jobs" / "1.ndjson").read_bytes() == LINE
 
 

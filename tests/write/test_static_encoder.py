@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from service.engine.build import index_digest
+from service.engine.engine import open_engine
 from service.engine.ingestion import ingesting
-from service.engine.opening import open_engine
 from service.errors import IndexMismatchError, InvalidInputError
 from service.search.query import Query
 from service.settings import Settings

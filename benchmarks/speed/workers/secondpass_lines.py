@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from benchmarks.speed.workers.lines import Answer, serve
-from service.engine.opening import open_engine
+from service.engine.engine import open_engine
 from service.memory import keep_freed_memory
 from service.search.query import Query
 from service.settings import Settings

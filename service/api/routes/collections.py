@@ -18,7 +18,7 @@ from service.api.schemas.collection_schemas import (
     CreateCollectionRequest,
 )
 from service.api.state import CollectionsDep
-from service.engine.open_collections import CollectionInfo
+from service.engine.collection_admin import CollectionInfo
 
 router = APIRouter(tags=["collections"], route_class=Route)
 

@@ -1,4 +1,4 @@
-"""Collections come, go and change places while searches run in the others."""
+"""Lists, creates, drops, copies and restores collections while searches run in the others."""
 
 import logging
 import threading
@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import BinaryIO
 
-from service.engine import garbage
 from service.engine.copying import Copy, CopyState, read_state
 from service.engine.engine import Engine
-from service.engine.live_collection import LiveCollection
+from service.engine.live_collection import LiveCollection, open_collection
 from service.engine.making import Maker, archive
-from service.engine.opening import open_collection
 from service.errors import (
     ConflictError,
     ModelError,
@@ -23,6 +21,7 @@ from service.errors import (
     NotReadyError,
     StoreError,
 )
+from service.memory import collect_frozen_objects
 from service.settings import Settings
 from service.store.catalog import SettingValue
 from service.store.data_folder import CollectionFolder
@@ -33,15 +32,15 @@ log = logging.getLogger(__name__)
 _UNREADABLE = "its store cannot be read; see the server's log"
 _NO_MODELS = "this server cannot load the models; see its log"
 
-_LOOK_EVERY_S = 0.02
+_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection as it is now. The figures are None where it could not be opened.
+    """A collection as it is now. The figures are None if it could not be opened.
 
-    `documents` and `passages` are those that searches see, `staged` documents wait to be encoded,
-    `failed` ones could not be. `copy` is the last copy into it.
+    Searches see `documents` and `passages`. `staged` documents wait to be encoded, `failed` ones
+    cannot be encoded. `copy` is the last copy into it.
     """
 
     name: str
@@ -61,9 +60,9 @@ class CollectionInfo:
 
 
 class Collections:
-    """Changes the collections of a running engine. Its methods block: call them from a thread.
+    """The collections of a running engine. Methods block: call them from a thread.
 
-    Any of them may raise `StoreError`.
+    Any method may raise `StoreError`.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -81,7 +80,7 @@ class Collections:
         self._closing = threading.Event()
 
     def resume(self) -> None:
-        """Go on with copies that an earlier process left undone."""
+        """Continue copies that an earlier process left undone."""
         for name, collection in self._engine.collections.items():
             try:
                 state = read_state(collection.folder.store)
@@ -91,7 +90,7 @@ class Collections:
                 log.error("the copy into %s does not go on: %s", name, error)
 
     def close(self) -> None:
-        """Stop what goes on behind the requests; a later process goes on with it."""
+        """Stop the copies; a later process continues them."""
         self._closing.set()
         for copy in list(self._copies.values()):
             copy.close()
@@ -117,37 +116,37 @@ class Collections:
         return dict(self._catalog.aliases)
 
     def set_alias(self, alias: str, name: str) -> None:
-        """The next request sees it. Raises `NotFoundError` and `ConflictError`."""
+        """Set an alias for the next requests. Raises `NotFoundError` and `ConflictError`."""
         if name in self._engine.unavailable:
             self._engine.collection(name)
         self._catalog.set_alias(alias, name)
 
     def remove_alias(self, alias: str) -> None:
-        """Raises `NotFoundError`, and `ConflictError` for `default`."""
+        """Remove an alias. Raises `NotFoundError`, and `ConflictError` for `default`."""
         self._engine.folder.reserve.spend(lambda: self._catalog.remove_alias(alias))
 
     def create(self, name: str, own: Mapping[str, SettingValue]) -> None:
-        """A new, empty collection. A failure leaves nothing behind.
+        """Create an empty collection. A failure leaves nothing behind.
 
-        Raises `InvalidInputError`, `ConflictError` where the name is taken, `NotAvailableError`
-        where a model cannot be had.
+        Raises `InvalidInputError`, `ConflictError` if the name is taken, `NotAvailableError` if a
+        model cannot be loaded.
         """
         with self._models():
             self._maker.create(name, own)
 
     def drop(self, name: str) -> None:
-        """Remove a collection for good, once the searches that are under way in it have ended.
+        """Remove a collection for good once its current searches have ended.
 
-        Raises `NotFoundError`, and `ConflictError` for `main` and where an alias leads to it.
+        Raises `NotFoundError`, and `ConflictError` for `main` or if an alias leads to it.
         """
-        self._engine.folder.drop(name, lambda: self._let_go(name))
-        garbage.collect_frozen()
+        self._engine.folder.drop(name, lambda: self._close(name))
+        collect_frozen_objects()
 
     def copy(self, name: str, source: str, *, mirror: bool = False) -> CopyState:
-        """Begin to copy all documents of `source` (or of what this alias leads to) into `name`.
+        """Begin to copy all documents of `source` into `name`; both may be aliases.
 
-        With `mirror` documents that the source does not have go. Raises `NotFoundError`, and
-        `ConflictError` where a copy into it is under way.
+        `mirror` removes documents that the source does not have. Raises `NotFoundError`, and
+        `ConflictError` if a copy into `name` is running.
         """
         target = self._engine.collection(name)
         found = self._engine.collection(source)
@@ -163,18 +162,11 @@ class Collections:
         self._catalog.require_free(name)
 
     def snapshot(self, name: str) -> Generator[bytes]:
-        """The archive of a collection as it is when the first piece is asked for.
-
-        Close it to let go of the store where it is not read to its end.
-        """
+        """As `archive`, of an open collection."""
         return archive(self._engine.folder, self._engine.collection(name).name)
 
     def restore(self, name: str, file: BinaryIO, *, re_embed: bool = False) -> None:
-        """Make the collection that an archive holds. A failure leaves nothing behind.
-
-        With `re_embed` the server's own models are used, and encode all documents again. Raises as
-        `create`; `InvalidInputError` for any damage, `ConflictError` for another model's vectors.
-        """
+        """Make the collection that an archive holds, as `Maker.restore`. Raises as `create` too."""
         with self._models():
             self._maker.restore(name, file, re_embed=re_embed)
 
@@ -203,7 +195,7 @@ class Collections:
         if self._closing.is_set():
             raise NotReadyError("the server is stopping")
 
-    def _let_go(self, name: str) -> None:
+    def _close(self, name: str) -> None:
         live = self._engine.take(name)
         with self._lock:
             copy = self._copies.pop(name, None)
@@ -213,7 +205,7 @@ class Collections:
             return
         until = time.monotonic() + self._settings.timeout_ms / 1000
         while live.searcher.in_flight and time.monotonic() < until:
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_PAUSE_S)
         live.close()
 
     def _start_copy(self, name: str, copy: Copy) -> None:
