@@ -144,10 +144,6 @@ class Calibration(BaseModel):
         """The reranker's share in this language; 0 where it was not fitted."""
         return share_in(self.rerank_weights, language)
 
-    def curves_in(self, language: str) -> Mapping[Ordering, Curve]:
-        """The curves that hold for searches in this language."""
-        return self.mixed_curves if language == MIXED else self.curves
-
     def fits_encoder(self, encoder: EncoderIdentity) -> bool:
         """Are cosines of this encoder what the `retrieval` curve was fitted on?"""
         return (

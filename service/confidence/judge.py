@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from service.confidence.calibration import Calibration, Ordering
+from service.confidence.calibration import MIXED, Calibration, Ordering
 from service.types import EncoderIdentity, Word
 
 Floats = NDArray[np.float64]
@@ -190,8 +190,8 @@ class Judge:
             return None
         if ordering == "fused" and not self.fits_depth:
             return None
-        curve = artifact.curves_in(language).get(ordering)
-        return curve.probability(scores) if curve else None
+        curves = artifact.mixed_curves if language == MIXED else artifact.curves
+        return curves[ordering].probability(scores) if ordering in curves else None
 
     @property
     def _fits_encoder(self) -> bool:

@@ -76,7 +76,9 @@ class Searcher:
         self.limits, self.answers = limits, answers
         self._gate = Gate(limits.queue)
         size = PartSize(4 * LEAST_CHARS, least=LEAST_CHARS, most=MOST_CHARS, seconds=PASS_S)
-        self._encoding = Batcher("encoder", self.encode, cost=_cost, budget=size)
+        self._encoding = Batcher(
+            "encoder", self.encode, cost=lambda text: len(text) + CHARS_AROUND, budget=size
+        )
         self._retrieve_thread = OwnerThread("retriever")
 
     @property
@@ -235,7 +237,3 @@ class Searcher:
             documents=recall.index.documents,
             warnings=warnings,
         )
-
-
-def _cost(text: str) -> int:
-    return len(text) + CHARS_AROUND

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 
@@ -202,19 +202,14 @@ class SecondStage:
         if not scores:
             reason = "the time ran out before any candidate was scored"
             return self._by_stage_one(found, "partial", reason, language)
-        report = RerankReport("complete", self._depth(found), len(scores))
-        if not complete:
-            cut = "the time ran out; the rest follows in stage one's order"
-            report = replace(report, status="partial", reason=cut)
+        cut = None if complete else "the time ran out; the rest follows in stage one's order"
+        status: RerankStatus = "complete" if complete else "partial"
+        report = RerankReport(status, self._depth(found), len(scores), cut)
         # The curve was fitted on complete reranks.
         return self._ranking(found, report, language, scores, weight, calibrated=complete)
 
     async def _score(
-        self,
-        reranker: Reranker,
-        query: EncodedQuery,
-        found: Sequence[Found],
-        deadline: Deadline,
+        self, reranker: Reranker, query: EncodedQuery, found: Sequence[Found], deadline: Deadline
     ) -> tuple[list[PairScore], bool]:
         """Scores of the first candidates up to the deadline, and whether these are all.
 
