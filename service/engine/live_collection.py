@@ -90,13 +90,7 @@ def open_collection(
         undo.callback(searcher.close)
         # Twins of the encoder, so that no search waits for a batch of passages.
         ingestor, jobs_ingestor = (
-            Ingestor(
-                folder.store,
-                pool.twin(encoder, of),
-                overlap=settings.passage_overlap,
-                background=Background(),
-                states=states,
-            )
+            _ingestor(settings, folder, pool.twin(encoder, of), states)
             for of in ("indexer", "bulk jobs")
         )
         if states:
@@ -183,6 +177,18 @@ def _second_stage(
         most_reranks(settings, reranker, states_kept=states is not None),
         (encoder.identity.query_prefix, encoder.identity.passage_prefix),
         states.file.get if states else None,
+    )
+
+
+def _ingestor(
+    settings: Settings, folder: CollectionFolder, encoder: Encoder, states: PassageStates | None
+) -> Ingestor:
+    return Ingestor(
+        folder.store,
+        encoder,
+        overlap=settings.passage_overlap,
+        background=Background(),
+        states=states,
     )
 
 

@@ -52,7 +52,7 @@ class Indexer:
         ]
         self._states = states
         if states:
-            self._workers.append(_Worker("token states", self._follow, self._closing))
+            self._workers.append(_Worker("token states", states.follow, self._closing))
 
     @property
     def problems(self) -> list[str]:
@@ -109,9 +109,6 @@ class Indexer:
         self._workers = []
         if self._states:
             self._states.close()
-
-    def _follow(self) -> bool:
-        return self._states is not None and self._states.follow()
 
     def _require_open(self) -> None:
         if self._closing.is_set():
