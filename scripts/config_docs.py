@@ -39,14 +39,14 @@ _BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
 
 
 def markdown() -> str:
-    """The page: one list item per setting, in the order in which `Settings` declares them."""
+    """The page: one list item for each setting, in the order of `Settings`."""
     rows = (_row(name, field) for name, field in Settings.model_fields.items())
     others = (f"- `{name}`: {text}." for name, text in OTHER_VARIABLES.items())
     return "\n".join((_HEAD, *rows, "", "Other variables:", "", *others, ""))
 
 
 def main(path: Path) -> None:
-    """Writes the page to `path`."""
+    """Write the page to `path`."""
     write_text(path, markdown())
 
 

@@ -1,4 +1,4 @@
-"""The demo corpus: what the interpreter itself carries, on any machine."""
+"""The demo corpus: the documentation that every Python interpreter has."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 from service.types import Document
 
 MIN_WORDS = 40
-"""Words below which a text says too little to be searched for."""
+"""Least words of a text that is worth searching."""
 
 LONG_TOPIC = 1500
 """Words above which each section of a topic is a document of its own."""
@@ -31,20 +31,15 @@ _Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 def demo_documents() -> Iterator[Document]:
     """The language reference's topics, then docstrings of the standard library's source.
 
-    Metadata: `kind` is `topic` or `docstring`, and `module` a docstring's module. Nothing is
-    imported or run: the source is only parsed. The order is fixed, equal texts are given once.
+    Metadata: `kind` is `topic` or `docstring`, and `module` a docstring's module. The source is
+    only parsed, never imported. The order is fixed; equal texts occur once.
     """
-    ids, texts = set(), set()
+    seen: set[str] = set()
     for document in (*_topics(), *_docstrings()):
-        # The same section is in several topics, under headings of different depth.
-        key = _NOT_A_WORD.sub(" ", document.text)
-        if (
-            len(document.text.split()) >= MIN_WORDS
-            and document.id not in ids  # a property's setter has its getter's name
-            and key not in texts
-        ):
-            ids.add(document.id)
-            texts.add(key)
+        # Topics share sections, under headings of different depth; a setter has its getter's name.
+        keys = {f"id {document.id}", _NOT_A_WORD.sub(" ", document.text)}
+        if len(document.text.split()) >= MIN_WORDS and not keys & seen:
+            seen |= keys
             yield document
 
 
@@ -75,33 +70,26 @@ def _sections(name: str, text: str) -> Iterator[Document]:
 def _docstrings() -> Iterator[Document]:
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        if parts[-1] == "__init__":
-            parts = parts[:-1]
-        if parts and parts[0] in sys.stdlib_module_names and _is_public(parts):
-            yield from _module_docstrings(path, ".".join(parts))
-
-
-def _is_public(parts: tuple[str, ...]) -> bool:
-    hidden = any(part.startswith("_") or part in ("test", "tests") for part in parts)
-    return not hidden and parts[0] not in _UNINTERESTING
-
-
-def _module_docstrings(path: Path, module: str) -> Iterator[Document]:
-    try:
-        with tokenize.open(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old escapes in other people's strings
-            tree = ast.parse(file.read())
-    except (SyntaxError, ValueError):
-        return  # template files of some distributions only look like Python
-    for name, text in _walk(tree, module):
-        yield Document(f"doc:{name}", text, name, {"kind": "docstring", "module": module})
+        *parents, last = path.relative_to(root).with_suffix("").parts
+        parts = parents if last == "__init__" else [*parents, last]
+        if not parts or parts[0] not in sys.stdlib_module_names - _UNINTERESTING:
+            continue
+        if any(part.startswith("_") or part in ("test", "tests") for part in parts):
+            continue
+        module = ".".join(parts)
+        try:
+            with tokenize.open(path) as file, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # old escapes in strings
+                tree = ast.parse(file.read())
+        except (SyntaxError, ValueError):
+            continue  # template files of some distributions only look like Python
+        for name, text in _walk(tree, module):
+            yield Document(f"doc:{name}", text, name, {"kind": "docstring", "module": module})
 
 
 def _walk(node: ast.Module | _Documented, name: str) -> Iterator[tuple[str, str]]:
     """Docstrings of a node and of the public classes and functions directly within it."""
-    docstring = ast.get_docstring(node)
-    if docstring:
+    if docstring := ast.get_docstring(node):
         yield name, docstring
     if isinstance(node, ast.Module | ast.ClassDef):
         for child in node.body:

@@ -7,7 +7,6 @@ import typer
 from service.cli import (
     calibrate,
     collection_commands,
-    compare,
     data,
     datasets,
     evaluate,
@@ -26,22 +25,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data.register(app)
-operate.register(app)
-evaluate.register(app)
-calibrate.register(app)
-compare.register(app)
-train.register(app)
-datasets.register(app)
-collection_commands.register(app)
-mine.register(app)
+for module in (data, operate, evaluate, calibrate, train, datasets, collection_commands, mine):
+    module.register(app)
 
 
 def main() -> None:
-    """Run the command; foreseen errors end it with one line instead of a traceback."""
+    """Run the command; an expected error ends it with one line instead of a traceback."""
     keep_freed_memory()
     try:
-        if "--help" not in sys.argv:  # which names the right variables
+        if "--help" not in sys.argv:  # the help names the right variables
             check_environment()
         app()
     except SecondpassError as error:
@@ -53,7 +45,7 @@ def main() -> None:
 
 
 def _line(error: SecondpassError) -> str:
-    """The message, after the field that it is about unless it names that itself."""
+    """The message, with the field that it is about in front unless it names the field itself."""
     field = error.field if isinstance(error, InvalidInputError) else None
     said = str(error)
     if not field or field in said or said.startswith(f"{field.rpartition('.')[2]}: "):

@@ -6,62 +6,69 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.evaluate import CollectionOption, QueriesOption, SeedOption
-from service.cli.looking import Look
-from service.cli.options import SEARCH_SETTINGS, JsonOption, with_settings
+from service.cli.options import (
+    SEARCH_SETTINGS,
+    CollectionOption,
+    JsonOption,
+    QueriesOption,
+    SeedOption,
+    with_settings,
+)
+from service.cli.progress import progress
 from service.errors import InvalidInputError
 from service.settings import DECIDING, Settings
 
 if TYPE_CHECKING:
     from service.confidence.calibration import Calibration
     from service.evaluation.fitting import Fitting
+    from service.evaluation.labelled import Labelled
+    from service.evaluation.observing import Observations
 
 TIMED_QUERIES = 5
-"""Queries whose rerank is timed; their logits are computed in this run."""
+"""Queries whose rerank is timed. Their logits are computed in this run."""
 
 PictureOption = Annotated[
-    bool, typer.Option("--picture/--no-picture", help="A picture beside --out, ending in .png.")
+    bool,
+    typer.Option("--picture/--no-picture", help="Draw a picture beside --out, ending in .png."),
 ]
 RerankedOption = Annotated[
-    int | None, typer.Option(min=1, help="How many of these are reranked (it is slow).")
+    int | None, typer.Option(min=1, help="How many of these are reranked, which is slow.")
 ]
 CosineOnlyOption = Annotated[
     list[Path] | None,
-    typer.Option(help="BEIR folder that is not reranked: a say in the cosine's curve only."),
+    typer.Option(help="BEIR folder that counts for the cosine's curve only; it is not reranked."),
 ]
 WeightsOnlyOption = Annotated[
     list[Path] | None,
-    typer.Option(help="BEIR folder with a say in the reranker's shares only, in no curve."),
+    typer.Option(help="BEIR folder that counts for the reranker's shares only, not for curves."),
 ]
 AcrossOption = Annotated[
     list[Path] | None,
-    typer.Option(help="BEIR folder with a say in searches across languages only."),
+    typer.Option(help="BEIR folder that counts for searches across languages only."),
 ]
-HighOption = Annotated[
-    float, typer.Option(min=0.01, max=1.0, help="Precision that `high` is to have.")
-]
+HighOption = Annotated[float, typer.Option(min=0.01, max=1.0, help="Wanted precision of `high`.")]
 MediumOption = Annotated[
-    float, typer.Option(min=0.01, max=1.0, help="Precision that `medium` is to have.")
+    float, typer.Option(min=0.01, max=1.0, help="Wanted precision of `medium`.")
 ]
 ShareOption = Annotated[
     float | None,
     typer.Option(
         min=0.0,
         max=1.0,
-        help="The reranker's share in every language, instead of a fitted one; 1: it alone. "
-        "Searches across languages keep a fitted one.",
+        help="The reranker's share in every language, in place of the fitted ones; 1: only the "
+        "reranker counts. Searches across languages keep a fitted share.",
     ),
 ]
 EveryLanguageOption = Annotated[
     bool,
-    typer.Option("--every-language", help="Fit one share for all languages, not one for each."),
+    typer.Option("--every-language", help="Fit one share for all languages together."),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command()(with_settings(*SEARCH_SETTINGS)(calibrate))
-    app.command()(with_settings(*SEARCH_SETTINGS)(tune_depth))
+    for command in (calibrate, tune_depth):
+        app.command()(with_settings(*SEARCH_SETTINGS)(command))
 
 
 def calibrate(
@@ -82,10 +89,11 @@ def calibrate(
     picture: PictureOption = True,
     json_path: JsonOption = None,
 ) -> None:
-    """Fit, on labelled data, how much the reranker counts and what scores and words mean."""
+    """Fit the reranker's share and the meaning of scores and words on labelled data."""
     from service.durable import write_json, write_text
     from service.evaluation.calibration_report import calibration_report
     from service.evaluation.fitting import FitOptions, Labels, fit
+    from service.evaluation.observing import observe_all
     from service.evaluation.plots import check_plots, plot_reliability, save
 
     if medium > high:
@@ -93,16 +101,14 @@ def calibrate(
     if picture:
         check_plots("picture", "; or leave it out with --no-picture")
     by_cosine, for_shares, other = (paths or [] for paths in (cosine_only, weights_only, across))
-    paths = [*collection, *by_cosine, *for_shares, *other]
-    look = Look(settings, paths, queries, reranked_queries, seed)
-    labels = Labels(
-        reranked=[look(path) for path in collection],
-        by_cosine=[look(path, rerank=False) for path in by_cosine],
-        for_shares=[look(path) for path in for_shares],
-        across=[look(path) for path in other],
+    labelled = _read([*collection, *by_cosine, *for_shares, *other], settings, queries, seed)
+    seen = observe_all(
+        settings, labelled, progress, seed=seed, reranked=reranked_queries, by_cosine=by_cosine
     )
+    groups = (collection, by_cosine, for_shares, other)
+    labels = Labels(*([seen.collections[path] for path in group] for group in groups))
     found = fit(labels, FitOptions(settings.rerank_depth, share, every_language, high, medium))
-    artifact = _artifact(name, settings, look, found)
+    artifact = _artifact(name, settings, seen, found)
     write_text(out, artifact.model_dump_json(indent=2))
     if picture:
         at = {word: one.probability for word, one in found.words.items()}
@@ -112,23 +118,36 @@ def calibrate(
     _show(out, artifact, found)
 
 
-def _artifact(name: str, settings: Settings, look: Look, found: "Fitting") -> "Calibration":
+def _read(
+    paths: list[Path], settings: Settings, queries: int | None, seed: int
+) -> "list[Labelled]":
+    from service.evaluation.labelled import Draw, read_labelled
+
+    labelled = read_labelled(paths, Draw(queries, seed), [settings], findable=True)
+    for warning in (warning for one in labelled for warning in one.warnings):
+        typer.echo(warning, err=True)
+    return labelled
+
+
+def _artifact(
+    name: str, settings: Settings, seen: "Observations", found: "Fitting"
+) -> "Calibration":
     from service.confidence.calibration import Calibration
 
     return Calibration(
         name=name,
         date=datetime.now(UTC).date().isoformat(),
-        encoder_weights_sha256=look.encoder.weights_sha256,
-        query_prefix=look.encoder.query_prefix,
-        passage_prefix=look.encoder.passage_prefix,
-        normalizer_version=look.encoder.normalizer_version,
-        reranker_weights_sha256=look.reranker_weights_sha256,
+        encoder_weights_sha256=seen.encoder.weights_sha256,
+        query_prefix=seen.encoder.query_prefix,
+        passage_prefix=seen.encoder.passage_prefix,
+        normalizer_version=seen.encoder.normalizer_version,
+        reranker_weights_sha256=seen.reranker_weights_sha256,
         rerank_weights=found.shares,
         rerank_depth=settings.rerank_depth,
         thresholds=found.words,
         curves={ordering: one.fit.curve for ordering, one in found.curves.items()},
         mixed_curves={ordering: one.fit.curve for ordering, one in found.mixed.items()},
-        data=look.data,
+        data=seen.data,
     )
 
 
@@ -155,18 +174,19 @@ def tune_depth(
     collection: CollectionOption,
     settings: Settings,
     out: Annotated[
-        Path | None, typer.Option(help="Write the figures to this JSON file, a picture beside it.")
+        Path | None, typer.Option(help="Write the figures to this JSON file, with a picture.")
     ] = None,
     loss: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="nDCG@10 below the best depth, at most.")
+        float, typer.Option(min=0.0, max=1.0, help="Most nDCG@10 below the best depth.")
     ] = 0.005,
     queries: QueriesOption = None,
     seed: SeedOption = 0,
     picture: PictureOption = True,
 ) -> None:
-    """Find, on labelled data, the smallest number of candidates that is worth reranking."""
+    """Find the smallest number of candidates that is worth reranking, on labelled data."""
     from service.durable import write_json
     from service.evaluation import depth as tuning
+    from service.evaluation.observing import observe_all
     from service.evaluation.plots import check_plots, plot_depths, save
 
     if settings.reranker == "none":
@@ -174,11 +194,10 @@ def tune_depth(
     if out is not None and picture:
         check_plots("picture", "; or leave it out with --no-picture")
     deepest = settings.model_copy(update={"rerank_depth": max(tuning.DEPTHS)})
-    look = Look(deepest, collection, queries, None, seed, timed=TIMED_QUERIES)
-    observed = [look(path) for path in collection]
-    rows = tuning.measure_depths(
-        observed, look.rerank_weight, tuning.DEPTHS, look.milliseconds or None
-    )
+    labelled = _read(collection, settings, queries, seed)
+    seen = observe_all(deepest, labelled, progress, seed=seed, timed=TIMED_QUERIES)
+    observed = list(seen.collections.values())
+    rows = tuning.measure_depths(observed, seen.rerank_weight, milliseconds=seen.milliseconds)
     chosen = tuning.choose_depth(rows, loss)
     typer.echo(tuning.depth_markdown(rows, chosen), nl=False)
     typer.echo(
@@ -191,6 +210,6 @@ def tune_depth(
         )
     if out is not None:
         found = tuning.depth_report(rows, chosen, loss)
-        write_json(out, {**_head(seed, settings), "data": look.data, **found})
+        write_json(out, {**_head(seed, settings), "data": seen.data, **found})
         if picture:
             save(plot_depths(rows, chosen), out.with_suffix(".png"))

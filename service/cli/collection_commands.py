@@ -13,7 +13,7 @@ from rich.table import Table
 
 from service.cli.connect import KeyOption, UrlOption, connected
 from service.cli.console import console
-from service.cli.options import FOLDER_SETTINGS, with_settings
+from service.cli.options import FOLDER_SETTINGS, named_value, with_settings
 from service.errors import InvalidInputError, SecondpassError
 from service.settings import Settings, settings_about
 
@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_collections(settings: Settings, url: UrlOption = None, api_key: KeyOption = None) -> None:
-    """Show the collections, and the aliases that lead to them."""
+    """Show the collections and their aliases."""
     table = Table("name", "aliases", "documents", "passages", "staged", "settings")
     with _target(settings, url, api_key) as target:
         for row in target.collections():
@@ -86,13 +86,13 @@ def alias(
     name: Annotated[str, typer.Argument(help="The alias, such as default.")],
     settings: Settings,
     collection: Annotated[
-        str | None, typer.Argument(help="The collection that it leads to from now on.")
+        str | None, typer.Argument(help="The collection that it points to from now on.")
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
     url: UrlOption = None,
     api_key: KeyOption = None,
 ) -> None:
-    """Let an alias lead to a collection, or remove it with --remove."""
+    """Point an alias to a collection, or remove it with --remove."""
     if remove == (collection is not None):
         raise InvalidInputError("give a collection, or else --remove", "collection")
     with _target(settings, url, api_key) as target:
@@ -105,7 +105,7 @@ def alias(
 
 
 def create_snapshot(
-    out: Annotated[Path, typer.Argument(help="Archive to write (.tar); one that is there goes.")],
+    out: Annotated[Path, typer.Argument(help="Archive (.tar) to write or replace.")],
     settings: Settings,
     collection: Annotated[str, typer.Option(help="A collection or an alias.")] = "default",
     url: UrlOption = None,
@@ -141,7 +141,7 @@ def restore_snapshot(
 def check_snapshot(
     path: Annotated[Path, typer.Argument(help="Archive to verify.")], settings: Settings
 ) -> None:
-    """Verify every size, count and hash of an archive, and show what is in it."""
+    """Verify every size, count and hash of an archive, and show its contents."""
     from service.store.snapshot_reader import Snapshot
 
     if not path.is_file():
@@ -161,7 +161,7 @@ def check_snapshot(
 def _target(
     settings: Settings, url: str | None, api_key: str | None
 ) -> "Iterator[SearchClient | FolderCollections]":
-    """The server at `url`, or without one the data folder."""
+    """The server at `url`, or the data folder if there is no `url`."""
     if url is None:
         from service.cli.folder_collections import FolderCollections
         from service.store.data_folder import DataFolder
@@ -172,7 +172,7 @@ def _target(
     with connected(url, api_key) as client:
         try:
             yield client
-        except OSError as error:  # of a file here; what the network does is a `SearchError`
+        except OSError as error:  # about a file here; a network error is a `SearchError`
             raise SecondpassError(
                 f"cannot use {error.filename or 'the file'}: {error.strerror or error}"
             ) from error
@@ -181,9 +181,7 @@ def _target(
 def _own_settings(pairs: list[str]) -> dict[str, str | int | float | bool]:
     own: dict[str, str | int | float | bool] = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals and value):
-            raise InvalidInputError(f"--set takes NAME=VALUE, not {pair!r}")
+        name, value = named_value(pair, "set")
         if name in own:
             raise InvalidInputError(f"--set names {name} twice")
         own[name] = _typed(name, value)
@@ -191,7 +189,7 @@ def _own_settings(pairs: list[str]) -> dict[str, str | int | float | bool]:
 
 
 def _typed(name: str, value: str) -> str | int | float | bool:
-    """The value as the setting's type has it; what does not fit is refused further on."""
+    """The value in the setting's type; `effective_settings` refuses what does not fit."""
     field = Settings.model_fields.get(name)
     if field is None or field.annotation is None:
         return value

@@ -1,4 +1,4 @@
-"""The server that a command asks in place of opening a data folder."""
+"""The server that a command asks instead of opening a data folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ KeyOption = Annotated[str | None, typer.Option(envvar="SECONDPASS_API_KEY", help
 
 @contextmanager
 def connected(url: str, api_key: str | None, **options: Any) -> "Iterator[SearchClient]":
-    """A client, whose errors end the command with one line."""
+    """A client whose errors end the command with one line."""
     from secondpass_client import SearchClient, SearchError
 
     try:

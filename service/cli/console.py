@@ -4,5 +4,5 @@ from rich.console import Console
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that prints every text as it is: `[brackets]` and `:names:` mean nothing to it."""
+    """A console that prints every text as it is, with `[brackets]` and `:names:`."""
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)

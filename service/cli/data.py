@@ -1,4 +1,4 @@
-"""Commands that fill and ask a data folder: ingest, demo, reindex, search."""
+"""Commands on documents and queries: ingest, demo, reindex, search, similarity."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from service.cli.console import console
 from service.cli.options import FOLDER_SETTINGS, with_settings
 from service.cli.progress import progress
 from service.errors import InvalidInputError
-from service.settings import Settings
+from service.settings import Settings, settings_about
 from service.types import Document, Refused
 
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 SHOWN_REFUSALS = 20
 SOME_REFUSED = 3
-"""The exit code where some rows were refused and the others stored."""
+"""The exit code if some rows were refused and the others stored."""
 SERVER_SECONDS = 90.0
+_PAIR_SETTINGS = (
+    *settings_about("models"), "pair_model", "pair_threshold", "passage_tokens", "max_query_chars",
+)  # fmt: skip
 
 PathArgument = Annotated[
     Path,
@@ -41,16 +44,15 @@ IdempotencyKeyOption = Annotated[
     typer.Option(help="With --url: the same file sent with the same key is stored once."),
 ]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Read all of it first; store nothing if a row is bad.")
+    bool, typer.Option("--strict", help="Read every row first; store nothing if one is bad.")
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command()(with_settings(*FOLDER_SETTINGS)(ingest))
-    app.command()(with_settings(*FOLDER_SETTINGS)(demo))
-    app.command()(with_settings(*FOLDER_SETTINGS)(reindex))
-    app.command()(with_settings(*FOLDER_SETTINGS)(search))
+    for command in (ingest, demo, reindex, search):
+        app.command()(with_settings(*FOLDER_SETTINGS)(command))
+    app.command()(with_settings(*_PAIR_SETTINGS)(similarity))
 
 
 def ingest(
@@ -67,7 +69,7 @@ def ingest(
 ) -> None:
     """Put documents into the data folder. Safe to run again: unchanged ones cost nothing.
 
-    Ends with 0 where every row was taken, with 3 where some were refused, with 2 where all were.
+    Exits with 0 if every row was stored, with 3 if some were refused, with 2 if all were.
     """
     from service.datasets import count_rows, read_documents, unread_files
 
@@ -101,7 +103,7 @@ def ingest(
 def demo(
     settings: Settings,
     if_empty: Annotated[
-        bool, typer.Option("--if-empty", help="Do nothing where there are documents of your own.")
+        bool, typer.Option("--if-empty", help="Do nothing if there are documents of your own.")
     ] = False,
 ) -> None:
     """Put the demo corpus into the data folder: the interpreter's own documentation."""
@@ -132,7 +134,7 @@ def reindex(
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="What is sought, in any language.")],
+    query: Annotated[str, typer.Argument(help="What to search for, in any language.")],
     settings: Settings,
     top_k: Annotated[int, typer.Option(min=1, max=100, help="Hits to show.")] = 5,
     mode: Annotated[
@@ -166,6 +168,26 @@ def search(
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
     else:
         _show(answer)
+
+
+def similarity(
+    a: Annotated[str, typer.Argument(help="A query, in any language.")],
+    b: Annotated[str, typer.Argument(help="Another query.")],
+    settings: Settings,
+) -> None:
+    """Say whether two queries mean the same by the pair model."""
+    from service.engine.build import build_pair_model
+
+    model = build_pair_model(settings.model_copy(update={"answer_cache": 0}))
+    if model is None:
+        raise InvalidInputError("name a pair model: --pair-model DIR", "pair_model")
+    try:
+        (verdict,) = asyncio.run(model.compare([(a, b)])).verdicts
+    finally:
+        model.close()
+    word = "same" if verdict.same else "different"
+    cut = "; a text was longer than the model reads" if verdict.truncated else ""
+    typer.echo(f"{word}  {verdict.similarity:.6f}  (threshold {model.threshold:g}{cut})")
 
 
 def _search_server(url: str, api_key: str | None, asked: dict[str, Any]) -> dict[str, Any]:

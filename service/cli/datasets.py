@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from service.cli.console import console
+from service.cli.options import SeedOption
 from service.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ ArticleOption = Annotated[
         "expression whose first group is the article."
     ),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of what is drawn.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,11 +40,10 @@ def register(app: typer.Typer) -> None:
     for command in (check, describe, split, levels, convert):
         group.command()(command)
     app.add_typer(group, name="dataset")
-    app.add_typer(group, name="collection", hidden=True)  # its name before 0.1.0
 
 
 def check(path: PathArgument) -> None:
-    """Name every row that is wrong, with file, line and field. Ends with 1 where there is one."""
+    """Name every wrong row with its file, line and field. Exits with 1 if there is one."""
     from service.datasets import find_problems
     from service.datasets.problems import described
 
@@ -60,7 +59,7 @@ def describe(
     path: PathArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Counts, grades, the share that is positive, duplicates and lengths."""
+    """Show counts, grades, the positive share, duplicates and lengths."""
     from service.datasets import describe as figures_of
     from service.datasets import open_labels
 
@@ -76,14 +75,14 @@ def describe(
 
 def split(
     path: FolderArgument,
-    out: Annotated[Path, typer.Option(help="New folder for one BEIR folder a part.")],
+    out: Annotated[Path, typer.Option(help="New folder with a BEIR folder for each part.")],
     train: Annotated[float, typer.Option(min=0, max=1, help="Share of queries.")] = 0.8,
     validation: Annotated[float, typer.Option(min=0, max=1, help="Share of queries.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of queries.")] = 0.1,
     article: ArticleOption = None,
     seed: SeedOption = 0,
 ) -> None:
-    """Part the judged queries; with --article, no article's queries fall into two parts."""
+    """Split the judged queries; with --article, each article's queries stay in one part."""
     from service.datasets import write_beir
     from service.datasets.split import split_collection
     from service.durable import new_folder
@@ -107,14 +106,14 @@ def levels(
     out: Annotated[Path, typer.Option(help="New BEIR folder with grades 2, 1, 0; or .jsonl file.")],
     article: ArticleOption = None,
     irrelevant: Annotated[
-        int, typer.Option(min=0, help="Documents a query drawn from other articles.")
+        int, typer.Option(min=0, help="Documents drawn from other articles for each query.")
     ] = 4,
     max_related: Annotated[
-        int | None, typer.Option(min=1, help="Siblings a query, drawn where there are more.")
+        int | None, typer.Option(min=1, help="Most siblings of a query; drawn if there are more.")
     ] = None,
     seed: SeedOption = 0,
 ) -> None:
-    """Make a three-level set: with --article from siblings, without from grades 2, 1 and 0."""
+    """Make a three-level set: from siblings with --article, else from grades 2, 1 and 0."""
     from service.datasets import derive_levels, graded, levels_from_grades, write_beir, write_levels
 
     collection = _opened(path)
@@ -137,7 +136,7 @@ def convert(
     path: PathArgument,
     out: Annotated[Path, typer.Option(help="New BEIR folder, or .jsonl file of training rows.")],
 ) -> None:
-    """From any layout to a BEIR folder or to rows {query, pos, neg}."""
+    """Convert any layout to a BEIR folder or to rows {query, pos, neg}."""
     from service.datasets import read_training_rows, write_beir, write_training_rows
     from service.datasets.convert import collection_of, rows_of
 
@@ -153,7 +152,7 @@ def convert(
 
 
 def _opened(path: Path) -> "Collection":
-    """The collection of a folder, whose warnings are printed."""
+    """The collection of a folder; its warnings are printed."""
     from service.datasets import open_collection
 
     collection = open_collection(path)

@@ -1,33 +1,35 @@
 """Commands that measure rankings: evaluate retrieval, evaluate rerank."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from service.cli import labelled_pairs
-from service.cli.options import SEARCH_SETTINGS, JsonOption, SystemOption, with_settings
+from service.cli.options import (
+    SEARCH_SETTINGS,
+    CollectionOption,
+    JsonOption,
+    QueriesOption,
+    SeedOption,
+    SystemOption,
+    with_settings,
+)
 from service.cli.progress import progress
+from service.errors import InvalidInputError
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from service.evaluation.comparison import Compared
     from service.evaluation.retrieval import Evaluation
 
-
-CollectionOption = Annotated[
-    list[Path], typer.Option("--collection", help="BEIR folder; give the option again for more.")
-]
-QueriesOption = Annotated[
-    int | None, typer.Option("--queries", min=1, help="Queries a collection, drawn at random.")
-]
-SeedOption = Annotated[int, typer.Option(help="Seed of the draw.")]
 ChunkOption = Annotated[
     bool,
     typer.Option(
         "--chunk/--no-chunk",
-        help="Cut long documents into passages, as the service does. Without, a document is "
-        "one passage that ends with the encoder's window, as in published figures.",
+        help="Cut long documents into passages, as the service does. Otherwise a document is one "
+        "passage that ends with the encoder's window, as in published figures.",
     ),
 ]
 OutOption = Annotated[
@@ -38,7 +40,7 @@ OutOption = Annotated[
 ]
 SystemsOption = Annotated[
     Path | None,
-    typer.Option("--systems", help="The same from a TOML file with a table for each system."),
+    typer.Option("--systems", help="A TOML file with a table of settings for each system."),
 ]
 
 
@@ -70,10 +72,10 @@ def evaluate_retrieval(
     json_path: JsonOption = None,
     out: OutOption = None,
 ) -> None:
-    """Rankings side by side, over the collections' own documents and queries.
+    """Compare rankings over the collections' own documents and queries.
 
-    The first is the baseline. Without --system and --run: stage one beside the reranked order, with
-    the settings given.
+    The first ranking is the baseline. Without --system and --run, stage one is compared to the
+    reranked order.
     """
     from service.evaluation.labelled import Draw
     from service.evaluation.plots import check_plots
@@ -102,7 +104,7 @@ def evaluate_rerank(
     collection: CollectionOption,
     settings: Settings,
     depth: Annotated[
-        int, typer.Option(min=1, max=100, help="Documents of stage one that are reranked.")
+        int, typer.Option(min=1, max=100, help="Documents of stage one to rerank.")
     ] = 100,
     weight: Annotated[
         list[float] | None,
@@ -118,12 +120,11 @@ def evaluate_rerank(
     json_path: JsonOption = None,
     out: OutOption = None,
 ) -> None:
-    """The reranker over stage one's first documents: alone (pure) and fused with the cosine.
+    """Measure the reranker over stage one's first documents: alone and fused with the cosine.
 
-    Every query is reranked, whatever its language. Logits are kept in the cache folder, so that
-    the command goes on where it was interrupted.
+    Every query is reranked, whatever its language. Logits are kept in the cache folder, so an
+    interrupted command continues where it stopped.
     """
-    from service.errors import InvalidInputError
     from service.evaluation.labelled import Draw
     from service.evaluation.plots import check_plots
     from service.evaluation.retrieval import evaluate_reranker
@@ -134,21 +135,13 @@ def evaluate_rerank(
     if out is not None:
         check_plots("out")
     weights = sorted(set(weight or [0.2, 0.4]))
-    found = evaluate_reranker(
-        collection,
-        System(settings.reranker, settings),
-        weights,
-        depth,
-        Draw(queries, seed, chunk),
-        progress,
-    )
-    _show(found, json_path, out)
+    system, draw = System(settings.reranker, settings), Draw(queries, seed, chunk)
+    _show(evaluate_reranker(collection, system, weights, depth, draw, progress), json_path, out)
 
 
 def _show(found: "Evaluation", json_path: Path | None, out: Path | None) -> None:
     from service.durable import write_json
     from service.evaluation.each import require_all
-    from service.evaluation.outputs import write_comparison
     from service.evaluation.tables import difference_table, mean_table, ranking_table
 
     report = found.report
@@ -164,6 +157,28 @@ def _show(found: "Evaluation", json_path: Path | None, out: Path | None) -> None
     if json_path is not None:
         write_json(json_path, report)
     if out is not None:
-        write_comparison(out, report, found.collections)
+        _write(out, report, found.collections)
         typer.echo(f"\n{out}: report.json, report.md, queries.csv, runs/ and plots")
     require_all(found.failed, len(found.collections))
+
+
+def _write(out: Path, report: dict[str, Any], collections: "list[Compared]") -> None:
+    """Write the figures, the run files, which `--run` reads again, and the pictures."""
+    from service.durable import write_json, write_text
+    from service.evaluation import plots
+    from service.evaluation.measures import CUTOFFS
+    from service.evaluation.tables import query_table, report_markdown
+    from service.evaluation.trec_runs import write_run
+
+    write_json(out / "report.json", report)
+    write_text(out / "report.md", report_markdown(report))
+    write_text(out / "queries.csv", query_table(collections))
+    plots.save(plots.plot_measure(collections, "ndcg@10", report["seed"]), out / "ndcg@10.png")
+    plots.save(plots.plot_cutoffs(collections, "accuracy", CUTOFFS), out / "accuracy.png")
+    for compared in collections:
+        for name, run in compared.runs.items():
+            tag = name.replace(" ", "-")
+            write_run(out / "runs" / tag / f"{compared.name}.trec", run, f"secondpass-{tag}")
+        if len(compared.values) > 1:
+            picture = plots.plot_differences(compared, "ndcg@10")
+            plots.save(picture, out / f"differences-{compared.name}.png")

@@ -1,6 +1,6 @@
 """What the client asks of a server about collections, done in a data folder."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from service.durable import new_file
@@ -8,12 +8,11 @@ from service.engine.build import encoder_identity
 from service.engine.collection_admin import CollectionInfo
 from service.engine.making import Maker, archive
 from service.settings import Settings
-from service.store.catalog import SettingValue
 from service.store.data_folder import DataFolder
 
 
 class FolderCollections:
-    """Methods of the client's name and kind, on a data folder that no server has open."""
+    """Methods with the client's names, on a data folder that no server has open."""
 
     def __init__(self, folder: DataFolder, settings: Settings) -> None:
         self._folder, self._catalog = folder, folder.catalog
@@ -21,26 +20,20 @@ class FolderCollections:
         self._maker = Maker(
             folder=folder, settings=settings, identify=encoder_identity, trusted=True
         )
+        self.create_collection, self.delete_collection = self._maker.create, folder.drop
+        self.set_alias, self.delete_alias = folder.catalog.set_alias, folder.catalog.remove_alias
 
     def collections(self) -> list[CollectionInfo]:
         """All collections, by name."""
-        return [self._info(name) for name in sorted(self._catalog.collections)]
-
-    def create_collection(self, name: str, settings: Mapping[str, SettingValue]) -> None:
-        """Make an empty collection."""
-        self._maker.create(name, settings)
-
-    def delete_collection(self, name: str) -> None:
-        """Remove a collection for good."""
-        self._folder.drop(name)
-
-    def set_alias(self, alias: str, collection: str) -> None:
-        """Let an alias lead to a collection."""
-        self._catalog.set_alias(alias, collection)
-
-    def delete_alias(self, alias: str) -> None:
-        """Remove an alias; the collection stays."""
-        self._catalog.remove_alias(alias)
+        found = []
+        for name, record in sorted(self._catalog.collections.items()):
+            aliases = sorted(alias for alias, to in self._catalog.aliases.items() if to == name)
+            info = CollectionInfo(name, aliases, record.created, record.settings, [])
+            with self._folder.collection(name).store.view() as view:
+                documents, passages = view.counts.documents, view.counts.passages
+                staged = view.unseen[0]
+            found.append(replace(info, documents=documents, passages=passages, staged=staged))
+        return found
 
     def snapshot(self, path: Path, collection: str) -> None:
         """Write an archive of a collection."""
@@ -48,22 +41,6 @@ class FolderCollections:
             file.writelines(archive(self._folder, collection))
 
     def restore(self, path: Path, name: str, *, re_embed: bool) -> None:
-        """Make a collection from an archive; what is to be encoded again waits for a server."""
+        """Make a collection from an archive; a server encodes its documents if `re_embed`."""
         with path.open("rb") as file:
             self._maker.restore(name, file, re_embed=re_embed)
-
-    def _info(self, name: str) -> CollectionInfo:
-        record = self._catalog.collections[name]
-        aliases = sorted(alias for alias, to in self._catalog.aliases.items() if to == name)
-        with self._folder.collection(name).store.view() as view:
-            counts, (staged, _) = view.counts, view.unseen
-        return CollectionInfo(
-            name,
-            aliases,
-            record.created,
-            record.settings,
-            [],
-            documents=counts.documents,
-            passages=counts.passages,
-            staged=staged,
-        )

@@ -1,8 +1,8 @@
 """Commands that measure models on pairs of texts: evaluate pairs, evaluate crossencoder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -32,16 +32,14 @@ def evaluate_pairs(
     pairs: PairsOption,
     settings: Settings,
     learned_on: Annotated[
-        Path | None,
-        typer.Option(help="Other pairs, on which the thresholds are found that are applied here."),
+        Path | None, typer.Option(help="Other pairs, whose best thresholds are applied here.")
     ] = None,
     system: SystemOption = None,
     json_path: JsonOption = None,
     out: OutOption = None,
 ) -> None:
-    """How well a bi-encoder tells which texts mean the same: accuracy, F1, AP and thresholds."""
+    """Measure how well a bi-encoder tells same from different: accuracy, F1, AP, thresholds."""
     from service.evaluation.pair_labels import evaluate_encoder, read_pairs
-    from service.evaluation.pairs import SIMILARITIES
     from service.evaluation.tables import pair_table
 
     rows = read_pairs(pairs)
@@ -51,21 +49,16 @@ def evaluate_pairs(
         with progress("encode", None) as advance:
             return evaluate_encoder(rows, one, others, advance)
 
-    files = [path for path in (pairs, learned_on) if path]
-    found = _measure_all(settings, system, settings.encoder, files, out, measure)
-    labels = [row.label for row in rows]
     marks = ("cosine_accuracy_threshold", "cosine_f1_threshold")
-    table = pair_table(found["systems"], SIMILARITIES)
-    _report(found, table, labels, marks, "cosine", json_path, out)
+    plot = _Plot("cosine", marks, [row.label for row in rows])
+    found = _measure(settings, system, settings.encoder, measure, out)
+    _report(found, [pairs, learned_on], pair_table, plot, json_path, out)
 
 
 def evaluate_crossencoder(
     pairs: Annotated[
         Path,
-        typer.Option(
-            "--pairs",
-            help="JSON lines: pairs (query, passage, label) or rows (query, pos, neg).",
-        ),
+        typer.Option(help="JSON lines: pairs (query, passage, label) or rows (query, pos, neg)."),
     ],
     settings: Settings,
     pos_weight: Annotated[
@@ -75,9 +68,9 @@ def evaluate_crossencoder(
     json_path: JsonOption = None,
     out: OutOption = None,
 ) -> None:
-    """How well a cross-encoder tells relevant passages from others: loss, accuracy and F1.
+    """Measure how well a cross-encoder tells relevant passages from others: loss, accuracy, F1.
 
-    Logits are kept in the cache folder, so that the command goes on where it was interrupted.
+    Logits are kept in the cache folder, so an interrupted command continues where it stopped.
     """
     from service.evaluation.pair_labels import evaluate_cross_encoder, read_pairs
     from service.evaluation.tables import classification_table
@@ -88,62 +81,66 @@ def evaluate_crossencoder(
         with progress(one.reranker, len(rows)) as advance:
             return evaluate_cross_encoder(rows, one, pos_weight, advance)
 
-    found = _measure_all(settings, system, settings.reranker, [pairs], out, measure)
-    labels = [row.label for row in rows]
-    table = classification_table(found["systems"])
-    _report(found, table, labels, ("best_threshold",), "logit", json_path, out)
+    plot = _Plot("logit", ("best_threshold",), [row.label for row in rows])
+    found = _measure(settings, system, settings.reranker, measure, out)
+    _report(found, [pairs], classification_table, plot, json_path, out)
 
 
-def _measure_all(
+class _Plot(NamedTuple):
+    """The scores of pairs as a picture: the axis, the figures that are thresholds, the labels."""
+
+    axis: str
+    marks: Sequence[str]
+    labels: Sequence[int]
+
+
+def _measure(
     settings: Settings,
     system: list[str] | None,
     default: str,
-    files: list[Path],
-    out: Path | None,
     measure: Callable[[Settings], tuple[dict[str, Any], Any]],
-) -> dict[str, Any]:
-    """The report, each system's scores in it under `scores`."""
+    out: Path | None,
+) -> tuple[dict[str, tuple[dict[str, Any], Any]], dict[str, str]]:
+    """The figures and scores of each system, and why others could not be measured, by name."""
     from service.evaluation.each import measure_each
     from service.evaluation.plots import check_plots
-    from service.evaluation.provenance import provenance
     from service.evaluation.systems import check_names, parse_system
-    from service.models.folder import file_sha256
 
     if out is not None:
         check_plots("out")
     systems = [parse_system(text, settings) for text in system or []]
     check_names([one.name for one in systems])
-    wanted = {one.name: one.settings for one in systems} or {default: settings}
-    measured, failed = measure_each(wanted, measure)
-    found = {name: figures for name, (figures, _) in measured.items()}
-    scores = {name: of for name, (_, of) in measured.items()}
-    data = [{"file": path.name, "sha256": file_sha256(path)} for path in files]
-    return {**provenance(0), "data": data, "systems": found, "failed": failed, "scores": scores}
+    return measure_each({s.name: s.settings for s in systems} or {default: settings}, measure)
 
 
 def _report(
-    found: dict[str, Any],
-    table: str,
-    labels: list[int],
-    marks: tuple[str, ...],
-    label: str,
+    measured: tuple[dict[str, tuple[dict[str, Any], Any]], dict[str, str]],
+    files: Sequence[Path | None],
+    table_of: Callable[[dict[str, Any]], str],
+    plot: _Plot,
     json_path: Path | None,
     out: Path | None,
 ) -> None:
     from service.durable import write_json, write_text
     from service.evaluation.each import require_all
     from service.evaluation.plots import plot_scores, save
+    from service.evaluation.provenance import provenance
     from service.evaluation.tables import origin
+    from service.models.folder import file_sha256
 
+    found, failed = measured
+    systems = {name: figures for name, (figures, _) in found.items()}
+    data = [{"file": path.name, "sha256": file_sha256(path)} for path in files if path]
+    report = {**provenance(0), "data": data, "systems": systems, "failed": failed}
+    table = table_of(systems)
     typer.echo(table, nl=False)
-    scores = found.pop("scores")
     if json_path is not None:
-        write_json(json_path, found)
+        write_json(json_path, report)
     if out is not None:
-        write_json(out / "report.json", found)
-        write_text(out / "report.md", f"{origin(found)}\n{table}")
-        for number, (name, system) in enumerate(found["systems"].items(), 1):
-            at = {mark: system["figures"][mark] for mark in marks}
-            picture = plot_scores(scores[name], labels, at, f"{label}, {name}")
+        write_json(out / "report.json", report)
+        write_text(out / "report.md", f"{origin(report)}\n{table}")
+        for number, (name, (system, scores)) in enumerate(found.items(), 1):
+            at = {mark: system["figures"][mark] for mark in plot.marks}
+            picture = plot_scores(scores, plot.labels, at, f"{plot.axis}, {name}")
             save(picture, out / f"scores-{number}.png")
-    require_all(found["failed"], len(found["systems"]))
+    require_all(failed, len(systems))

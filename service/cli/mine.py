@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
+from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -13,24 +13,25 @@ from rich.table import Column, Table
 
 from service import __version__
 from service.cli.console import console
-from service.cli.datasets import ArticleOption, SeedOption
-from service.cli.options import with_settings
+from service.cli.datasets import ArticleOption
+from service.cli.options import SeedOption, with_parameters, with_settings
 from service.cli.progress import progress
 from service.errors import InvalidInputError
 from service.settings import Settings, settings_about
 
 if TYPE_CHECKING:
-    from service.datasets import Labels
-    from service.protocols import Encoder
-    from service.training.mining import Choice, Examples, Mined, MiningReport
-    from service.training.mining.neighbours import Encode
+    from service.training.mining import Examples, MiningReport
     from service.types import Vectors
 
 _SETTINGS = (*settings_about("models", "encoder"), "passage_tokens", "max_document_chars")
 
-
 Strategy = Literal["dense", "bm25", "both", "smart", "random"]
 """Where negatives come from."""
+
+_Pick = Literal["nearest", "random"]
+
+_ENCODING = ("dense", "both")
+"""Strategies that need vectors."""
 
 CollectionOption = Annotated[
     list[Path],
@@ -44,36 +45,6 @@ StrategyOption = Annotated[
     typer.Option(
         help="The encoder's nearest, BM25's best, both in turn, one of the same article and "
         "one of another (smart), or any."
-    ),
-]
-MarginOption = Annotated[
-    float | None,
-    typer.Option(
-        help=escape(
-            "Leave out what scores above the positive's score less this; -2 turns the rule "
-            "off.  [default: 0; bm25: off]"
-        )
-    ),
-]
-RelativeMarginOption = Annotated[
-    float | None,
-    typer.Option(help="Leave out what scores above this share less than the positive's score."),
-]
-MaxScoreOption = Annotated[float | None, typer.Option(help="Leave out what scores above this.")]
-SiblingsOption = Annotated[
-    bool, typer.Option(help="Take passages of the positive's own article too.")
-]
-PickOption = Annotated[
-    Literal["nearest", "random"],
-    typer.Option(help="The best ranks, or a draw within the window."),
-]
-CompleteOption = Annotated[
-    bool, typer.Option("--complete", help="Leave out rows with fewer negatives.")
-]
-NegativeQueriesOption = Annotated[
-    bool,
-    typer.Option(
-        "--negative-queries", help="Write neg_q: to each negative a query that it answers."
     ),
 ]
 QueriesOfOption = Annotated[
@@ -94,57 +65,83 @@ ReportOption = Annotated[
 ]
 
 
+def _rule(name: str, default: Any, text: str, kind: Any = None, **limits: Any) -> Parameter:
+    kind = kind or (float | None if default is None else type(default))
+    option = Annotated[kind, typer.Option(help=escape(text), **limits)]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=option)
+
+
+_RULES = (
+    _rule("negatives", 4, "Negatives of a row (smart: always 2).", min=1),
+    _rule("rank_min", 1, "First rank that may be taken.", min=1),
+    _rule("rank_max", 100, "Last rank that may be taken.", min=1),
+    _rule(
+        "margin",
+        None,
+        "Leave out what scores above the positive's score minus this; -2 turns the rule off.  "
+        "[default: 0; bm25: off]",
+    ),
+    _rule("relative_margin", None, "The same with this share of the positive's score."),
+    _rule("max_score", None, "Leave out what scores above this."),
+    _rule("siblings", True, "Take passages of the positive's own article too."),
+    _rule("pick", "nearest", "The best ranks, or a draw within the window.", _Pick),
+    _rule("complete", False, "Leave out rows with fewer negatives."),
+    _rule("negative_queries", False, "Write neg_q: for each negative, a query that it answers."),
+)
+"""The fields of `service.training.mining.Choice` as options."""
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command()(with_settings(*_SETTINGS)(mine))
+    app.command()(with_settings(*_SETTINGS)(with_parameters("rules", _RULES, dict)(mine)))
 
 
 def mine(
     collection: CollectionOption,
     out: Annotated[Path, typer.Option(help="File for the rows {query, pos, neg}.")],
     settings: Settings,
+    rules: dict[str, Any],
     strategy: StrategyOption = "dense",
-    negatives: Annotated[int, typer.Option(min=1, help="Negatives a row (smart: always 2).")] = 4,
-    rank_min: Annotated[int, typer.Option(min=1, help="First rank that may be taken.")] = 1,
-    rank_max: Annotated[int, typer.Option(min=1, help="Last rank that may be taken.")] = 100,
-    margin: MarginOption = None,
-    relative_margin: RelativeMarginOption = None,
-    max_score: MaxScoreOption = None,
-    siblings: SiblingsOption = True,
     article: ArticleOption = None,
-    pick: PickOption = "nearest",
-    complete: CompleteOption = False,
-    negative_queries: NegativeQueriesOption = False,
     queries_of: QueriesOfOption = None,
     min_grade: MinGradeOption = 1,
     seed: SeedOption = 0,
     work: WorkOption = None,
     report: ReportOption = None,
 ) -> None:
-    """Find passages that look right and are not, to train with. Goes on where it was stopped."""
+    """Find passages that look right and are not, to train with. Continues where it stopped."""
     from service.datasets import open_labels, write_training_rows
-    from service.training.mining import Choice
+    from service.training import mining
+    from service.training.mining.negative_sources import examples_of, levels_of
+    from service.training.mining.queries import read_queries
 
-    _check(strategy, article, siblings, negative_queries, queries_of, collection)
-    choice = Choice(
-        negatives=negatives,
-        rank_min=rank_min,
-        rank_max=rank_max,
-        margin=0.0 if margin is None and strategy != "bm25" else margin,
-        relative_margin=relative_margin,
-        max_score=max_score,
-        siblings=siblings,
-        pick=pick,
-        complete=complete,
-        negative_queries=negative_queries or queries_of is not None,
-        seed=seed,
-    )
+    _check(rules, strategy, article, queries_of, collection)
+    if strategy != "bm25":
+        rules = {"margin": 0.0, **rules}
+    rules["negative_queries"] |= queries_of is not None
+    choice = mining.Choice(**{"margin": None, **rules}, seed=seed)
     labels = [open_labels(path, max_chars=settings.max_document_chars) for path in collection]
-    miner = _Miner(strategy, choice, article, min_grade, queries_of, settings, work)
-    mined = [miner.mine(path, labelled) for path, labelled in zip(collection, labels, strict=True)]
+    encode = _encoding(settings, work) if strategy in _ENCODING else None
+    mined = []
+    for path, labelled in zip(collection, labels, strict=True):
+        name = path.resolve().stem if path.is_file() else path.resolve().name
+        if strategy == "smart":
+            levelled = levels_of(name, labelled, article=article, seed=seed)
+            mined.append(mining.mine_smart(levelled, seed=seed))
+            continue
+        examples = examples_of(name, labelled, article=article, min_grade=min_grade)
+        query_for = read_queries(queries_of, labelled) if queries_of else None
+        vectors = encode(examples) if encode else None
+        mined.append(mining.mine(strategy, examples, choice, vectors, query_for))
     count = write_training_rows(out, (row for one in mined for row in one.rows))
     reports = [one.report for one in mined]
-    _write_report(report or out.with_name(f"{out.name}.report.json"), miner, collection, reports)
+    head = {
+        "version": __version__,
+        "strategy": strategy,
+        "encoder": settings.encoder if encode else None,
+        "choice": asdict(choice),
+    }
+    _write_report(report or out.with_name(f"{out.name}.report.json"), head, collection, reports)
     _show(reports)
     typer.echo(f"{out}: {count} rows")
     if not count:
@@ -152,91 +149,55 @@ def mine(
 
 
 def _check(
+    rules: dict[str, Any],
     strategy: Strategy,
     article: str | None,
-    siblings: bool,
-    negative_queries: bool,
     queries_of: Path | None,
     collections: Sequence[Path],
 ) -> None:
     """Raise `InvalidInputError` for options that do not go together."""
-    if not siblings and not article:
+    if not rules["siblings"] and not article:
         raise InvalidInputError("--no-siblings needs --article, which tells siblings", "article")
     if queries_of and len(collections) > 1:
         raise InvalidInputError("--queries-of is for a single --collection", "queries_of")
-    if strategy == "smart" and (negative_queries or queries_of):
+    if strategy == "smart" and (rules["negative_queries"] or queries_of):
         raise InvalidInputError("--strategy smart writes no neg_q", "negative_queries")
 
 
-@dataclass
-class _Miner:
-    """Runs a strategy with what the command was given; loads the encoder once, where needed."""
+def _encoding(
+    settings: Settings, work: Path | None
+) -> "Callable[[Examples], tuple[Vectors, Vectors]]":
+    """Give the vectors of queries and passages; those of an earlier run are read from `work`."""
+    from service.engine.build import build_encoder
+    from service.training.mining.vectors import kept
 
-    strategy: Strategy
-    choice: "Choice"
-    article: str | None
-    min_grade: int
-    queries_of: Path | None
-    settings: Settings
-    work: Path | None
+    encoder = build_encoder(settings)
+    identity = json.dumps(asdict(encoder.identity), sort_keys=True)
+    folder = work or settings.cache_dir / "mining"
 
-    @cached_property
-    def encoder(self) -> "Encoder":
-        from service.engine.build import build_encoder
-
-        return build_encoder(self.settings)
-
-    def mine(self, path: Path, labels: "Labels") -> "Mined":
-        from service.training import mining
-        from service.training.mining.negative_sources import examples_of, levels_of
-        from service.training.mining.queries import read_queries
-
-        choice, name = self.choice, path.resolve().stem if path.is_file() else path.resolve().name
-        if self.strategy == "smart":
-            levelled = levels_of(name, labels, article=self.article, seed=choice.seed)
-            return mining.mine_smart(levelled, seed=choice.seed)
-        examples = examples_of(name, labels, article=self.article, min_grade=self.min_grade)
-        query_for = read_queries(self.queries_of, labels) if self.queries_of else None
-        vectors = self._vectors(examples) if self.encodes else None
-        return mining.mine(self.strategy, examples, choice, vectors, query_for)
-
-    @property
-    def encodes(self) -> bool:
-        return self.strategy in ("dense", "both")
-
-    def _vectors(self, examples: "Examples") -> "tuple[Vectors, Vectors]":
+    def encode(examples: "Examples") -> "tuple[Vectors, Vectors]":
         count = len(examples.queries)
         with progress(f"{examples.name}: encode", count + len(examples.passages)) as done:
-            queries = self._kept("query", done)(examples.queries)
-            return queries, self._kept("passage", lambda n: done(count + n))(examples.passages)
+            queries = kept(encoder.encode_queries, folder, f"query {identity}", done)
+            passages = kept(
+                encoder.encode_passages, folder, f"passage {identity}", lambda n: done(count + n)
+            )
+            return queries(examples.queries), passages(examples.passages)
 
-    def _kept(self, side: str, on_progress: Callable[[int], None]) -> "Encode":
-        from service.training.mining.vectors import kept
-
-        encoder = self.encoder
-        encode = encoder.encode_queries if side == "query" else encoder.encode_passages
-        identity = json.dumps(asdict(encoder.identity), sort_keys=True)
-        folder = self.work or self.settings.cache_dir / "mining"
-        return kept(encode, folder, f"{side} {identity}", on_progress)
+    return encode
 
 
 def _write_report(
-    path: Path, miner: _Miner, collections: Sequence[Path], reports: Sequence["MiningReport"]
+    path: Path, head: dict[str, Any], collections: Sequence[Path], reports: Sequence["MiningReport"]
 ) -> None:
     from service.datasets import data_sha256
     from service.durable import write_json
 
-    written = {
-        "version": __version__,
-        "strategy": miner.strategy,
-        "encoder": miner.settings.encoder if miner.encodes else None,
-        "choice": asdict(miner.choice),
-        "collections": [
-            {**report.as_json(), "data_sha256": data_sha256(path)}
-            for path, report in zip(collections, reports, strict=True)
-        ],
-    }
-    write_json(path, written)
+    rows = [
+        {**report.as_json(), "data_sha256": data_sha256(path)}
+        for path, report in zip(collections, reports, strict=True)
+    ]
+    write_json(path, {**head, "collections": rows})
 
 
 def _show(reports: Sequence["MiningReport"]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["bi-encoder", "cross-encoder", "interaction"]
 
 _SOURCE = (*settings_about("encoder"), "reranker", "pair_model", "cache_dir", "hub_offline")
-KindOption = Annotated[Kind, typer.Option(help="Kind of a model that the registry lacks.")]
+KindOption = Annotated[Kind, typer.Option(help="Kind of a model that is not in the registry.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +43,7 @@ def serve(settings: Settings) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # What it tells of its loading reads like trouble and is none.
+    # Its messages about loading look like errors.
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
     def load() -> "Engine":
@@ -56,20 +56,18 @@ def serve(settings: Settings) -> None:
 
 
 def key() -> None:
-    """Make an API key, and the hash of it that `api_key_hashes` takes."""
+    """Make an API key and its hash, which `api_key_hashes` takes."""
     from service.api.auth import hash_key
 
     secret = secrets.token_urlsafe(32)
     typer.echo(f"key   {secret}")
     typer.echo(f"hash  {hash_key(secret)}")
-    typer.echo(
-        "the server takes the hash (SECONDPASS_API_KEY_HASHES), callers send the key:", err=True
-    )
-    typer.echo("Authorization: Bearer <key>", err=True)
+    where = "the server takes the hash (SECONDPASS_API_KEY_HASHES), callers send the key:"
+    typer.echo(f"{where}\nAuthorization: Bearer <key>", err=True)
 
 
 def list_models(settings: Settings) -> None:
-    """Show the models that have a name here."""
+    """Show the models of the registry."""
     from service.models.registry import REGISTRY
 
     table = Table(Column("name", overflow="fold"), "kind", "dimension", "max length", "licence")
@@ -87,7 +85,7 @@ def prepare_models(
     ] = None,
     kind: KindOption = "bi-encoder",
 ) -> None:
-    """Make models ready for use, so that a start needs no network and no decoding."""
+    """Download and convert models, so that a start needs no network."""
     from service.models.sources import reranker_kind
 
     wanted: list[tuple[str, Kind]] = [(name, _kind(name, kind)) for name in names or []]
@@ -104,7 +102,7 @@ def prepare_models(
 
 
 def _measure(settings: Settings, name: str) -> None:
-    """Find out which backend runs a cross-encoder best on this CPU."""
+    """Measure which backend runs a cross-encoder best on this CPU."""
     from service.engine.build import measure_backends
 
     record = measure_backends(settings, name)
@@ -124,12 +122,8 @@ def _measure(settings: Settings, name: str) -> None:
         typer.echo(f"  two more backends: {install_command('onnx')}")
 
 
-def show_model(
-    name: str,
-    settings: Settings,
-    kind: KindOption = "bi-encoder",
-) -> None:
-    """Prepare a model and show what is known of it."""
+def show_model(name: str, settings: Settings, kind: KindOption = "bi-encoder") -> None:
+    """Prepare a model and show its properties."""
     from service.models.sources import check_dimensions
 
     model = _prepare(settings, name, _kind(name, kind))

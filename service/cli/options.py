@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +18,15 @@ SEARCH_SETTINGS = settings_about("models", "encoder", "passages", "reranker", "r
 """The settings of every command that fills or searches an index."""
 
 FOLDER_SETTINGS = ("data_dir", *SEARCH_SETTINGS)
-"""The same for one that opens a data folder."""
+"""The settings of every command that opens a data folder."""
 
+CollectionOption = Annotated[
+    list[Path], typer.Option("--collection", help="BEIR folder; give the option again for more.")
+]
+QueriesOption = Annotated[
+    int | None, typer.Option("--queries", min=1, help="Queries of a collection, drawn at random.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the random draw.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
 SystemOption = Annotated[
     list[str] | None,
@@ -30,31 +37,51 @@ SystemOption = Annotated[
     ),
 ]
 
+Command = Callable[..., None]
+
 
 def flag(name: str) -> str:
     """The flag of a setting: `data_dir` -> `--data-dir`."""
     return "--" + name.replace("_", "-")
 
 
-def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_settings(*names: str) -> Callable[[Command], Command]:
     """Give a command a flag for each named setting; it receives them as `settings`."""
+    flags = [_parameter(name, Settings.model_fields[name]) for name in names]
+    return with_parameters("settings", flags, read_settings)
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
-        flags = [_parameter(name, Settings.model_fields[name]) for name in names]
+
+def with_parameters(
+    name: str, parameters: Sequence[inspect.Parameter], read: Callable[[dict[str, Any]], Any]
+) -> Callable[[Command], Command]:
+    """Give a command `parameters` in place of the one called `name`, which gets what `read` says.
+
+    `read` is called with the values that are not None.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != name]
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            given = {name: values.pop(name) for name in names}
-            stated = {name: value for name, value in given.items() if value is not None}
-            command(settings=read_settings(stated), **values)
+            given = {parameter.name: values.pop(parameter.name) for parameter in parameters}
+            stated = {key: value for key, value in given.items() if value is not None}
+            command(**{name: read(stated)}, **values)
 
-        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *flags)]
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *parameters)]
         run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in keyword}
         return run
 
     return decorate
+
+
+def named_value(text: str, option: str, form: str = "NAME=VALUE") -> tuple[str, str]:
+    """The two parts of `text`. Raises `InvalidInputError` if one of them is missing."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InvalidInputError(f"--{option} takes {form}, not {text!r}", option)
+    return name, value
 
 
 def read_settings(given: dict[str, Any]) -> Settings:

@@ -10,7 +10,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
     from service.training.callbacks import Progress as Step
 
 LINE_SECONDS = 10
-"""Between two lines where there is no terminal for a bar."""
+"""Between two lines if there is no terminal for a bar."""
 
 
 @contextmanager
 def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar with count, rate and time left; yields what sets the rows done so far."""
+    """A bar with count, rate and time left; yields a function that sets the rows done so far."""
     if not console(stderr=True).is_terminal:
         yield _lines(title, total)
         return
@@ -61,15 +60,15 @@ def training_bar(title: str) -> Iterator["OnProgress"]:
 
 
 def _bar() -> Progress:
-    columns: tuple[ProgressColumn, ...] = (
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[said]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        console=console(stderr=True),
     )
-    return Progress(*columns, console=console(stderr=True))
 
 
 def _lines(title: str, total: int | None) -> Callable[[int], None]:
@@ -102,9 +101,6 @@ def _training_lines(title: str) -> "OnProgress":
 
 
 def _said(now: "Step") -> str:
-    parts = [f"{now.examples_per_second:.1f} examples/s"]
-    if now.loss is not None:
-        parts.append(f"loss {now.loss:.4f}")
-    if now.validation_loss is not None:
-        parts.append(f"validation loss {now.validation_loss:.4f}")
-    return ", ".join(parts)
+    losses = {"loss": now.loss, "validation loss": now.validation_loss}
+    known = [f"{name} {loss:.4f}" for name, loss in losses.items() if loss is not None]
+    return ", ".join([f"{now.examples_per_second:.1f} examples/s", *known])

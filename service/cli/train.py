@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from service.cli.options import with_settings
+from service.cli.options import named_value, with_settings
 from service.cli.progress import training_bar
-from service.errors import InvalidInputError, TrainingError
+from service.errors import TrainingError
 from service.extras import install_command
 from service.settings import Settings, settings_about
 
@@ -19,11 +19,9 @@ ChangeOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a value: training.batch_size=8. Repeatable."),
 ]
-ResumeOption = Annotated[
-    bool, typer.Option(help="Go on where an interrupted training of this job stopped.")
-]
+ResumeOption = Annotated[bool, typer.Option(help="Continue an interrupted training of this job.")]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Take the place of another model in --out.")
+    bool, typer.Option("--overwrite", help="Replace another model in --out.")
 ]
 DataLicenceOption = Annotated[
     list[str] | None,
@@ -46,8 +44,8 @@ def train(
     overwrite: OverwriteOption = False,
     data_licence: DataLicenceOption = None,
 ) -> None:
-    """Train a model on labels, with a recipe: see docs/training.md."""
-    licences = dict(_licence(stated) for stated in data_licence or [])
+    """Train a model on labels with a recipe: see docs/training.md."""
+    licences = dict(named_value(one, "data-licence", "NAME=LICENCE") for one in data_licence or [])
     try:
         from service.training.recipe import load_recipe
         from service.training.session import run
@@ -72,14 +70,6 @@ def train(
         typer.echo(f"{out} is finished already; --no-resume --overwrite trains it again")
     for name, after in outcome.after.items():
         before = outcome.before.get(name)
-        typer.echo(
-            f"{name}: " + (f"{before:.4f} -> " if before is not None else "") + f"{after:.4f}"
-        )
+        start = "" if before is None else f"{before:.4f} -> "
+        typer.echo(f"{name}: {start}{after:.4f}")
     typer.echo(f"{out}: model, README.md (its card), loss.png, logs")
-
-
-def _licence(stated: str) -> tuple[str, str]:
-    name, equals, licence = stated.partition("=")
-    if not (name and equals and licence):
-        raise InvalidInputError(f"--data-licence {stated!r} is not NAME=LICENCE", "data-licence")
-    return name, licence

@@ -24,8 +24,8 @@ def upload(
 ) -> tuple[list[Refused], int | None]:
     """`send` all documents of a file or folder, and `wait` until the server has stored them.
 
-    Returns the rows that were refused, here or there, and how many the server stored: None without
-    `wait`. Raises `SecondpassError` where the job did not end well.
+    Returns the rows that were refused here or by the server, and how many the server stored (None
+    without `wait`). Raises `SecondpassError` if the job fails.
     """
     with progress("upload", count_rows(path)) as advance:
         rows = _Rows(path, limits, advance)
@@ -36,7 +36,7 @@ def upload(
         return refused, None
     with progress("ingest", client.job(job_id).total) as advance:
         job = client.wait(job_id, lambda job: advance(job.done + job.refused))
-    count = len(refused) + job.refused  # of which a job tells the first hundred
+    count = len(refused) + job.refused  # a job lists only the first hundred
     refused += [Refused(row.id or str(path), None, row.field, row.reason) for row in job.refusals]
     typer.echo(f"{job.done} stored, {count} refused")
     if job.state != "done":
@@ -45,7 +45,7 @@ def upload(
 
 
 class _Rows:
-    """The documents of a file, as often as an upload has to be tried."""
+    """The documents of a file; each try of the upload reads them again."""
 
     def __init__(self, path: Path, limits: DocumentLimits, advance: Callable[[int], None]) -> None:
         self._path, self._limits, self._advance = path, limits, advance

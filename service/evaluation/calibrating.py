@@ -1,4 +1,4 @@
-"""Curves out of labelled queries: what a hit's score is worth, and how far that holds."""
+"""Curves from scores to probabilities, fitted on labelled queries, and how good they are."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -21,9 +21,9 @@ HIT = np.dtype([
 ])  # fmt: skip
 """A hit as a row for a fit.
 
-`score` is what its curve reads, `probability` that of a curve that did not see its query.
-`answered` is false for hits of a query whose relevant documents were taken out, `served` for hits
-that the service would show in another ordering.
+The curve reads `score`; `probability` comes from a curve that did not see its query. `answered` is
+false if the query's relevant documents were taken out, `served` if the service would show the hit
+in another ordering.
 """
 
 Hits = NDArray[np.void]
@@ -47,45 +47,42 @@ def collect_hits(
 ) -> dict[Ordering, Hits]:
     """The first hits of each query in each ordering that its language may be served in.
 
-    Each query counts twice: with what was found, and as a query that nothing here answers, from
-    candidates without its relevant documents. `shares` is as an artifact's. Searches within a
-    language and, with `mixed`, those whose query and passages differ are never put together.
+    Each query counts twice: with all candidates, and without its relevant documents, as a query
+    that nothing here answers. `shares` is as in an artifact. Only searches within a language are
+    collected, or with `mixed` only those whose query and passages differ in language.
     """
     rows: dict[Ordering, list[tuple[object, ...]]] = {"retrieval": []}
     for collection in collections:
         for query, search in sorted(collection.searches.items()):
+            name = f"{collection.name}/{query}"
             for found in (search.answered, search.unanswered):
                 if (found.language == MIXED) != mixed:
                     continue
-                name, answered = f"{collection.name}/{query}", found is search.answered
-                share = share_in(shares, found.language)
+                share, answered = share_in(shares, found.language), found is search.answered
                 for weight in sorted({0.0, share}):
                     ordered = found.ranked(weight, depth)
                     if weight > 0.0 and ordered.ordering == "retrieval":
                         continue  # not reranked
-                    rows.setdefault(ordered.ordering, []).extend(
-                        (
-                            score,
-                            math.nan,
-                            collection.is_relevant(query, found.documents[place]),
-                            name,
-                            collection.name,
-                            answered,
-                            weight == share,
-                        )
-                        for score, place in zip(
-                            ordered.basis[:SHOWN_HITS].tolist(), ordered.places, strict=False
-                        )
-                    )
+                    of = rows.setdefault(ordered.ordering, [])
+                    about = (name, collection.name, answered, weight == share)
+                    scores = ordered.basis[:SHOWN_HITS].tolist()
+                    for score, place in zip(scores, ordered.places, strict=False):
+                        relevant = collection.is_relevant(query, found.documents[place])
+                        of.append((score, math.nan, relevant, *about))
     return {ordering: np.array(of, HIT) for ordering, of in rows.items()}
 
 
 def fit_curves(hits: Mapping[Ordering, Hits]) -> dict[Ordering, Fitted]:
-    """A curve for each ordering; `InvalidInputError` says how many more queries one needs."""
+    """A curve for each ordering; collections weigh alike.
+
+    Raises `InvalidInputError`, which says how many more queries a curve needs.
+    """
     fitted: dict[Ordering, Fitted] = {}
     for ordering, of in hits.items():
+        _, places, counts = np.unique(of["collection"], return_inverse=True, return_counts=True)
+        weights = (len(of) / counts / len(counts))[places]  # their mean is 1
         try:
-            fit = fit_curve(of["score"], of["label"], of["query"].tolist(), _weights(of))
+            fit = fit_curve(of["score"], of["label"], of["query"].tolist(), weights)
         except InvalidInputError as error:
             raise InvalidInputError(f"curve {ordering!r}: {error}{_hint(of)}") from error
         judged = of.copy()
@@ -94,22 +91,15 @@ def fit_curves(hits: Mapping[Ordering, Hits]) -> dict[Ordering, Fitted]:
     return fitted
 
 
-def _weights(hits: Hits) -> NDArray[np.float64]:
-    """Each hit's weight: collections weigh alike, and the mean is 1."""
-    _, of, counts = np.unique(hits["collection"], return_inverse=True, return_counts=True)
-    weights: NDArray[np.float64] = (len(hits) / counts / len(counts))[of]
-    return weights
-
-
 def _hint(hits: Hits) -> str:
     positive, queries = int(hits["label"].sum()), len(set(hits["query"]))
-    if 0 < positive < FEWEST_POSITIVE:
-        needed = math.ceil(queries * FEWEST_POSITIVE / positive)
-        return (
-            f" (some {needed} queries like these {queries}; what was scored is kept, so that a run "
-            "with more queries goes on from here)"
-        )
-    return ""
+    if not 0 < positive < FEWEST_POSITIVE:
+        return ""
+    needed = math.ceil(queries * FEWEST_POSITIVE / positive)
+    return (
+        f" (some {needed} queries like these {queries}; what was scored is kept, so that a run "
+        "with more queries goes on from here)"
+    )
 
 
 def held_out(fitted: Mapping[Ordering, Fitted]) -> Hits:
@@ -120,12 +110,12 @@ def held_out(fitted: Mapping[Ordering, Fitted]) -> Hits:
 def confidence(held: Hits, given: NDArray[np.str_]) -> dict[str, Any]:
     """ECE, Brier score, reliability and each word's precision and coverage, as in a report.
 
-    `given`, shape (n,), is each hit's word, by thresholds that its query had no say in.
+    `given`, shape (n,), is each hit's word, by thresholds found without its query.
     """
     p, y, queries = held["probability"], held["label"], len(set(held["query"]))
     report = quality(p, y, given)
     for word, row in report["words"].items():
-        # A query counts where a hit of its own answer has the word, not one of the emptied one.
+        # A query counts if a hit of its full answer has the word; the emptied one does not count.
         having = set(held["query"][(given == word) & held["answered"]])
         row["queries"] = len(having) / max(1, queries)
     return {
@@ -139,7 +129,7 @@ def confidence(held: Hits, given: NDArray[np.str_]) -> dict[str, Any]:
 def by_part(held: Hits, given: NDArray[np.str_]) -> dict[str, Any]:
     """`confidence` of all hits, of those of unchanged answers, and of these per collection.
 
-    `answered` is what `secondpass evaluate` measures; `all` has as many emptied answers beside it.
+    `answered` is what `secondpass evaluate` measures; `all` also has the emptied answers.
     """
     answered, collections = held["answered"], held["collection"]
 

@@ -1,4 +1,4 @@
-"""A calibration told: lines for people, a dictionary for JSON."""
+"""A calibration as lines for people and as a dictionary for JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -26,7 +26,7 @@ def share_lines(trials: Sequence[Trial], choices: Sequence[Choice]) -> list[str]
 
 
 def calibration_lines(artifact: Calibration, found: Fitting) -> list[str]:
-    """Shares, curves, and words on queries that had no say in where they begin."""
+    """Shares, curves, and the words on held-out queries."""
     lines = [f"rerank weights {artifact.rerank_weights or 'none'}"]
     for where, curves in (("", found.curves), (" across languages", found.mixed)):
         lines += [_curve(f"{ordering}{where}", one.fit) for ordering, one in curves.items()]
@@ -65,7 +65,7 @@ def _word(artifact: Calibration, word: Any, row: Mapping[str, Any]) -> str:
 
 
 def calibration_report(artifact: Calibration, found: Fitting) -> dict[str, Any]:
-    """All of it for JSON."""
+    """The same and more for JSON."""
     tried = [
         {
             "collection": trial.collection,

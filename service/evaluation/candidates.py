@@ -1,16 +1,15 @@
-"""Stage one's passages for labelled queries, each with what the reranker says of it."""
+"""Stage one's passages for labelled queries, each with the reranker's logit."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.confidence.judge import Ordered, rank
-from service.datasets import Collection
 from service.engine.engine import Engine
 from service.errors import UnprocessableTextError
-from service.evaluation.measures import Qrels
+from service.evaluation.measures import Qrels, per_query
 from service.search.retriever import Found
 from service.search.second_stage import language_of
 from service.types import EncodedPassage, EncodedQuery
@@ -23,10 +22,10 @@ CANDIDATES = 100
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Stage one's passages for one query, best first, and the language that the search is in.
+    """Stage one's passages for one query, best first, and the language of the search.
 
-    `documents`, `passages` (ids) and `cosines` have shape (n,). `logits` has shape (m,), of the
-    first m; m is 0 where nothing was reranked.
+    `documents`, `passages` (ids) and `cosines` have shape (n,). `logits` has shape (m,) and belongs
+    to the first m; m is 0 if nothing was reranked.
     """
 
     documents: Sequence[str]
@@ -36,7 +35,7 @@ class Candidates:
     language: str
 
     def ranked(self, share: float, depth: int) -> Ordered:
-        """Their order where the reranker has this share and reads `depth` of them."""
+        """Their order if the reranker has this share and reads `depth` of them."""
         ids = list(zip(self.documents, self.passages, strict=True))
         return rank(ids, self.cosines, self.logits[:depth], share)
 
@@ -47,7 +46,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One query twice: as it is, and as if its relevant documents were not in the collection."""
+    """One query twice: with all documents, and without the documents that are relevant to it."""
 
     answered: Candidates
     unanswered: Candidates
@@ -62,19 +61,30 @@ class Observed:
     searches: Mapping[str, Search]
 
     def is_relevant(self, query: str, document: str) -> bool:
-        """Has the document a grade above 0?"""
+        """Does the document have a grade above 0?"""
         return self.qrels.get(query, {}).get(document, 0) > 0
+
+    def ndcg(
+        self, queries: Iterable[str], share: Callable[[str], float], depth: int
+    ) -> dict[str, float]:
+        """nDCG@10 of each judged query, by id; `share` gives the reranker's share in a language."""
+        found = {q: self.searches[q].answered for q in queries if q in self.qrels}
+        run = {query: of.ranking(share(of.language), depth) for query, of in found.items()}
+        return per_query({q: self.qrels[q] for q in run}, run, ["ndcg@10"])["ndcg@10"]
 
 
 class Observer:
-    """Looks at candidates of one open engine as its own stages see them."""
+    """Reads the candidates of one open engine as its own stages see them."""
 
     def __init__(self, engine: Engine, depth: int) -> None:
         """Rerank the first `depth` candidates of a query."""
         self._searcher, self._depth = engine.searcher, depth
 
     def search(self, query: str, relevant: Set[str], *, rerank: bool = True) -> Search:
-        """Both ways of one query. Raises as the models do; a query too long to rerank is not."""
+        """Search for one query in both ways.
+
+        Raises as the models do. A query that is too long for the reranker is not reranked.
+        """
         text, encoded, find = self._finder(query)
         with_answer = find(CANDIDATES)
         without = _without(find, relevant)
@@ -83,12 +93,12 @@ class Observer:
         return Search(_candidates(text, with_answer, first), _candidates(text, without, second))
 
     def read(self, query: str) -> tuple[EncodedQuery, list[EncodedPassage]]:
-        """What the reranker reads of a query and its candidates."""
+        """The query and its candidates as the reranker reads them."""
         _, encoded, find = self._finder(query)
         return encoded, self._searcher.second_stage.passages(find(CANDIDATES))
 
     def _finder(self, query: str) -> tuple[str, EncodedQuery, Callable[[int], list[Found]]]:
-        """The normalised query, as the stages read it, and what finds its first candidates."""
+        """The normalised query, the encoded query, and a function that finds its candidates."""
         searcher = self._searcher
         text, _warnings = searcher.normalize_query(query)
         (encoded,) = searcher.encode([text])
@@ -99,7 +109,7 @@ class Observer:
         return text, encoded, find
 
     def _logits(self, query: EncodedQuery, *lists: Sequence[Found]) -> list[list[float]]:
-        """Logits of each list; a passage that several have is scored once, where it may be."""
+        """Logits of each list. A passage that is in several lists is scored once."""
         stage = self._searcher.second_stage
         reranker = stage.reranker
         found = {c.passage.id: c for listed in lists for c in listed}
@@ -115,24 +125,24 @@ class Observer:
 
 def observe(
     observer: Observer,
-    labelled: Collection,
-    queries: Sequence[str],
-    reranked: Set[str],
+    name: str,
+    queries: Mapping[str, str],
+    qrels: Qrels,
+    reranked: Iterable[str],
     on_progress: Callable[[int], None] = lambda _n: None,
 ) -> Observed:
-    """Search for `queries`, ids of the collection's; those in `reranked` also get their logits."""
-    searches = {}
-    for number, query in enumerate(queries, start=1):
-        grades = labelled.qrels.get(query, {})
+    """Search the collection for `queries`, texts by id; those in `reranked` also get logits."""
+    searches, to_rerank = {}, set(reranked)
+    for number, (query, text) in enumerate(queries.items(), start=1):
+        grades = qrels.get(query, {})
         relevant = {document for document, grade in grades.items() if grade > 0}
-        text = labelled.queries[query]
-        searches[query] = observer.search(text, relevant, rerank=query in reranked)
+        searches[query] = observer.search(text, relevant, rerank=query in to_rerank)
         on_progress(number)
-    return Observed(labelled.name, labelled.qrels, searches)
+    return Observed(name, qrels, searches)
 
 
 def _without(find: Callable[[int], list[Found]], relevant: Set[str]) -> list[Found]:
-    """The candidates that there would be without the relevant documents: the next ones move up."""
+    """The candidates if the relevant documents did not exist: the next ones move up."""
     count = CANDIDATES
     while True:
         found = find(count)

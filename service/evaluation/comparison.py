@@ -1,4 +1,4 @@
-"""Rankings of the same queries side by side, per collection and on the mean of collections."""
+"""Compare rankings of the same queries, per collection and on the mean of collections."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from service.evaluation.measures import Qrels, means, per_query
-from service.evaluation.significance import bootstrap_interval, paired
+from service.evaluation.significance import bootstrap_interval, difference_of
 from service.evaluation.trec_runs import ScoredRun
 
 TESTED = ("ndcg@10", "mrr@10", "accuracy@1", "recall@100")
@@ -15,7 +15,7 @@ TESTED = ("ndcg@10", "mrr@10", "accuracy@1", "recall@100")
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One collection: its rankings by name, the first of them the baseline.
+    """One collection: its rankings by name; the first is the baseline.
 
     `values`: ranking -> measure -> query -> value. `details` is added to the collection's report.
     """
@@ -31,6 +31,11 @@ class Compared:
     def queries(self) -> int:
         """Queries that were measured."""
         return len(next(iter(self.values.values()))["ndcg@10"])
+
+    def differences(self, baseline: str, name: str, measured: str) -> list[float]:
+        """What changed in each query, by query id, from one ranking to another."""
+        before, after = self.values[baseline][measured], self.values[name][measured]
+        return [after[query] - before[query] for query in sorted(before)]
 
 
 def measure(runs: Mapping[str, ScoredRun], qrels: Qrels) -> dict[str, dict[str, dict[str, float]]]:
@@ -61,9 +66,9 @@ def compared_report(compared: Compared, seed: int) -> dict[str, Any]:
 
 
 def mean_report(collections: Sequence[Compared], seed: int) -> dict[str, Any]:
-    """Each ranking's mean over collections, which weigh alike, and what changed to the baseline.
+    """Each ranking's mean over equally weighted collections, and its difference to the baseline.
 
-    A difference's interval is the bootstrap's, drawn within each collection.
+    The interval of a difference is the bootstrap's, drawn within each collection.
     """
     names = list(collections[0].values)
     rankings = {}
@@ -73,7 +78,7 @@ def mean_report(collections: Sequence[Compared], seed: int) -> dict[str, Any]:
     comparisons = []
     for name in names[1:]:
         for measured in TESTED:
-            samples = [_differences(c, names[0], name, measured) for c in collections]
+            samples = [c.differences(names[0], name, measured) for c in collections]
             low, high = bootstrap_interval(samples[0], seed, *samples[1:])
             mean = rankings[name][measured] - rankings[names[0]][measured]
             comparisons.append({
@@ -91,13 +96,8 @@ def _comparisons(compared: Compared, seed: int) -> list[dict[str, Any]]:
             "baseline": baseline,
             "ranking": name,
             "measure": measured,
-            **paired(compared.values[baseline][measured], compared.values[name][measured], seed),
+            **difference_of(compared.differences(baseline, name, measured), seed),
         }
         for name in others
         for measured in TESTED
     ]
-
-
-def _differences(compared: Compared, baseline: str, name: str, measured: str) -> list[float]:
-    before, after = compared.values[baseline][measured], compared.values[name][measured]
-    return [after[query] - before[query] for query in sorted(before)]

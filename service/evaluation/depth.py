@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.errors import InvalidInputError
 from service.evaluation.candidates import Observed
-from service.evaluation.measures import per_query
 from service.evaluation.significance import difference_over
 from service.evaluation.tables import table
 from service.protocols import Reranker
@@ -23,9 +22,9 @@ DEPTHS = (0, 5, 10, 20, 30, 50, 75, 100)
 class DepthRow:
     """What one depth gives and costs.
 
-    `ndcg` is the mean nDCG@10 over collections, `collections` that of each. `loss` is what it is
-    below the best depth, with the 95 % interval `low` to `high` over queries. `pairs` is the mean
-    number of reranked candidates, `ms` the median time of the rerank; None where none was timed.
+    `ndcg` is the mean nDCG@10 over collections; `collections` has each collection's. `loss` is the
+    distance from the best depth, with its 95 % interval `low` to `high` over queries. `pairs` is
+    the mean number of reranked candidates, `ms` the median time of the rerank; None if not timed.
     """
 
     depth: int
@@ -42,14 +41,15 @@ def measure_depths(
     collections: Sequence[Observed],
     share: Callable[[str], float],
     depths: Sequence[int] = DEPTHS,
-    milliseconds: Mapping[int, float] | None = None,
+    milliseconds: Mapping[int, float] = MappingProxyType({}),
 ) -> list[DepthRow]:
     """One row a depth, ascending. `share` gives the reranker's share in a language.
 
     Raises `InvalidInputError` where no query has a relevant document.
     """
     values = {
-        depth: {c.name: _ndcg(c, share, depth) for c in collections} for depth in sorted(depths)
+        depth: {c.name: c.ndcg(c.searches, share, depth) for c in collections}
+        for depth in sorted(depths)
     }
     if not any(len(of) for rows in values.values() for of in rows.values()):
         raise InvalidInputError("no query has a relevant document")
@@ -70,7 +70,7 @@ def measure_depths(
                 low=loss["low"],
                 high=loss["high"],
                 pairs=_pairs(collections, share, depth),
-                ms=None if milliseconds is None else milliseconds.get(depth),
+                ms=milliseconds.get(depth),
             )
         )
     return rows
@@ -89,7 +89,7 @@ def time_depths(
 ) -> dict[int, float]:
     """Depth -> median milliseconds of reranking that many candidates, in slices like the service.
 
-    `searches` are queries with their candidates; no logits that are kept on the disk may answer.
+    `searches` are queries with their candidates. `reranker` must not answer from logits on disk.
     """
     spent: dict[int, list[float]] = {depth: [] for depth in depths}
     size = reranker.slice_size
@@ -109,19 +109,13 @@ def time_depths(
 def depth_markdown(rows: Sequence[DepthRow], chosen: DepthRow) -> str:
     """A table with one row a depth; the chosen one in bold."""
     head = ["depth", "nDCG@10", "below the best (95 % interval)", "pairs", "rerank ms"]
-    return table(
-        head,
-        [
-            [
-                f"**{row.depth}**" if row.depth == chosen.depth else f"{row.depth}",
-                f"{row.ndcg:.4f}",
-                f"{row.loss:.4f} ({row.low:+.4f} to {row.high:+.4f})",
-                f"{row.pairs:.1f}",
-                "–" if row.ms is None else f"{row.ms:.0f}",
-            ]
-            for row in rows
-        ],
-    )
+    cells = []
+    for row in rows:
+        depth = f"**{row.depth}**" if row.depth == chosen.depth else f"{row.depth}"
+        loss = f"{row.loss:.4f} ({row.low:+.4f} to {row.high:+.4f})"
+        ms = "–" if row.ms is None else f"{row.ms:.0f}"
+        cells.append([depth, f"{row.ndcg:.4f}", loss, f"{row.pairs:.1f}", ms])
+    return table(head, cells)
 
 
 def depth_report(rows: Sequence[DepthRow], chosen: DepthRow, loss: float) -> dict[str, Any]:
@@ -129,23 +123,11 @@ def depth_report(rows: Sequence[DepthRow], chosen: DepthRow, loss: float) -> dic
     return {"rerank_depth": chosen.depth, "loss": loss, "depths": [asdict(row) for row in rows]}
 
 
-def _ndcg(collection: Observed, share: Callable[[str], float], depth: int) -> dict[str, float]:
-    searches = collection.searches
-    judged = {q: collection.qrels[q] for q in searches if q in collection.qrels}
-    run = {q: (found := searches[q].answered).ranking(share(found.language), depth) for q in judged}
-    return per_query(judged, run, ["ndcg@10"])["ndcg@10"]
-
-
 def _mean_over_collections(values: Mapping[str, Mapping[str, float]]) -> float:
     return float(np.mean([np.mean(list(of.values())) for of in values.values() if of]))
 
 
 def _pairs(collections: Sequence[Observed], share: Callable[[str], float], depth: int) -> float:
-    counts: NDArray[np.int_] = np.array(
-        [
-            min(depth, len(s.answered.logits)) if share(s.answered.language) > 0.0 else 0
-            for c in collections
-            for s in c.searches.values()
-        ]
-    )
-    return float(counts.mean())
+    found = [search.answered for c in collections for search in c.searches.values()]
+    counts = [min(depth, len(of.logits)) if share(of.language) > 0.0 else 0 for of in found]
+    return float(np.mean(counts))

@@ -1,4 +1,4 @@
-"""Measure one thing after the other, and keep what was measured whatever happens to the others."""
+"""Measure one thing after the other, and keep the results if another one fails."""
 
 import logging
 import signal
@@ -18,10 +18,10 @@ _Measured = TypeVar("_Measured")
 def measure_each(
     given: Mapping[str, _Given], measure: Callable[[_Given], _Measured]
 ) -> tuple[dict[str, _Measured], dict[str, str]]:
-    """What could be measured, and why the others could not, by name.
+    """The results, and why the others failed, by name.
 
-    An interruption (SIGINT or SIGTERM) ends it, and counts as the failure of those that are left.
-    Raises the first failure where nothing could be measured.
+    An interruption (SIGINT or SIGTERM) ends it and counts as the failure of the rest. Raises the
+    first failure if nothing could be measured.
     """
     results: dict[str, _Measured] = {}
     failed: dict[str, BaseException] = {}
@@ -44,7 +44,7 @@ def measure_each(
 
 
 def require_all(failed: Mapping[str, str], measured: int) -> None:
-    """Raise `SecondpassError` where something failed, once what was measured is reported."""
+    """Raise `SecondpassError` if something failed; call it once the results are reported."""
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         total = measured + len(failed)
@@ -53,7 +53,7 @@ def require_all(failed: Mapping[str, str], measured: int) -> None:
 
 @contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM, as from `timeout`, do what Ctrl+C does; only the main thread can."""
+    """Make SIGTERM, as from `timeout`, act like Ctrl+C. Only the main thread can."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

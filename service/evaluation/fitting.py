@@ -1,4 +1,4 @@
-"""All that a calibration is fitted to, out of labelled collections: shares, curves, words."""
+"""Fits all parts of a calibration on labelled collections: shares, curves, words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,7 @@ from typing import Any
 
 from service.confidence.calibration import EVERY_LANGUAGE, MIXED, Ordering, WordThreshold
 from service.errors import InvalidInputError
-from service.evaluation.calibrating import (
-    Fitted,
-    by_part,
-    collect_hits,
-    fit_curves,
-    held_out,
-)
+from service.evaluation.calibrating import Fitted, by_part, collect_hits, fit_curves, held_out
 from service.evaluation.candidates import Observed
 from service.evaluation.share_fit import Choice, Trial, choose_shares, shares_of, try_shares
 from service.evaluation.word_thresholds import (
@@ -26,10 +20,11 @@ from service.evaluation.word_thresholds import (
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Observed collections, by what they have a say in.
+    """Observed collections, by what they count for.
 
-    `reranked` have a say in all; `by_cosine` in the cosine's curve and in words; `for_shares` in
-    the shares alone; of `across` only searches whose query and passages differ in language count.
+    `reranked` count for everything, `by_cosine` for the cosine's curve and the words, `for_shares`
+    for the shares only. In `across`, only searches whose query and passages differ in language
+    count.
     """
 
     reranked: Sequence[Observed]
@@ -40,7 +35,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """What is stated, not fitted: `share` is the reranker's within a language, None for the best.
+    """What is given: `share` is the reranker's within a language, None for the best.
 
     `high` and `medium` are the words' precisions; candidates below `depth` are not reranked.
     """
@@ -56,9 +51,9 @@ class FitOptions:
 class Fitting:
     """Shares, curves and words, with what they were chosen by and how good they are.
 
-    `mixed` are the curves of searches across languages, empty where labels had none or too few;
-    `figures` are `by_part`'s, those of mixed searches beside them under `across`. `warnings` say
-    what the labels are too few for.
+    `mixed` are the curves of searches across languages, empty if labels had none or too few.
+    `figures` are from `by_part`, with those of mixed searches under `across`. `warnings` say what
+    the labels are too few for.
     """
 
     trials: Sequence[Trial]
@@ -72,10 +67,10 @@ class Fitting:
 
 
 def fit(labels: Labels, options: FitOptions) -> Fitting:
-    """Choose shares, fit curves, find words; raises `InvalidInputError` where labels are too few.
+    """Choose shares, fit curves, find words; raises `InvalidInputError` if labels are too few.
 
-    What is fitted within a language does not change with labels across languages. These have
-    curves of their own; their words begin at the same probabilities.
+    Labels across languages do not change what is fitted within a language. They get curves of their
+    own; their words begin at the same probabilities.
     """
     trials = try_shares([*labels.reranked, *labels.for_shares], options.depth)
     trials += [t for t in try_shares(labels.across, options.depth) if t.language == MIXED]
@@ -96,7 +91,7 @@ def fit(labels: Labels, options: FitOptions) -> Fitting:
     mixed, why_not = _mixed_curves([*within, *labels.across], shares, options.depth)
     if mixed:
         begin = find_thresholds(held, options.high, options.medium)
-        across = held_out(mixed)  # none of these queries had a say in where words begin
+        across = held_out(mixed)  # none of these queries chose where words begin
         figures["across"] = by_part(across, words_from(begin, across))
         warnings += [f"across languages: {said}" for said in shortages(mixed, {}, 0)]
     return Fitting(trials, choices, shares, curves, mixed, words, figures, [*warnings, *why_not])

@@ -8,6 +8,8 @@ from pathlib import Path
 from service.datasets import data_sha256, open_collection
 from service.evaluation.measures import Qrels
 from service.evaluation.systems import collection_names
+from service.settings import Settings
+from service.types import MAX_TEXT_CHARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +33,22 @@ class Labelled:
     warnings: tuple[str, ...]
 
 
-def read_labelled(paths: Sequence[Path], draw: Draw, max_chars: int) -> list[Labelled]:
-    """Read every collection whole, one after the other.
+def read_labelled(
+    paths: Sequence[Path], draw: Draw, systems: Iterable[Settings], *, findable: bool = False
+) -> list[Labelled]:
+    """Read every collection whole, one after the other, within the limits of all `systems`.
 
-    Raises `InvalidInputError` for the first row that breaks a rule, with file, line and field.
+    With `findable`, grades of documents without text are left out. Raises `InvalidInputError` for
+    the first row that breaks a rule, with file, line and field.
     """
+    max_chars = min((one.max_document_chars for one in systems), default=MAX_TEXT_CHARS)
     collections = []
     for name, path in zip(collection_names(paths), paths, strict=True):
         found = open_collection(path, max_chars=max_chars)
-        judged = found.judged
-        chosen = sample(judged, draw.queries, draw.seed)
+        grades = found.qrels if findable else found.judged
+        chosen = sample(grades, draw.queries, draw.seed)
         queries = {query: found.queries[query] for query in chosen}
-        qrels = {query: judged[query] for query in chosen}
+        qrels = {query: grades[query] for query in chosen}
         digest = data_sha256(path)
         collections.append(Labelled(name, path, digest, queries, qrels, found.warnings))
     return collections

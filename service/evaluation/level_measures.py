@@ -31,9 +31,9 @@ def rank_levels(
     query_vectors: Vectors,
     passage_vectors: Mapping[str, Vectors],
 ) -> dict[str, list[str]]:
-    """Each query's candidates by descending dot product, ties by id: query id -> document ids.
+    """Query id -> document ids of its candidates by descending dot product, ties by id.
 
-    `query_vectors` has a row for each query; `passage_vectors` a vector for each candidate's id.
+    `query_vectors` has a row for each query, `passage_vectors` a vector for each candidate's id.
     """
     run: dict[str, list[str]] = {}
     for query, vector in zip(queries, query_vectors, strict=True):
@@ -46,9 +46,9 @@ def rank_levels(
 def level_figures(
     queries: Sequence[LevelledQuery], run: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
-    """Means over the queries of `MEASURES`, 0 to 1; only what is correct counts as found.
+    """Means of `MEASURES` over the queries, 0 to 1; only correct documents count as found.
 
-    A query that the run lacks counts 0. No figures where there is no query.
+    A query that the run lacks counts 0. No queries give no figures.
     """
     qrels = {query.query_id: dict.fromkeys(query.correct, 1) for query in queries}
     return means(per_query(qrels, run, tuple(MEASURES), MEASURES)) if queries else {}

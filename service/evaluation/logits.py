@@ -1,4 +1,4 @@
-"""Logits kept on disk, so that a long rerank that was interrupted goes on where it stopped."""
+"""Logits kept on disk, so that an interrupted rerank continues where it stopped."""
 
 import hashlib
 import sqlite3
@@ -22,8 +22,8 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
     """A reranker that scores each (query, passage) pair once.
 
     A logit's key is the SHA-256 of the weights' hash, `variant`, query and passage: `variant` names
-    whatever else decides a logit, such as the window. What was scored is on the disk when `score`
-    returns. May be used from several threads, and its file by several processes at once.
+    what else decides a logit, such as the window. Scores are on disk when `score` returns. Safe to
+    use from several threads, and the file from several processes.
 
     Example:
         with CachedReranker(reranker, path, variant="512") as cached:
@@ -31,13 +31,13 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
     """
 
     def __init__(self, reranker: Reranker, path: Path, *, variant: str) -> None:
-        """Open or make the file at `path`. Raises `StoreError` where it cannot be used."""
+        """Open or make the file at `path`. Raises `StoreError` if it cannot be used."""
         self.reranker = reranker
         self.model, self.weights_sha256 = reranker.model, reranker.weights_sha256
         self.variant, self.reads = variant, reranker.reads
         self.slice_size = reranker.slice_size
         self.reused = 0
-        """Logits that came from the disk so far."""
+        """Logits that came from disk so far."""
         self._path = path
         self._prefix = f"{reranker.weights_sha256}\0{variant}\0".encode()
         self._lock = threading.Lock()
@@ -53,9 +53,9 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
     def score(
         self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
     ) -> Iterator[list[PairScore]]:
-        """Logits, from the disk where they are there.
+        """Logits, from disk if they are there.
 
-        Raises as the reranker does, and `StoreError` where the file cannot be read or written.
+        Raises as the reranker does, and `StoreError` if the file cannot be read or written.
         """
         for passages in slices:
             keys = [self._key(query.windows[p.window], p.text) for p in passages]
@@ -82,7 +82,7 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
         self.close()
 
     def _key(self, query: str, passage: str) -> bytes:
-        # The query's length parts it from the passage, whatever either holds.
+        # The query's length separates it from the passage, whatever either holds.
         text = f"{len(query)}\0{query}{passage}".encode("utf-8", "surrogatepass")
         return hashlib.sha256(self._prefix + text).digest()
 
@@ -107,7 +107,6 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
 
 
 def cached(reranker: Reranker, settings: Settings) -> CachedReranker:
-    """`reranker` with its logits kept under the cache folder, one file a model's weights."""
-    name = f"{reranker.weights_sha256[:16]}.db"
-    path = settings.cache_dir / "evaluation" / "logits" / name
-    return CachedReranker(reranker, path, variant=reranker.variant)
+    """`reranker` with its logits kept under the cache folder, in a file for its weights."""
+    folder, name = settings.cache_dir / "evaluation" / "logits", reranker.weights_sha256[:16]
+    return CachedReranker(reranker, folder / f"{name}.db", variant=reranker.variant)

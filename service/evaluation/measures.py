@@ -38,8 +38,8 @@ def per_query(
 ) -> dict[str, dict[str, float]]:
     """Measure name -> query id -> value, for every query that has a relevant document.
 
-    A query that the run lacks counts 0. The run's order is taken as it is: ties were broken
-    before. `measures` are some of those that are `known` by name.
+    A query that the run lacks counts 0. The run's order is final: it has no ties. `measures` are
+    names of some of those that are `known`.
     """
     judged = {q: dict(grades) for q, grades in qrels.items() if any(g > 0 for g in grades.values())}
     scored = {
@@ -55,5 +55,5 @@ def per_query(
 
 
 def means(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Mean over queries of each measure; 0 where there is no query."""
+    """Mean over queries of each measure; 0 if there is no query."""
     return {name: sum(of.values()) / len(of) if of else 0.0 for name, of in values.items()}

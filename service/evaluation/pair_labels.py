@@ -23,14 +23,14 @@ from service.text.normalizer import clean
 from service.types import PairScore
 
 _SLICE = 64
-"""Pairs that are scored between two looks at the progress."""
+"""Pairs that are scored between two reports of progress."""
 
 
 def read_pairs(path: Path) -> list[LabelledPair]:
     """Labelled pairs of a file: as they are, or flattened from rows or triplets.
 
-    A row is a pair with label 1 for each of its positives and one with label 0 for each of its
-    negatives. Raises `InvalidInputError` as the readers do, and for a file with one label alone.
+    A row gives a pair with label 1 for each positive and one with label 0 for each negative. Raises
+    `InvalidInputError` as the readers do, and for a file with only one label.
     """
     if rows_kind(path) == "pairs":
         pairs = read_labelled_pairs(path)
@@ -54,8 +54,8 @@ def evaluate_encoder(
 ) -> tuple[dict[str, Any], Floats]:
     """Figures of a bi-encoder on pairs (see `pair_report`), and each pair's cosine.
 
-    With `learned_on`, other pairs, also `at_learned_threshold`: of each similarity the figures at
-    the thresholds of best accuracy and best F1 that were found on those.
+    `learned_on` are other pairs: with them the report has `at_learned_threshold`, each similarity's
+    figures at the thresholds of best accuracy and best F1 on those pairs.
     """
     encoder = build_encoder(settings)
 
@@ -96,7 +96,7 @@ def evaluate_cross_encoder(
 ) -> tuple[dict[str, Any], list[float]]:
     """Figures of a cross-encoder on pairs (see `classification_report`), and each pair's logit.
 
-    Logits are kept under the cache folder. Raises `InvalidInputError` where there is no reranker.
+    Logits are kept under the cache folder. Raises `InvalidInputError` if there is no reranker.
     """
     opened = build_reranker(settings)
     if opened is None:

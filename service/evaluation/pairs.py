@@ -28,7 +28,7 @@ FIGURES = ("accuracy", "accuracy_threshold", "f1", "f1_threshold", "precision", 
 
 _DISTANCES = frozenset({"manhattan", "euclidean"})
 _BATCH = 512
-"""Sentences between two looks at the progress."""
+"""Sentences between two reports of progress."""
 
 Floats = NDArray[np.float64]
 
@@ -63,12 +63,12 @@ def pair_vectors(
 def pair_report(first: ArrayLike, second: ArrayLike, labels: Sequence[int]) -> dict[str, float]:
     """Figures of pairs by their vectors, shape (n, dim) each; label 1 means alike, 0 not.
 
-    `<name>_<figure>` for each of `SIMILARITIES` and of `FIGURES`: precision and recall are those
-    at the F1 threshold, `ap` is average precision. `max_<figure>` is the highest of the four. They
-    are those of sentence-transformers' BinaryClassificationEvaluator; thresholds lie half-way
-    between two pairs and are distances for `manhattan` and `euclidean`.
+    The keys are `<name>_<figure>` for each of `SIMILARITIES` and of `FIGURES`, as in
+    sentence-transformers' BinaryClassificationEvaluator. Precision and recall are those at the F1
+    threshold, `ap` is average precision, `max_<figure>` the highest of the four. Thresholds lie
+    half-way between two pairs and are distances for `manhattan` and `euclidean`.
 
-    Raises `InvalidInputError` where the labels are not 0 and 1, both present.
+    Raises `InvalidInputError` unless the labels are 0 and 1, both present.
     """
     truth = _labels(labels)
     report: dict[str, float] = {}
@@ -95,7 +95,7 @@ def at_threshold(
 ) -> Thresholded:
     """The figures of a threshold that was found elsewhere; `name` is one of `SIMILARITIES`.
 
-    A pair is alike from the threshold on: similarity at least, or distance at most so much.
+    A pair is alike if its similarity is at least the threshold, or its distance at most.
     """
     truth = _labels(labels)
     values = np.asarray(scores, np.float64)
@@ -104,27 +104,25 @@ def at_threshold(
 
 
 def _at(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Thresholded:
-    """The figures where these pairs are said to be alike."""
+    """The figures if the pairs in `said` are called alike."""
     scores = precision_recall_fscore_support(truth, said, average="binary", zero_division=0)
     precision, recall, f1 = map(float, scores[:3])
     return Thresholded(float(accuracy_score(truth, said)), f1, precision, recall)
 
 
 def best_accuracy(scores: ArrayLike, labels: Sequence[int]) -> tuple[float, float]:
-    """The best accuracy that a threshold on scores (higher: label 1) reaches, and the threshold.
+    """The best accuracy of a threshold on scores (higher: label 1), and the threshold.
 
-    Of several equally good ones the highest; `scores` has shape (n,).
+    Ties go to the highest threshold; `scores` has shape (n,).
     """
     values, truth = np.asarray(scores, np.float64), _labels(labels)
     positive, negative = int(truth.sum()), int((~truth).sum())
     wrong, right, thresholds = roc_curve(truth, values, drop_intermediate=False)
     correct = np.rint(right * positive + (1.0 - wrong) * negative)
     best = int(np.argmax(correct))
-    threshold = thresholds[best]
-    ranked = np.sort(values)[::-1]
     if best == 0:  # nothing is label 1
-        return negative / len(truth), float(np.nextafter(ranked[0], np.inf))
-    return float(correct[best]) / len(truth), _below(ranked, int(np.sum(values >= threshold)) - 1)
+        return negative / len(truth), float(np.nextafter(values.max(), np.inf))
+    return float(correct[best]) / len(truth), _below(values, thresholds[best])
 
 
 def classification_report(
@@ -138,7 +136,7 @@ def classification_report(
     - `ap`: average precision
     - `best_accuracy` and `best_threshold`: of a threshold fitted on these very labels
 
-    Raises `InvalidInputError` where the labels are not 0 and 1, both present.
+    Raises `InvalidInputError` unless the labels are 0 and 1, both present.
     """
     x, y = np.asarray(logits, np.float64), _labels(labels)
     at_zero = _at(x >= 0.0, y)
@@ -162,27 +160,24 @@ def _figures(name: str, scores: Floats, truth: NDArray[np.bool_]) -> dict[str, f
     precision, recall, thresholds = precision_recall_curve(truth, values)
     both = precision + recall
     f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)[:-1]
-    # Thresholds rise, so the last of several equally good ones is the highest.
+    # Thresholds rise, so the last of equally good ones is the highest.
     best = len(f1) - 1 - int(np.argmax(f1[::-1]))
-    ranked = np.sort(values)[::-1]
-    f1_threshold = _below(ranked, int(np.sum(values >= thresholds[best])) - 1)
     return {
         "accuracy": accuracy,
         "accuracy_threshold": sign * accuracy_threshold,
         "f1": float(f1[best]),
-        "f1_threshold": sign * f1_threshold,
+        "f1_threshold": sign * _below(values, thresholds[best]),
         "precision": float(precision[best]),
         "recall": float(recall[best]),
         "ap": float(average_precision_score(truth, values)),
     }
 
 
-def _below(ranked: Floats, last: int) -> float:
-    """Half-way between the last score that is alike and the next lower one."""
-    if last + 1 >= len(ranked):
-        return float(ranked[last])
-    middle = float(ranked[last] + ranked[last + 1]) / 2
-    return middle if middle > ranked[last + 1] else float(ranked[last])
+def _below(values: Floats, threshold: float) -> float:
+    """Half-way between the score `threshold` and the next lower one."""
+    lower = values[values < threshold].max(initial=-np.inf)
+    middle = float(threshold + lower) / 2
+    return middle if middle > lower else float(threshold)
 
 
 def _labels(labels: Sequence[int]) -> NDArray[np.bool_]:

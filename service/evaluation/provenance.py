@@ -1,9 +1,10 @@
-"""What a figure came from: commit, versions, seed."""
+"""Where a figure comes from: commit, versions, seed."""
 
 import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,32 +22,25 @@ _CODE = Path(service.__file__).resolve().parent
 
 def provenance(seed: int) -> dict[str, Any]:
     """`version`, `commit`, `seed` and `versions`, for the head of a file with figures."""
-    return {
-        "version": __version__,
-        "commit": commit(),
-        "seed": seed,
-        "versions": versions(),
-    }
+    return {"version": __version__, "commit": commit(), "seed": seed, "versions": versions()}
 
 
 def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
     """Versions of Python and of the packages, by default those that a figure may depend on."""
     found = {"python": platform.python_version()}
     for name in packages:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 
 def commit(code: Path = _CODE) -> str | None:
-    """The commit of the package in `code`, `+dirty` behind it where tracked files differ.
+    """The commit of the package in `code`, with `+dirty` if tracked files differ.
 
     None outside a checkout of it.
     """
     top = _git(code, "rev-parse", "--show-toplevel")
-    # An installed package may lie within somebody else's repository.
+    # An installed package may lie within another repository.
     if top is None or Path(top) != code.parent or not _git(code, "ls-files", "__init__.py"):
         return None
     short = _git(code, "rev-parse", "--short", "HEAD")

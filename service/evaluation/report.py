@@ -1,22 +1,22 @@
-"""Ask a system every query of a collection; what it did, as a dictionary for JSON."""
+"""Ask a system every query of a collection and report on the answers, as a dictionary for JSON."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from service.confidence.judge import Thresholds
 from service.confidence.quality import quality
-from service.evaluation.measures import Qrels, means, per_query
+from service.evaluation.measures import Qrels, means
 from service.evaluation.significance import paired
 from service.types import RerankStatus
 
 SHOWN_HITS = 10
-"""Hits a query whose confidence is looked at: the answer's default length."""
+"""Hits of a query whose confidence is measured: the answer's default length."""
 
 
 class ScoredHit(NamedTuple):
-    """A hit as far as evaluation looks at it: its document, what ordered it, its probability."""
+    """What evaluation reads of a hit: its document, the score that orders it, its probability."""
 
     document: str
     score: float
@@ -25,9 +25,9 @@ class ScoredHit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: hits best first, and what became of the rerank.
+    """One answer: hits, best first, and the status of the rerank.
 
-    `reused` says that some of its logits came from the disk, so that its time means nothing.
+    `reused` says that some of its logits came from disk, so that its time means nothing.
     """
 
     hits: list[ScoredHit]
@@ -39,52 +39,45 @@ class Answer:
 Ask = Callable[[str, bool], Answer]
 """(query text, rerank?) -> the answer."""
 
-
-@dataclass(slots=True)
-class Runs:
-    """Both stages' answers by query id."""
-
-    retrieval: dict[str, Answer] = field(default_factory=dict)
-    reranked: dict[str, Answer] = field(default_factory=dict)
+Answers = dict[str, dict[str, Answer]]
+"""The answers of both stages, `retrieval` and `reranked`, by query id."""
 
 
 def ask_all(
     queries: Mapping[str, str], ask: Ask, on_progress: Callable[[int], None] = lambda _n: None
-) -> Runs:
+) -> Answers:
     """Ask each query twice: without the rerank and with it."""
-    runs = Runs()
+    answers: Answers = {"retrieval": {}, "reranked": {}}
     for number, (query_id, text) in enumerate(queries.items(), start=1):
-        runs.retrieval[query_id] = ask(text, False)
-        runs.reranked[query_id] = ask(text, True)
+        for stage, found in answers.items():
+            found[query_id] = ask(text, stage == "reranked")
         on_progress(number)
-    return runs
+    return answers
 
 
 def collection_report(
-    runs: Runs, qrels: Qrels, thresholds: Thresholds, seed: int = 0
+    answers: Answers,
+    values: Mapping[str, Mapping[str, Mapping[str, float]]],
+    qrels: Qrels,
+    thresholds: Thresholds,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Both stages' measures side by side, and how far the confidence is to be trusted.
+    """Both stages' measures side by side, and how far the confidence can be trusted.
 
-    `median_ms` covers answers whose logits were all scored in this run; None if there is none.
-    `seed` is the bootstrap's.
+    `values`: stage -> measure -> query -> value. `median_ms` covers answers whose logits were all
+    computed in this run; None if there is none. `seed` is the bootstrap's.
     """
-    judged = {query: qrels[query] for query in runs.retrieval if query in qrels}
-    retrieval = per_query(judged, _ranking(runs.retrieval))
-    reranked = per_query(judged, _ranking(runs.reranked))
-    times = sorted(a.milliseconds for a in runs.reranked.values() if not a.reused)
+    reranked = answers["reranked"]
+    times = sorted(a.milliseconds for a in reranked.values() if not a.reused)
+    before, after = (values[stage]["ndcg@10"] for stage in answers)
     return {
-        "queries": len(judged),
-        "retrieval": means(retrieval),
-        "reranked": means(reranked),
-        "difference_ndcg@10": paired(retrieval["ndcg@10"], reranked["ndcg@10"], seed),
-        "rerank_status": dict(Counter(a.status for a in runs.reranked.values())),
-        "confidence": confidence_report(runs.reranked, judged, thresholds),
+        "queries": sum(query in qrels for query in reranked),
+        **{stage: means(values[stage]) for stage in answers},
+        "difference_ndcg@10": paired(before, after, seed),
+        "rerank_status": dict(Counter(a.status for a in reranked.values())),
+        "confidence": confidence_report(reranked, qrels, thresholds),
         "median_ms": times[len(times) // 2] if times else None,
     }
-
-
-def _ranking(answers: Mapping[str, Answer]) -> dict[str, list[str]]:
-    return {query: [hit.document for hit in answer.hits] for query, answer in answers.items()}
 
 
 def confidence_report(
@@ -105,5 +98,5 @@ def confidence_report(
 
 
 def scored_run(answers: Mapping[str, Answer]) -> dict[str, list[tuple[str, float]]]:
-    """Query id -> (document id, what ordered it), best first, as a run file has them."""
+    """Query id -> (document id, its score), best first, as a run file has them."""
     return {query: [hit[:2] for hit in answer.hits] for query, answer in answers.items()}

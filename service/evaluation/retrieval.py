@@ -1,11 +1,12 @@
 """`evaluate retrieval` and `evaluate rerank`: systems and run files over labelled collections."""
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any
 
 from service.evaluation.candidates import Candidates, Observer
 from service.evaluation.comparison import Compared, compared_report, mean_report, measure
@@ -13,23 +14,16 @@ from service.evaluation.each import measure_each
 from service.evaluation.labelled import Draw, Labelled, read_labelled
 from service.evaluation.provenance import provenance
 from service.evaluation.report import ask_all, collection_report, scored_run
-from service.evaluation.searching import models_of, opened, searching
+from service.evaluation.searching import Asker, Progress, describe, opened
 from service.evaluation.systems import RunFile, System
 from service.evaluation.trec_runs import ScoredRun
-from service.settings import DECIDING, Settings
-from service.types import MAX_TEXT_CHARS
-
-Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
-"""(title, total) -> a bar; yields what sets the count that is done."""
-
-_Opened = TypeVar("_Opened")
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The report, for JSON, and what it was made from.
+    """The report, for JSON, and the collections that it was made from.
 
-    `failed`: why some collections could not be measured, by name. The report is of the others.
+    `failed` says why the other collections could not be measured, by name.
     """
 
     report: dict[str, Any]
@@ -46,10 +40,10 @@ def evaluate_systems(
 ) -> Evaluation:
     """Measure systems, and rankings in run files, on the same queries of each collection.
 
-    One system alone is shown by its two stages, `retrieval` and `reranked`. Of several, each is
-    shown by its final order under its name. The first ranking is what the others are compared to.
+    A single system is shown by its two stages, `retrieval` and `reranked`; each of several systems
+    by its final order, under its name. The others are compared to the first ranking.
     """
-    collections = read_labelled(paths, draw, _most_chars(systems))
+    collections = read_labelled(paths, draw, [system.settings for system in systems])
     read = {
         c.name: {run.name: run.read(c.name, list(c.queries)) for run in runs} for c in collections
     }
@@ -57,22 +51,30 @@ def evaluate_systems(
 
     def measured(labelled: Labelled) -> Compared:
         rankings: dict[str, ScoredRun] = {}
+        values: dict[str, Any] = {}
         reports: dict[str, Any] = {}
+        qrels, path = labelled.qrels, labelled.path
         for system in systems:
-            with _ready(searching, system.settings, labelled.path, draw, progress) as ask:
-                described[system.name] = describe(system, models_of(ask.searcher))
+            with (
+                opened(system.settings, path, chunked=draw.chunked, progress=progress) as found,
+                asyncio.Runner() as runner,
+            ):
+                ask = Asker(*found, runner)
+                described[system.name] = describe(system.settings, ask.searcher)
                 title = labelled.name if len(systems) == 1 else f"{labelled.name} {system.name}"
                 with progress(title, len(labelled.queries)) as advance:
                     answers = ask_all(labelled.queries, ask, advance)
                 thresholds = ask.searcher.second_stage.judge.thresholds
-            reports[system.name] = collection_report(answers, labelled.qrels, thresholds, draw.seed)
+            stages = {stage: scored_run(of) for stage, of in answers.items()}
+            of = measure(stages, qrels)
+            reports[system.name] = collection_report(answers, of, qrels, thresholds, draw.seed)
             if len(systems) + len(runs) == 1:
-                rankings["retrieval"] = scored_run(answers.retrieval)
-                rankings["reranked"] = scored_run(answers.reranked)
+                rankings |= stages
+                values |= of
             else:
-                rankings[system.name] = scored_run(answers.reranked)
+                rankings[system.name], values[system.name] = stages["reranked"], of["reranked"]
         details = next(iter(reports.values())) if len(reports) == 1 else {"systems": reports}
-        return _compared(labelled, {**rankings, **read[labelled.name]}, details)
+        return _compared(labelled, {**rankings, **read[labelled.name]}, details, values)
 
     compared, failed = measure_each({c.name: c for c in collections}, measured)
     described |= {run.name: {"run": run.path.name} for run in runs}
@@ -89,17 +91,18 @@ def evaluate_reranker(
 ) -> Evaluation:
     """Rerank the first `depth` candidates of stage one: `retrieval`, `pure` and `fused W` orders.
 
-    Every query is reranked, whatever its language, except one that fills the reranker's window.
+    Every query is reranked, whatever its language, unless it fills the reranker's window.
     """
     described: dict[str, Any] = {}
 
     def measured(labelled: Labelled) -> Compared:
         found: dict[str, Candidates] = {}
+        path, chunked = labelled.path, draw.chunked
         with (
-            _ready(opened, system.settings, labelled.path, draw, progress) as (engine, logits),
+            opened(system.settings, path, chunked=chunked, progress=progress) as (engine, logits),
             progress(labelled.name, len(labelled.queries)) as advance,
         ):
-            described[system.name] = describe(system, models_of(engine.searcher))
+            described[system.name] = describe(system.settings, engine.searcher)
             observer, began = Observer(engine, depth), time.perf_counter()
             for number, (query, text) in enumerate(labelled.queries.items(), 1):
                 found[query] = observer.search(text, frozenset()).answered
@@ -114,7 +117,7 @@ def evaluate_reranker(
         }
         return _compared(labelled, rerank_runs(found, weights, depth), details)
 
-    collections = read_labelled(paths, draw, _most_chars([system]))
+    collections = read_labelled(paths, draw, [system.settings])
     compared, failed = measure_each({c.name: c for c in collections}, measured)
     return _evaluation("Rerank", list(compared.values()), failed, draw, described)
 
@@ -124,8 +127,8 @@ def rerank_runs(
 ) -> dict[str, ScoredRun]:
     """Rankings by name: `retrieval`, `pure` (by logit) and `fused W` for each share in `weights`.
 
-    The first `depth` passages are reordered, those below follow in stage one's order. A share W is
-    as for `confidence.judge.rank`; 1 is the reranker alone.
+    The first `depth` passages are reordered; the others follow in stage one's order. A share W is
+    as in `confidence.judge.rank`; 1 is the reranker alone.
     """
     shares = {"retrieval": 0.0, "pure": 1.0, **{f"fused {weight:g}": weight for weight in weights}}
     runs: dict[str, ScoredRun] = {}
@@ -141,38 +144,15 @@ def rerank_runs(
     return runs
 
 
-def _most_chars(systems: Sequence[System]) -> int:
-    """Characters of a text that every system takes."""
-    return min((system.settings.max_document_chars for system in systems), default=MAX_TEXT_CHARS)
-
-
-def describe(system: System, models: Mapping[str, Any]) -> dict[str, Any]:
-    """A system's settings that decide its answers, and its models with their hashes."""
-    settings = system.settings.model_dump(mode="json", include=set(DECIDING))
-    return {"settings": settings, "models": models}
-
-
-@contextmanager
-def _ready(
-    opener: Callable[..., AbstractContextManager[_Opened]],
-    settings: Settings,
-    path: Path,
-    draw: Draw,
-    progress: Progress,
-) -> Iterator[_Opened]:
-    """What `opener` yields, after an ingest that has a bar of its own."""
-    with ExitStack() as stack:
-        with progress(f"ingest {path.name}", None) as read:
-            found = stack.enter_context(
-                opener(settings, path, chunked=draw.chunked, on_progress=read)
-            )
-        yield found
-
-
 def _compared(
-    labelled: Labelled, runs: Mapping[str, ScoredRun], details: Mapping[str, Any]
+    labelled: Labelled,
+    runs: Mapping[str, ScoredRun],
+    details: Mapping[str, Any],
+    known: Mapping[str, Any] = MappingProxyType({}),
 ) -> Compared:
-    values = measure(runs, labelled.qrels)
+    """The runs with their values, which are measured unless they are `known`."""
+    fresh = {name: run for name, run in runs.items() if name not in known}
+    values = {**known, **measure(fresh, labelled.qrels)}
     details = {**details, "warnings": list(labelled.warnings)}
     return Compared(labelled.name, labelled.path, labelled.data_sha256, runs, values, details)
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,25 +17,28 @@ from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.report import Answer, ScoredHit
 from service.search.query import Query
 from service.search.searcher import Searcher
-from service.settings import Settings
+from service.settings import DECIDING, Settings
 from service.store.data_folder import DataFolder
 from service.store.schema import DOCUMENTS
 
 log = logging.getLogger(__name__)
 
+Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+"""(title, total) -> a bar; yields a function that sets how many are done."""
+
 _SHOWN = 5
 
 _CONTENT_VERSION = 2
-"""Of the rule that says which documents of a collection are stored: those that have a text."""
+"""Version of the rule for which documents of a collection are stored: those that have a text."""
 
 
 class Asker:
-    """Asks one open engine. Each logit is kept on the disk, so that no pair is scored twice."""
+    """Asks one open engine. Each logit is kept on disk, so that no pair is scored twice."""
 
     def __init__(
-        self, engine: Engine, runner: asyncio.Runner, logits: CachedReranker | None
+        self, engine: Engine, logits: CachedReranker | None, runner: asyncio.Runner
     ) -> None:
-        self.searcher, self._runner, self._logits = engine.searcher, runner, logits
+        self.searcher, self._logits, self._runner = engine.searcher, logits, runner
 
     def __call__(self, text: str, rerank: bool) -> Answer:
         """The answer to one query, with all its candidates. Raises as `Searcher.search` does."""
@@ -54,49 +57,35 @@ class Asker:
         return Answer(hits, result.rerank.status, total, reused)
 
 
-def models_of(searcher: Searcher) -> dict[str, Any]:
-    """What answers: the encoder's identity, the reranker's name and hash, the calibration."""
+def describe(settings: Settings, searcher: Searcher) -> dict[str, Any]:
+    """The settings that decide a system's answers, and its models with their hashes."""
     stage, reranker = searcher.second_stage, None
     if stage.reranker is not None:
         name, digest = stage.reranker.model, stage.reranker.weights_sha256
         reranker = {"model": name, "weights_sha256": digest}
-    return {
+    models = {
         "encoder": asdict(searcher.encoder.identity),
         "reranker": reranker,
         "calibration": stage.judge.name,
     }
+    return {"settings": settings.model_dump(mode="json", include=set(DECIDING)), "models": models}
 
 
 @contextmanager
-def searching(
-    settings: Settings,
-    collection: Path,
-    *,
-    chunked: bool,
-    on_progress: Callable[[int], None] = lambda _rows: None,
-) -> Iterator[Asker]:
-    """Ingest a collection as `opened` does and yield a way to ask it."""
-    with (
-        opened(settings, collection, chunked=chunked, on_progress=on_progress) as (engine, logits),
-        asyncio.Runner() as runner,
-    ):
-        yield Asker(engine, runner, logits)
+def _quiet(_title: str, _total: int | None) -> Iterator[Callable[[int], None]]:
+    yield lambda _done: None
 
 
 @contextmanager
 def opened(
-    settings: Settings,
-    collection: Path,
-    *,
-    chunked: bool,
-    on_progress: Callable[[int], None] = lambda _rows: None,
+    settings: Settings, collection: Path, *, chunked: bool, progress: Progress = _quiet
 ) -> Iterator[tuple[Engine, CachedReranker | None]]:
     """Ingest a collection into a folder of its own and yield an engine over it.
 
     The folder is under the cache folder. Its name holds the hashes of the data and of the index
     identity, and the versions of what is stored, so that the next evaluation of the same data with
-    the same encoder starts at once. The engine's reranker, where there is one, keeps its logits; it
-    comes beside the engine.
+    the same encoder starts at once. If the engine has a reranker, it keeps its logits; it is the
+    second thing that is yielded.
     """
     digest = data_sha256(collection)[:12] + "-" + index_digest(settings)[:12]
     cut = "passages" if chunked else "whole"
@@ -104,11 +93,13 @@ def opened(
     name = f"{collection.resolve().name}-{cut}-{digest}-{versions}"
     folder = settings.cache_dir / "evaluation" / name
     here = settings.model_copy(update={"data_dir": folder, "max_query_chars": 100_000})
-    with DataFolder.open(folder) as data, ingesting(data, here, chunked=chunked) as ingestor:
-        report = ingestor.ingest(
-            open_collection(collection, max_chars=settings.max_document_chars).documents,
-            lambda report: on_progress(report.rows),
-        )
+    documents = open_collection(collection, max_chars=settings.max_document_chars).documents
+    with (
+        progress(f"ingest {collection.name}", None) as advance,
+        DataFolder.open(folder) as data,
+        ingesting(data, here, chunked=chunked) as ingestor,
+    ):
+        report = ingestor.ingest(documents, lambda report: advance(report.rows))
         if ids := [row.source for row in report.refused]:
             log.warning("%d texts have nothing to read, such as %s", len(ids), ids[:_SHOWN])
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""How much the reranker is to count, per language, out of labelled queries."""
+"""The reranker's share in each language, chosen on labelled queries."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,16 @@ from numpy.typing import NDArray
 
 from service.confidence.calibration import EVERY_LANGUAGE, MIXED
 from service.evaluation.candidates import Observed
-from service.evaluation.measures import per_query
 from service.evaluation.significance import FOLDS, difference_over, folds
 
 SHARES = (*(round(0.05 * step, 2) for step in range(20)), 1.0)
 """Shares of the reranker that are tried: 0, 0.05 ... 0.95, and 1, which is the reranker alone."""
 
 FEWEST_QUERIES = 20
-"""Queries of a language, in one collection, below which they have no say in its share."""
+"""Least queries of a language in one collection that count for its share."""
 
 HARM = 0.003
-"""Loss of nDCG@10 in one collection from which a share is out."""
+"""Most nDCG@10 that a share may cost one collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +37,9 @@ class Trial:
 class Choice:
     """The share that a language gets.
 
-    `tried` is the best one on all its queries. `gain` is the mean gain of nDCG@10 on queries that
-    had no say in the choice (cross-validated), with its 95 % interval `low` to `high`; `share` is
-    `tried` where `low` is above 0, and 0 otherwise.
+    `tried` is the best share on all its queries. `gain` is the mean gain of nDCG@10 on held-out
+    queries (cross-validated), with its 95 % interval `low` to `high`. `share` is `tried` if `low`
+    is above 0, else 0.
     """
 
     language: str
@@ -63,27 +62,19 @@ def try_shares(collections: Iterable[Observed], depth: int) -> list[Trial]:
                 by_language.setdefault(search.answered.language, []).append(query)
         for language, queries in sorted(by_language.items()):
             if len(queries) >= FEWEST_QUERIES:
-                ndcg = np.stack([_ndcg(collection, queries, share, depth) for share in SHARES])
+                shares = ({language: share} for share in SHARES)
+                tried = [collection.ndcg(queries, of.__getitem__, depth) for of in shares]
+                ndcg = np.array([[values[query] for query in queries] for values in tried])
                 trials.append(Trial(collection.name, language, tuple(queries), ndcg))
     return trials
 
 
-def _ndcg(
-    collection: Observed, queries: Sequence[str], share: float, depth: int
-) -> NDArray[np.float64]:
-    run = {q: collection.searches[q].answered.ranking(share, depth) for q in queries}
-    judged = {q: collection.qrels[q] for q in queries}
-    values = per_query(judged, run, ["ndcg@10"])["ndcg@10"]
-    return np.array([values[q] for q in queries])
-
-
 def choose_shares(trials: Sequence[Trial], *, every_language: bool = False) -> list[Choice]:
-    """One choice a language, or one for all of them together; mixed searches have their own.
+    """One choice for each language, or one for all languages; mixed searches have their own.
 
-    The share with the best mean nDCG@10 over its collections, the smaller one of equals, among
-    those that cost no collection more than `HARM`; and only where the gain holds on queries that
-    had no say: the choice is repeated on four fifths of the queries of each collection and its
-    gain measured on the last fifth, five times over.
+    We pick the share with the best mean nDCG@10 over collections that costs no collection more than
+    `HARM`. Ties go to the smaller share. The gain must hold on held-out queries: five times, the
+    choice is made on four fifths of each collection's queries and measured on the last fifth.
     """
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -93,7 +84,7 @@ def choose_shares(trials: Sequence[Trial], *, every_language: bool = False) -> l
 
 
 def shares_of(choices: Iterable[Choice]) -> dict[str, float]:
-    """The artifact's shares: what helps."""
+    """The artifact's shares: those above 0."""
     return {choice.language: choice.share for choice in choices if choice.share > 0.0}
 
 
@@ -118,7 +109,7 @@ def _choose(language: str, trials: Sequence[Trial]) -> Choice:
 
 
 def _best(ndcg: Sequence[NDArray[np.float64]]) -> int:
-    """Index of the best harmless share; 0, no share at all, is always harmless."""
+    """Index of the best share that harms no collection; the first one, 0, never does."""
     means = np.stack([values.mean(axis=1) for values in ndcg], axis=1)
     harmless = (means >= means[0] - HARM).all(axis=1)
     overall = np.where(harmless, means.mean(axis=1).round(6), -np.inf)

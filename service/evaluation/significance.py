@@ -16,7 +16,7 @@ _MOST_NUMBERS = 10_000_000
 
 
 class Difference(TypedDict):
-    """What changed from a baseline to another ranking, over the queries that both answered.
+    """The difference between a baseline and another ranking of the same queries.
 
     `mean` of the differences, its 95 % interval `low` to `high` by Student's t and that of the
     bootstrap, the paired t-test's `t` and two-sided `p`, and how many queries `won`, `lost` or
@@ -42,12 +42,11 @@ def paired(before: Mapping[str, float], after: Mapping[str, float], seed: int = 
 
 
 def difference_of(values: ArrayLike, seed: int = 0) -> Difference:
-    """What differences of shape (n,) come to.
+    """Summarise differences of shape (n,).
 
-    Student's paired t-test, as Smucker, Allan and Carterette found it to agree with the
+    Uses Student's paired t-test: Smucker, Allan and Carterette found that it agrees with the
     randomization test ("A Comparison of Statistical Significance Tests for Information Retrieval
-    Evaluation", CIKM 2007). Where all differences are equal there is nothing to test: p is 1 where
-    they are 0, else 0.
+    Evaluation", CIKM 2007). If all differences are equal, p is 1 if they are 0, else 0.
     """
     differences = np.asarray(values, np.float64)
     n, mean = len(differences), float(differences.mean()) if len(differences) else 0.0
@@ -78,9 +77,9 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """95 % interval of the mean of `values`: percentiles of `RESAMPLES` means drawn with `seed`.
 
-    With `others`, that of the mean of all their means, each drawn within itself: collections that
-    weigh alike. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979. (0, 0) where
-    there are no values.
+    With `others`, the interval of the mean of all their means, each drawn within itself, so that
+    collections weigh alike. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979. (0, 0)
+    if there are no values.
     """
     samples = [np.asarray(v, np.float64) for v in (values, *others) if len(v)]
     if not samples:
@@ -111,16 +110,13 @@ def _drawn_means(sample: NDArray[np.float64], rng: np.random.Generator) -> NDArr
 
 
 def difference_over(parts: Iterable[ArrayLike]) -> Difference:
-    """`difference_of` all, given those of each collection; collections weigh alike.
+    """`difference_of` the differences of all collections, which weigh alike.
 
     Differences are scaled so that their mean is the mean over collections.
     """
-    found = [np.asarray(part, np.float64) for part in parts]
-    found = [part for part in found if len(part)]
-    total = sum(map(len, found))
-    return difference_of(
-        np.concatenate([part * (total / len(found) / len(part)) for part in found])
-    )
+    found = [part for part in (np.asarray(part, np.float64) for part in parts) if len(part)]
+    mean_size = sum(map(len, found)) / len(found)
+    return difference_of(np.concatenate([part * (mean_size / len(part)) for part in found]))
 
 
 def folds(n: int) -> NDArray[np.int_]:

@@ -26,7 +26,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """Somebody's ranking, by name: a run file, or a folder with `<collection>.trec` in it."""
+    """A ranking from elsewhere, by name: a run file, or a folder of `<collection>.trec` files."""
 
     name: str
     path: Path
@@ -44,8 +44,8 @@ class RunFile:
 def parse_system(text: str, base: Settings) -> System:
     """`NAME=SETTING=VALUE,SETTING=VALUE`: `base` with these settings changed, perhaps none.
 
-    Raises `InvalidInputError` for another form, a setting that no system may change, and a value
-    that it cannot have.
+    Raises `InvalidInputError` for another form, a setting that no system may change, and a wrong
+    value.
 
     Example:
         parse_system("e5=encoder=e5-small,reranker=none", Settings())
@@ -68,7 +68,7 @@ def parse_system(text: str, base: Settings) -> System:
 def read_systems(path: Path, base: Settings) -> list[System]:
     """A TOML file with a table of settings for each system, in the file's order.
 
-    Raises `InvalidInputError` as `parse_system` does, and where the file cannot be read.
+    Raises `InvalidInputError` as `parse_system` does, and if the file cannot be read.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -102,7 +102,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def collection_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each collection: its folder's, with as many folders above as tell them apart.
+    """A name for each collection: its folder's, with folders above it if names are equal.
 
     Raises `InvalidInputError` for a folder that is given twice.
     """

@@ -1,7 +1,12 @@
-"""Figures as Markdown tables."""
+"""Figures as tables: Markdown, and CSV of each query."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from service.evaluation.comparison import Compared
+from service.evaluation.pairs import FIGURES, SIMILARITIES
 
 SHORT = ("ndcg@10", "mrr@10", "recall@100", "accuracy@1")
 
@@ -10,11 +15,8 @@ _SHOWN = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP"}
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table that ends with a line feed."""
-    lines = [head, [" --- "] * len(head), *rows]
-    return "".join(
-        "|" + "|".join(cell if cell == " --- " else f" {cell} " for cell in line) + "|\n"
-        for line in lines
-    )
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def shown_measure(name: str) -> str:
@@ -26,7 +28,7 @@ def shown_measure(name: str) -> str:
 def ranking_table(
     collections: Mapping[str, Mapping[str, Any]], measures: Sequence[str] = SHORT
 ) -> str:
-    """A row for each collection and ranking; of each collection `queries` and `rankings`."""
+    """A row for each collection and ranking; a collection has `queries` and `rankings`."""
     head = ["collection", "queries", "ranking", *map(shown_measure, measures)]
     rows = [
         [name, str(report["queries"]), ranking, *_values(found["measures"], measures)]
@@ -85,6 +87,20 @@ def report_markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def query_table(collections: Sequence[Compared]) -> str:
+    """Each query's measures in each ranking, as CSV."""
+    measures = list(next(iter(collections[0].values.values())))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["collection", "query", "ranking", *measures])
+    for compared in collections:
+        for query in sorted(next(iter(compared.values.values()))["ndcg@10"]):
+            for name, values in compared.values.items():
+                shown = [f"{values[m][query]:.6g}" for m in measures]
+                rows.writerow([compared.name, query, name, *shown])
+    return text.getvalue()
+
+
 def origin(report: Mapping[str, Any]) -> str:
     """Version, commit, seed and models as a list."""
     lines = [f"- secondpass {report['version']}, commit {report['commit'] or 'unknown'}"]
@@ -100,23 +116,17 @@ def origin(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def pair_table(systems: Mapping[str, Mapping[str, Any]], similarities: Sequence[str]) -> str:
+def pair_table(systems: Mapping[str, Mapping[str, Any]]) -> str:
     """A row for each model and similarity of `evaluate pairs`.
 
-    A second table has the figures at thresholds that were learned elsewhere, where there are such.
+    A second table has the figures at thresholds that were learned elsewhere, if there are any.
     """
-    figures = ("accuracy", "accuracy_threshold", "f1", "f1_threshold", "precision", "recall", "ap")
-    rows = [
-        [
-            name,
-            str(report["pairs"]),
-            by,
-            *(f"{report['figures'][f'{by}_{f}']:.4f}" for f in figures),
-        ]
-        for name, report in systems.items()
-        for by in (*similarities, "max")
-    ]
-    head = ["model", "pairs", "by", *(figure.replace("_", " ") for figure in figures)]
+    rows = []
+    for name, report in systems.items():
+        for by in (*SIMILARITIES, "max"):
+            shown = _values(report["figures"], [f"{by}_{figure}" for figure in FIGURES])
+            rows.append([name, str(report["pairs"]), by, *shown])
+    head = ["model", "pairs", "by", *(figure.replace("_", " ") for figure in FIGURES)]
     learned = [
         [name, by, figure, *(f"{value:.4f}" for value in at.values())]
         for name, report in systems.items()
@@ -133,19 +143,13 @@ def pair_table(systems: Mapping[str, Mapping[str, Any]], similarities: Sequence[
 def classification_table(systems: Mapping[str, Mapping[str, Any]]) -> str:
     """A row for each model of `evaluate crossencoder`."""
     names = list(next(iter(systems.values()))["figures"])
-    rows = [
-        [name, *(_plain(report["figures"][figure]) for figure in names)]
-        for name, report in systems.items()
-    ]
+    rows = [[name, *_values(report["figures"], names)] for name, report in systems.items()]
     return table(["model", *(name.replace("_", " ") for name in names)], rows)
 
 
-def _plain(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
-
-
 def _values(measures: Mapping[str, float], names: Sequence[str]) -> list[str]:
-    return [f"{measures[name]:.4f}" for name in names]
+    found = (measures[name] for name in names)
+    return [str(value) if isinstance(value, int) else f"{value:.4f}" for value in found]
 
 
 def _interval(low: float, high: float) -> str:

@@ -17,13 +17,13 @@ _SPACE = re.compile(r"\s")
 
 
 def write_run(path: Path, run: ScoredRun, tag: str) -> None:
-    """Write `run`, queries in the order of their ids; the file is there whole or not at all.
+    """Write `run`, queries in the order of their ids, whole or not at all.
 
-    Readers order by score. Where a query's scores rise on the way down, as those of two stages
-    that follow each other may, 1 / rank replaces all of that query's scores.
+    Readers order by score. If a query's scores rise on the way down, as those of two stages may,
+    1 / rank replaces all of that query's scores.
 
     Raises `InvalidInputError` for an id or tag with white space, which the format cannot hold, and
-    `StoreError` where the file cannot be written.
+    `StoreError` if the file cannot be written.
     """
     lines = []
     for query in sorted(run):
@@ -41,10 +41,10 @@ def write_run(path: Path, run: ScoredRun, tag: str) -> None:
 
 
 def read_run(path: Path) -> dict[str, list[tuple[str, float]]]:
-    """Hits of each query, by falling score, ties by rank and then by document id.
+    """Hits of each query, by falling score; ties go by rank and then by document id.
 
-    Raises `InvalidInputError` with file, line and field for what is not as the format has it, or a
-    document that a query has twice.
+    Raises `InvalidInputError` with file, line and field for a line that breaks the format, or a
+    document that occurs twice for a query.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -1,4 +1,4 @@
-"""Where words begin, what they are worth on queries that had no say in it, and what is too few."""
+"""Where words begin, their precision on held-out queries, and which labels are too few."""
 
 import math
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ ENOUGH_POSITIVE = 200
 Risk Models", Journal of Clinical Epidemiology 2016."""
 
 LOWEST_HIGH, LOWEST_MEDIUM = 0.5, 0.25
-"""Probabilities below which a word does not begin, however sure its other hits are."""
+"""Least probabilities at which a word may begin, however sure its other hits are."""
 
 MARGIN = 0.05
-"""A word's precision is known well enough where its interval is this wide to either side."""
+"""A word's precision is known well enough if its interval reaches this far to either side."""
 
 
 def find_thresholds(held: Hits, high: float, medium: float) -> Thresholds:
     """Where `high` and `medium` begin, so that each word's own hits have the stated precision.
 
-    Neither begins below its lowest probability (above): many sure hits would else carry unlikely
-    ones with them. A word that no probability reaches begins at infinity.
+    Neither begins below its least probability: otherwise many sure hits would carry unlikely ones.
+    A word that no probability reaches begins at infinity.
     """
     p, y = held["probability"], held["label"]
     likely = p >= min(LOWEST_HIGH, high)
@@ -39,8 +39,8 @@ def find_thresholds(held: Hits, high: float, medium: float) -> Thresholds:
 def given_words(held: Hits, high: float, medium: float) -> NDArray[np.str_]:
     """Each hit's word, shape (n,), by thresholds that were found on four fifths of the queries.
 
-    Its own query is in the other fifth. On hits that chose a threshold its precision would be the
-    stated one by construction.
+    Its own query is in the other fifth. On the hits that chose a threshold, the precision would be
+    the stated one by construction.
     """
     names, of = np.unique(held["query"], return_inverse=True)
     fold = folds(len(names))[of]
@@ -53,14 +53,14 @@ def given_words(held: Hits, high: float, medium: float) -> NDArray[np.str_]:
 
 
 def words_from(thresholds: Thresholds, held: Hits) -> NDArray[np.str_]:
-    """Each hit's word, shape (n,), by thresholds that none of these queries had a say in."""
+    """Each hit's word, shape (n,), by thresholds found without these queries."""
     return np.array([thresholds.word(value) for value in held["probability"].tolist()], str)
 
 
 def fit_thresholds(
     held: Hits, given: NDArray[np.str_], high: float, medium: float
 ) -> dict[str, WordThreshold]:
-    """The thresholds found on all queries, each with what `given_words` says that it is worth."""
+    """The thresholds found on all queries, each with the precision that `given_words` gives."""
     found = find_thresholds(held, high, medium)
     worth = tally(given, held["label"])
     stated = {"high": (high, found.high), "medium": (medium, found.medium)}
@@ -77,7 +77,7 @@ def fit_thresholds(
 def shortages(
     fitted: Mapping[Ordering, Fitted], thresholds: Mapping[str, WordThreshold], queries: int
 ) -> list[str]:
-    """What the labels are too few for, and how many are enough; one sentence each."""
+    """What the labels are too few for, and how many are enough, one sentence each."""
     said = []
     for ordering, one in fitted.items():
         positive = one.fit.curve.positive
@@ -104,6 +104,6 @@ def shortages(
 
 
 def enough_hits(precision: float) -> int:
-    """Hits of a word after which its precision's 95 % interval is `MARGIN` to either side."""
+    """Hits of a word whose precision has a 95 % interval of `MARGIN` to either side."""
     spread = max(precision * (1 - precision), MARGIN * (1 - MARGIN))
     return math.ceil(1.96**2 * spread / MARGIN**2)

@@ -98,7 +98,7 @@ def test_a_trained_reranker_is_served(train: Command, base: Path, tmp_path: Path
         (["smart-binary", "--set", "training.bach_size=4"], "training.bach_size"),
         (["smart-binary", "--set", "options.articel=title"], "options.articel"),
         (["smart-binary", "--set", "batch_size"], "not of the form key=value"),
-        (["smart-binary", "--data-licence", "MIT"], "is not NAME=LICENCE"),
+        (["smart-binary", "--data-licence", "MIT"], "takes NAME=LICENCE"),
         (["smart-binary", "--set", "system=os"], "there is no system 'os'"),
         (["smart-binary", "--set", "base=no-such-model"], "no-such-model"),
     ],

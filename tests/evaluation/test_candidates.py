@@ -8,7 +8,6 @@ import pytest
 
 from service.confidence.calibration import Calibration, Curve
 from service.confidence.judge import Judge, Thresholds
-from service.datasets import Collection
 from service.engine.engine import Engine
 from service.errors import UnprocessableTextError
 from service.evaluation.calibrating import collect_hits
@@ -112,8 +111,7 @@ def test_curves_are_fitted_on_the_scores_that_the_service_judges_by(
     over = engine(folder, share, 30)
     texts = {f"q{n}": f"{TEXT} number {n}" for n in (7, 23, 31)}
     qrels = {query: {f"d{query[1:]:0>3}": 1} for query in texts}
-    labelled = Collection("rules", DOCUMENTS, texts, qrels)
-    observed = observe(Observer(over, 30), labelled, list(texts), set(texts))
+    observed = observe(Observer(over, 30), "rules", texts, qrels, texts)
     rows = collect_hits([observed], {"*": share}, 30)
     (ordering,) = [name for name, of in rows.items() if of["served"].any()]
     of = rows[ordering]
@@ -163,16 +161,11 @@ def test_a_query_too_long_for_the_reranker_is_not_reranked(folder: DataFolder) -
 
 def test_a_collection_is_observed_with_a_part_of_it_reranked(folder: DataFolder) -> None:
     reranker = ScriptedReranker(logit)
-    labelled = Collection(
-        "rules",
-        DOCUMENTS,
-        {"a": f"{TEXT} number 1", "b": f"{TEXT} number 2"},
-        {"a": {"d001": 1, "d002": 0}, "b": {"d002": 2}},
-    )
+    queries = {"a": f"{TEXT} number 1", "b": f"{TEXT} number 2"}
+    qrels = {"a": {"d001": 1, "d002": 0}, "b": {"d002": 2}}
     heard: list[int] = []
-    found = observe(
-        Observer(engine(folder, reranker=reranker), 100), labelled, ["a", "b"], {"b"}, heard.append
-    )
+    observer = Observer(engine(folder, reranker=reranker), 100)
+    found = observe(observer, "rules", queries, qrels, {"b"}, heard.append)
     assert heard == [1, 2]
     assert len(found.searches["a"].answered.logits) == 0
     assert len(found.searches["b"].answered.logits) == CANDIDATES

@@ -1,16 +1,19 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from service.confidence.judge import Thresholds
+from service.evaluation.comparison import measure
 from service.evaluation.labelled import sample
 from service.evaluation.report import (
     Answer,
-    Runs,
+    Answers,
     ScoredHit,
     ask_all,
     collection_report,
     confidence_report,
+    scored_run,
 )
 
 QRELS = {"q1": {"a": 1}, "q2": {"b": 1}}
@@ -21,14 +24,18 @@ def answer(documents: str, probabilities: list[float | None]) -> Answer:
     return Answer(hits, "complete", 12.5)
 
 
-RUNS = Runs(
-    retrieval={"q1": answer("ba", [None, None]), "q2": answer("ba", [None, None])},
-    reranked={"q1": answer("ab", [0.9, 0.2]), "q2": answer("ab", [0.6, 0.55])},
-)
+RERANKED = {"q1": answer("ab", [0.9, 0.2]), "q2": answer("ab", [0.6, 0.55])}
+RETRIEVAL = {query: answer("ba", [None, None]) for query in QRELS}
+
+
+def report_on(reranked: dict[str, Answer]) -> dict[str, Any]:
+    answers: Answers = {"retrieval": RETRIEVAL, "reranked": reranked}
+    values = measure({stage: scored_run(of) for stage, of in answers.items()}, QRELS)
+    return collection_report(answers, values, QRELS, Thresholds())
 
 
 def test_both_stages_stand_side_by_side_with_their_difference() -> None:
-    report = collection_report(RUNS, QRELS, Thresholds())
+    report = report_on(RERANKED)
     assert report["queries"] == 2
     assert report["retrieval"]["accuracy@1"] == report["reranked"]["accuracy@1"] == 0.5
     difference = report["difference_ndcg@10"]
@@ -40,7 +47,7 @@ def test_both_stages_stand_side_by_side_with_their_difference() -> None:
 
 
 def test_confidence_is_measured_over_the_shown_hits() -> None:
-    report = confidence_report(RUNS.reranked, QRELS, Thresholds())
+    report = confidence_report(RERANKED, QRELS, Thresholds())
     assert report is not None
     assert report["hits"] == 4
     assert report["words"]["high"] == {
@@ -51,15 +58,13 @@ def test_confidence_is_measured_over_the_shown_hits() -> None:
 
 
 def test_uncalibrated_answers_have_no_confidence_report() -> None:
-    assert confidence_report(RUNS.retrieval, QRELS, Thresholds()) is None
+    assert confidence_report(RETRIEVAL, QRELS, Thresholds()) is None
 
 
 def test_answers_with_logits_from_the_disk_have_no_say_in_the_time() -> None:
-    reused = {q: replace(a, milliseconds=0.1, reused=True) for q, a in RUNS.reranked.items()}
-    runs = Runs(RUNS.retrieval, {**reused, "q1": RUNS.reranked["q1"]})
-    assert collection_report(runs, QRELS, Thresholds())["median_ms"] == 12.5
-    none = collection_report(Runs(RUNS.retrieval, reused), QRELS, Thresholds())
-    assert none["median_ms"] is None
+    reused = {q: replace(a, milliseconds=0.1, reused=True) for q, a in RERANKED.items()}
+    assert report_on({**reused, "q1": RERANKED["q1"]})["median_ms"] == 12.5
+    assert report_on(reused)["median_ms"] is None
 
 
 def test_every_query_is_asked_in_both_ways() -> None:
@@ -70,9 +75,10 @@ def test_every_query_is_asked_in_both_ways() -> None:
         return answer("", [])
 
     progress: list[int] = []
-    runs = ask_all({"q1": "one", "q2": "two"}, ask, progress.append)
+    answers = ask_all({"q1": "one", "q2": "two"}, ask, progress.append)
     assert asked == [("one", False), ("one", True), ("two", False), ("two", True)]
-    assert set(runs.retrieval) == set(runs.reranked) == {"q1", "q2"}
+    assert list(answers) == ["retrieval", "reranked"]
+    assert set(answers["retrieval"]) == set(answers["reranked"]) == {"q1", "q2"}
     assert progress == [1, 2]
 
 
