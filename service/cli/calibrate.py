@@ -21,7 +21,6 @@ from service.settings import DECIDING, Settings
 if TYPE_CHECKING:
     from service.confidence.calibration import Calibration
     from service.evaluation.fitting import Fitting
-    from service.evaluation.labelled import Labelled
     from service.evaluation.observing import Observations
 
 TIMED_QUERIES = 5
@@ -93,6 +92,7 @@ def calibrate(
     from service.durable import write_json, write_text
     from service.evaluation.calibration_report import calibration_report
     from service.evaluation.fitting import FitOptions, Labels, fit
+    from service.evaluation.labelled import Draw
     from service.evaluation.observing import observe_all
     from service.evaluation.plots import check_plots, plot_reliability, save
 
@@ -101,11 +101,11 @@ def calibrate(
     if picture:
         check_plots("picture", "; or leave it out with --no-picture")
     by_cosine, for_shares, other = (paths or [] for paths in (cosine_only, weights_only, across))
-    labelled = _read([*collection, *by_cosine, *for_shares, *other], settings, queries, seed)
-    seen = observe_all(
-        settings, labelled, progress, seed=seed, reranked=reranked_queries, by_cosine=by_cosine
-    )
     groups = (collection, by_cosine, for_shares, other)
+    paths, draw = [path for group in groups for path in group], Draw(queries, seed)
+    seen = observe_all(
+        settings, paths, draw, progress, _warn, reranked=reranked_queries, by_cosine=by_cosine
+    )
     labels = Labels(*([seen.collections[path] for path in group] for group in groups))
     found = fit(labels, FitOptions(settings.rerank_depth, share, every_language, high, medium))
     artifact = _artifact(name, settings, seen, found)
@@ -118,15 +118,8 @@ def calibrate(
     _show(out, artifact, found)
 
 
-def _read(
-    paths: list[Path], settings: Settings, queries: int | None, seed: int
-) -> "list[Labelled]":
-    from service.evaluation.labelled import Draw, read_labelled
-
-    labelled = read_labelled(paths, Draw(queries, seed), [settings], findable=True)
-    for warning in (warning for one in labelled for warning in one.warnings):
-        typer.echo(warning, err=True)
-    return labelled
+def _warn(warning: str) -> None:
+    typer.echo(warning, err=True)
 
 
 def _artifact(
@@ -186,6 +179,7 @@ def tune_depth(
     """Find the smallest number of candidates that is worth reranking, on labelled data."""
     from service.durable import write_json
     from service.evaluation import depth as tuning
+    from service.evaluation.labelled import Draw
     from service.evaluation.observing import observe_all
     from service.evaluation.plots import check_plots, plot_depths, save
 
@@ -194,8 +188,8 @@ def tune_depth(
     if out is not None and picture:
         check_plots("picture", "; or leave it out with --no-picture")
     deepest = settings.model_copy(update={"rerank_depth": max(tuning.DEPTHS)})
-    labelled = _read(collection, settings, queries, seed)
-    seen = observe_all(deepest, labelled, progress, seed=seed, timed=TIMED_QUERIES)
+    draw = Draw(queries, seed)
+    seen = observe_all(deepest, collection, draw, progress, _warn, timed=TIMED_QUERIES)
     observed = list(seen.collections.values())
     rows = tuning.measure_depths(observed, seen.rerank_weight, milliseconds=seen.milliseconds)
     chosen = tuning.choose_depth(rows, loss)

@@ -54,9 +54,9 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
 def with_parameters(
     name: str, parameters: Sequence[inspect.Parameter], read: Callable[[dict[str, Any]], Any]
 ) -> Callable[[Command], Command]:
-    """Give a command `parameters` in place of the one called `name`, which gets what `read` says.
+    """Replace the parameter `name` of a command by `parameters`, one flag each.
 
-    `read` is called with the values that are not None.
+    The command receives what `read` makes of the values that are not None.
     """
 
     def decorate(command: Command) -> Command:

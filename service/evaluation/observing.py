@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.evaluation.candidates import Observed, Observer, observe
 from service.evaluation.depth import time_depths
-from service.evaluation.labelled import Labelled, sample
+from service.evaluation.labelled import Draw, read_labelled, sample
 from service.evaluation.searching import Progress, opened
 from service.settings import Settings
 from service.types import EncoderIdentity
@@ -30,22 +30,26 @@ class Observations:
 
 def observe_all(
     settings: Settings,
-    labelled: Sequence[Labelled],
+    paths: Sequence[Path],
+    draw: Draw,
     progress: Progress,
+    on_warning: Callable[[str], None],
     *,
-    seed: int = 0,
     reranked: int | None = None,
     by_cosine: Collection[Path] = (),
     timed: int = 0,
 ) -> Observations:
-    """Search every collection, and rerank `reranked` queries of each but those of `by_cosine`.
+    """Read all collections, then search each and rerank `reranked` queries of it.
 
-    The rerank of the first `timed` queries is timed.
+    Those of `by_cosine` are not reranked. The rerank of the first `timed` queries is timed.
     """
+    labelled = read_labelled(paths, draw, [settings], findable=True)
+    for warning in (warning for one in labelled for warning in one.warnings):
+        on_warning(warning)
     seen: dict[Path, Observed] = {}
     milliseconds: dict[int, float] = {}
     for one in labelled:
-        to_rerank = () if one.path in by_cosine else sample(one.queries, reranked, seed)
+        to_rerank = () if one.path in by_cosine else sample(one.queries, reranked, draw.seed)
         with (
             opened(settings, one.path, chunked=True, progress=progress) as (engine, logits),
             progress(one.name, len(one.queries)) as advance,

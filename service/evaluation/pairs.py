@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Thresholded:
-    """Accuracy, F1, precision and recall (0 to 1) where a threshold says which pairs are alike."""
+    """Accuracy, F1, precision and recall (0 to 1) if a threshold decides which pairs are alike."""
 
     accuracy: float
     f1: float
