@@ -248,8 +248,8 @@ def build_pair_model(
         threshold = learned.threshold
     if threshold is None:
         raise InvalidInputError(
-            f"no pair threshold is known for {settings.pair_model}: it has no "
-            f"{PAIR_THRESHOLD_FILE}; set pair_threshold, or train a pair model",
+            f"no pair threshold for {settings.pair_model}, which has no {PAIR_THRESHOLD_FILE}: set "
+            "pair_threshold, or train with the recipe pair-contrastive",
             "pair_threshold",
         )
     if encoder is None or encoder.identity != _identity(settings, model):

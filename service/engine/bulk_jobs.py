@@ -44,7 +44,7 @@ MOST_WRITES = 3
 """Pieces of uploads that are written at a time; other work needs threads too."""
 
 _PAUSE_S = 5.0
-_FULL_NOTE = "the server's disk is full; the job goes on when there is room"
+_FULL_NOTE = "the server's disk is full; the job continues when there is room"
 _CLOSED_NOTE = "the collection could not be opened; the server's log says why"
 _STORE_NOTE = "the server's store cannot be read or written; the job tries again"
 
@@ -197,7 +197,7 @@ class Jobs:
             except StoreError as error:
                 log.error("jobs: %s", error)
             except Exception:
-                log.exception("the jobs cannot go on")
+                log.exception("the jobs cannot continue")
             self._awake.wait(_PAUSE_S if stuck else None)
 
     def _work_through(self) -> bool:
@@ -277,7 +277,7 @@ class Jobs:
     def _target(self, job: Job) -> Target:
         target = self._find(job.collection)
         if target.made != job.collection_made:
-            raise NotFoundError(f"the collection {job.collection!r} is another one now")
+            raise NotFoundError(f"the collection {job.collection!r} was replaced by another")
         return target
 
     def _finish(self, id_: str, state: State, reason: str | None = None) -> Job:

@@ -151,7 +151,7 @@ class Collections:
         target = self._engine.collection(name)
         found = self._engine.collection(source)
         if target is found:
-            raise ConflictError(f"{source!r} leads to the collection itself")
+            raise ConflictError(f"{source!r} is the target itself")
         made = self._catalog.collections[found.name].created.isoformat()
         copy = Copy(target, self._source, CopyState(source=found.name, made=made, mirror=mirror))
         self._start_copy(target.name, copy)

@@ -215,7 +215,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, StoreError):
         return "its store cannot be used"
     if isinstance(error, InvalidInputError):
-        return "its settings do not fit"
+        return "its settings are invalid"
     if isinstance(error, ModelError):
         return "its models cannot be loaded"
     return "it cannot be opened"

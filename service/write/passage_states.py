@@ -58,7 +58,7 @@ def open_states(
     try:
         file = StateStore(folder.path / "states.db", maker)
     except StoreError as error:
-        log.warning("token states cannot be kept: %s", error)
+        log.warning("token states cannot be stored: %s", error)
         return None
     return PassageStates(folder.store, file, reranker, encoder)
 
@@ -131,7 +131,7 @@ class PassageStates:
                     self._put(made)
                 except StoreError as error:
                     self._works = False
-                    log.warning("token states cannot be kept: %s", error)
+                    log.warning("token states cannot be stored: %s", error)
 
     def follow(self) -> bool:
         """Add and remove some states; False if nothing is left to do. Raises `StoreError`."""

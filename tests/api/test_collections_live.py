@@ -180,7 +180,7 @@ def test_settings_that_no_longer_fit_make_one_collection_unavailable(settings: S
     with running(settings) as again:
         assert again.post("/search", json={"query": "tides"}).status_code == 200
         found = {c["name"]: c["problems"] for c in again.get("/collections").json()["collections"]}
-        reason = ["its settings do not fit; see the server's log"]
+        reason = ["its settings are invalid; see the server's log"]
         assert (found["odd"], found["unknown"]) == (reason, reason)
 
 

@@ -44,7 +44,7 @@ def test_the_folders_threshold_holds_unless_the_settings_say_another(trained: Pa
 
 
 def test_without_any_threshold_it_refuses_and_says_what_to_do() -> None:
-    with pytest.raises(InvalidInputError, match=r"no pair_threshold\.json; set pair_threshold"):
+    with pytest.raises(InvalidInputError, match=r"no pair_threshold\.json: set pair_threshold"):
         build_pair_model(Settings(pair_model="minilm-l6"))
 
 
