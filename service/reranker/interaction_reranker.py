@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from service.errors import InferenceError
 from service.protocols import Reranker, TokenEncoder
-from service.reranker.interaction import InteractionHead
+from service.reranker.interaction import InteractionHead, piece_information, query_information
 from service.reranker.packed_states import PackedStates, best_matches
-from service.reranker.piece_information import piece_information, query_information
 from service.types import (
     EncodedPassage,
     EncodedQuery,

@@ -9,9 +9,13 @@ from sentence_transformers import SentenceTransformer
 from service.encoder.transformer import Transformer
 from service.errors import InferenceError, ModelSourceError
 from service.models.sources import PreparedModel
-from service.reranker.interaction import InteractionConfig, InteractionHead, read_config
+from service.reranker.interaction import (
+    InteractionConfig,
+    InteractionHead,
+    piece_information,
+    read_config,
+)
 from service.reranker.interaction_reranker import InteractionReranker
-from service.reranker.piece_information import piece_information
 from tests.fixtures.multilingual import LONG, SENTENCES
 from tests.fixtures.small_models import write_small_encoder
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from service.reranker.interaction import InteractionHead
-from service.reranker.piece_information import query_information
+from service.reranker.interaction import InteractionHead, query_information
 from service.training.training_states import TrainingStates
 
 

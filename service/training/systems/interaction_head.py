@@ -20,8 +20,7 @@ from service.datasets import open_collection
 from service.encoder.transformer import Transformer
 from service.errors import ModelSourceError
 from service.models.folder import open_folder
-from service.reranker.interaction import InteractionConfig, InteractionHead
-from service.reranker.piece_information import piece_information
+from service.reranker.interaction import InteractionConfig, InteractionHead, piece_information
 from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.batch_texts import prefixed
 from service.training.label_rows import describe, read_options, split

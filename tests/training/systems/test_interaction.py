@@ -10,9 +10,8 @@ from safetensors.numpy import load_file
 from service.encoder.transformer import Transformer
 from service.models.sources import prepare as prepare_model
 from service.models.sources import reranker_kind
-from service.reranker.interaction import InteractionHead
+from service.reranker.interaction import InteractionHead, piece_information
 from service.reranker.interaction_reranker import InteractionReranker
-from service.reranker.piece_information import piece_information
 from service.settings import Settings
 from service.training.losses.listwise import Collator, ListwiseInteraction
 from service.training.recipe import load_recipe
