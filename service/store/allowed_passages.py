@@ -11,8 +11,8 @@ from service.protocols import StoreView
 from service.store.filter_grammar import parse
 from service.types import Filters, Ids
 
-_MOST_IDS = 4_000_000
-"""For all remembered filters together: 32 MB."""
+_MOST_BYTES = 32_000_000
+"""For all remembered filters together."""
 
 
 class AllowedPassages:
@@ -21,10 +21,10 @@ class AllowedPassages:
     Only for one revision of the store: a write makes it forget everything.
     """
 
-    def __init__(self, most_ids: int = _MOST_IDS) -> None:
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._lock = threading.Lock()
         self._revision = -1
-        self._ids: LRUCache[str, Ids] = LRUCache(most_ids, getsizeof=len)
+        self._kept: LRUCache[str, tuple[Ids, int]] = LRUCache(most_bytes, lambda kept: kept[1])
 
     def of(self, store: StoreView, filters: Filters) -> Ids:
         """As `store.allowed(filters)`; read-only."""
@@ -33,13 +33,14 @@ class AllowedPassages:
         with self._lock:
             if revision > self._revision:
                 self._revision = revision
-                self._ids.clear()
-            known = self._ids.get(key) if revision == self._revision else None
+                self._kept.clear()
+            known = self._kept.get(key) if revision == self._revision else None
         if known is not None:
-            return known
+            return known[0]
         ids = store.allowed(filters)
         ids.setflags(write=False)
+        size = ids.nbytes + 4 * len(key) + 200  # the filter too: it may be long and keep nothing
         with self._lock:
-            if revision == self._revision and len(ids) <= self._ids.maxsize:
-                self._ids[key] = ids
+            if revision == self._revision and size <= self._kept.maxsize:
+                self._kept[key] = ids, size
         return ids

@@ -9,6 +9,7 @@ import pytest
 from service.errors import InvalidInputError
 from service.store.allowed_passages import AllowedPassages
 from service.store.document_store import DocumentStore
+from service.store.filter_grammar import parse
 from service.store.sqlite_view import SqliteView
 from service.types import Document, EncodedDocument
 
@@ -84,16 +85,17 @@ def test_what_was_used_longest_ago_makes_room(
     store: DocumentStore, encoded: Encoded, reads: list[object]
 ) -> None:
     store.put([encoded(name, metadata={"n": name}) for name in "abc"])
-    remembered = AllowedPassages(most_ids=4)
+    one = 2 * 8 + 4 * len(repr(parse({"n": "a"}))) + 200
+    remembered = AllowedPassages(most_bytes=2 * one)
     with store.view() as view:
         for name in "abaca":
             remembered.of(view, {"n": name})
         assert len(reads) == 3
         remembered.of(view, {"n": "b"})
         assert len(reads) == 4
-        # One larger than all the room is answered, and not kept.
-        assert len(remembered.of(view, {"n": {"exists": True}})) == 6
-        assert len(remembered.of(view, {"n": {"exists": True}})) == 6
+        # One larger than all the room is answered, and not kept: a filter that finds nothing too.
+        for _ in range(2):
+            assert len(remembered.of(view, {"n": "x" * 1000})) == 0
     assert len(reads) == 6
 
 
@@ -111,7 +113,7 @@ def test_a_wrong_filter_is_refused(store: DocumentStore) -> None:
 
 
 def test_many_threads_get_what_the_store_says(store: DocumentStore, encoded: Encoded) -> None:
-    remembered = AllowedPassages(most_ids=20)
+    remembered = AllowedPassages(most_bytes=2000)
     store.put([encoded(str(i), metadata={"n": i % 3}) for i in range(30)])
 
     def ask(number: int) -> bool:
