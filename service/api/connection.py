@@ -4,17 +4,15 @@ import asyncio
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import h11
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
-from service.api.connections import Connections, Phase
+from service.api.connections import Connections
 from service.api.gateway import (
     HEAD_TOO_LARGE,
     fault,
@@ -36,29 +34,16 @@ SMALL_BODY = 65_536
 """A refused body of at most this length is read to its end, to keep the connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all connections of a server share."""
-
-    config: uvicorn.Config
-    server_state: ServerState
-    app_state: dict[str, Any]
-    connections: Connections
-    phase: Phase
-    header_timeout_s: float
-
-
 class Connection(H11Protocol):
     """HTTP/1.1 with one client."""
 
-    def __init__(self, shared: Surroundings) -> None:
-        super().__init__(shared.config, shared.server_state, shared.app_state)
-        self._shared = shared
+    def __init__(self, server: uvicorn.Server, connections: Connections) -> None:
+        super().__init__(server.config, server.server_state, server.lifespan.state)
+        self._connections = connections
         self._application: ASGIApp = self.app
         self.app = self._answer
         self.access_log = False  # it would quote the method and the target
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._send_timer: asyncio.TimerHandle | None = None
+        self._timers: dict[Literal["head", "reader"], asyncio.TimerHandle] = {}
         self._unsent = self._seen_unsent = 0
         """`unsent` when the wait for the reader began, and at the last `waits_since`."""
         self._heard = time.monotonic()
@@ -66,7 +51,7 @@ class Connection(H11Protocol):
         self._half_closed = False
         self._ending = False
         """An error was sent: further input is thrown away."""
-        shared.connections.open.add(self)
+        connections.open.add(self)
 
     # Called by the transport
 
@@ -91,20 +76,19 @@ class Connection(H11Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timers()
-        self._shared.connections.forget(self)
+        self._stop_timers("head", "reader")
+        self._connections.forget(self)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._await_reader()
-        self._shared.connections.bound_unsent()
+        self._connections.bound_unsent()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._heard = time.monotonic()
-        if self._send_timer is not None:
-            self._send_timer.cancel()
+        self._stop_timers("reader")
         self._watch_head()
 
     # Called by the server
@@ -117,7 +101,7 @@ class Connection(H11Protocol):
 
     def drop(self) -> None:
         """Close at once, without sending the rest."""
-        self._shared.connections.idle.pop(self, None)
+        self._connections.idle.pop(self, None)
         self._ending = True
         self.transport.abort()
 
@@ -182,23 +166,20 @@ class Connection(H11Protocol):
 
     def _watch_head(self) -> None:
         """Start or stop the wait for a request's head."""
-        idle = self._shared.connections.idle
+        idle = self._connections.idle
         if not self._waits_for_head:
             idle.pop(self, None)
-            if self._head_timer is not None:
-                self._head_timer.cancel()
-                self._head_timer = None
+            self._stop_timers("head")
             return
         idle.setdefault(self)
-        if self._head_timer is None and self.timeout_keep_alive_task is None:
-            self._head_timer = self.loop.call_later(
-                self._shared.header_timeout_s, self._refuse_late_head
-            )
+        if "head" not in self._timers and self.timeout_keep_alive_task is None:
+            seconds = self._connections.header_timeout_s
+            self._timers["head"] = self.loop.call_later(seconds, self._refuse_late_head)
 
     def _refuse_late_head(self) -> None:
         begun, _closed = self.conn.trailing_data
         if begun:
-            seconds = self._shared.header_timeout_s
+            seconds = self._connections.header_timeout_s
             self._refuse(408, f"request line and headers must arrive within {seconds:g} s")
         else:
             self.drop()
@@ -207,9 +188,8 @@ class Connection(H11Protocol):
         """Disconnect the client unless it goes on reading in time."""
         self._unsent = self._seen_unsent = self.unsent()
         self._heard = time.monotonic()
-        if self._send_timer is not None:
-            self._send_timer.cancel()
-        self._send_timer = self.loop.call_later(SEND_S, self._check_reader)
+        self._stop_timers("reader")
+        self._timers["reader"] = self.loop.call_later(SEND_S, self._check_reader)
 
     def _check_reader(self) -> None:
         if self._unsent - self.unsent() >= LEAST_BYTES:
@@ -217,18 +197,18 @@ class Connection(H11Protocol):
         else:
             self.drop()
 
-    def _stop_timers(self) -> None:
-        for timer in (self._head_timer, self._send_timer):
-            if timer is not None:
+    def _stop_timers(self, *names: Literal["head", "reader"]) -> None:
+        for name in names:
+            if timer := self._timers.pop(name, None):
                 timer.cancel()
 
     # Answers
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer with an error and close the connection, so that the answer still arrives."""
-        self._stop_timers()
+        self._stop_timers("head", "reader")
         self._ending = True
-        self._shared.connections.idle.pop(self, None)
+        self._connections.idle.pop(self, None)
         if not self._is_idle:
             # The body is invalid HTTP: tell the application that its client is gone.
             begun = self.cycle.response_started
@@ -240,7 +220,7 @@ class Connection(H11Protocol):
         self.transport.write(on_the_wire(refusal(status, message)))
         with suppress(OSError):
             self.transport.write_eof()
-        self._send_timer = self.loop.call_later(LINGER_S, self.drop)
+        self._timers["reader"] = self.loop.call_later(LINGER_S, self.drop)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; then close the connection, or keep it if the body was read."""
@@ -264,13 +244,13 @@ class Connection(H11Protocol):
 
         await app(with_path_as_target(scope), receive, send_on)
         if unread:
-            if is_sending and not self._shared.phase.cut:
+            if is_sending and not self._connections.phase.cut:
                 await _throw_away(cycle, receive)
             cycle.keep_alive = cycle.keep_alive and not cycle.more_body
             await send({"type": "http.response.body", "body": b""})
 
     def _ends_after(self, cycle: RequestResponseCycle, status: int, *, is_sending: bool) -> bool:
-        if self._shared.phase.stopping or self._half_closed:
+        if self._connections.phase.stopping or self._half_closed:
             return True
         if not cycle.more_body:
             return False

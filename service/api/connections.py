@@ -57,7 +57,8 @@ class Connections:
     So idle connections cannot shut others out.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, header_timeout_s: float, phase: Phase) -> None:
+        self.header_timeout_s, self.phase = header_timeout_s, phase
         allowed = _allowed_by_the_system()
         self._most = most if allowed is None else min(most, allowed)
         self.open: set[Waiting] = set()

@@ -75,27 +75,19 @@ async def _id_in_path(
         return check_id(id_)
 
 
+def _tags_in(name: str, description: str) -> Any:
+    return Header(alias=name, json_schema_extra=_TAGS, description=description)
+
+
 IfMatch = Annotated[
     str | None,
-    Header(
-        alias="If-Match",
-        json_schema_extra=_TAGS,
-        description='Only this version, such as `"7"`, or `*` for any version; else 412.',
-    ),
+    _tags_in("If-Match", 'Only this version, such as `"7"`, or `*` for any version; else 412.'),
 ]
+IfNew = Annotated[str | None, _tags_in("If-None-Match", "`*`: only a new document; else 412.")]
+IfChanged = Annotated[str | None, _tags_in("If-None-Match", '304 if current, such as `"7"`.')]
 
 
-async def _condition(
-    if_match: IfMatch = None,
-    if_none_match: Annotated[
-        str | None,
-        Header(
-            alias="If-None-Match",
-            json_schema_extra=_TAGS,
-            description="`*`: only if there is no such document yet; else 412.",
-        ),
-    ] = None,
-) -> Expectation | None:
+async def _condition(if_match: IfMatch = None, if_none_match: IfNew = None) -> Expectation | None:
     return expectation(if_match, if_none_match)
 
 
@@ -107,12 +99,7 @@ async def _patience(
     ] = False,
     timeout_ms: Annotated[
         int | None,
-        Query(
-            ge=1,
-            le=600_000,
-            description="Longest time for `wait`, in milliseconds; default: the server's "
-            "`timeout_ms`.",
-        ),
+        Query(ge=1, le=600_000, description="For `wait`; default: the server's `timeout_ms`."),
     ] = None,
 ) -> Deadline:
     """Until when to wait for searches to see what was written."""
@@ -138,11 +125,7 @@ async def _filters(
 async def _after(
     cursor: Annotated[
         str | None,
-        Query(
-            max_length=4096,
-            json_schema_extra=_CURSOR,
-            description="From the page before; none for the first.",
-        ),
+        Query(max_length=4096, json_schema_extra=_CURSOR, description="From the previous page."),
     ] = None,
 ) -> str:
     try:
@@ -156,14 +139,6 @@ ConditionDep = Annotated[Expectation | None, Depends(_condition)]
 PatienceDep = Annotated[Deadline, Depends(_patience)]
 FiltersDep = Annotated[Filters, Depends(_filters)]
 AfterDep = Annotated[str, Depends(_after)]
-KnownVersion = Annotated[
-    str | None,
-    Header(
-        alias="If-None-Match",
-        json_schema_extra=_TAGS,
-        description='A version that the client has, such as `"7"`; the same version gives 304.',
-    ),
-]
 
 
 def cursor_after(id_: str) -> str:

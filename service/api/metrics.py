@@ -23,17 +23,11 @@ class Metrics:
         )
         self._seconds = self._histogram("request", "Time of a request, in seconds.", "path")
         self._stages = self._histogram("stage", "Time of a search's stage, in seconds.", "stage")
-        self._reranks = self._counter(
-            "reranks", "Searches by the status of their rerank.", "status"
-        )
-        self._confidence = self._counter(
-            "top_hits", "Searches by the confidence of their first hit.", "confidence"
-        )
-        self._cache = self._counter(
-            "answer_cache", "Searches that asked the answer cache, by outcome.", "outcome"
-        )
+        self._reranks = self._counter("reranks", "Searches by rerank status.", "status")
+        self._confidence = self._counter("top_hits", "Searches by their first hit.", "confidence")
+        self._cache = self._counter("answer_cache", "Answer cache lookups, by outcome.", "outcome")
         self._written = self._counter(
-            "documents_written", "Documents stored and deleted over HTTP.", "operation"
+            "documents_written", "Documents written over HTTP.", "operation"
         )
         self.cached_answers = self._gauge("answer_cache_answers", "Answers kept.")
         self.in_flight = self._gauge("searches_in_flight", "Searches that run or wait.")

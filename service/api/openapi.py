@@ -100,7 +100,6 @@ def completed(document: Json, settings: Settings) -> Json:
     document = _with_references(document)
     components = document["components"]
     schemas = components["schemas"]
-    _name_documents(document, schemas)
     _set_limits(schemas, settings)
     components["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
@@ -113,18 +112,6 @@ def completed(document: Json, settings: Settings) -> Json:
 def _operations(document: Json) -> Iterator[Json]:
     for operations in document["paths"].values():
         yield from operations.values()
-
-
-def _name_documents(document: Json, schemas: Json) -> None:
-    """Name the document models: FastAPI inlines a model that it does not validate."""
-    several = schemas["DocumentsRequest"]["properties"]["documents"]
-    schemas["IdentifiedDocumentBody"] = several["items"]
-    several["items"] = _reference("IdentifiedDocumentBody")
-    for operation in _operations(document):
-        media = operation.get("requestBody", {}).get("content", {}).get(JSON, {"schema": {}})
-        if "properties" in media["schema"]:
-            schemas["DocumentBody"] = {**media["schema"], "title": "DocumentBody"}
-            media["schema"] = _reference("DocumentBody")
 
 
 def _reference(name: str) -> Json:
@@ -216,7 +203,13 @@ def _with_references(node: Any) -> Any:
         return [_with_references(item) for item in node]
     if not isinstance(node, dict):
         return node
-    rest = {key: _with_references(value) for key, value in node.items() if key != COMPONENT}
-    if COMPONENT in node:
-        return _reference(node[COMPONENT]) | rest
-    return rest
+    # FastAPI, too, leaves out a default of null: generated types would make the field required.
+    kept = {
+        key: _with_references(value)
+        for key, value in node.items()
+        if key != COMPONENT and (key, value) != ("default", None)
+    }
+    if COMPONENT not in node:
+        return kept
+    kept.pop("title", None)  # pydantic makes it from the name of the field
+    return _reference(node[COMPONENT]) | kept

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from service.api.auth import require_keys_or_loopback
-from service.api.connection import Connection, Surroundings
+from service.api.connection import Connection
 from service.api.connections import Connections, Phase, Rarely
 from service.api.gateway import MOST_HEAD_BYTES, Gateway, on_the_wire, refusal
 from service.errors import InvalidInputError
@@ -123,7 +123,7 @@ class Server(uvicorn.Server):
             )
         )
         self._settings, self._phase, self._listener = settings, phase, listener
-        self._connections = Connections(settings.max_connections)
+        self._connections = Connections(settings.max_connections, settings.header_timeout_s, phase)
         self._accepting: asyncio.Task[None] | None = None
         self._taking: set[asyncio.Task[None]] = set()
         self._tell_accept, self._tell_full = Rarely(), Rarely()
@@ -165,7 +165,7 @@ class Server(uvicorn.Server):
                 log.error("connections are refused: all of them are busy with requests")
             _refuse(connection)
             return
-        task = asyncio.create_task(self._take(connection, Connection(self._shared())))
+        task = asyncio.create_task(self._take(connection, Connection(self, self._connections)))
         self._taking.add(task)
         task.add_done_callback(self._taking.discard)
 
@@ -177,16 +177,6 @@ class Server(uvicorn.Server):
         except OSError:  # the client is gone
             self._connections.forget(protocol)
             connection.close()
-
-    def _shared(self) -> Surroundings:
-        return Surroundings(
-            self.config,
-            self.server_state,
-            self.lifespan.state,
-            self._connections,
-            self._phase,
-            self._settings.header_timeout_s,
-        )
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

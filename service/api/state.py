@@ -67,6 +67,10 @@ class ServerState:
         loading = asyncio.create_task(self._run_load(on_failure))
         yield
         await loading
+        self.close()
+
+    def close(self) -> None:
+        """Close models, index and data folder."""
         if self.collections is not None:
             self.collections.close()
         if self.engine is not None:
@@ -92,12 +96,6 @@ class ServerState:
         if self.failed and on_failure:
             on_failure()
 
-    def require_engine(self) -> Engine:
-        """The engine, or `NotReadyError`."""
-        if self.engine is None:
-            raise NotReadyError("models and index are still loading")
-        return self.engine
-
     def _measure(self, engine: Engine) -> None:
         def jobs() -> float:
             try:
@@ -122,7 +120,9 @@ StateDep = Annotated[ServerState, Depends(server_state)]
 
 async def engine(state: StateDep) -> Engine:
     """The loaded engine; raises `NotReadyError` while there is none."""
-    return state.require_engine()
+    if state.engine is None:
+        raise NotReadyError("models and index are still loading")
+    return state.engine
 
 
 EngineDep = Annotated[Engine, Depends(engine)]

@@ -5,7 +5,6 @@ import sys
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import SkipValidation
 
 from service.api.body import Body
 from service.api.document_requests import (
@@ -13,8 +12,8 @@ from service.api.document_requests import (
     ConditionDep,
     FiltersDep,
     IdDep,
+    IfChanged,
     IfMatch,
-    KnownVersion,
     PatienceDep,
     cursor_after,
     etag,
@@ -30,10 +29,10 @@ from service.api.schemas.document_schemas import (
     MOST_DOCUMENTS,
     DeletedBody,
     DeleteDocumentsRequest,
-    DocumentBody,
     DocumentsPage,
     DocumentsRequest,
     DocumentsResponse,
+    RawDocument,
     StoredDocumentBody,
     WrittenBody,
 )
@@ -65,7 +64,7 @@ _ETAG = headers("ETag", "The version in quotes.", '"7"')
 @Rules(body=_DOCUMENTS, gate="writes")
 async def put_document(
     id_: IdDep,
-    body: Annotated[DocumentBody, SkipValidation],
+    body: RawDocument,
     response: Response,
     collection: CollectionDep,
     state: StateDep,
@@ -163,7 +162,7 @@ async def get_document(
     response: Response,
     collection: CollectionDep,
     state: StateDep,
-    if_none_match: KnownVersion = None,
+    if_none_match: IfChanged = None,
 ) -> StoredDocumentBody | Response:
     """The document as it was last written, even if searches do not see that version yet."""
     stored = await collection.documents.get(id_, _deadline(state))
@@ -218,13 +217,6 @@ def _deadline(state: ServerState) -> Deadline:
 
 
 def _stored(stored: StoredDocument) -> StoredDocumentBody:
-    document = stored.document
-    return StoredDocumentBody(
-        id=document.id,
-        title=document.title,
-        text=document.text,
-        metadata=dict(document.metadata),
-        version=stored.version,
-        indexed=stored.indexed,
-        problem=stored.problem,
-    )
+    document, version, indexed, problem = stored
+    fields = {name: getattr(document, name) for name in document.__slots__}
+    return StoredDocumentBody(**fields, version=version, indexed=indexed, problem=problem)

@@ -25,9 +25,7 @@ from service.search.query import Hit, Query, Result, Timings
 router = APIRouter(tags=["search"], route_class=Route)
 
 
-@router.post(
-    "/search", response_model=SearchResponse, summary="Search in two stages", responses=TIMED
-)
+@router.post("/search", response_model=SearchResponse, summary="Search", responses=TIMED)
 @Rules(field_depth=2)
 async def search(
     body: SearchRequest, request_id: RequestIdDep, collection: CollectionDep, state: StateDep

@@ -14,13 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from service.api import body
 from service.api.body import Body
 from service.api.openapi import FULL, failures, headers
-from service.api.routes.collections import (
-    CONFLICT,
-    NOT_FOUND,
-    NameDep,
-    OwnNameDep,
-    described,
-)
+from service.api.routes.collections import CONFLICT, NOT_FOUND, NameDep, OwnNameDep, described
 from service.api.routing import Route, Rules
 from service.api.schemas.collection_schemas import CollectionBody
 from service.api.state import CollectionsDep, ServerState, StateDep
@@ -44,9 +38,7 @@ _TAR = Body(
     streamed=True,
 )
 _ARCHIVE = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-_NAMED = headers(
-    "Content-Disposition", "A name for the file.", 'attachment; filename="articles-2.tar"'
-)
+_NAMED = headers("Content-Disposition", "A file name.", 'attachment; filename="articles-2.tar"')
 _BODY = {"requestBody": {"required": True, "description": "The archive.", **_ARCHIVE}}
 _REFUSED = failures(
     {

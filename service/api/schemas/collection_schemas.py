@@ -42,18 +42,14 @@ class CreateCollectionRequest(RequestBody):
         examples=["articles-2"],
     )
     settings: OwnSettings = Field(
-        default_factory=OwnSettings,
-        description=_SETTINGS,
-        examples=[{"encoder": "sse-512"}],
+        default_factory=OwnSettings, description=_SETTINGS, examples=[{"encoder": "sse-512"}]
     )
 
 
 class AliasRequest(RequestBody):
     """Where an alias leads."""
 
-    collection: str = Field(
-        max_length=1000, description="A collection, not an alias.", examples=["articles-2"]
-    )
+    collection: str = Field(max_length=1000, description="Not an alias.", examples=["articles-2"])
 
 
 class CopyRequest(RequestBody):
@@ -62,9 +58,7 @@ class CopyRequest(RequestBody):
     from_: str = Field(
         alias="from", max_length=1000, description="A collection or an alias.", examples=["default"]
     )
-    mirror: bool = Field(
-        False, description="Also delete the documents that the source does not have."
-    )
+    mirror: bool = Field(False, description="Also delete documents that the source does not have.")
 
 
 class CopyBody(BaseModel):
@@ -85,9 +79,7 @@ class EncoderBody(BaseModel):
     """Everything that decides a text's vector."""
 
     model: str = Field(description="The bi-encoder.", examples=["e5-small"])
-    weights_sha256: str = Field(
-        description="Hash of all files that decide its vectors.", examples=["9f2c" * 16]
-    )
+    weights_sha256: str = Field(description="Hash of its files.", examples=["9f2c" * 16])
     dimension: int = Field(description="Dimensions of a vector.", examples=[384])
     query_prefix: str = Field(description="Added before a query.", examples=["query: "])
     passage_prefix: str = Field(description="Added before a passage.", examples=["passage: "])
@@ -123,6 +115,4 @@ class CollectionsBody(BaseModel):
 class AliasesBody(BaseModel):
     """All aliases."""
 
-    aliases: dict[str, str] = Field(
-        description="Alias to collection.", examples=[{"default": "main"}]
-    )
+    aliases: dict[str, str] = Field(description="By alias.", examples=[{"default": "main"}])

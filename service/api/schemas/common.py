@@ -74,21 +74,16 @@ class RequestBody(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _whole_numbers(cls, value: Any) -> Any:
+    def _limit_fields_and_read_whole_numbers(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
+        if len(value) > MOST_FIELDS:
+            raise ValueError(f"a request has at most {MOST_FIELDS} fields")
         fields = cls.model_fields
         return {
             name: whole(given) if name in fields and _is_integer(fields[name]) else given
             for name, given in value.items()
         }
-
-    @model_validator(mode="before")
-    @classmethod
-    def _at_most_fields(cls, value: Any) -> Any:
-        if isinstance(value, dict) and len(value) > MOST_FIELDS:
-            raise ValueError(f"a request has at most {MOST_FIELDS} fields")
-        return value
 
 
 def _is_integer(field: FieldInfo) -> bool:
@@ -139,9 +134,7 @@ class ReadyBody(BaseModel):
     )
     documents: int | None = Field(None, description="Documents in the index.", examples=[1434])
     passages: int | None = Field(None, description="Passages in the index.", examples=[5120])
-    notes: list[str] = Field(
-        default_factory=list, description="Notes for the operator, such as a rebuilt index."
-    )
+    notes: list[str] = Field(default_factory=list, description="Notes, such as a rebuilt index.")
 
 
 def server_timing(timings_ms: Mapping[str, float]) -> str:

@@ -57,43 +57,24 @@ _VALUE = {
     ]
 }
 _NULL: dict[str, Any] = {"type": "null"}
-COMPONENTS = {
-    "Metadata": {
-        "type": "object",
-        "description": _METADATA,
-        "propertyNames": {"minLength": 1, "maxLength": MAX_NAME_CHARS},
-        "additionalProperties": _VALUE,
-        "maxProperties": MAX_METADATA_FIELDS,
-        "examples": [_EXAMPLE["metadata"]],
-    }
+_METADATA_SCHEMA = {
+    "type": "object",
+    "description": _METADATA,
+    "propertyNames": {"minLength": 1, "maxLength": MAX_NAME_CHARS},
+    "additionalProperties": _VALUE,
+    "maxProperties": MAX_METADATA_FIELDS,
+    "examples": [_EXAMPLE["metadata"]],
 }
-"""For `components.schemas`."""
 
 DocumentId = Annotated[
-    str | int,
-    BeforeValidator(whole),
-    WithJsonSchema({"anyOf": [ID_SCHEMA, {"type": "integer"}]}),
+    str | int, BeforeValidator(whole), WithJsonSchema({"anyOf": [ID_SCHEMA, {"type": "integer"}]})
 ]
 Metadata = Annotated[dict[str, Any], WithJsonSchema(component("Metadata"))]
-
-
 Id = Annotated[str, Field(description="The document's id.", examples=["py-except"])]
-Title = Annotated[
-    str, Field(description="The document's title, or an empty string.", examples=[TITLE])
-]
+Title = Annotated[str, Field(description="Its title, or an empty string.", examples=[TITLE])]
 StoredMetadata = Annotated[Metadata, Field(description="The document's metadata.")]
-_Version = Annotated[
-    int,
-    Field(description="Grows with every change; the `ETag` without its quotes.", examples=[7]),
-]
-_Indexed = Annotated[
-    bool,
-    Field(
-        description="Whether searches see this version; until then they see the previous one, if "
-        "any.",
-        examples=[True],
-    ),
-]
+_Version = Annotated[int, Field(description="The number in its `ETag`; only grows.", examples=[7])]
+_Indexed = Annotated[bool, Field(description="Whether searches see this version.", examples=[True])]
 _Problem = Annotated[
     str | None,
     Field(
@@ -133,6 +114,20 @@ class IdentifiedDocumentBody(DocumentBody):
     )
 
 
+RawDocument = Annotated[dict[str, Any], SkipValidation, WithJsonSchema(component("DocumentBody"))]
+RawIdentifiedDocument = Annotated[
+    dict[str, Any], SkipValidation, WithJsonSchema(component("IdentifiedDocumentBody"))
+]
+"""Not validated by pydantic, so that all messages come from `service.documents`."""
+
+COMPONENTS = {
+    "Metadata": _METADATA_SCHEMA,
+    "DocumentBody": DocumentBody.model_json_schema(),
+    "IdentifiedDocumentBody": IdentifiedDocumentBody.model_json_schema(),
+}
+"""For `components.schemas`."""
+
+
 class DocumentsRequest(RequestBody):
     """Documents, each accepted or refused on its own."""
 
@@ -147,7 +142,7 @@ class DocumentsRequest(RequestBody):
         return value
 
     # The route validates them one by one, so that a bad one does not affect the others.
-    documents: Annotated[list[SkipValidation[IdentifiedDocumentBody]], Field(strict=True)] = Field(
+    documents: list[RawIdentifiedDocument] = Field(
         min_length=1, max_length=MOST_DOCUMENTS, description="1 to 1,000 documents."
     )
 
@@ -191,10 +186,7 @@ class DocumentsResponse(BaseModel):
     replaced: list[ReplacedBody] = Field(
         description="Those that share an id with a later one of the request; the last one wins."
     )
-    indexed: bool = Field(
-        description="Whether searches see all accepted documents that can be indexed.",
-        examples=[True],
-    )
+    indexed: bool = Field(description="Whether searches see all of `accepted`.", examples=[True])
 
 
 class StoredDocumentBody(BaseModel):
@@ -212,12 +204,8 @@ class StoredDocumentBody(BaseModel):
 class DocumentsPage(BaseModel):
     """Some documents in the order of their ids."""
 
-    documents: list[StoredDocumentBody] = Field(
-        description="At most `limit`; fewer if their texts are long."
-    )
-    cursor: str | None = Field(
-        description="Asks for the next page; null on the last one.", examples=["cHktZXhjZXB0"]
-    )
+    documents: list[StoredDocumentBody] = Field(description="At most `limit`; fewer if long.")
+    cursor: str | None = Field(description="For the next page, if any.", examples=["cHktZXhjZXB0"])
 
 
 class DeleteDocumentsRequest(RequestBody):

@@ -39,9 +39,7 @@ class JobSummaryBody(BaseModel):
     )
     finished: str | None = Field(description="When it ended; null before.")
     reason: str | None = Field(description="Why it failed; null if it did not.")
-    note: str | None = Field(
-        description="Why a running job makes no progress, such as a full disk; else null."
-    )
+    note: str | None = Field(description="Why a running job is stuck, such as a full disk.")
 
 
 class RefusalBody(BaseModel):

@@ -1,6 +1,6 @@
-"""The wire of `/search`."""
+"""The wire of `/search` and `/similarity`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,7 +28,7 @@ class SearchRequest(RequestBody):
                 "required": ["min_confidence", "rerank"],
                 "properties": {"min_confidence": {"type": "string"}, "rerank": {"const": False}},
             },
-        },
+        }
     )
 
     query: str = Field(
@@ -39,10 +39,7 @@ class SearchRequest(RequestBody):
         examples=["catch several exceptions in one handler"],
     )
     top_k: int = Field(
-        10,
-        ge=1,
-        le=100,
-        description="Most hits in the answer. Never changes which documents win.",
+        10, ge=1, le=100, description="Most hits in the answer. Never changes which documents win."
     )
     num_candidates: int = Field(
         100,
@@ -55,9 +52,7 @@ class SearchRequest(RequestBody):
         description="How stage one finds passages: by vectors (`dense`), by words (`sparse`) or by "
         "both (`hybrid`). Default: the server's `search_mode`, which is `dense` unless set.",
     )
-    rerank: bool = Field(
-        True, description="`false` keeps stage one's order; the hits are then `uncalibrated`."
-    )
+    rerank: bool = Field(True, description="`false` keeps stage one's order, without confidences.")
     filters: FiltersField = Field(
         default_factory=dict,
         description=f"{FILTERS} Narrows the candidates before `num_candidates` are taken.",
@@ -81,12 +76,8 @@ class HitBody(BaseModel):
     rank: int = Field(description="1-based.", examples=[1])
     id: Id
     title: Title
-    text: str | None = Field(
-        description="The best passage, as it is in the document.", examples=[TEXT]
-    )
-    start: int = Field(
-        description="Where the passage begins in the document, in code points.", examples=[0]
-    )
+    text: str | None = Field(description="The best passage, unchanged.", examples=[TEXT])
+    start: int = Field(description="Start in the document, in code points.", examples=[0])
     end: int = Field(description="Where it ends (exclusive).", examples=[len(TEXT)])
     metadata: StoredMetadata
     confidence: Word = Field(description="The word for `probability`; `uncalibrated` without one.")
@@ -97,20 +88,14 @@ class HitBody(BaseModel):
         description="The reranker's score (a logit); null if it did not score the passage.",
         examples=[5.21],
     )
-    retrieval_score: float = Field(
-        description="Cosine of query and passage, five decimals.", examples=[0.88172]
-    )
+    retrieval_score: float = Field(description="Cosine of query and passage.", examples=[0.88172])
     sparse_score: float | None = Field(
         None,
         description="BM25 of query and passage, above 0; not comparable between queries. Null if "
         "the passage was not found by words.",
     )
-    retrieval_rank: int = Field(
-        description="1-based rank in stage one, in the order of its mode.", examples=[4]
-    )
-    truncated: bool = Field(
-        description="Whether the passage was longer than the reranker reads; it ignored the end."
-    )
+    retrieval_rank: int = Field(description="1-based rank in stage one.", examples=[4])
+    truncated: bool = Field(description="Whether the reranker ignored the passage's end.")
 
 
 class RerankBody(BaseModel):
@@ -120,9 +105,7 @@ class RerankBody(BaseModel):
         description="`complete`: all candidates were scored; `partial`: the time ran out; "
         "`skipped` and `failed`: none was scored, for the given `reason`."
     )
-    requested: int = Field(
-        description="Candidates to rerank, at most the server's `rerank_depth`.", examples=[100]
-    )
+    requested: int = Field(description="At most the server's `rerank_depth`.", examples=[100])
     scored: int = Field(description="Candidates that were scored.", examples=[100])
     reason: str | None = Field(None, description="Why the status is not `complete`.")
 
@@ -136,9 +119,7 @@ class ModelsBody(BaseModel):
         description="The calibration artifact's name; `none` if all hits are uncalibrated.",
         examples=["e5-small+interaction-v1"],
     )
-    order: str = Field(
-        description="The score that ordered the hits.", examples=["fused (rerank_score 0.35)"]
-    )
+    order: str = Field(description="What ordered the hits.", examples=["fused (rerank_score 0.35)"])
 
 
 class IndexBody(BaseModel):
@@ -177,7 +158,7 @@ class SearchResponse(BaseModel):
     )
     rerank: RerankBody = Field(description="The outcome of stage two.")
     timings_ms: dict[str, float] = Field(
-        description="Milliseconds of this search per stage and in all.",
+        description="Milliseconds per stage and in all.",
         examples=[{"normalize": 0.1, "encode": 12.0, "retrieve": 0.8, "rerank": 51.7, "total": 65}],
     )
     models: ModelsBody = Field(description="The models of the answer.")
@@ -205,7 +186,7 @@ class SearchBatchRequest(RequestBody):
                     ]
                 }
             ]
-        },
+        }
     )
 
     queries: list[SearchRequest] = Field(
@@ -225,5 +206,68 @@ class SearchBatchResponse(BaseModel):
     timings_ms: dict[str, float] = Field(
         description="Milliseconds of the whole request; each result has those of its search.",
         examples=[{"total": 188.4}],
+    )
+    request_id: RequestId
+
+
+_Query = Annotated[
+    str,
+    Field(
+        json_schema_extra={"minLength": 1},
+        description="1 to 4,000 characters after cleaning (the server's `max_query_chars`).",
+    ),
+]
+
+
+class PairBody(RequestBody):
+    """Two queries."""
+
+    a: _Query = Field(examples=["how do I close a file"])
+    b: _Query = Field(examples=["closing an open file"])
+
+
+class SimilarityRequest(RequestBody):
+    """Pairs of queries. Only `pairs` is required; unknown fields are refused."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "pairs": [
+                        {"a": "how do I close a file", "b": "closing an open file"},
+                        {"a": "Đạo hàm của hàm hợp", "b": "Tổng của cấp số nhân"},
+                    ]
+                }
+            ]
+        }
+    )
+
+    pairs: list[PairBody] = Field(min_length=1, max_length=100, description="At most 100 pairs.")
+    timeout_ms: TimeoutMs = Field(
+        None,
+        description="Time for the request in milliseconds; default: the server's `timeout_ms`.",
+    )
+
+
+class VerdictBody(BaseModel):
+    """The pair model's verdict on one pair."""
+
+    index: int = Field(description="Place of the pair in the request, from 0.", examples=[0])
+    similarity: float = Field(
+        description="Cosine of the two queries, -1 to 1; 1 for equal ones.", examples=[0.972341]
+    )
+    same: bool = Field(description="Whether `similarity >= threshold`.", examples=[True])
+    truncated: bool = Field(description="Whether the model ignored the end of one.")
+
+
+class SimilarityResponse(BaseModel):
+    """A verdict for each pair."""
+
+    results: list[VerdictBody] = Field(description="In the order of the request.")
+    threshold: float = Field(description="From this cosine on, `same` is true.", examples=[0.93])
+    model: str = Field(description="The pair model.", examples=["pair-model"])
+    timings_ms: dict[str, float] = Field(
+        description="Milliseconds per stage and in all.",
+        examples=[{"normalize": 0.1, "encode": 24.0, "total": 24.3}],
     )
     request_id: RequestId
