@@ -59,8 +59,7 @@ ShareOption = Annotated[
     ),
 ]
 EveryLanguageOption = Annotated[
-    bool,
-    typer.Option("--every-language", help="Fit one share for all languages together."),
+    bool, typer.Option("--every-language", help="Fit one share for all languages together.")
 ]
 
 
@@ -157,10 +156,7 @@ def _show(out: Path, artifact: "Calibration", found: "Fitting") -> None:
 def _head(seed: int, settings: Settings) -> dict[str, Any]:
     from service.evaluation.provenance import provenance
 
-    return {
-        **provenance(seed),
-        "settings": settings.model_dump(mode="json", include=set(DECIDING)),
-    }
+    return {**provenance(seed), "settings": settings.model_dump(mode="json", include=set(DECIDING))}
 
 
 def tune_depth(

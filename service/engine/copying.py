@@ -58,10 +58,7 @@ class Copy:
     """
 
     def __init__(
-        self,
-        target: LiveCollection,
-        find: Callable[[CopyState], LiveCollection],
-        state: CopyState,
+        self, target: LiveCollection, find: Callable[[CopyState], LiveCollection], state: CopyState
     ) -> None:
         """`find` returns the source or raises `NotFoundError`."""
         self._target, self._find = target, find

@@ -158,11 +158,7 @@ class Engine:
 
 
 def open_engine(
-    settings: Settings,
-    *,
-    pairs: bool = True,
-    jobs: bool = True,
-    models: ModelPool | None = None,
+    settings: Settings, *, pairs: bool = True, jobs: bool = True, models: ModelPool | None = None
 ) -> Engine:
     """Load models and collections and check that they work.
 

@@ -39,11 +39,7 @@ class Fitted:
 
 
 def collect_hits(
-    collections: Iterable[Observed],
-    shares: Mapping[str, float],
-    depth: int,
-    *,
-    mixed: bool = False,
+    collections: Iterable[Observed], shares: Mapping[str, float], depth: int, *, mixed: bool = False
 ) -> dict[Ordering, Hits]:
     """The first hits of each query in each ordering that its language may be served in.
 

@@ -27,9 +27,7 @@ def candidates(query: LevelledQuery) -> list[str]:
 
 
 def rank_levels(
-    queries: Sequence[LevelledQuery],
-    query_vectors: Vectors,
-    passage_vectors: Mapping[str, Vectors],
+    queries: Sequence[LevelledQuery], query_vectors: Vectors, passage_vectors: Mapping[str, Vectors]
 ) -> dict[str, list[str]]:
     """Query id -> document ids of its candidates by descending dot product, ties by id.
 

@@ -93,10 +93,7 @@ def worth_building(changes: int, passages: int) -> bool:
 
 
 def _load(
-    store: Store,
-    folder: Path,
-    identity: IndexIdentity,
-    complete_threshold: int | None,
+    store: Store, folder: Path, identity: IndexIdentity, complete_threshold: int | None
 ) -> Generation:
     with store.view() as view:
         record = view.generation

@@ -7,15 +7,7 @@ from dataclasses import dataclass, field
 
 from service.protocols import Encoder
 from service.text.chunker import chunk
-from service.types import (
-    EncodedQuery,
-    Filters,
-    Metadata,
-    Mode,
-    RerankStatus,
-    TokenStates,
-    Word,
-)
+from service.types import EncodedQuery, Filters, Metadata, Mode, RerankStatus, TokenStates, Word
 
 QUERY_FILLS_WINDOW = "the query fills the reranker's whole window"
 """The reason of a skipped rerank that another wording of the query may well get."""

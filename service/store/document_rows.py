@@ -201,12 +201,7 @@ def _replace_metadata(
     metadata = metadata_rows(document.metadata)
     connection.execute(
         "UPDATE documents SET metadata = ?, content_hash = ?, version = ? WHERE number = ?",
-        [
-            json.dumps(document.metadata, ensure_ascii=False),
-            document.content_hash,
-            version,
-            number,
-        ],
+        [json.dumps(document.metadata, ensure_ascii=False), document.content_hash, version, number],
     )
     connection.execute("DELETE FROM metadata WHERE document = ?", [number])
     _insert_metadata(connection, number, metadata)

@@ -40,10 +40,7 @@ class DocumentStore:
     """A `Store`: one SQLite file."""
 
     def __init__(
-        self,
-        path: Path,
-        reindex: str | None = None,
-        reserve: Reserve | None = None,
+        self, path: Path, reindex: str | None = None, reserve: Reserve | None = None
     ) -> None:
         """Open the file.
 

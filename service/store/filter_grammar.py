@@ -166,9 +166,7 @@ class _Reader:
 
 
 def _of_one_value(
-    field: str,
-    lists: list[tuple[FilterScalar, ...]],
-    limits: list[tuple[Kind, Limit]],
+    field: str, lists: list[tuple[FilterScalar, ...]], limits: list[tuple[Kind, Limit]]
 ) -> Filter:
     if not lists:
         return InRange(field, limits[0][0], tuple(limit for _, limit in limits))

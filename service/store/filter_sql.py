@@ -5,15 +5,7 @@ Each leaf is one walk through a stretch of the primary key (field, kind, value, 
 
 from typing import NamedTuple
 
-from service.store.filter_grammar import (
-    Exists,
-    Filter,
-    InRange,
-    Joined,
-    Not,
-    OneOf,
-    parse,
-)
+from service.store.filter_grammar import Exists, Filter, InRange, Joined, Not, OneOf, parse
 from service.store.metadata_values import Kind, kind_of
 from service.types import Filters
 

@@ -56,10 +56,7 @@ class Documents:
         return await self._write(deadline, lambda: self._store.stage(documents, expected))
 
     async def delete(
-        self,
-        ids: Collection[str],
-        deadline: Deadline,
-        expected: Expectations | None = None,
+        self, ids: Collection[str], deadline: Deadline, expected: Expectations | None = None
     ) -> int:
         """Remove documents, from searches too; returns how many there were."""
         return await self._write(deadline, lambda: self._store.delete(ids, expected))

@@ -5,13 +5,7 @@ import threading
 from collections.abc import Callable, Collection
 
 from service.errors import NotReadyError, SecondpassError
-from service.index.generation import (
-    Generation,
-    build,
-    is_whole,
-    remove_others,
-    worth_building,
-)
+from service.index.generation import Generation, build, is_whole, remove_others, worth_building
 from service.index.live_index import LiveIndex
 from service.store.data_folder import CollectionFolder
 from service.types import IndexIdentity

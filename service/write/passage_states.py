@@ -72,11 +72,7 @@ class PassageStates:
     """
 
     def __init__(
-        self,
-        store: Store,
-        file: StateStore,
-        reranker: Reranker,
-        encoder: EncoderIdentity,
+        self, store: Store, file: StateStore, reranker: Reranker, encoder: EncoderIdentity
     ) -> None:
         self.idle: Callable[[], bool] = lambda: True
         """Whether no search would have to wait."""
