@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
     for command in (check, describe, split, levels, convert):
         group.command()(command)
     app.add_typer(group, name="dataset")
+    app.add_typer(group, name="collection", hidden=True)  # its former name
 
 
 def check(path: PathArgument) -> None:

@@ -32,6 +32,13 @@ def test_check_names_every_problem_and_ends_with_1(folder: Path) -> None:
     assert done.stderr == "2 problems\n"
 
 
+def test_the_former_name_of_the_command_still_works(folder: Path) -> None:
+    assert secondpass("collection", "check", folder).stderr == "no problems\n"
+    shown = secondpass("--help").stdout
+    assert "dataset" in shown
+    assert "collection " not in shown
+
+
 def test_describe_shows_figures_as_a_table_or_as_json(folder: Path) -> None:
     done = secondpass("dataset", "describe", folder)
     assert "queries judged" in done.stdout
