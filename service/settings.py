@@ -11,9 +11,14 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator, mode
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.types import MAX_TEXT_CHARS, MAX_TITLE_CHARS, DocumentLimits
+from service.types import MAX_TEXT_CHARS, MAX_TITLE_CHARS, Backend, DocumentLimits, Fusion, Mode
 
 PREFIX = "SECONDPASS_"
+
+NO_MODEL = "none"
+"""Names no reranker or no pair model."""
+
+MAX_TIMEOUT_MS = 600_000
 
 Part = Literal[
     "server", "data", "models", "encoder", "reranker", "passages", "ranking", "limits", "pairs"
@@ -154,9 +159,7 @@ class Settings(BaseSettings):
         description="Megabytes in which a reranker keeps passages it has read: an interaction "
         "reranker keeps what it encoded, a cross-encoder keeps their tokens.",
     )
-    rerank_backend: Annotated[
-        Literal["auto", "torch", "torch-bf16", "onnx", "onnx-int8"], RERANKER
-    ] = Field(
+    rerank_backend: Annotated[Literal["auto", Backend], RERANKER] = Field(
         "auto",
         description="What runs a cross-encoder. `auto` is the backend that `secondpass models "
         "prepare` chose on this CPU, or `torch`; the `onnx` ones need `secondpass[onnx]`.",
@@ -178,12 +181,12 @@ class Settings(BaseSettings):
     rerank_depth: Annotated[int, Field(ge=0, le=1000), RANKING] = Field(
         100, description="Most candidates that are reranked; others follow in stage one's order."
     )
-    search_mode: Annotated[Literal["dense", "sparse", "hybrid"], RANKING] = Field(
+    search_mode: Annotated[Mode, RANKING] = Field(
         "dense",
         description="How a search that names no `mode` finds passages: by vectors (`dense`), by "
         "words (`sparse`, BM25) or both (`hybrid`).",
     )
-    hybrid_fusion: Annotated[Literal["rrf", "weighted"], RANKING] = Field(
+    hybrid_fusion: Annotated[Fusion, RANKING] = Field(
         "weighted",
         description="How the hybrid mode merges: by reciprocal ranks (`rrf`) or `weighted` scores.",
     )
@@ -205,7 +208,7 @@ class Settings(BaseSettings):
     )
 
     pair_model: Annotated[str, PAIRS] = Field(
-        "none",
+        NO_MODEL,
         description="Bi-encoder that tells whether two queries mean the same: a folder from "
         "`secondpass train pair-contrastive`, or another model with `pair_threshold`; or `none`.",
     )
@@ -254,7 +257,7 @@ class Settings(BaseSettings):
         "answered 429. A client gets a quarter; its other searches wait. Not set: no limit of its "
         "own with an interaction reranker and `passage_states`, else 32.",
     )
-    timeout_ms: Annotated[int, Field(ge=1, le=600_000), SERVER] = Field(
+    timeout_ms: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS), SERVER] = Field(
         60_000,
         description="Longest time in milliseconds for a search or comparison that names none, and "
         "for each read or write of documents.",

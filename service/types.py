@@ -34,6 +34,9 @@ RerankStatus = Literal["complete", "partial", "skipped", "failed"]
 Reads = Literal["texts", "token ids", "states"]
 """What a reranker reads of a passage: its text alone, or first of all what is stored for it."""
 
+Backend = Literal["torch", "torch-bf16", "onnx", "onnx-int8"]
+"""What runs a cross-encoder."""
+
 Mode = Literal["dense", "sparse", "hybrid"]
 """How stage one finds passages: by vectors, by words, or by both."""
 

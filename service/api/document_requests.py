@@ -23,6 +23,7 @@ from service.documents.document_json import parse_document
 from service.documents.rows import check_id
 from service.errors import DuplicateKeyError, InvalidInputError
 from service.scheduling.gate import Deadline
+from service.settings import MAX_TIMEOUT_MS
 from service.types import Document, DocumentLimits, Expectation, Filters
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
@@ -99,7 +100,9 @@ async def _patience(
     ] = False,
     timeout_ms: Annotated[
         int | None,
-        Query(ge=1, le=600_000, description="For `wait`; default: the server's `timeout_ms`."),
+        Query(
+            ge=1, le=MAX_TIMEOUT_MS, description="For `wait`; default: the server's `timeout_ms`."
+        ),
     ] = None,
 ) -> Deadline:
     """Until when to wait for searches to see what was written."""

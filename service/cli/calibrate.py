@@ -16,7 +16,7 @@ from service.cli.options import (
 )
 from service.cli.progress import progress
 from service.errors import InvalidInputError
-from service.settings import DECIDING, Settings
+from service.settings import DECIDING, NO_MODEL, Settings
 
 if TYPE_CHECKING:
     from service.confidence.calibration import Calibration
@@ -179,7 +179,7 @@ def tune_depth(
     from service.evaluation.observing import observe_all
     from service.evaluation.plots import check_plots, plot_depths, save
 
-    if settings.reranker == "none":
+    if settings.reranker == NO_MODEL:
         raise InvalidInputError("there is no reranker whose depth could be tuned", "reranker")
     if out is not None and picture:
         check_plots("picture", "; or leave it out with --no-picture")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -17,7 +17,7 @@ from service.cli.options import FOLDER_SETTINGS, with_settings
 from service.cli.progress import progress
 from service.errors import InvalidInputError
 from service.settings import Settings, settings_about
-from service.types import Document, Refused
+from service.types import Document, Mode, Refused
 
 if TYPE_CHECKING:
     from service.store.data_folder import DataFolder
@@ -138,7 +138,7 @@ def search(
     settings: Settings,
     top_k: Annotated[int, typer.Option(min=1, max=100, help="Hits to show.")] = 5,
     mode: Annotated[
-        Literal["dense", "sparse", "hybrid"] | None,
+        Mode | None,
         typer.Option(help="Find passages by vectors, by words or by both; default: search_mode."),
     ] = None,
     rerank: Annotated[bool, typer.Option(help="Rerank the candidates.")] = True,

@@ -18,7 +18,7 @@ from service.cli.options import (
 )
 from service.cli.progress import progress
 from service.errors import InvalidInputError
-from service.settings import Settings
+from service.settings import NO_MODEL, Settings
 
 if TYPE_CHECKING:
     from service.evaluation.comparison import Compared
@@ -130,7 +130,7 @@ def evaluate_rerank(
     from service.evaluation.retrieval import evaluate_reranker
     from service.evaluation.systems import System
 
-    if settings.reranker == "none":
+    if settings.reranker == NO_MODEL:
         raise InvalidInputError("--reranker: there is nothing to rerank with", "reranker")
     if out is not None:
         check_plots("out")

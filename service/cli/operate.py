@@ -3,7 +3,7 @@
 import logging
 import secrets
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
@@ -11,13 +11,12 @@ from rich.table import Column, Table
 from service.cli.console import console
 from service.cli.options import with_settings
 from service.extras import install_command
-from service.settings import Settings, settings_about
+from service.models.registry import REGISTRY, Kind
+from service.settings import NO_MODEL, Settings, settings_about
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.sources import PreparedModel
-
-Kind = Literal["bi-encoder", "cross-encoder", "interaction"]
 
 _SOURCE = (*settings_about("encoder"), "reranker", "pair_model", "cache_dir", "hub_offline")
 KindOption = Annotated[Kind, typer.Option(help="Kind of a model that is not in the registry.")]
@@ -68,8 +67,6 @@ def key() -> None:
 
 def list_models(settings: Settings) -> None:
     """Show the models of the registry."""
-    from service.models.registry import REGISTRY
-
     table = Table(Column("name", overflow="fold"), "kind", "dimension", "max length", "licence")
     for name, spec in REGISTRY.items():
         dimension = "" if spec.dimension is None else str(spec.dimension)
@@ -91,9 +88,9 @@ def prepare_models(
     wanted: list[tuple[str, Kind]] = [(name, _kind(name, kind)) for name in names or []]
     if not wanted:
         wanted = [(settings.encoder, "bi-encoder")]
-        if settings.reranker != "none":
+        if settings.reranker != NO_MODEL:
             wanted.append((settings.reranker, reranker_kind(settings.reranker)))
-        if settings.pair_model != "none":
+        if settings.pair_model != NO_MODEL:
             wanted.append((settings.pair_model, "bi-encoder"))
     for name, its_kind in wanted:
         typer.echo(f"{name}: {_prepare(settings, name, its_kind).folder}")
@@ -146,8 +143,6 @@ def show_model(name: str, settings: Settings, kind: KindOption = "bi-encoder") -
 
 
 def _kind(name: str, otherwise: Kind) -> Kind:
-    from service.models.registry import REGISTRY
-
     return REGISTRY[name].kind if name in REGISTRY else otherwise
 
 

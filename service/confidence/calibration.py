@@ -15,6 +15,8 @@ from service.types import EncoderIdentity
 Ordering = Literal["retrieval", "fused", "rerank"]
 """What orders the hits: the cosine, the cosine moved by the logit, or the logit."""
 
+Method = Literal["platt", "isotonic"]
+
 EVERY_LANGUAGE = "*"
 """Key of the share for every language that is not named."""
 
@@ -40,7 +42,7 @@ class Curve(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["platt", "isotonic"] = "platt"
+    method: Method = "platt"
     slope: float = Field(gt=0, allow_inf_nan=False)
     intercept: float = Field(allow_inf_nan=False)
     knots: tuple[tuple[float, float], ...] = ()

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,13 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 
-from service.confidence.calibration import Curve, probabilities
+from service.confidence.calibration import Curve, Method, probabilities
 from service.confidence.quality import expected_calibration_error
 from service.errors import InvalidInputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
-Method = Literal["platt", "isotonic"]
 
 FOLDS = 5
 FEWEST_POSITIVE = 50

@@ -18,7 +18,7 @@ from service.reranker.interaction import read_config
 from service.reranker.interaction_reranker import InteractionReranker
 from service.scheduling.gate import Limits
 from service.search.pair_model import PairModel
-from service.settings import Settings
+from service.settings import NO_MODEL, Settings
 from service.text.chunker import CHUNKER_VERSION
 from service.text.normalizer import NORMALIZER_VERSION
 from service.text.passage import PASSAGE_TEXT_VERSION
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from service.reranker.backends import BackendRecord
 
 log = logging.getLogger(__name__)
-
-NO_MODEL = "none"
 
 Load = Callable[[PreparedModel], "LoadedModel"]
 """Returns a bi-encoder's weights, from the disk or from memory."""

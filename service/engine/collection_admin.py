@@ -22,7 +22,7 @@ from service.errors import (
     StoreError,
 )
 from service.memory import collect_frozen_objects
-from service.settings import Settings
+from service.settings import NO_MODEL, Settings
 from service.store.catalog import SettingValue
 from service.store.data_folder import CollectionFolder
 from service.types import EncoderIdentity
@@ -248,6 +248,6 @@ class Collections:
             revision=revision,
             generation=live.searcher.retriever.index.latest.generation,
             encoder=live.searcher.encoder.identity,
-            reranker=reranker.model if reranker else "none",
+            reranker=reranker.model if reranker else NO_MODEL,
             copy=copy.state if copy else read_state(live.folder.store),
         )

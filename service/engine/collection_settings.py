@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from service.engine.build import NO_MODEL
 from service.errors import InvalidInputError
 from service.models.registry import REGISTRY, Kind
 from service.models.sources import is_at_hand
-from service.settings import PER_COLLECTION, Settings, settings_about
+from service.settings import NO_MODEL, PER_COLLECTION, Settings, settings_about
 from service.store.catalog import SettingValue
 
 _KINDS: Mapping[str, tuple[Kind, ...]] = {

@@ -7,7 +7,6 @@ from weakref import WeakValueDictionary
 
 from service.encoder.bi_encoder import BiEncoder
 from service.engine.build import (
-    NO_MODEL,
     build_encoder,
     build_pair_model,
     build_reranker,
@@ -18,7 +17,7 @@ from service.memory import give_back_freed_memory
 from service.models.sources import PreparedModel
 from service.protocols import Reranker
 from service.search.pair_model import PairModel
-from service.settings import Settings
+from service.settings import NO_MODEL, Settings
 from service.types import EncoderIdentity
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.report import Answer, ScoredHit
 from service.search.query import Query
 from service.search.searcher import Searcher
-from service.settings import DECIDING, Settings
+from service.settings import DECIDING, MAX_TIMEOUT_MS, Settings
 from service.store.data_folder import DataFolder
 from service.store.schema import DOCUMENTS
 
@@ -48,7 +48,7 @@ class Asker:
             top_k=CANDIDATES,
             num_candidates=CANDIDATES,
             rerank=rerank,
-            timeout_ms=600_000,
+            timeout_ms=MAX_TIMEOUT_MS,
         )
         result = self._runner.run(self.searcher.search(query))
         hits = [ScoredHit(hit.id, hit.score, hit.probability) for hit in result.hits]

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,8 +17,8 @@ from scipy.stats import kendalltau
 from service.durable import write_text
 from service.protocols import Reranker
 from service.reranker.probe_texts import PROBES
+from service.types import Backend
 
-Backend = Literal["torch", "torch-bf16", "onnx", "onnx-int8"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 REFERENCE: Backend = "torch"
 

@@ -13,11 +13,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from service.errors import InferenceError, ModelSourceError, UnprocessableTextError
 from service.protocols import Reranker
-from service.reranker.backends import Backend
 from service.reranker.forward import Forward, Logits, TorchForward, load_classifier
 from service.reranker.onnx_forward import OnnxForward
 from service.reranker.pair_tokens import PairTokenizer, TokenPair, digest
-from service.types import EncodedPassage, EncodedQuery, PairScore, Reads
+from service.types import Backend, EncodedPassage, EncodedQuery, PairScore, Reads
 
 Pair = tuple[str, str]
 """Query and passage."""

@@ -9,7 +9,6 @@ from service.models.sources import PreparedModel
 from service.reranker.backends import (
     BACKENDS,
     REFERENCE,
-    Backend,
     BackendRecord,
     measure,
     recorded_backend,
@@ -18,6 +17,7 @@ from service.reranker.backends import (
 from service.reranker.cross_encoder import CrossEncoderOptions, CrossEncoderReranker
 from service.reranker.onnx_forward import onnx_is_installed, prepare_onnx
 from service.settings import Settings
+from service.types import Backend
 
 log = logging.getLogger(__name__)
 

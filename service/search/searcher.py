@@ -18,6 +18,7 @@ from service.search.answer_cache import AnswerCache
 from service.search.query import Query, Result, Timings, encode_queries
 from service.search.retriever import Recall, Retriever
 from service.search.second_stage import Ranked, Ranking, SecondStage
+from service.settings import NO_MODEL
 from service.text.normalizer import normalize
 from service.types import EncodedQuery
 
@@ -228,7 +229,7 @@ class Searcher:
             timings_ms=timings,
             models={
                 "encoder": self.encoder.identity.model,
-                "reranker": stage.reranker.model if stage.reranker else "none",
+                "reranker": stage.reranker.model if stage.reranker else NO_MODEL,
                 "calibration": "none" if ranking.uncalibrated else stage.judge.name or "none",
                 "order": ranking.order or recall.order,
             },

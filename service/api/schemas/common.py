@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from service.errors import AnswerTooLargeError
+from service.settings import MAX_TIMEOUT_MS
 
 MOST_FIELDS = 50
 
@@ -23,7 +24,7 @@ REQUEST_ID = "6f1f6a0f0f5d4c0c8f6f3b1c2d7e9a55"
 RequestId = Annotated[
     str, Field(description="That of the header `X-Request-ID`.", examples=[REQUEST_ID])
 ]
-TimeoutMs = Annotated[int | None, Field(ge=1, le=600_000)]
+TimeoutMs = Annotated[int | None, Field(ge=1, le=MAX_TIMEOUT_MS)]
 
 CODES = {
     400: "bad_request",
