@@ -7,10 +7,10 @@ from benchmarks.markdown import table
 from benchmarks.speed.bars import BARS
 
 _RATIOS = {
-    "rerank_exact": "rerank by the same cross-encoder, same scores",
-    "rerank_fast": "the same weights with the fast settings, other scores",
-    "rerank_interaction": "rerank by the default, `interaction-v1`",
-    "throughput_16": "answers a second, 16 clients, default settings",
+    "rerank_exact": "rerank with the same cross-encoder, same scores",
+    "rerank_fast": "the same weights and the fast settings; scores differ",
+    "rerank_interaction": "rerank with the default, `interaction-v1`",
+    "throughput_16": "answers per second, 16 clients, default settings",
 }
 
 

@@ -99,7 +99,9 @@ class CollectionBody(BaseModel):
     staged: int | None = Field(description="Documents that wait for encoding.", examples=[0])
     failed: int | None = Field(description="Documents that could not be encoded.", examples=[0])
     revision: int | None = Field(description="Grows with every write.", examples=[1434])
-    generation: str | None = Field(description="The index's name on disk.", examples=["g-00000003"])
+    generation: str | None = Field(
+        description="The index's name on disk.", examples=["g34-3dda5a42"]
+    )
     encoder: EncoderBody | None = Field(description="Encodes its passages and queries.")
     reranker: str | None = Field(description="The reranker, or `none`.", examples=["none"])
     problems: list[str] = Field(description="Notes for the operator.")

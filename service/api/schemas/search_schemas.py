@@ -39,7 +39,10 @@ class SearchRequest(RequestBody):
         examples=["catch several exceptions in one handler"],
     )
     top_k: int = Field(
-        10, ge=1, le=100, description="Most hits in the answer. Never changes which documents win."
+        10,
+        ge=1,
+        le=100,
+        description="Most hits in the answer. It does not change which documents are found.",
     )
     num_candidates: int = Field(
         100,
@@ -125,7 +128,7 @@ class ModelsBody(BaseModel):
 class IndexBody(BaseModel):
     """The index of the answer."""
 
-    generation: str = Field(description="The index's name on disk.", examples=["g-00000003"])
+    generation: str = Field(description="The index's name on disk.", examples=["g34-3dda5a42"])
     revision: int = Field(
         description="Grows with every write to the documents; two answers with the same generation "
         "and revision searched the same index.",
