@@ -24,7 +24,7 @@ SecondpassError
 │   └── VersionConflictError  a document is not as the caller expects it
 └── NotAvailableError       this server was not set up for what is asked
 
-Messages are written for the person who can mend the matter. The HTTP edge maps classes to status
+Messages are for the person who can fix the problem. The HTTP edge maps classes to status
 codes in one table (`service.api.error_table`).
 """
 
@@ -160,7 +160,7 @@ class NotFoundError(SecondpassError):
 
 
 class ConflictError(SecondpassError):
-    """What is there does not allow what the caller wants."""
+    """The current state does not allow the change."""
 
 
 class VersionConflictError(ConflictError):
@@ -168,4 +168,4 @@ class VersionConflictError(ConflictError):
 
 
 class NotAvailableError(SecondpassError):
-    """This server was not set up for what is asked; asking again will not help."""
+    """This server is not configured for the request. A retry will not help."""

@@ -1,4 +1,4 @@
-"""Who may ask: the check of the API key and of the `Host` header, and whose share a request uses.
+"""Checks the API key and the `Host` header, and names the client of a request.
 
 Keys are random secrets; the server knows only their hashes.
 """

@@ -94,7 +94,7 @@ def archive(folder: DataFolder, name: str) -> Generator[bytes]:
 
 
 def _require_vectors_of(snapshot: Snapshot, identity: IndexIdentity) -> None:
-    """Raise `ConflictError` unless the vectors are this encoder's, whatever its name is."""
+    """Raise `ConflictError` unless this encoder made the vectors. Names may differ."""
     stored = snapshot.manifest.encoder
     if stored is None:
         return

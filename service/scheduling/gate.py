@@ -23,7 +23,7 @@ CLIENTS = 4
 
 WINDOW_S = 60.0
 LEAST_BYTES = 60_000
-"""An upload must bring this in each `WINDOW_S`: a kilobyte a second."""
+"""The fewest bytes of an upload per `WINDOW_S`: a kilobyte a second."""
 
 PIECE = 1 << 18
 """Bytes of an upload that are held in memory before they are written."""
@@ -184,7 +184,7 @@ class Turnstile:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Be let through."""
+        """Wait for a turn, and hold it for the block."""
         client = current_client()
         own = asyncio.Lock() if client is None else self._clients.get(client) or asyncio.Lock()
         if client is not None:

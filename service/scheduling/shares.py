@@ -18,13 +18,13 @@ MOST_WEIGHT = 4
 """A second counts once for each request that the client has under way, up to this many times."""
 
 LEAD_S = 0.1
-"""An account that is this far ahead of the lowest one at work is held back."""
+"""An account waits if it has used this many seconds more than the lowest active one."""
 
 CREDIT_S = 0.5
 """Unused time is kept for a client up to here; older credit is forgotten."""
 
 PATIENCE_S = 1.0
-"""Nothing is held back for longer, whatever the accounts say."""
+"""Work waits at most this long."""
 
 _LOOK_EVERY_S = 0.05
 _KEPT = 64
@@ -223,4 +223,4 @@ class Shares:
 
 
 SHARES = Shares()
-"""One for the process, like its processors."""
+"""One instance for the process, because all clients share its processors."""

@@ -70,7 +70,7 @@ class PairModel:
     async def compare(
         self, pairs: Sequence[tuple[str, str]], timeout_ms: int | None = None
     ) -> Comparison:
-        """Judge each pair. A pair gets the same verdict in any company.
+        """Judge each pair. The verdict of a pair does not depend on the other pairs.
 
         Raises `UnprocessableTextError` (empty or too long; the field is `pairs.<index>.a` or
         `.b`), `OverloadedError` (queue full) and `DeadlineError`.

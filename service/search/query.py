@@ -10,7 +10,7 @@ from service.text.chunker import chunk
 from service.types import EncodedQuery, Filters, Metadata, Mode, RerankStatus, TokenStates, Word
 
 QUERY_FILLS_WINDOW = "the query fills the reranker's whole window"
-"""The reason of a skipped rerank that another wording of the query may well get."""
+"""The reason if the query leaves no room for a passage; another wording may be reranked."""
 
 WINDOW = 128
 """Tokens in a window of a query that is too long for the encoder. A vector of 500 tokens says

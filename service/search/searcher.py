@@ -1,4 +1,4 @@
-"""The way of a search: normalise, encode, retrieve, rerank, judge."""
+"""Answers a search: normalize, encode, retrieve, rerank, judge."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence

@@ -38,7 +38,7 @@ SLOW_RERANKS = 32
 _CLEANED_CHARS = 2000
 
 LANGUAGE_SAMPLE = 5
-"""The language of this number of best candidates is looked at."""
+"""How many of the best candidates are used to detect the language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,8 @@ class SecondStage:
 
         The reranker reads the query's window by which the passage was found. If it fails or runs
         out of time, stage one's order is used. Raises `OverloadedError` when `max_reranks` searches
-        are at this stage. A client with a quarter of these waits for its own to end.
+        are at this stage. A client that holds a quarter of them waits until one of its searches
+        ends.
         """
         if not found:
             return Ranking([], RerankReport("complete", 0, 0))

@@ -47,7 +47,7 @@ _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _UNREADABLE = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 _REMEMBERED_S = 30.0
-"""How long a failure of the disk is a complaint, which may pass; damage stays."""
+"""How long `check` reports a disk error, which may pass. Damage is always reported."""
 
 
 def files_of(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What a filter may say, read into records of which each has one meaning.
+"""Parses filters. Each record is one kind of condition.
 
     filters   = {name: condition, "and": [filters, ...], "or": [filters, ...], "not": filters}
     condition = scalar | [scalar, ...] | {"eq": scalar, "in": [scalar, ...], "gt": limit,

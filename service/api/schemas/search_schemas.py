@@ -55,7 +55,9 @@ class SearchRequest(RequestBody):
         description="How stage one finds passages: by vectors (`dense`), by words (`sparse`) or by "
         "both (`hybrid`). Default: the server's `search_mode`, which is `dense` unless set.",
     )
-    rerank: bool = Field(True, description="`false` keeps stage one's order, without confidences.")
+    rerank: bool = Field(
+        True, description="`false` keeps stage one's order; the hits are then `uncalibrated`."
+    )
     filters: FiltersField = Field(
         default_factory=dict,
         description=f"{FILTERS} Narrows the candidates before `num_candidates` are taken.",
@@ -83,7 +85,9 @@ class HitBody(BaseModel):
     start: int = Field(description="Start in the document, in code points.", examples=[0])
     end: int = Field(description="Where it ends (exclusive).", examples=[len(TEXT)])
     metadata: StoredMetadata
-    confidence: Word = Field(description="The word for `probability`; `uncalibrated` without one.")
+    confidence: Word = Field(
+        description="The level of `probability`; `uncalibrated` if it is null."
+    )
     probability: float | None = Field(
         description="Calibrated probability (0 to 1) that the hit is relevant.", examples=[0.93]
     )
@@ -267,7 +271,9 @@ class SimilarityResponse(BaseModel):
     """A verdict for each pair."""
 
     results: list[VerdictBody] = Field(description="In the order of the request.")
-    threshold: float = Field(description="From this cosine on, `same` is true.", examples=[0.93])
+    threshold: float = Field(
+        description="`same` is true if `similarity` is at least this cosine.", examples=[0.93]
+    )
     model: str = Field(description="The pair model.", examples=["pair-model"])
     timings_ms: dict[str, float] = Field(
         description="Milliseconds per stage and in all.",
