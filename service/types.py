@@ -255,6 +255,11 @@ class EncoderIdentity:
     max_length: int
     normalizer_version: int
 
+    @property
+    def prefixes(self) -> tuple[str, str]:
+        """Of a query and of a passage."""
+        return self.query_prefix, self.passage_prefix
+
 
 @dataclass(frozen=True, slots=True)
 class IndexIdentity(EncoderIdentity):

@@ -175,7 +175,7 @@ def _second_stage(
         reranker,
         judge,
         most_reranks(settings, reranker, states_kept=states is not None),
-        (encoder.identity.query_prefix, encoder.identity.passage_prefix),
+        encoder.identity.prefixes,
         states.file.get if states else None,
     )
 

@@ -92,7 +92,7 @@ class PairModel:
         return await self._thread.run(deadline, partial(self._encode, text))
 
     def _normalize(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        prefixes = (self.encoder.identity.query_prefix, self.encoder.identity.passage_prefix)
+        prefixes = self.encoder.identity.prefixes
         clean = partial(normalize, max_chars=self.limits.query_chars, prefixes=prefixes)
         return [
             (clean(a, field=f"pairs.{index}.a").text, clean(b, field=f"pairs.{index}.b").text)

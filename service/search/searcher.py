@@ -192,12 +192,8 @@ class Searcher:
 
     def normalize_query(self, text: str) -> tuple[str, list[str]]:
         """A query as the models read it, and warnings. Raises `UnprocessableTextError`."""
-        identity = self.encoder.identity
-        normalized = normalize(
-            text,
-            max_chars=self.limits.query_chars,
-            prefixes=(identity.query_prefix, identity.passage_prefix),
-        )
+        prefixes = self.encoder.identity.prefixes
+        normalized = normalize(text, max_chars=self.limits.query_chars, prefixes=prefixes)
         if normalized.removed_prefix in (None, "query:"):
             return normalized.text, []
         return normalized.text, [

@@ -106,8 +106,7 @@ class DocumentEncoder:
         else:
             end = title_end(document.title, window=budget, count_tokens=count_tokens)
             cut = CutDocument([Span(0, len(document.text))], end)
-        identity, title = self._encoder.identity, document.title[: cut.title_end]
-        prefixes = (identity.query_prefix, identity.passage_prefix)
+        prefixes, title = self._encoder.identity.prefixes, document.title[: cut.title_end]
         texts = [
             passage_text(title, document.text[span.start : span.end], prefixes)
             for span in cut.spans

@@ -78,7 +78,7 @@ class PassageStates:
         """Whether no search would have to wait."""
         self.file = file
         self._store, self._reranker = store, reranker
-        self._prefixes = (encoder.query_prefix, encoder.passage_prefix)
+        self._prefixes = encoder.prefixes
         self._layers = reranker.layers(encoder)
         self._storing = threading.Lock()
         self._works = True
