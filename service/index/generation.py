@@ -87,9 +87,11 @@ def open_or_build(
     return generation
 
 
-def worth_building(changes: int, passages: int) -> bool:
-    """Whether a generation of `passages`, after `changes` since, should give way to a new one."""
-    return changes > max(_LEAST_CHANGES, passages // 8)
+def worth_building(base: VectorIndex, changes: int, hnsw_threshold: int) -> bool:
+    """Whether a generation should give way to a new one after `changes`, or to a graph."""
+    # A start builds no graph, because that may take minutes.
+    needs_graph = base.kind == "flat" and kind_for(base.built_size, hnsw_threshold) == "hnsw"
+    return needs_graph or changes > max(_LEAST_CHANGES, base.built_size // 8)
 
 
 def _load(

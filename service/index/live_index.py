@@ -6,10 +6,12 @@ out of its answers, and from time to time a new generation takes in both.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
+from service.confidence.judge import by_score
 from service.index.faiss_index import FaissIndex
 from service.index.generation import Generation
 from service.protocols import Store, StoreView, VectorIndex
@@ -39,13 +41,12 @@ class IndexView:
     def search(self, vectors: Vectors, k: int, allowed: Ids | None = None) -> list[list[Candidate]]:
         """As `VectorIndex.search`."""
         parts = [part.search(vectors, k, allowed) for part in (self.base, *self.segments)]
-        return [
-            sorted(
-                (candidate for part in found for candidate in part),
-                key=lambda candidate: (-candidate.score, candidate.passage_id),
-            )[:k]
-            for found in zip(*parts, strict=True)
-        ]
+        return [_best(list(chain(*found)), k) for found in zip(*parts, strict=True)]
+
+
+def _best(candidates: Sequence[Candidate], k: int) -> list[Candidate]:
+    scores, ids = [c.score for c in candidates], [c.passage_id for c in candidates]
+    return [candidates[place] for place in by_score(scores, ids)[:k]]
 
 
 class LiveIndex:

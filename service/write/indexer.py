@@ -122,10 +122,8 @@ class Indexer:
     def _compact_if_due(self) -> bool:
         base = self._index.latest.base
         with self._folder.store.view() as store:
-            due = worth_building(store.changes_since(base.last_passage), base.built_size)
-        # A start builds no graph, because that may take minutes.
-        due = due or (base.kind == "flat" and base.built_size > self._hnsw_threshold)
-        due = due or not self.is_index_whole()
+            changes = store.changes_since(base.last_passage)
+        due = worth_building(base, changes, self._hnsw_threshold) or not self.is_index_whole()
         if due:
             self.compact()
         return due

@@ -204,7 +204,7 @@ def test_a_compaction_that_cannot_write_is_told_and_searches_go_on(
         raise reason
 
     monkeypatch.setattr(indexer, "_PAUSE_S", 0.05)
-    monkeypatch.setattr(indexer, "worth_building", lambda changes, passages: changes > 0)
+    monkeypatch.setattr(indexer, "worth_building", lambda _base, changes, _threshold: changes > 0)
     with serve(settings) as client, monkeypatch.context() as patched:
         patched.setattr(FaissIndex, "save", fail)
         fill(client)

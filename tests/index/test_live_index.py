@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -349,11 +350,24 @@ def test_without_passes_over_ids_that_are_not_there_and_shares_what_is_large() -
     assert [candidate.passage_id for candidate in found] == [5]
 
 
-def test_a_generation_gives_way_after_enough_changes() -> None:
-    assert not worth_building(4096, 0)
-    assert worth_building(4097, 0)
-    assert not worth_building(10_000, 80_000)
-    assert worth_building(10_001, 80_000)
+@pytest.mark.parametrize(
+    ("kind", "passages", "changes", "due"),
+    [
+        ("flat", 0, 4096, False),
+        ("flat", 0, 4097, True),
+        ("flat", 80_000, 10_000, False),
+        ("flat", 80_000, 10_001, True),
+        ("flat", 100_000, 0, False),
+        ("flat", 100_001, 0, True),  # a graph is due
+        ("hnsw", 100_001, 0, False),
+        ("hnsw", 80_000, 0, False),
+    ],
+)
+def test_a_generation_gives_way_after_enough_changes_or_to_a_graph(
+    kind: Kind, passages: int, changes: int, due: bool
+) -> None:
+    base: Any = SimpleNamespace(kind=kind, built_size=passages)
+    assert worth_building(base, changes, hnsw_threshold=100_000) == due
 
 
 def test_store_and_index_are_of_one_moment_while_others_write_and_compact(
