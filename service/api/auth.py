@@ -25,7 +25,7 @@ _PREFIX_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class ApiCaller:
     """Who sent a request."""
 
     client: str | None
@@ -34,16 +34,16 @@ class Caller:
     """Whether the request has a known key, or needs none."""
 
 
-def caller_of(scope: Scope, key_hashes: Collection[str]) -> Caller:
+def caller_of(scope: Scope, key_hashes: Collection[str]) -> ApiCaller:
     """Check the API key of a request, which may have none."""
     scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
     if key_hashes and scheme.lower() == "bearer":
         given = hash_key(key.strip())
         # Compare all of them, each in constant time, so that the time reveals nothing.
         if sum(hmac.compare_digest(given, known) for known in key_hashes):
-            return Caller(f"key {given}", may_enter=True)
+            return ApiCaller(f"key {given}", may_enter=True)
     peer = scope.get("client")
-    return Caller(_network(peer[0]) if peer else None, may_enter=not key_hashes)
+    return ApiCaller(_network(peer[0]) if peer else None, may_enter=not key_hashes)
 
 
 def hash_key(key: str) -> str:

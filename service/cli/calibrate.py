@@ -21,7 +21,7 @@ from service.settings import DECIDING, NO_MODEL, Settings
 if TYPE_CHECKING:
     from service.confidence.calibration import Calibration
     from service.evaluation.fitting import Fitting
-    from service.evaluation.observing import Observations
+    from service.evaluation.observations import Observations
 
 TIMED_QUERIES = 5
 """Queries whose rerank is timed. Their logits are computed in this run."""
@@ -92,7 +92,7 @@ def calibrate(
     from service.evaluation.calibration_report import calibration_report
     from service.evaluation.fitting import FitOptions, Labels, fit
     from service.evaluation.labelled import Draw
-    from service.evaluation.observing import observe_all
+    from service.evaluation.observations import observe_all
     from service.evaluation.plots import check_plots, plot_reliability, save
 
     if medium > high:
@@ -176,7 +176,7 @@ def tune_depth(
     from service.durable import write_json
     from service.evaluation import depth as tuning
     from service.evaluation.labelled import Draw
-    from service.evaluation.observing import observe_all
+    from service.evaluation.observations import observe_all
     from service.evaluation.plots import check_plots, plot_depths, save
 
     if settings.reranker == NO_MODEL:

@@ -141,7 +141,7 @@ def evaluate_rerank(
 
 def _show(found: "Evaluation", json_path: Path | None, out: Path | None) -> None:
     from service.durable import write_json
-    from service.evaluation.each import require_all
+    from service.evaluation.partial_results import require_all
     from service.evaluation.tables import difference_table, mean_table, ranking_table
 
     report = found.report

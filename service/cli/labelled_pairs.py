@@ -102,7 +102,7 @@ def _measure(
     out: Path | None,
 ) -> tuple[dict[str, tuple[dict[str, Any], Any]], dict[str, str]]:
     """The figures and scores of each system, and why others could not be measured, by name."""
-    from service.evaluation.each import measure_each
+    from service.evaluation.partial_results import measure_each
     from service.evaluation.plots import check_plots
     from service.evaluation.systems import check_names, parse_system
 
@@ -122,7 +122,7 @@ def _report(
     out: Path | None,
 ) -> None:
     from service.durable import write_json, write_text
-    from service.evaluation.each import require_all
+    from service.evaluation.partial_results import require_all
     from service.evaluation.plots import plot_scores, save
     from service.evaluation.provenance import provenance
     from service.evaluation.tables import origin

@@ -27,7 +27,7 @@ _FIRST_CONFIGS = (  # names that the library has had for it; it reads the first 
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
-_AS_ALWAYS: Mapping[str, Any] = {
+_TRANSFORMER_DEFAULTS: Mapping[str, Any] = {
     "do_lower_case": False,
     "transformer_task": "feature-extraction",
     "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
@@ -59,7 +59,7 @@ def plain_pooling(folder: Path) -> Pooling | None:
     if stated.get("model_type") not in _KINDS or stated.get("auto_map"):
         return None
     told = {key: value for key, value in own.items() if key != "max_seq_length"}
-    if told != {key: value for key, value in _AS_ALWAYS.items() if key in told}:
+    if told != {key: value for key, value in _TRANSFORMER_DEFAULTS.items() if key in told}:
         return None
     return mode
 

@@ -176,7 +176,7 @@ def _cross_encoder(
 ) -> Reranker:
     model = _prepare(settings, settings.reranker, "cross-encoder")
     # Imported only when needed, as below: its library takes a hundred megabytes.
-    from service.reranker.kinds import open_cross_encoder  # noqa: PLC0415
+    from service.reranker.open_cross_encoder import open_cross_encoder  # noqa: PLC0415
 
     return open_cross_encoder(settings, model)
 
@@ -223,7 +223,7 @@ RERANKERS: Mapping[str, RerankerKind] = {
 def measure_backends(settings: Settings, name: str) -> "BackendRecord":
     """Time the backends of a cross-encoder on this machine and record which one is best."""
     model = _prepare(settings, name, "cross-encoder")
-    from service.reranker.kinds import measure_cross_encoder  # noqa: PLC0415
+    from service.reranker.open_cross_encoder import measure_cross_encoder  # noqa: PLC0415
 
     return measure_cross_encoder(settings, model)
 

@@ -11,7 +11,7 @@ from service.engine.live_collection import LiveCollection
 from service.errors import SecondpassError, StoreError
 from service.protocols import Store
 from service.types import Document
-from service.write.lots import lots
+from service.write.row_batches import row_batches
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Copy:
         with source.folder.store.view() as view:
             total = view.written
             rows = (stored.document for stored in view.documents({}, state.after, _LOT))
-            documents = next(lots(rows, lambda document: len(document.text), _LOT_CHARS), [])
+            documents = next(row_batches(rows, lambda document: len(document.text), _LOT_CHARS), [])
         last = documents[-1].id if documents else None
         store = self._target.folder.store
         if documents:

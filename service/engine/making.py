@@ -16,7 +16,7 @@ from service.store.data_folder import CollectionFolder, DataFolder
 from service.store.snapshot import write
 from service.store.snapshot_reader import Snapshot
 from service.types import DocumentLimits, EncoderIdentity, IndexIdentity, StoredRow
-from service.write.lots import lots
+from service.write.row_batches import row_batches
 
 _LOT_ROWS = 256
 _LOT_CHARS = 4_000_000
@@ -128,7 +128,7 @@ def fill(
     rows = snapshot.rows(limits)
     if re_embed:
         rows = map(_without_vectors, rows)
-    for lot in lots(rows, lambda row: len(row.document.text), _LOT_CHARS, _LOT_ROWS):
+    for lot in row_batches(rows, lambda row: len(row.document.text), _LOT_CHARS, _LOT_ROWS):
         go_on()
         store.restore(lot, snapshot.manifest.revision)
     store.restore([], snapshot.manifest.revision)  # an empty snapshot has a revision too

@@ -186,7 +186,7 @@ class Finder:
         found = [replace(found, order=scores[id_]) for id_, found in both.items()]
         ids = [(f.passage.document_id, f.passage.id) for f in found]
         fused = [found[i] for i in by_score([f.order for f in found], ids)]
-        taken = _Shares(self.per_document)
+        taken = _PassageQuota(self.per_document)
         kept = [found for found in fused if taken.has_room(found.passage.document_id)][:count]
         return [replace(found, rank=rank) for rank, found in enumerate(kept, 1)]
 
@@ -201,7 +201,7 @@ class Finder:
         while True:
             candidates, is_all = fetch(wanted)
             passages = self.store.passages([c.passage_id for c in candidates])
-            taken = _Shares(self.per_document)
+            taken = _PassageQuota(self.per_document)
             rows = [
                 (passage, candidate.score)
                 for candidate in candidates
@@ -213,7 +213,7 @@ class Finder:
             wanted *= 2
 
 
-class _Shares:
+class _PassageQuota:
     """Counts the passages of each document."""
 
     def __init__(self, most: int) -> None:

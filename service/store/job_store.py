@@ -139,7 +139,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class JobStep:
     """What one batch of lines adds to a job, and where it ends."""
 
     offset: int
@@ -252,7 +252,7 @@ class JobStore:
             )
             return _job(connection, id_)
 
-    def checkpoint(self, id_: str, step: Step) -> Job:
+    def checkpoint(self, id_: str, step: JobStep) -> Job:
         """Add what a batch did; keeps the state, which may be cancelled."""
         with self._database.writing() as connection:
             connection.execute(

@@ -12,7 +12,7 @@ from service.documents.lines import Place, read_json_lines_after
 from service.documents.rows import MAX_ID_CHARS
 from service.errors import InvalidInputError, ModelError
 from service.protocols import Store
-from service.store.job_store import Refusal, Step
+from service.store.job_store import JobStep, Refusal
 from service.types import Document, DocumentLimits, Refused
 from service.write.ingestor import Ingestor
 
@@ -59,10 +59,10 @@ class _Progress(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     job: str
-    step: Step
+    step: JobStep
 
 
-def stored_step(store: Store, job: str) -> Step | None:
+def stored_step(store: Store, job: str) -> JobStep | None:
     """The last step of this job that wrote to `store`; None if another job has written since."""
     with store.view() as view:
         note = view.note(_NOTE)
@@ -70,7 +70,7 @@ def stored_step(store: Store, job: str) -> Step | None:
     return progress.step if progress and progress.job == job else None
 
 
-def store_batch(ingestor: Ingestor, job: str, batch: Sequence[Line]) -> Step:
+def store_batch(ingestor: Ingestor, job: str, batch: Sequence[Line]) -> JobStep:
     """Store the documents of a batch, and the step for `stored_step`, in one transaction.
 
     A batch that changes nothing leaves no step. If one of several documents makes the batch fail,
@@ -83,13 +83,13 @@ def store_batch(ingestor: Ingestor, job: str, batch: Sequence[Line]) -> Step:
     }
     refusals = [line.content for line in batch if isinstance(line.content, Refusal)]
 
-    def step(rows: Sequence[Refused]) -> Step:
+    def step(rows: Sequence[Refused]) -> JobStep:
         refused = refusals + [
             _refusal(numbers[r.source], r.source, r.field, r.reason) for r in rows
         ]
         refused.sort(key=lambda refusal: refusal.line)
         offset, line = batch[-1].place
-        return Step(offset, line, len(batch) - len(refused), time.monotonic() - began, refused)
+        return JobStep(offset, line, len(batch) - len(refused), time.monotonic() - began, refused)
 
     def note(rows: Sequence[Refused]) -> tuple[str, str]:
         return _NOTE, _Progress(job=job, step=step(rows)).model_dump_json()

@@ -10,7 +10,7 @@ from service.scheduling.background import Background
 from service.types import Document, EncodedDocument, Refused, StagedDocument
 from service.write.document_encoder import Chunked, DocumentEncoder
 from service.write.passage_states import PassageStates
-from service.write.staged import LONG_CHARS, StagedDocuments, Step
+from service.write.staged import LONG_CHARS, IndexStep, StagedDocuments
 
 BATCH_PASSAGES = 64
 STATIC_BATCH_PASSAGES = 2048
@@ -112,7 +112,7 @@ class Ingestor:
             self._put(encoded, note(refused), long)
         return refused
 
-    def index_some(self) -> Step:
+    def index_some(self) -> IndexStep:
         """Encode a few of the waiting documents, and let searches see those that are complete.
 
         A document that cannot be encoded stops waiting: its `problem` says why.

@@ -13,7 +13,7 @@ from service.errors import InferenceError, UnprocessableTextError
 from service.protocols import Store
 from service.types import EncodedDocument, StagedDocument
 from service.write.document_encoder import Chunked, DocumentEncoder
-from service.write.lots import lots
+from service.write.row_batches import row_batches
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class _LongDocument:
     packed: dict[int, bytes | None] = field(default_factory=dict)
 
 
-class Step(NamedTuple):
+class IndexStep(NamedTuple):
     """What a step did: documents that no longer wait, and whether there was anything to do."""
 
     done: int
@@ -67,7 +67,7 @@ class StagedDocuments:
         self._long: LRUCache[int, _LongDocument] = LRUCache(_LONG_IN_MEMORY)
         """By version. Chunking one takes seconds."""
 
-    def step(self) -> Step:
+    def step(self) -> IndexStep:
         """Do some of what there is to do."""
         with self._store.view() as view:
             newest = view.waiting(NEWEST_FIRST, newest=True)
@@ -79,7 +79,7 @@ class StagedDocuments:
         chosen = _first(newest, STEP_CHARS // 4) | _first(oldest, STEP_CHARS)
         self._index_short(list(chosen.values()))
         finished = self._index_slice()
-        return Step(len(chosen) + bool(finished), bool(waiting) or finished is not None)
+        return IndexStep(len(chosen) + bool(finished), bool(waiting) or finished is not None)
 
     def _index_short(self, rows: Sequence[StagedDocument]) -> None:
         chunked: list[tuple[StagedDocument, Chunked]] = []
@@ -89,7 +89,7 @@ class StagedDocuments:
                 chunked.append((row, found))
             else:
                 self._store.set_problem(row, str(found))
-        for batch in lots(chunked, lambda row: len(row[1].spans), STAGED_PASSAGES):
+        for batch in row_batches(chunked, lambda row: len(row[1].spans), STAGED_PASSAGES):
             self._index_batch(batch)
 
     def _index_batch(self, batch: Sequence[tuple[StagedDocument, Chunked]]) -> None:

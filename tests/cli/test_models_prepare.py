@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from service.extras import install_command
-from service.reranker import kinds
+from service.reranker import open_cross_encoder
 from service.reranker.backends import record_file
 from tests.cli.test_commands import secondpass
 from tests.fixtures.small_models import write_small_reranker
@@ -13,7 +13,7 @@ def test_preparing_a_cross_encoder_says_which_backend_is_best_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_small_reranker(tmp_path)
-    monkeypatch.setattr(kinds, "onnx_is_installed", lambda: False)
+    monkeypatch.setattr(open_cross_encoder, "onnx_is_installed", lambda: False)
     cache = ("--cache-dir", tmp_path / "cache")
     done = secondpass("models", "prepare", folder, "--kind", "cross-encoder", *cache)
     assert done.returncode == 0, done.stderr

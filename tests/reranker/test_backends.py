@@ -27,9 +27,9 @@ from service.reranker.backends import (
 )
 from service.reranker.cross_encoder import CrossEncoderReranker
 from service.reranker.forward import TorchForward
-from service.reranker.kinds import measure_cross_encoder, open_cross_encoder
 from service.reranker.last_layer import FirstTokenLayer, first_token_only
 from service.reranker.onnx_forward import prepare_onnx
+from service.reranker.open_cross_encoder import measure_cross_encoder, open_cross_encoder
 from service.settings import Settings
 from service.types import EncodedPassage, EncodedQuery, PairScore
 from tests.fixtures.library import DOCUMENTS

@@ -10,7 +10,7 @@ import pytest
 from service.errors import ConflictError, NotFoundError, OverloadedError, StoreError
 from service.store import job_store
 from service.store.document_store import DocumentStore
-from service.store.job_store import JobStore, NewJob, Refusal, Step
+from service.store.job_store import JobStep, JobStore, NewJob, Refusal
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def test_a_new_job_is_queued_and_stays_after_a_restart(store: JobStore, tmp_path
 def test_checkpoints_add_up(store: JobStore) -> None:
     store.add(new("a"))
     assert store.begin("a").state == "running"
-    store.checkpoint("a", Step(40, 4, done=3, seconds=1.5, refused=[refusal(2)]))
-    job = store.checkpoint("a", Step(60, 6, done=2, seconds=0.5, refused=[]))
+    store.checkpoint("a", JobStep(40, 4, done=3, seconds=1.5, refused=[refusal(2)]))
+    job = store.checkpoint("a", JobStep(60, 6, done=2, seconds=0.5, refused=[]))
     assert (job.offset, job.line, job.done, job.refused, job.seconds) == (60, 6, 5, 1, 2.0)
     assert (job.rate, job.seconds_left) == (3.0, pytest.approx(4 / 3))
     assert store.refusals("a") == [refusal(2)]
@@ -86,7 +86,7 @@ def test_a_cancelled_job_stays_so_and_its_last_batch_counts(store: JobStore) -> 
     store.add(new("a"))
     store.begin("a")
     store.finish("a", "cancelled")
-    job = store.checkpoint("a", Step(40, 4, done=4, seconds=1.0, refused=[]))
+    job = store.checkpoint("a", JobStep(40, 4, done=4, seconds=1.0, refused=[]))
     assert (job.state, job.done) == ("cancelled", 4)
     assert store.begin("a").state == "cancelled"
     assert store.finish("a", "done").state == "cancelled"
@@ -97,7 +97,7 @@ def test_the_first_hundred_refusals_are_kept(store: JobStore) -> None:
     store.add(new("a"))
     for first in (1, 65, 129):
         refused = [refusal(line) for line in range(first, first + 64)]
-        store.checkpoint("a", Step(first, first, 0, 1.0, refused))
+        store.checkpoint("a", JobStep(first, first, 0, 1.0, refused))
     assert [refusal.line for refusal in store.refusals("a")] == list(range(1, 101))
     assert store.get("a").refused == 192
 
@@ -109,7 +109,7 @@ def test_old_finished_jobs_are_forgotten_and_none_that_waits(
     store.add(new("waits"))
     for i in range(5):
         store.add(new(f"j{i}", key=f"k{i}"))
-        store.checkpoint(f"j{i}", Step(1, 1, 0, 1.0, [refusal(1)]))
+        store.checkpoint(f"j{i}", JobStep(1, 1, 0, 1.0, [refusal(1)]))
         store.finish(f"j{i}", "done")
     assert [job.id for job in store.newest(10)] == ["j4", "j3", "j2", "waits"]
     # Though it is the oldest now, it has only just ended.

@@ -16,7 +16,7 @@ from service.models.sources import prepare
 from service.protocols import Reranker
 from service.reranker.interaction import InteractionConfig, InteractionHead
 from service.reranker.interaction_reranker import InteractionReranker
-from service.reranker.kinds import open_cross_encoder
+from service.reranker.open_cross_encoder import open_cross_encoder
 from service.reranker.pair_tokens import PairTokenizer
 from service.search.query import encode_queries
 from service.settings import Settings

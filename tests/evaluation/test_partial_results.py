@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from service.errors import SecondpassError, StoreError
-from service.evaluation.each import measure_each, require_all
+from service.evaluation.partial_results import measure_each, require_all
 
 
 def failing(name: str, error: BaseException) -> tuple[dict[str, str], dict[str, str]]:
