@@ -249,11 +249,9 @@ class Jobs:
         path, start = self._spool.path(job.id), Place(job.offset, job.line)
         until = time.monotonic() + TURN_S
         for batch in read_batches(path, start, self._limits):
-            if self._closing.is_set():
-                return
             job = self._store_batch(job, batch)
             self._job_notes.pop(job.id, None)
-            if job.is_finished or time.monotonic() > until:
+            if self._must_stop(job) or time.monotonic() > until:
                 return
         self._finish(job.id, "done")
 
@@ -269,10 +267,16 @@ class Jobs:
             step = store_batch(target.ingestor, job.id, batch)
         except (InvalidInputError, ModelError):
             for line in batch:
+                if self._must_stop(job):
+                    break
                 job = self._store_batch(job, [line])
             return job
         target.stored()
         return self._store.checkpoint(job.id, step)
+
+    def _must_stop(self, job: Job) -> bool:
+        """Whether the job was cancelled or the process is closing."""
+        return job.is_finished or self._closing.is_set()
 
     def _target(self, job: Job) -> Target:
         target = self._find(job.collection)

@@ -43,6 +43,7 @@ class DocumentEncoder:
     ) -> None:
         self._encoder, self._overlap, self._chunked = encoder, overlap, chunked
         self._background, self._states = background, states
+        self._prefixes = encoder.identity.prefixes
 
     def chunk(self, documents: Sequence[Document]) -> Iterator[Chunked | UnprocessableTextError]:
         """The passages of each document, or why it has none."""
@@ -52,6 +53,11 @@ class DocumentEncoder:
                 yield self._chunk(document, count_tokens)
             except UnprocessableTextError as error:
                 yield error
+
+    def require_text(self, document: Document) -> None:
+        """Raise `UnprocessableTextError` if a document has no passages, without cutting it."""
+        if not passage_text(document.title, document.text, self._prefixes):
+            raise _nothing_left()
 
     def encode(self, chunks: Sequence[Chunked]) -> list[EncodedDocument]:
         """The same documents with a vector for each passage, and its token states if kept."""
@@ -106,13 +112,17 @@ class DocumentEncoder:
         else:
             end = title_end(document.title, window=budget, count_tokens=count_tokens)
             cut = CutDocument([Span(0, len(document.text))], end)
-        prefixes, title = self._encoder.identity.prefixes, document.title[: cut.title_end]
+        title = document.title[: cut.title_end]
         texts = [
-            passage_text(title, document.text[span.start : span.end], prefixes)
+            passage_text(title, document.text[span.start : span.end], self._prefixes)
             for span in cut.spans
         ]
         # A passage without text has nothing that a reader could see.
         kept = [span for span, text in zip(cut.spans, texts, strict=True) if text]
         if not kept:
-            raise UnprocessableTextError("nothing is left of the text once it is cleaned", "text")
+            raise _nothing_left()
         return Chunked(document, kept, list(filter(None, texts)), cut.title_end)
+
+
+def _nothing_left() -> UnprocessableTextError:
+    return UnprocessableTextError("nothing is left of the text once it is cleaned", "text")

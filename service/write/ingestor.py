@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
+from service.errors import UnprocessableTextError
 from service.protocols import Encoder, Store
 from service.scheduling.background import Background
 from service.types import Document, EncodedDocument, Refused, StagedDocument
@@ -104,9 +105,10 @@ class Ingestor:
         """
         refused: list[Refused] = []
         new = self._changed(documents)
-        long = [document for document in new if len(document.text) > LONG_CHARS]
         short = [document for document in new if len(document.text) <= LONG_CHARS]
         chunks = list(self._accepted(short, refused))
+        long = [document for document in new if len(document.text) > LONG_CHARS]
+        long = list(self._with_text(long, refused))
         if chunks or long:
             encoded = self._documents.encode(chunks) if chunks else []
             self._put(encoded, note(refused), long)
@@ -138,7 +140,19 @@ class Ingestor:
             if isinstance(found, Chunked):
                 yield found
             else:
-                refused.append(Refused(document.id, None, found.field, str(found)))
+                refused.append(_refused(document, found))
+
+    def _with_text(
+        self, documents: Sequence[Document], refused: list[Refused]
+    ) -> Iterator[Document]:
+        """The documents that have passages; the others are added to `refused`."""
+        for document in documents:
+            try:
+                self._documents.require_text(document)
+            except UnprocessableTextError as error:
+                refused.append(_refused(document, error))
+            else:
+                yield document
 
     def _put_and_count(self, rows: Sequence[EncodedDocument]) -> IngestReport:
         with self._store.view() as view:
@@ -216,6 +230,10 @@ class _Batches:
             done = result.result()
             self._under_way = {}
             self._stored(done)
+
+
+def _refused(document: Document, error: UnprocessableTextError) -> Refused:
+    return Refused(document.id, None, error.field, str(error))
 
 
 def _lots(rows: Iterable[Document | Refused], most: int) -> Iterator[list[Document | Refused]]:

@@ -28,6 +28,7 @@ from service.store.data_folder import DataFolder
 from service.store.job_store import Refusal
 from service.types import Document, DocumentLimits, Vectors
 from service.write.bulk_lines import BATCH_LINES, read_batches
+from service.write.staged import LONG_CHARS
 from tests.fixtures.bulk import Finder, line, lines, open_jobs, receive, wait_for
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.stores import now
@@ -340,6 +341,58 @@ def test_a_long_line_is_left_to_the_indexer_and_holds_up_no_other_job(
     assert now(folder.store).counts.documents == 3
     find("main").ingestor.index_staged()
     assert now(folder.store).counts.documents == 4
+
+
+def test_a_long_line_without_readable_text_is_refused_as_a_short_one_is(
+    tmp_path: Path, find: Finder, folder: DataFolder
+) -> None:
+    jobs = open_jobs(tmp_path, find, max_chars=1_000_000)
+    texts = ["query: " * (LONG_CHARS // 7 + 1), "\u200b" * (LONG_CHARS + 1), "\u200b"]
+    data = b"".join(line(n, text) for n, text in enumerate(texts)) + line(3)
+    jobs.start()
+    job = wait_for(jobs, receive(jobs, data).id)
+    refusals = jobs.refusals(job.id)
+    jobs.close()
+    assert (job.state, job.done, job.refused) == ("done", 1, 3)
+    assert {(refusal.field, refusal.reason) for refusal in refusals} == {
+        ("text", "nothing is left of the text once it is cleaned")
+    }
+    assert ids_in(folder) == ["r3"]
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_a_batch_that_is_stored_line_by_line_can_be_stopped(
+    tmp_path: Path, find: Finder, folder: DataFolder, how: str
+) -> None:
+    alone, go_on = threading.Event(), threading.Event()
+
+    class Fails(HashEncoder):
+        def encode_passages(self, texts: Sequence[str], /) -> Vectors:
+            if len(texts) > 1:
+                raise InferenceError("too many")
+            alone.set()
+            go_on.wait(10)
+            return super().encode_passages(texts)
+
+    jobs = open_jobs(tmp_path, find)
+    job = receive(jobs, lines(8))
+    find.encoder = Fails()
+    jobs.start()
+    assert alone.wait(10)
+    if how == "cancel":
+        jobs.cancel(job.id)
+        go_on.set()
+    closing = threading.Thread(target=jobs.close)
+    closing.start()
+    while not jobs._closing.is_set():
+        pass
+    go_on.set()
+    closing.join(10)
+    jobs = open_jobs(tmp_path, find)
+    after = jobs.get(job.id)
+    jobs.close()
+    assert (after.state, after.done) == ("cancelled" if how == "cancel" else "running", 1)
+    assert ids_in(folder) == ["r0"]
 
 
 # What comes between
