@@ -82,6 +82,7 @@ class PassageStates:
         self._layers = reranker.layers(encoder)
         self._storing = threading.Lock()
         self._works = True
+        """Whether the last write of states succeeded; if not, `follow` tries the next one."""
         self._backlog: deque[int] = deque()
         """Passages without states, in the order in which they get them."""
         self._last_passage = self._last_removed = 0
@@ -151,6 +152,7 @@ class PassageStates:
         with self._store.view() as view:
             passages = view.passages(made.keys())
         self.file.put((passage, made[id_]) for id_, passage in passages.items())
+        self._works = True
 
     def _note_changes(self, view: StoreView) -> None:
         """Put passages without states on the backlog, newest first; remove stale states."""
@@ -163,7 +165,7 @@ class PassageStates:
             self._backlog = deque(np.setdiff1d(live, known)[::-1].tolist())
             self._last_passage = int(live[-1]) if len(live) else 0
             _, self._last_removed = view.removed()
-            self._compared_at, self._works = now, True
+            self._compared_at = now
             return
         removed, last_removed = view.removed(after=self._last_removed)
         self._remove(removed)

@@ -374,6 +374,9 @@ def test_states_that_cannot_be_written_cost_no_document(
     assert caplog.text.count("the disk is full") == 1
     followed(states)
     assert counting.made == 2
+    ingesting(folder, encoder, states).ingest(DOCUMENTS[2:])
+    followed(states)
+    assert counting.made == 2, "states are stored with their vectors again"
     assert kept(folder, states) == live(folder)
 
 
