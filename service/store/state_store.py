@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ class StateStore:
     """States by passage id. Safe to use from several threads.
 
     A damaged or missing file is made again, empty, and damaged states are removed. `losses` counts
-    both, for the thread that keeps the file complete.
+    both, and `on_loss` wakes the thread that keeps the file complete.
     """
 
     def __init__(self, path: Path, maker: str) -> None:
@@ -58,6 +58,7 @@ class StateStore:
         """
         self._path, self._prepare = path, partial(_prepare, maker=maker)
         self.losses = 0
+        self.on_loss: Callable[[], None] = lambda: None
         self._making = threading.Lock()
         try:
             self._database = Database(path, self._prepare)
@@ -135,7 +136,7 @@ class StateStore:
         _log.warning("token states of %d passages are damaged, or of others, and go", len(passages))
         with suppress(StoreError):  # they are not given, and that is what counts
             self.remove(np.array(passages, np.int64))
-        self.losses += 1
+        self._count_loss()
 
     def _make_again(self, error: StoreError) -> None:
         _log.warning("the token states in %s are made again: %s", self._path, error)
@@ -143,7 +144,11 @@ class StateStore:
             for file in files_of(self._path):
                 file.unlink(missing_ok=True)
         self._database = Database(self._path, self._prepare)
+        self._count_loss()
+
+    def _count_loss(self) -> None:
         self.losses += 1
+        self.on_loss()
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, maker: str) -> None:

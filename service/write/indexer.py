@@ -46,7 +46,9 @@ class Indexer:
         ]
         self._states = states
         if states:
-            self._workers.append(_Worker("token states", states.follow, self._closing))
+            worker = _Worker("token states", states.follow, self._closing)
+            self._workers.append(worker)
+            states.file.on_loss = worker.awake.set  # no write may come to do it
 
     @property
     def problems(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sqlite3
 import threading
 import time
 import weakref
@@ -18,7 +19,8 @@ from service.index.live_index import LiveIndex
 from service.store.data_folder import DataFolder
 from service.store.document_store import DocumentStore
 from service.store.sqlite_view import SqliteView
-from service.types import Document, Ids, StoredDocument, Vectors
+from service.store.state_store import StateStore
+from service.types import Document, Ids, StoredDocument, StoredPassage, Vectors
 from service.write import indexer as module
 from service.write.indexer import Indexer
 from service.write.ingestor import Ingestor
@@ -237,3 +239,37 @@ def test_a_closed_one_goes_without_the_garbage_collector(
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_lost_token_states_wake_their_thread(
+    folder: DataFolder, index: LiveIndex, tmp_path: Path
+) -> None:
+    file = StateStore(tmp_path / "states.db", "a reranker")
+    passage = StoredPassage(1, "d", "", "a text", 0, 6, {})
+    file.put([(passage, b"states")])
+    losses: list[int] = []
+
+    class States:
+        def __init__(self) -> None:
+            self.file, self.close = file, file.close
+
+        def follow(self) -> bool:
+            losses.append(file.losses)
+            return False
+
+    indexer = Indexer(
+        folder.main,
+        index,
+        Ingestor(folder.store, HashEncoder(), overlap=0),
+        HashEncoder().identity,
+        hnsw_threshold=1000,
+        states=States(),  # type: ignore[arg-type]
+    )
+    indexer.start()
+    until(lambda: bool(losses) and not indexer._workers[-1].awake.is_set())
+    with sqlite3.connect(tmp_path / "states.db") as connection:
+        connection.execute("UPDATE states SET checksum = checksum + 1")
+    connection.close()
+    assert file.get([passage]) == {}
+    until(lambda: losses[-1] == 1)
+    indexer.close()
