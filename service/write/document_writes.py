@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from service.errors import StoreFullError
+from service.errors import DeadlineError, StoreFullError
 from service.protocols import Store
 from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline
@@ -109,14 +109,20 @@ class Documents:
 
         return await self._run(self._reader, deadline, read)
 
-    async def wait(self, versions: Collection[int], deadline: Deadline) -> bool:
-        """Wait until searches see what was written at `versions`; False if time runs out."""
-        pause = _FIRST_PAUSE_S
-        while await self._reader.run(Deadline(60), lambda: self._indexer.waits(versions)):
-            if deadline.left() == 0.0:
-                return False
-            await asyncio.sleep(min(pause, deadline.left()))
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+    async def wait(self, versions: Collection[int], patience: Deadline, deadline: Deadline) -> bool:
+        """Wait until searches see what was written at `versions`; False if `patience` runs out.
+
+        Without patience this checks once, and gives False if that cannot be done by `deadline`.
+        """
+        pause, limit = _FIRST_PAUSE_S, patience if patience.left() else deadline
+        try:
+            while await self._reader.run(limit, lambda: self._indexer.waits(versions)):
+                if patience.left() == 0.0:
+                    return False
+                await asyncio.sleep(min(pause, patience.left()))
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+        except DeadlineError:  # what was written is stored all the same
+            return False
         return True
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from httpx import Response
 from service.api.app import create_app
 from service.confidence.judge import Judge, Thresholds
 from service.engine.engine import Engine
-from service.errors import StoreError, StoreFullError
+from service.errors import DeadlineError, StoreError, StoreFullError
 from service.scheduling.gate import Limits
 from service.search.searcher import Searcher
 from service.search.second_stage import SecondStage
@@ -187,6 +187,21 @@ def test_a_wait_ends_with_its_time_and_the_document_is_stored(
     many = put_many(client, [{"id": "b", "text": TEXT}], {"wait": "true", "timeout_ms": 50})
     assert (many["accepted"], many["indexed"]) == (1, False)
     assert client.get("/documents/slow").json()["text"] == TEXT
+
+
+@pytest.mark.parametrize("params", [{}, WAIT])
+def test_a_stored_write_is_answered_even_if_nothing_can_be_read_in_time(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch, params: dict[str, str]
+) -> None:
+    async def too_late(*_given: object) -> object:
+        raise DeadlineError("the time allowed ran out")
+
+    with monkeypatch.context() as busy:
+        busy.setattr(engine.collection().documents._reader, "run", too_late)
+        answer = client.put("/documents/busy", json={"text": TEXT}, params=params)
+        assert (answer.status_code, answer.json()["indexed"]) == (201, False)
+        assert put_many(client, [{"id": "b", "text": TEXT}], params)["indexed"] is False
+    assert client.get("/documents/busy").json()["text"] == TEXT
 
 
 def test_one_document_does_not_wait_behind_a_thousand(client: TestClient, encoder: Gated) -> None:

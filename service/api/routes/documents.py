@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -39,7 +40,7 @@ from service.api.schemas.document_schemas import (
 from service.api.state import CollectionDep, PermitDep, ServerState, StateDep
 from service.documents.document_json import parse_document
 from service.documents.rows import check_id
-from service.errors import NotFoundError
+from service.errors import DeadlineError, NotFoundError
 from service.scheduling.gate import Deadline
 from service.types import StoredDocument
 
@@ -79,13 +80,16 @@ async def put_document(
     """
     with sentence():
         document = parse_document(body, state.settings.document_limits, id_)
+    deadline = _deadline(state)
     (written,) = await collection.documents.put(
-        [document], _deadline(state), {id_: condition} if condition else None
+        [document], deadline, {id_: condition} if condition else None
     )
     if patience.left():
         permit.close()  # a request that waits no longer writes
-        await collection.documents.wait([written.version], patience)
-    stored = await collection.documents.get(id_, _deadline(state))
+        await collection.documents.wait([written.version], patience, deadline)
+    stored = None
+    with suppress(DeadlineError):  # it is written all the same
+        stored = await collection.documents.get(id_, _deadline(state))
     if stored is None or stored.version != written.version:  # another request came in between
         stored = StoredDocument(document, written.version, indexed=False, problem=None)
     response.status_code = 201 if written.created else 200
@@ -113,10 +117,11 @@ async def put_documents(
     batch = await asyncio.to_thread(read_batch, body.documents, state.settings.document_limits)
     indexed = True
     if batch.documents:
-        written = await collection.documents.put(batch.documents, _deadline(state))
+        deadline = _deadline(state)
+        written = await collection.documents.put(batch.documents, deadline)
         versions = {one.version for one in written}
         permit.close()  # a request that waits no longer writes
-        indexed = await collection.documents.wait(versions, patience)
+        indexed = await collection.documents.wait(versions, patience, deadline)
         state.metrics.observe_documents(stored=len(written))
     return DocumentsResponse(
         accepted=len(batch.documents),
