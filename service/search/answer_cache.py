@@ -25,6 +25,9 @@ from service.types import Vectors
 
 log = logging.getLogger(__name__)
 
+MOST_BYTES = 1 << 28
+"""About the most that all answers take together, texts and metadata in UTF-8."""
+
 # With signs, superscripts and fractions: a wrong answer is worse than a missed one.
 _NUMBERS = regex.compile(r"[-\u2212]?\p{N}+")
 _SLACK = 1e-4
@@ -49,13 +52,14 @@ class _Entry:
     key: bytes
     kept_at: float
     result: Result
+    bytes: int
 
 
 class AnswerCache:
     """The last `size` answers, each for at most `ttl_s` seconds. From one event loop.
 
-    `version` names the state of the index; all answers are dropped once it changes. `clock` gives
-    seconds.
+    The oldest go where all have more than `MOST_BYTES`. `version` names the state of the index; all
+    answers are dropped once it changes. `clock` gives seconds.
     """
 
     def __init__(
@@ -106,11 +110,17 @@ class AnswerCache:
         about_wording = result.warnings or result.rerank.reason == QUERY_FILLS_WINDOW
         if about_wording or result.rerank.status not in ("complete", "skipped"):
             return
+        size = len(repr(result.hits).encode())
+        if size > MOST_BYTES:
+            return
         row, self._next_row = self._next_row, (self._next_row + 1) % self._size
         self._entries.pop(row, None)  # so that the new one is last
         self._vectors[row] = lookup.vector
         # The earlier query's text is private to its caller.
-        self._entries[row] = _Entry(lookup.key, self._clock(), replace(result, query=""))
+        self._entries[row] = _Entry(lookup.key, self._clock(), replace(result, query=""), size)
+        kept = sum(entry.bytes for entry in self._entries.values())
+        while kept > MOST_BYTES:
+            kept -= self._entries.pop(next(iter(self._entries))).bytes
 
     def _refresh(self) -> str:
         """Drop outdated answers; returns the index's version."""

@@ -11,6 +11,7 @@ import pytest
 
 from service.errors import InferenceError
 from service.scheduling.gate import Deadline
+from service.search import answer_cache
 from service.search.answer_cache import AnswerCache
 from service.search.pair_model import PairModel, cosine
 from service.search.query import Query, RerankReport, Result
@@ -32,6 +33,7 @@ from tests.fixtures.stores import now
 FIRST = "why does the tide rise twice a day"
 PARAPHRASE = "why does the tide rise a day twice"
 NEAR = "why does the tide rise twice each day"
+MOON = "the moon shows the earth one face"
 OTHER = "how is a worn bicycle chain replaced"
 
 
@@ -227,11 +229,27 @@ def test_of_equally_near_queries_the_older_one_answers(template: Result) -> None
 
 def test_the_oldest_goes_when_the_cache_is_full(template: Result) -> None:
     cache = cache_of(pair_model(), 2)
-    for mark, text in enumerate([FIRST, OTHER, "the moon shows the earth one face"]):
+    for mark, text in enumerate([FIRST, OTHER, MOON]):
         keep(cache, text, mark, template)
         assert len(cache) == min(mark + 1, 2)
     assert find(cache, FIRST) is None
     assert find(cache, OTHER).documents == 1
+
+
+def test_the_oldest_go_when_the_answers_have_too_many_bytes(
+    template: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hit = replace(template.hits[0], title="", text="", metadata={})
+    empty = len(repr([hit]).encode())
+    monkeypatch.setattr(answer_cache, "MOST_BYTES", 2 * (empty + 600))
+    cache = cache_of(pair_model(), 8)
+    contents = [{"text": "ä" * 300}, {"metadata": {"n": "x" * 590}}, {"title": "x" * 600}]
+    for mark, (text, content) in enumerate(zip([FIRST, OTHER, MOON], contents, strict=True)):
+        keep(cache, text, mark, replace(template, hits=[replace(hit, **content)]))
+    assert [find(cache, text) is None for text in (FIRST, OTHER, MOON)] == [True, False, False]
+    huge = replace(template, hits=[replace(hit, text="x" * 2000)])
+    keep(cache, FIRST, 3, huge)
+    assert [find(cache, text) is None for text in (FIRST, OTHER, MOON)] == [True, False, False]
 
 
 def test_an_answer_in_anothers_place_does_not_hide_that_the_next_is_over(
