@@ -60,6 +60,8 @@ class ServerState:
         self.collections: Collections | None = None
         self.failed = False
         self._load = load
+        self._opened: Engine | None = None
+        """The engine as soon as it is open, so that `close` closes it even if the start fails."""
 
     @asynccontextmanager
     async def running(self, on_failure: Callable[[], None] | None) -> AsyncIterator[None]:
@@ -73,13 +75,13 @@ class ServerState:
         """Close models, index and data folder."""
         if self.collections is not None:
             self.collections.close()
-        if self.engine is not None:
-            self.engine.close()
+        if self._opened is not None:
+            self._opened.close()
 
     async def _run_load(self, on_failure: Callable[[], None] | None) -> None:
         """Load; a failure goes to the log, and `/readyz` reports it."""
         try:
-            engine = await asyncio.to_thread(self._load)
+            engine = self._opened = await asyncio.to_thread(self._load)
             self.collections = Collections(engine, self.settings)
             await asyncio.to_thread(self.collections.resume)
             self.engine = engine

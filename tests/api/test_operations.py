@@ -1,11 +1,13 @@
 import threading
 from typing import NoReturn
+from unittest.mock import Mock
 
 import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
 from service.api.auth import hash_key
+from service.engine.collection_admin import Collections
 from service.errors import IndexMismatchError, StoreError
 from service.settings import Settings
 from service.store.sqlite_view import SqliteView
@@ -39,6 +41,16 @@ def test_while_loading_it_lives_but_is_not_ready(settings: Settings) -> None:
         assert search.json()["error"]["code"] == "not_ready"
         assert int(search.headers["Retry-After"]) >= 1
         go.set()
+
+
+def test_a_start_that_fails_late_closes_the_engine(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Mock()
+    monkeypatch.setattr(Collections, "resume", Mock(side_effect=OSError("no thread")))
+    with TestClient(create_app(settings, lambda: engine)) as client:
+        assert client.get("/readyz").status_code == 503
+    engine.close.assert_called_once()
 
 
 def test_a_failed_start_is_told_to_who_runs_it_but_not_to_clients(
