@@ -1,14 +1,16 @@
 """Whole files and folders that a crash leaves old or new, and the errors of a full disk.
 
 New content is written beside its place, flushed to the disk, and takes its name in one rename.
-Several processes may write one path at once: the last one wins. Threads of one process may not.
+Several processes and threads may write one file at once: the last one wins.
 """
 
 import errno
 import json
 import os
 import re
+import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ from typing import Any, BinaryIO, Self
 from service.errors import InvalidInputError, StoreError, StoreFullError, StoreLostError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_UNFINISHED = re.compile(r"\.(?P<name>.+)\.unfinished-(?P<process>[0-9]+)(-old)?", re.DOTALL)
+_UNFINISHED = re.compile(r"\.(?P<name>.+)\.unfinished-[0-9a-f-]+(?P<old>-old)?", re.DOTALL)
+_LEFTOVER_S = 3600
+"""What nothing was written to for this long is taken to be left by a crash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +84,19 @@ def flush(path: Path) -> None:
 def put(source: Path, target: Path, aside: Path | None = None) -> None:
     """Flush a file, or a folder and all in it, then rename it to `target`. Raises `OSError`.
 
-    A folder that is at `target` is moved `aside` between the two.
+    A folder that is at `target` is moved `aside` between the two, and back if the rename fails.
     """
     for path in source.rglob("*") if source.is_dir() else ():
         flush(path)
     flush(source)
-    if aside and target.exists():
-        target.replace(aside)
-    source.replace(target)
+    try:
+        if aside and target.exists():
+            target.replace(aside)
+        source.replace(target)
+    except BaseException:
+        if aside and aside.exists() and not target.exists():
+            aside.replace(target)
+        raise
     flush(target.parent)
 
 
@@ -105,9 +114,9 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A folder to write into, which gets the name `path` when the block ends.
 
-    Makes the folders above. With `replace`, a folder that is there goes; a crash may leave neither
-    of the two. Otherwise raises `InvalidInputError` where `path` exists and is no empty folder.
-    Raises `StoreError`.
+    Makes the folders above. With `replace`, a folder that is there goes; after a crash in between
+    it may be missing until the next call, which puts it back first. Otherwise raises
+    `InvalidInputError` where `path` exists and is no empty folder. Raises `StoreError`.
     """
     make_parents(path)
     with _beside(path, replace=replace) as unfinished:
@@ -160,34 +169,35 @@ def intended_name(name: str) -> str:
 @contextmanager
 def _beside(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A free path beside `path`; what the block leaves there takes its place."""
-    unfinished = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
+    # Processes that share a volume may have the same number.
+    suffix = f"{os.getpid()}-{secrets.token_hex(4)}"
+    unfinished = path.with_name(f".{path.name}.unfinished-{suffix}")
     old = unfinished.with_name(f"{unfinished.name}-old")
     with explained(f"cannot write {path}"):
-        _remove_leftovers(path)
+        _clear_leftovers(path)
         try:
             yield unfinished
             put(unfinished, path, old if replace else None)
+            _remove(old)
         finally:
             _remove(unfinished)
-            _remove(old)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed left beside `path`."""
-    for found in path.parent.iterdir():
+def _clear_leftovers(path: Path) -> None:
+    """Put back what a crash left moved aside from `path`; remove what was left long ago."""
+    for found in list(path.parent.iterdir()):
         leftover = _UNFINISHED.fullmatch(found.name)
-        if leftover and leftover["name"] == path.name and not _runs(int(leftover["process"])):
-            _remove(found)
+        if leftover is None or leftover["name"] != path.name:
+            continue
+        with suppress(FileNotFoundError):  # its writer has finished meanwhile
+            if leftover["old"] and not path.exists():
+                found.replace(path)
+            elif time.time() - _last_written(found) > _LEFTOVER_S:
+                _remove(found)
 
 
-def _runs(process: int) -> bool:
-    """Whether another process of this number is there."""
-    with suppress(PermissionError):  # somebody else's
-        try:
-            os.kill(process, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-    return process != os.getpid()
+def _last_written(path: Path) -> float:
+    return max(each.stat().st_mtime for each in (path, *path.rglob("*")))
 
 
 def _remove(path: Path) -> None:

@@ -5,8 +5,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,14 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def unfinished(name: str, process: int) -> str:
-    return f".{name}.unfinished-{process}"
+def is_unfinished(found: str, name: str) -> bool:
+    return re.fullmatch(rf"\.{name}\.unfinished-{os.getpid()}-[0-9a-f]{{8}}", found) is not None
+
+
+def make_old(path: Path) -> None:
+    """As if all of it had been written two hours ago."""
+    for each in (path, *path.rglob("*")):
+        os.utime(each, (time.time() - 7200,) * 2)
 
 
 @pytest.fixture
@@ -49,7 +57,8 @@ def test_a_file_is_flushed_before_it_gets_its_name_and_the_folder_after(
 ) -> None:
     write_json(tmp_path / "part" / "a.json", {"a": "ä"})
     assert (tmp_path / "part" / "a.json").read_bytes() == '{\n  "a": "ä"\n}\n'.encode()
-    assert flushed == [unfinished("a.json", os.getpid()), "-> a.json", "part"]
+    assert is_unfinished(flushed[0], "a.json")
+    assert flushed[1:] == ["-> a.json", "part"]
 
 
 def test_every_file_and_folder_of_a_folder_is_flushed(tmp_path: Path, flushed: list[str]) -> None:
@@ -59,7 +68,7 @@ def test_every_file_and_folder_of_a_folder_is_flushed(tmp_path: Path, flushed: l
         (folder / "two").write_text("2")
     *content, itself, renamed, above = flushed
     assert set(content) == {"inner", "one", "two"}
-    assert itself == unfinished("a", os.getpid())
+    assert is_unfinished(itself, "a")
     assert (renamed, above) == ("-> a", tmp_path.name)
 
 
@@ -84,7 +93,7 @@ def test_a_failure_while_a_file_is_written_leaves_the_old_one(
     assert names(tmp_path) == {"a"}
 
 
-@pytest.mark.parametrize("step", ["flush", "_remove_leftovers"])
+@pytest.mark.parametrize("step", ["flush", "_clear_leftovers"])
 def test_a_disk_that_fails_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -130,21 +139,69 @@ def test_a_folder_takes_the_place_of_an_empty_one_or_of_any_when_asked(tmp_path:
     assert names(tmp_path / "empty") == {"there"}
 
 
-def test_only_what_dead_processes_left_of_the_same_name_is_removed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        dead.wait()
-    (tmp_path / unfinished("a", dead.pid)).mkdir()
-    (tmp_path / f"{unfinished('a', dead.pid)}-old").mkdir()
-    (tmp_path / unfinished("a", os.getpid())).mkdir()
-    kept = {unfinished("b", dead.pid), unfinished("a", os.getppid()), ".a.unfinished-x", "a"}
-    for name in kept:
-        (tmp_path / name).touch()
+def test_a_folder_that_cannot_be_replaced_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    replace = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if is_unfinished(self.name, "a"):
+            raise OSError(errno.EIO, "bad")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(StoreError), new_folder(tmp_path / "a", replace=True) as folder:
+        (folder / "new").touch()
+    assert names(tmp_path) == {"a"}
+    assert names(tmp_path / "a") == {"old"}
+
+
+def test_a_folder_that_a_crash_left_moved_aside_is_put_back(tmp_path: Path) -> None:
+    (tmp_path / ".a.unfinished-7-0123abcd-old").mkdir()
+    (tmp_path / ".a.unfinished-7-0123abcd-old" / "old").touch()
+    make_old(tmp_path)
+    with (
+        pytest.raises(ValueError, match="this one fails too"),
+        new_folder(tmp_path / "a", replace=True),
+    ):
+        raise ValueError("this one fails too")
+    assert names(tmp_path) == {"a"}
+    assert names(tmp_path / "a") == {"old"}
+
+
+def test_only_what_was_left_long_ago_of_the_same_name_is_removed(tmp_path: Path) -> None:
+    others = {".a.unfinished-7-0123abcd", ".b.unfinished-7", ".a.unfinished-x", ".a.unfinished-8"}
+    for name in {".a.unfinished-7", ".a.unfinished-7-0123abce", ".a.unfinished-9-old", *others}:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").touch()
+        make_old(tmp_path / name)
+    (tmp_path / "a").touch()
+    # One is still written to, though no entry of its folder is new; one is new.
+    os.utime(tmp_path / ".a.unfinished-7-0123abcd" / "part")
+    os.utime(tmp_path / ".a.unfinished-8")
     write_json(tmp_path / "a", "new")
-    assert names(tmp_path) == kept
+    assert names(tmp_path) == {"a", *others}
+
+
+def test_threads_that_write_one_file_at_a_time_do_not_disturb_each_other(tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+
+    def write(text: str) -> None:
+        with new_file(tmp_path / "a") as file:
+            together.wait(20)
+            file.write(text.encode() * 1000)
+            together.wait(20)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, "abcd"))
+    assert set((tmp_path / "a").read_text()) in [{"a"}, {"b"}, {"c"}, {"d"}]
+    assert names(tmp_path) == {"a"}
 
 
 def test_the_intended_name() -> None:
-    assert intended_name(".a.json.unfinished-12") == "a.json"
+    assert intended_name(".a.json.unfinished-12-0123abcd-old") == "a.json"
     assert {intended_name(name) for name in ("a", ".a", ".unfinished-12")} == {
         "a",
         ".a",
@@ -204,9 +261,9 @@ def whole_file(path: Path) -> int:
     return int(lines[0])
 
 
-def whole_folder(path: Path) -> int | None:
+def whole_folder(path: Path) -> int:
     if not path.exists():  # between the two renames
-        return None
+        (path,) = path.parent.glob(".a.unfinished-*-old")
     assert names(path) == set(map(str, range(8)))
     (number,) = {inner.read_text() for inner in path.iterdir()}
     return int(number)
@@ -216,7 +273,7 @@ def whole_folder(path: Path) -> int | None:
     ("script", "whole"), [(WRITE_FILE, whole_file), (WRITE_FOLDER, whole_folder)]
 )
 def test_killed_at_any_moment_the_old_or_the_new_one_is_there(
-    tmp_path: Path, script: str, whole: Callable[[Path], int | None]
+    tmp_path: Path, script: str, whole: Callable[[Path], int]
 ) -> None:
     draw = random.Random(7)
     for _ in range(8):
@@ -227,9 +284,9 @@ def test_killed_at_any_moment_the_old_or_the_new_one_is_there(
             time.sleep(draw.uniform(0, 0.05))
             child.send_signal(signal.SIGKILL)
             said += child.stdout.read().splitlines()
-        found = whole(tmp_path / "a")
-        assert found is None or found in {int(said[-1]), int(said[-1]) + 1}
-    assert len(names(tmp_path)) <= 2, "each one removes what the one before it left"
+        assert whole(tmp_path / "a") in {int(said[-1]), int(said[-1]) + 1}
+        make_old(tmp_path)
+    assert len(names(tmp_path)) <= 3, "each one removes what the one before it left"
 
 
 def test_no_other_module_flushes_or_replaces_files() -> None:

@@ -67,7 +67,9 @@ def _scribble(folder: Path) -> None:
 
 
 def _leave_unfinished(folder: Path) -> None:
-    folder.rename(folder.with_name(f".m.unfinished-{os.getpid()}"))
+    left = folder.rename(folder.with_name(".m.unfinished-7-0123abcd"))
+    for path in (left, *left.rglob("*")):
+        os.utime(path, (0, 0))
 
 
 @pytest.mark.parametrize(
