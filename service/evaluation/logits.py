@@ -5,12 +5,13 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import count
 from pathlib import Path
 
 from service.errors import StoreError
 from service.protocols import Reranker
 from service.settings import Settings
-from service.types import EncodedPassage, EncodedQuery, EncoderIdentity, PairScore
+from service.types import EncodedPassage, EncodedQuery, EncoderIdentity, PairScore, TokenStates
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS logits (key BLOB PRIMARY KEY, logit REAL NOT NULL, cut INTEGER NOT NULL)
@@ -22,8 +23,8 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
     """A reranker that scores each (query, passage) pair once.
 
     A logit's key is the SHA-256 of the weights' hash, `variant`, query and passage: `variant` names
-    what else decides a logit, such as the window. Scores are on disk when `score` returns. Safe to
-    use from several threads, and the file from several processes.
+    what else decides a logit, such as the window. Scores are on disk when `score` returns. As many
+    threads may use it as may use the reranker, and several processes the file.
 
     Example:
         with CachedReranker(reranker, path, variant="512") as cached:
@@ -35,7 +36,7 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
         self.reranker = reranker
         self.model, self.weights_sha256 = reranker.model, reranker.weights_sha256
         self.variant, self.reads = variant, reranker.reads
-        self.slice_size = reranker.slice_size
+        self.slice_size, self.concurrent = reranker.slice_size, reranker.concurrent
         self.reused = 0
         """Logits that came from disk so far."""
         self._path = path
@@ -57,22 +58,30 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
 
         Raises as the reranker does, and `StoreError` if the file cannot be read or written.
         """
+        missing: dict[bytes, EncodedPassage] = {}
+        # One call for the query: a slice of it is what is missing when the next scores are taken.
+        scores = self.reranker.score(query, (list(missing.values()) for _ in count()))
         for passages in slices:
             keys = [self._key(query.windows[p.window], p.text) for p in passages]
-            with self._lock:
-                known = self._read(keys)
-                self.reused += sum(key in known for key in keys)
-                missing = {k: p for k, p in zip(keys, passages, strict=True) if k not in known}
-                if missing:
-                    scores = next(self.reranker.score(query, [list(missing.values())]))
-                    fresh = dict(zip(missing, scores, strict=True))
-                    self._write(fresh)
-                    known |= fresh
+            known = self._read(keys)
+            missing = {k: p for k, p in zip(keys, passages, strict=True) if k not in known}
+            if missing:
+                fresh = dict(zip(missing, next(scores), strict=True))
+                self._write(fresh)
+                known |= fresh
             yield [known[key] for key in keys]
+
+    def pack(self, texts: Sequence[str], /) -> list[bytes]:
+        """The reranker's own."""
+        return self.reranker.pack(texts)
 
     def layers(self, encoder: EncoderIdentity, /) -> tuple[int, ...]:
         """The reranker's own."""
         return self.reranker.layers(encoder)
+
+    def pack_states(self, seen: Sequence[TokenStates], /) -> list[bytes | None]:
+        """The reranker's own."""
+        return self.reranker.pack_states(seen)
 
     def close(self) -> None:
         """Close the file."""
@@ -89,10 +98,12 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
         known: dict[bytes, PairScore] = {}
         try:
-            for key in keys:
-                statement = "SELECT logit, cut FROM logits WHERE key = ?"
-                if found := self._database.execute(statement, [key]).fetchone():
-                    known[key] = PairScore(found[0], bool(found[1]))
+            with self._lock:
+                for key in keys:
+                    statement = "SELECT logit, cut FROM logits WHERE key = ?"
+                    if found := self._database.execute(statement, [key]).fetchone():
+                        known[key] = PairScore(found[0], bool(found[1]))
+                self.reused += sum(key in known for key in keys)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: cannot be read: {error}") from error
         return known
@@ -100,7 +111,7 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
     def _write(self, fresh: dict[bytes, PairScore]) -> None:
         rows = [(key, score.logit, score.truncated) for key, score in fresh.items()]
         try:
-            with self._database:
+            with self._lock, self._database:
                 self._database.executemany("INSERT OR REPLACE INTO logits VALUES (?, ?, ?)", rows)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: cannot be written: {error}") from error

@@ -12,6 +12,7 @@ import pytest
 
 from service.engine.build import build_reranker
 from service.errors import InferenceError
+from service.evaluation.logits import CachedReranker
 from service.protocols import Reranker
 from service.settings import Settings
 from service.types import EncodedPassage, EncodedQuery, PairScore
@@ -64,13 +65,22 @@ def server() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="module", params=["interaction-v1", "minilm-l6-v0", "remote"])
-def scorer(request: pytest.FixtureRequest, server: str) -> Reranker:
+@pytest.fixture(scope="module", params=["interaction-v1", "minilm-l6-v0", "remote", "cached"])
+def scorer(
+    request: pytest.FixtureRequest, server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Reranker]:
     if request.param == "remote":
-        return Remote(server)
-    reranker = build_reranker(Settings(reranker=request.param, device="cpu"))
+        yield Remote(server)
+        return
+    name = "interaction-v1" if request.param == "cached" else request.param
+    reranker = build_reranker(Settings(reranker=name, device="cpu"))
     assert reranker
-    return reranker
+    if request.param == "cached":
+        file = tmp_path_factory.mktemp("logits") / "l.db"
+        with CachedReranker(reranker, file, variant="") as cached:
+            yield cached
+    else:
+        yield reranker
 
 
 def logits(scorer: Reranker, passages: Sequence[str]) -> list[float]:

@@ -47,6 +47,25 @@ def test_a_pair_is_scored_once_even_by_the_next_process(tmp_path: Path) -> None:
     assert (reranker.scored, later.scored) == (PAIRS, [])
 
 
+def test_the_slices_of_a_query_are_one_call_of_the_reranker(tmp_path: Path) -> None:
+    class Counting(Lengths):
+        calls = 0
+
+        def score(
+            self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
+        ) -> Iterator[list[PairScore]]:
+            self.calls += 1
+            yield from super().score(query, slices)
+
+    reranker = Counting()
+    query = EncodedQuery(("q",), np.empty((0, 0), np.float32), 1)
+    slices = [[EncodedPassage(text)] for text in ("one", "two", "one", "three")]
+    with CachedReranker(reranker, tmp_path / "l.db", variant="512") as cached:
+        assert [found[0].logit for found in cached.score(query, slices)] == [1, 1, 1, 5 / 3]
+    assert reranker.calls == 1
+    assert [text for _, text in reranker.scored] == ["one", "two", "three"]
+
+
 def test_a_pair_that_comes_twice_in_one_call_is_scored_once(tmp_path: Path) -> None:
     reranker = Lengths()
     with CachedReranker(reranker, tmp_path / "l.db", variant="512") as cached:
@@ -109,7 +128,7 @@ def test_variants_of_one_model_have_logits_of_their_own(tmp_path: Path) -> None:
 
 def test_what_is_stored_of_a_passage_is_handed_on(tmp_path: Path) -> None:
     class Packed(Lengths):
-        reads = "token ids"
+        reads, concurrent = "token ids", True
 
         def score(
             self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
@@ -122,4 +141,4 @@ def test_what_is_stored_of_a_passage_is_handed_on(tmp_path: Path) -> None:
     with CachedReranker(Packed(), tmp_path / "l.db", variant="") as kept:
         (scores,) = kept.score(query, [passages])
         assert [score.logit for score in scores] == [1.0, 0.0]
-        assert kept.reads == "token ids"
+        assert (kept.reads, kept.concurrent) == ("token ids", True)
