@@ -1,19 +1,26 @@
-"""What every `VectorIndex` has to keep, against an oracle that sorts all scores."""
+"""What every `VectorIndex` has to keep, against an oracle that sorts all scores.
+
+An `IndexView` over several of them searches by the same rules.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 
 from service.errors import InferenceError
 from service.index.faiss_index import FaissIndex, Kind
+from service.index.live_index import IndexView
 from service.protocols import VectorIndex
 from service.types import Candidate, Ids, Vectors
 
 DIM = 16
 
-Build = Callable[[Ids, Vectors], VectorIndex]
+Searched = VectorIndex | IndexView
+Build = Callable[[Ids, Vectors], Searched]
+BuildIndex = Callable[[Ids, Vectors], VectorIndex]
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -35,16 +42,29 @@ def oracle(
     return sorted(candidates, key=lambda c: (-c.score, c.passage_id))[:k]
 
 
+def built(ids: Ids, vectors: Vectors, kind: Kind) -> FaissIndex:
+    cuts = range(0, len(ids), 100)
+    batches = [(ids[i : i + 100], vectors[i : i + 100]) for i in cuts]
+    return FaissIndex.build(batches, dimension=vectors.shape[1], kind=kind)
+
+
+def live_view(ids: Ids, vectors: Vectors) -> IndexView:
+    """The first half is in the generation, the rest in two segments."""
+    half, later = len(ids) // 2, 3 * len(ids) // 4
+    base = built(ids[:half], vectors[:half], "hnsw")
+    parts = [slice(half, later), slice(later, None)]
+    segments = tuple(built(ids[part], vectors[part], "flat") for part in parts)
+    return IndexView("g1-0123abcd", 1, len(ids), base, segments, base.last_passage, 0)
+
+
 @pytest.fixture(params=["flat", "hnsw"])
+def build_index(request: pytest.FixtureRequest) -> BuildIndex:
+    return partial(built, kind=request.param)
+
+
+@pytest.fixture(params=["flat", "hnsw", "live"])
 def build(request: pytest.FixtureRequest) -> Build:
-    kind: Kind = request.param
-
-    def make(ids: Ids, vectors: Vectors) -> VectorIndex:
-        cuts = range(0, len(ids), 100)
-        batches = [(ids[i : i + 100], vectors[i : i + 100]) for i in cuts]
-        return FaissIndex.build(batches, dimension=vectors.shape[1], kind=kind)
-
-    return make
+    return live_view if request.param == "live" else partial(built, kind=request.param)
 
 
 @pytest.fixture
@@ -149,10 +169,10 @@ def test_queries_that_do_not_fit_are_refused(build: Build, ids: Ids) -> None:
         index.search(random_vectors(1, 1) * np.float32(np.nan), 5)
 
 
-def test_removed_passages_are_no_longer_found(build: Build, ids: Ids) -> None:
+def test_removed_passages_are_no_longer_found(build_index: BuildIndex, ids: Ids) -> None:
     vectors, queries = random_vectors(23, len(ids)), random_vectors(24, 20)
     vectors[::5] = queries[3]  # copies, of which some go
-    index, gone = build(ids, vectors), ids[::3]
+    index, gone = build_index(ids, vectors), ids[::3]
     kept = np.setdiff1d(np.arange(len(ids)), np.arange(0, len(ids), 3))
     narrowed = index.without(gone).without(np.array([7, ids[1]]))
     kept = kept[kept != 1]
@@ -162,8 +182,8 @@ def test_removed_passages_are_no_longer_found(build: Build, ids: Ids) -> None:
     assert index.search(queries, 10) == [oracle(ids, vectors, query, 10) for query in queries]
 
 
-def test_an_index_knows_what_it_was_built_from(build: Build, ids: Ids) -> None:
-    index = build(ids, random_vectors(25, len(ids))).without(ids[-3:])
+def test_an_index_knows_what_it_was_built_from(build_index: BuildIndex, ids: Ids) -> None:
+    index = build_index(ids, random_vectors(25, len(ids))).without(ids[-3:])
     assert (index.dimension, index.last_passage) == (DIM, ids[-1])
     assert index.built_size == len(ids)
-    assert build(ids[:0], random_vectors(26, 0)).last_passage == 0
+    assert build_index(ids[:0], random_vectors(26, 0)).last_passage == 0
