@@ -1,7 +1,7 @@
 """The one thread that may call a model or a writer does the work of many callers."""
 
 import asyncio
-from collections import defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -58,15 +58,14 @@ class Batcher(Generic[In, Out]):
         self._closed = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
-    async def run(self, value: In, deadline: Deadline, caller: Caller | None = None) -> Out:
-        """The outcome for `value`, wanted by `caller` or else by the request under way.
+    async def run(self, value: In, deadline: Deadline) -> Out:
+        """The outcome for `value`, wanted by the request under way.
 
         An error is that of `value` alone: if a pass of several fails, each is done again by itself.
         Raises `DeadlineError` when it is not done in time and `NotReadyError` once the thread is
         closed. What has not begun by then, or was cancelled, is left out.
         """
-        caller = caller or current_caller()
-        shares = self._shares
+        caller, shares = current_caller(), self._shares
         item: _Item[In, Out] = _Item(value, self._cost(value), Future(), caller, shares.clock())
         with shares.changed:
             if self._closed:
@@ -107,7 +106,9 @@ class Batcher(Generic[In, Out]):
     def _take(self) -> list[_Item[In, Out]]:
         taken: list[_Item[In, Out]] = []
         left = self._budget.now
-        in_pass: defaultdict[Hashable, int] = defaultdict(int)
+        # Apart, because the account of a caller without a client is that caller.
+        by_account: Counter[Hashable] = Counter()
+        by_caller: Counter[Caller] = Counter()
         self._drop_cancelled()
         room = {
             account: self._budget.part(greedy=self._shares.is_greedy(account))
@@ -118,12 +119,17 @@ class Batcher(Generic[In, Out]):
             # Ties go to the first. What is in this pass counts before any time was measured.
             caller = min(
                 callers,
-                key=lambda c: (in_pass[c.account], self._shares.had(c.account), in_pass[c], c.had),
+                key=lambda c: (
+                    by_account[c.account],
+                    self._shares.had(c.account),
+                    by_caller[c],
+                    c.had,
+                ),
             )
             line = self._lines[caller]
             if taken and line[0].cost > left:
                 break
-            if in_pass[caller.account] and line[0].cost > room[caller.account]:
+            if by_account[caller.account] and line[0].cost > room[caller.account]:
                 del room[caller.account]
                 continue
             item = line.popleft()
@@ -133,8 +139,8 @@ class Batcher(Generic[In, Out]):
                 taken.append(item)
                 left -= item.cost
                 room[caller.account] -= item.cost
-                in_pass[caller.account] += 1
-                in_pass[caller] += 1
+                by_account[caller.account] += 1
+                by_caller[caller] += 1
         self._last_pass |= {item.caller.account: self._shares.clock() for item in taken}
         return taken
 

@@ -178,7 +178,7 @@ class Shares:
             self.changed.notify_all()
 
     @contextmanager
-    def turn(self, account: Hashable, weight: int = MOST_WEIGHT) -> Iterator[None]:
+    def turn(self, account: Hashable) -> Iterator[None]:
         """Work of this thread, once it may go: for work in the background."""
         since = self.clock()
         with self.changed:
@@ -190,7 +190,7 @@ class Shares:
         try:
             yield
         finally:
-            self.charge(account, weight * (self.clock() - began))
+            self.charge(account, MOST_WEIGHT * (self.clock() - began))
             self.end([account])
 
     def begin(self, accounts: Collection[Hashable]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from service.errors import DeadlineError, NotReadyError
 from service.scheduling.batcher import Batcher
 from service.scheduling.gate import Deadline
-from service.scheduling.shares import Caller, Shares, one_caller
+from service.scheduling.shares import Shares, on_behalf_of, one_caller
 
 
 class Doubler:
@@ -35,6 +35,11 @@ class Doubler:
         return Batcher(
             "test", self, cost=lambda number: abs(number or 1), budget=budget, shares=Shares()
         )
+
+
+def ask(batcher: Batcher[int | None, int], number: int, client: str) -> asyncio.Task[int]:
+    with on_behalf_of(client):
+        return asyncio.create_task(batcher.run(number, Deadline(10)))
 
 
 async def behind(work: Doubler, batcher: Batcher[int | None, int]) -> asyncio.Task[int]:
@@ -96,10 +101,10 @@ def test_a_caller_with_many_does_not_hold_up_one_with_few() -> None:
 
     async def run() -> None:
         await behind(work, batcher)
-        with one_caller() as caller:
-            many = [asyncio.create_task(batcher.run(1, Deadline(10), caller)) for _ in range(12)]
+        with one_caller():
+            many = [asyncio.create_task(batcher.run(1, Deadline(10))) for _ in range(12)]
         await asyncio.sleep(0)
-        few = [asyncio.create_task(batcher.run(-1, Deadline(10), Caller(who))) for who in "ab"]
+        few = [ask(batcher, -1, who) for who in "ab"]
         await asyncio.sleep(0)
         work.may_go.set()
         assert await asyncio.gather(*few) == [-2, -2]
@@ -116,10 +121,10 @@ def test_a_caller_with_large_items_stands_behind_the_others_after_each() -> None
 
     async def run() -> None:
         await behind(work, batcher)
-        with one_caller() as caller:
-            many = [asyncio.create_task(batcher.run(5, Deadline(10), caller)) for _ in range(4)]
+        with one_caller():
+            many = [asyncio.create_task(batcher.run(5, Deadline(10))) for _ in range(4)]
         await asyncio.sleep(0)
-        few = [asyncio.create_task(batcher.run(-5, Deadline(10), Caller(who))) for who in "ab"]
+        few = [ask(batcher, -5, who) for who in "ab"]
         await asyncio.sleep(0)
         work.may_go.set()
         await asyncio.gather(*few, *many)
@@ -129,6 +134,25 @@ def test_a_caller_with_large_items_stands_behind_the_others_after_each() -> None
     assert work.passes == [[0], [5], [-5], [-5], [5], [5], [5]]
 
 
+def test_a_caller_without_a_client_has_as_much_of_a_pass_as_a_client() -> None:
+    work = Doubler()
+    batcher = work.batcher(budget=3)
+
+    async def run() -> None:
+        await behind(work, batcher)
+        with one_caller():
+            mine = [asyncio.create_task(batcher.run(1, Deadline(10))) for _ in range(3)]
+        with on_behalf_of("a"):
+            others = [asyncio.create_task(batcher.run(-1, Deadline(10))) for _ in range(3)]
+        await asyncio.sleep(0)
+        work.may_go.set()
+        await asyncio.gather(*mine, *others)
+
+    asyncio.run(run())
+    batcher.close()
+    assert work.passes[1] == [1, -1, 1]
+
+
 def test_a_greedy_client_has_little_of_a_pass() -> None:
     work, shares = Doubler(), Shares()
     batcher: Batcher[int | None, int] = Batcher(
@@ -136,11 +160,10 @@ def test_a_greedy_client_has_little_of_a_pass() -> None:
     )
 
     async def run() -> None:
-        greedy = Caller("greedy")
-        with shares.at_work("greedy"):
+        with shares.at_work("greedy"), on_behalf_of("greedy"):
             shares.charge("greedy", 10.0)
             for _ in range(2):
-                await asyncio.gather(*(batcher.run(1, Deadline(10), greedy) for _ in range(8)))
+                await asyncio.gather(*(batcher.run(1, Deadline(10)) for _ in range(8)))
                 with shares.at_work("other"):
                     pass
 
@@ -155,13 +178,11 @@ def test_a_query_that_was_given_up_costs_its_caller_no_turn() -> None:
 
     async def run() -> None:
         await behind(work, batcher)
-        a, b = Caller("a"), Caller("b")
-        gone = asyncio.create_task(batcher.run(7, Deadline(10), a))
-        await asyncio.sleep(0)
-        others = [
-            asyncio.create_task(batcher.run(cost, Deadline(10), who))
-            for cost, who in ((5, a), (6, b))
-        ]
+        with on_behalf_of("a"):
+            gone = asyncio.create_task(batcher.run(7, Deadline(10)))
+            await asyncio.sleep(0)
+            other = asyncio.create_task(batcher.run(5, Deadline(10)))
+        others = [other, ask(batcher, 6, "b")]
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.wait([gone])
