@@ -61,8 +61,11 @@ def describe(settings: Settings, searcher: Searcher) -> dict[str, Any]:
     """The settings that decide a system's answers, and its models with their hashes."""
     stage, reranker = searcher.second_stage, None
     if stage.reranker is not None:
-        name, digest = stage.reranker.model, stage.reranker.weights_sha256
-        reranker = {"model": name, "weights_sha256": digest}
+        reranker = {
+            "model": stage.reranker.model,
+            "weights_sha256": stage.reranker.weights_sha256,
+            "variant": stage.reranker.variant,
+        }
     models = {
         "encoder": asdict(searcher.encoder.identity),
         "reranker": reranker,

@@ -82,7 +82,9 @@ def test_systems_stand_side_by_side_and_again_as_run_files(
     hashes = {s["models"]["encoder"]["weights_sha256"] for s in report["systems"].values()}
     assert len(hashes) == 2
     assert report["systems"]["one"]["models"]["reranker"] is None
-    assert len(report["systems"]["two"]["models"]["reranker"]["weights_sha256"]) == 64
+    reranker = report["systems"]["two"]["models"]["reranker"]
+    assert len(reranker["weights_sha256"]) == 64
+    assert reranker["variant"].startswith("window 512")
     assert {"commit", "seed", "versions"} <= set(report)
     assert {c["ranking"] for c in found["comparisons"]} == {"two"}
     assert f"| library | {len(QUESTIONS)} | two |" in done.stdout
