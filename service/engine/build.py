@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
+from service.extras import install_command
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_threshold
 from service.models.registry import Kind
 from service.models.sources import PreparedModel, check_dimensions, prepare, reranker_kind
@@ -124,7 +125,7 @@ def index_digest(settings: Settings) -> str:
 
 
 class RerankerKind(NamedTuple):
-    """How a reranker of one kind is opened, and the extra of secondpass that it needs, if any."""
+    """How a reranker of one kind is opened, and the extra of secondpass that it may need."""
 
     open: "Callable[[Settings, BiEncoder | None, Load | None], Reranker]"
     extra: str | None = None
@@ -147,7 +148,7 @@ def build_reranker(
         if kind.extra is None:
             raise
         raise ModelSourceError(
-            f"{settings.reranker} needs {error.name}: pip install 'secondpass[{kind.extra}]'"
+            f"{settings.reranker}: {error}: {install_command(kind.extra)}"
         ) from error
 
 
@@ -214,7 +215,7 @@ def _interaction(
 
 
 RERANKERS: Mapping[str, RerankerKind] = {
-    "cross-encoder": RerankerKind(_cross_encoder),
+    "cross-encoder": RerankerKind(_cross_encoder, "onnx"),
     "interaction": RerankerKind(_interaction),
 }
 """By the result of `reranker_kind`."""

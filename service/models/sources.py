@@ -120,9 +120,9 @@ def is_at_hand(name: str, *, cache_dir: Path) -> bool:
 def reranker_kind(name: str) -> Kind:
     """Which kind of reranker has this name; what only the hub knows is a cross-encoder."""
     path = Path(name).expanduser()
-    if path.is_dir():
-        return "interaction" if kind_of(path) == "interaction" else "cross-encoder"
-    return REGISTRY[name].kind if name in REGISTRY else "cross-encoder"
+    spec = REGISTRY.get(name)
+    kind = kind_of(path) if path.is_dir() else spec and spec.kind
+    return "interaction" if kind == "interaction" else "cross-encoder"
 
 
 def check_dimensions(model: PreparedModel, dimensions: int | None) -> None:

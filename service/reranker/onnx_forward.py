@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from service.errors import ModelSourceError
-from service.extras import install_command
 from service.models.prepared import Recipe, prepared_folder, sound_folder
 from service.reranker.forward import Logits, load_classifier
 from service.reranker.pair_tokens import TokenPair
@@ -83,12 +82,10 @@ def onnx_is_installed() -> bool:
 
 
 def require_onnx() -> None:
-    """Raise `ModelSourceError`, which says what to install, where a package is missing."""
+    """Raise `ModuleNotFoundError` where a package is missing."""
     missing = [package for package in _PACKAGES if find_spec(package) is None]
     if missing:
-        raise ModelSourceError(
-            f"this rerank_backend needs {', '.join(missing)}: {install_command('onnx')}"
-        )
+        raise ModuleNotFoundError(f"this rerank_backend needs {', '.join(missing)}")
 
 
 def prepare_onnx(
@@ -103,8 +100,8 @@ def prepare_onnx(
     """The exported file of the cross-encoder in `folder`, made unless it is there and undamaged.
 
     It lies in `cache_dir/models`, with its SHA-256 beside it, and goes with the weights' hash.
-    Raises `ModelSourceError` where it cannot be made, or may not be: without `export` nothing is
-    written.
+    Raises `ModuleNotFoundError` where a package is missing, and `ModelSourceError` where it cannot
+    be made, or may not be: without `export` nothing is written.
     """
     require_onnx()
     narrow = precision == "int8" and _saturates()

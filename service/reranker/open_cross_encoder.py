@@ -26,8 +26,9 @@ def open_cross_encoder(settings: Settings, model: PreparedModel) -> CrossEncoder
     """Load a prepared cross-encoder with the backend that the settings name, or the recorded one.
 
     Raises `ModelSourceError` when it cannot be loaded, and when a backend that the settings name
-    cannot run it; a recorded one that cannot leaves it to torch. What `models prepare` exported is
-    read, and made here only for a backend that is named.
+    cannot run it, or `ModuleNotFoundError` for want of a package; a recorded one that cannot leaves
+    it to torch. What `models prepare` exported is read, and made here only for a backend that is
+    named.
     """
     if settings.rerank_backend != "auto":
         return _open(settings, model, settings.rerank_backend)
@@ -36,7 +37,7 @@ def open_cross_encoder(settings: Settings, model: PreparedModel) -> CrossEncoder
         try:
             reranker = _open(settings, model, backend, export=False)
             reranker.score_pairs([("ready", "ready")])  # a session may open and yet not run
-        except ModelError as error:
+        except (ModelError, ModuleNotFoundError) as error:
             log.warning(
                 "%s cannot run %s, so torch does: %s; make it again: secondpass models prepare %s",
                 backend,

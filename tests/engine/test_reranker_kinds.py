@@ -1,28 +1,35 @@
 """Rerankers are opened by their kind."""
 
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from service.engine.build import RERANKERS, RerankerKind, build_reranker
+from service.engine.build import RERANKERS, build_reranker
 from service.errors import ModelSourceError
+from service.models.registry import REGISTRY
+from service.models.sources import reranker_kind
 from service.settings import Settings
-from tests.fixtures.doubles import ScriptedReranker
+from tests.fixtures.small_models import write_small_encoder, write_small_reranker
 
 
-def test_a_kind_opens_what_the_settings_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = ScriptedReranker(len)
-    monkeypatch.setitem(RERANKERS, "cross-encoder", RerankerKind(lambda *_: opened))
-    assert build_reranker(Settings(reranker="some/reranker")) is opened
+def test_every_kind_that_a_name_can_have_is_registered(tmp_path: Path) -> None:
+    # tests/contracts/test_reranker.py opens one of each.
+    folders = [write_small_encoder(tmp_path / "e"), write_small_reranker(tmp_path / "r")]
+    names = [*REGISTRY, "on-the/hub", *map(str, folders)]
+    assert {reranker_kind(name) for name in names} == set(RERANKERS)
+
+
+def test_the_reranker_of_a_folder_is_opened(tmp_path: Path) -> None:
+    folder = write_small_reranker(tmp_path / "small")
+    reranker = build_reranker(Settings(reranker=str(folder), cache_dir=tmp_path, device="cpu"))
+    assert reranker is not None
+    assert len(reranker.score_pairs([("a query", "a passage")])) == 1
+
+
+def test_without_a_reranker_there_is_none() -> None:
     assert build_reranker(Settings(reranker="none")) is None
 
 
-def test_a_missing_package_is_told_with_the_extra_that_has_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fails(*_given: Any) -> Any:
-        raise ModuleNotFoundError("No module named 'far_away'", name="far_away")
-
-    monkeypatch.setitem(RERANKERS, "cross-encoder", RerankerKind(fails, "remote"))
-    with pytest.raises(ModelSourceError, match=r"far_away: pip install 'secondpass\[remote\]'"):
-        build_reranker(Settings(reranker="some/reranker"))
+def test_an_encoder_is_refused_as_a_reranker() -> None:
+    with pytest.raises(ModelSourceError, match="e5-small is a bi-encoder; a cross-encoder is"):
+        build_reranker(Settings(reranker="e5-small"))

@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import CrossEncoder
 
+from service.engine.build import build_reranker
 from service.errors import ModelSourceError
 from service.extras import install_command
 from service.forward_pass import replace_parts
@@ -187,11 +188,11 @@ def test_only_the_exporter_is_muted(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_without_the_extra_the_error_says_what_to_install(
-    settings: Settings, small: PreparedModel, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_forward, "find_spec", lambda package: None)
-    with pytest.raises(ModelSourceError, match=re.escape(install_command("onnx"))):
-        opened(settings, small, rerank_backend="onnx-int8")
+    with pytest.raises(ModelSourceError, match=re.escape(f"onnxscript: {install_command('onnx')}")):
+        build_reranker(settings.model_copy(update={"rerank_backend": "onnx-int8"}))
 
 
 class Fixed(Reranker):
