@@ -19,6 +19,7 @@ from service.types import Document, EncodedDocument, IndexIdentity, Span
 from tests.fixtures.stores import now
 
 IDENTITY = IndexIdentity("random", "0" * 64, 32, "query: ", "passage: ", 256, 1)
+ROOT = Path(__file__).parents[2]
 DOCUMENTS_PER_BATCH = 50
 PASSAGES = 3
 HNSW_THRESHOLD = 1000
@@ -61,8 +62,9 @@ def write_until_killed() -> None:
 
 def run_and_kill(data_dir: Path, first_batch: int, wait_s: float) -> int:
     """Returns the last batch that was acknowledged; the first one always is."""
-    command = [sys.executable, __file__, str(data_dir), str(first_batch)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+    program = [sys.executable, "-m", "tests.faults.test_kill_index"]
+    command = [*program, str(data_dir), str(first_batch)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as writer:
         assert writer.stdout is not None
         lines = [writer.stdout.readline()]
         time.sleep(wait_s)

@@ -307,7 +307,7 @@ def test_the_image_carries_nothing_that_a_server_never_reads(image: Image) -> No
     assert [name for name in TRIMMED if (packages / name).exists()] == []
     assert not (packages / "pip").exists()
     compiled = {path.name.split(".")[0] for path in packages.glob("service/api/__pycache__/*.pyc")}
-    assert "serve" in compiled
+    assert "server" in compiled
 
 
 def test_only_compose_which_publishes_on_loopback_does_without_keys(

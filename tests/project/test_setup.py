@@ -181,7 +181,8 @@ def test_the_cache_folder_that_setup_assumes_is_the_default_of_the_settings() ->
     script = (ROOT / "scripts" / "setup.sh").read_text()
     page = (ROOT / "docs" / "configuration.md").read_text()
     assert "${SECONDPASS_CACHE_DIR:-$HOME/.cache/secondpass}" in script
-    assert "`SECONDPASS_CACHE_DIR` | `--cache-dir` | `~/.cache/secondpass`" in page
+    item = page[page.index("`SECONDPASS_CACHE_DIR`") :].partition("\n- ")[0]
+    assert "Default: `~/.cache/secondpass`" in " ".join(item.split())
 
 
 @pytest.mark.parametrize(
