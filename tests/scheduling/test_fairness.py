@@ -38,9 +38,11 @@ class Worked:
         self.slices: list[tuple[str, int]] = []
         """Of the rerank: who had it, and how many candidates it had."""
 
-    def piece(self, query: str) -> None:
-        self.pieces.append(query.split(maxsplit=1)[0])
+    def piece(self, query: str) -> str:
+        who = query.split(maxsplit=1)[0]
+        self.pieces.append(who)
         time.sleep(0.004)
+        return who
 
 
 class Encoder(HashEncoder):
@@ -62,8 +64,8 @@ class Counted(Reranker):
         self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
     ) -> Iterator[list[PairScore]]:
         for passages in slices:
-            self._worked.piece(query.windows[0])
-            self._worked.slices.append((self._worked.pieces[-1], len(passages)))
+            who = self._worked.piece(query.windows[0])
+            self._worked.slices.append((who, len(passages)))
             self._worked.reranks.set()
             yield [PairScore(0.0, False) for _ in passages]
 
