@@ -24,8 +24,8 @@ def find_on_hub(repository: str, *, offline: bool) -> Path:
     """The model's snapshot folder.
 
     A complete snapshot in the cache is taken without asking the hub: a start needs no network, and
-    a model never changes under an index. Raises `UnknownModelError` when the model is not at hand,
-    `ModelSourceError` when it has no safetensors weights.
+    a model never changes under an index. Raises `UnknownModelError` when the model is not
+    available, `ModelSourceError` when it has no safetensors weights.
     """
     with suppress(UnknownModelError):
         cached = _snapshot(repository, offline=True)

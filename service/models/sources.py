@@ -152,7 +152,7 @@ def _find(name: str, kind: Kind, cache_dir: Path, *, offline: bool) -> ModelFold
             return _from_source(source, kind, cache_dir, offline=offline)
         except UnknownModelError as error:
             missing.append(str(error))
-    raise UnknownModelError(f"{name} is not at hand: {'; '.join(missing)}")
+    raise UnknownModelError(f"{name} is not available: {'; '.join(missing)}")
 
 
 def _unregistered(name: str, *, offline: bool) -> Path:

@@ -103,7 +103,7 @@ def measure(
 def recorded_backend(cache_dir: Path, weights_sha256: str, threads: int = 0) -> Backend:
     """The choice recorded for these weights; `torch` where there is none that holds here.
 
-    It holds on the CPU, with the threads (0: as many as torch has now) and with the versions that
+    It holds on the CPU, with the threads (0: the number torch uses now) and with the versions that
     it was measured with; the log says which of them are others.
     """
     try:

@@ -132,8 +132,8 @@ def piece_information(folder: Path) -> Tensor:
 
     A Unigram tokenizer carries each piece's log probability over its training text; its negative
     is Shannon's information content, an inverse frequency for every language at once, with no
-    corpus at hand. Special pieces tell nothing. Other tokenizers have no such numbers: all their
-    pieces tell alike.
+    corpus. Special pieces have no information. Other tokenizers have no such numbers: all their
+    pieces get the same information.
     """
     model, special = _vocabulary(folder)
     pieces = model["vocab"]

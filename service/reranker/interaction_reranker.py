@@ -48,7 +48,7 @@ class InteractionReranker(Reranker):
 
     reads: Reads = "states"
     slice_size = 50
-    """Some ten milliseconds with states at hand."""
+    """About ten milliseconds with stored states."""
 
     def __init__(
         self,

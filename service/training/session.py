@@ -32,7 +32,7 @@ def run(
     """Train a recipe on labels; `service.training.trainer.train` says the rest.
 
     Of the settings it takes cache folder, hub, device and threads. Raises `InvalidInputError` for
-    labels that cannot be read, and `UnknownModelError` for a base that is not at hand.
+    labels that cannot be read, and `UnknownModelError` for a base that is not available.
     """
     prepare_system = load_system(recipe.system)
     for path in collections:

@@ -14,7 +14,7 @@ from service.words import tokenize
 
 
 def rank_bm25(examples: Examples, choice: Choice) -> list[Ranking]:
-    """Each query's best passages, as many as the choice's window needs; ties by place.
+    """Each query's best passages, enough for the choice's window; ties by place.
 
     Scores are BM25's (Lucene's variant, k1 1.5, b 0.75): 0 and above, without an upper bound, not
     comparable between queries. Passages that share no word with the query are no candidates.

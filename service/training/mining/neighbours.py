@@ -24,7 +24,7 @@ _QUERIES_AT_ONCE = 512
 def rank_dense(
     queries: Vectors, passages: Vectors, examples: Examples, choice: Choice
 ) -> list[Ranking]:
-    """Each query's nearest passages, as many as the choice's window needs; ties by place.
+    """Each query's nearest passages, enough for the choice's window; ties by place.
 
     By inner product, found exactly. Raises `InferenceError` for vectors that are not finite.
     """

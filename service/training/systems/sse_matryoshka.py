@@ -76,7 +76,7 @@ class Options(BaseModel, frozen=True, extra="forbid"):
         if max(self.dimensions) % self.block:
             raise ValueError("block must divide the largest of dimensions")
         if self.weights and len(self.weights) != len(self.dimensions):
-            raise ValueError("weights must be as many as dimensions")
+            raise ValueError("weights must have one value per dimension")
         return self
 
 
