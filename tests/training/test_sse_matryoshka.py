@@ -278,7 +278,7 @@ def test_each_size_has_its_weight_in_the_loss(base: Path, collection: Path, tmp_
     loss: Any = prepare(job).loss
     weights = dict(zip(loss.matryoshka_dims, loss.matryoshka_weights, strict=True))
     assert weights == {32: 1, 16: 3, 8: 2}
-    with pytest.raises(InvalidInputError, match="as many as dimensions"):
+    with pytest.raises(InvalidInputError, match="one value per dimension"):
         prepare(Job(recipe(options__weights=[1, 3]), (collection,), base, tmp_path / "out"))
 
 
