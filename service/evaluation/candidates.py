@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.confidence.judge import Ordered, rank
+from service.confidence.ranking import Ordered, rank
 from service.engine.engine import Engine
 from service.errors import UnprocessableTextError
 from service.evaluation.measures import Qrels, per_query

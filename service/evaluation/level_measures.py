@@ -6,7 +6,7 @@ import numpy as np
 from ir_measures import RR, Success
 from numpy.typing import NDArray
 
-from service.confidence.judge import by_score
+from service.confidence.ranking import by_score
 from service.datasets import LevelledCollection, LevelledQuery
 from service.evaluation.measures import means, per_query
 

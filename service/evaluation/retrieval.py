@@ -128,7 +128,7 @@ def rerank_runs(
     """Rankings by name: `retrieval`, `pure` (by logit) and `fused W` for each share in `weights`.
 
     The first `depth` passages are reordered; the others follow in stage one's order. A share W is
-    as in `confidence.judge.rank`; 1 is the reranker alone.
+    as in `confidence.ranking.rank`; 1 is the reranker alone.
     """
     shares = {"retrieval": 0.0, "pure": 1.0, **{f"fused {weight:g}": weight for weight in weights}}
     runs: dict[str, ScoredRun] = {}

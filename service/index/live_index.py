@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
-from service.confidence.judge import by_score
+from service.confidence.ranking import by_score
 from service.index.faiss_index import FaissIndex
 from service.index.generation import Generation
 from service.protocols import Store, StoreView, VectorIndex

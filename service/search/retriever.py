@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from service.confidence.judge import by_score
+from service.confidence.ranking import by_score
 from service.index.live_index import IndexView, LiveIndex
 from service.protocols import Store, StoreView
 from service.store.allowed_passages import AllowedPassages

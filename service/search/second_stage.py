@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 
-from service.confidence.judge import ORDER, Judge, rank
+from service.confidence.judge import ORDER, Judge
+from service.confidence.ranking import rank
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.protocols import Reranker
 from service.scheduling.batcher import OwnerThread

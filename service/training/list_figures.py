@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.confidence.judge import rank
+from service.confidence.ranking import rank
 from service.evaluation.measures import means, per_query
 from service.training.losses.ranked_list import RankedListLoss
 from service.training.mining.choice import Choice

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.confidence.judge import fuse, rank
+from service.confidence.ranking import fuse, rank
 
 COSINES = [0.91, 0.88, 0.86, 0.80]
 LOGITS = [-2.0, 3.5, 0.1, -4.0]

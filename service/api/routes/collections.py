@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 
 from service.api.openapi import FULL, Responses, failures, headers
-from service.api.routing import Route, Rules
+from service.api.route_rules import Route, Rules
 from service.api.schemas.collection_schemas import (
     NAME_SCHEMA,
     AliasesBody,

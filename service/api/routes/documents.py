@@ -24,7 +24,7 @@ from service.api.document_requests import (
     sentence,
 )
 from service.api.openapi import FULL, failures, headers
-from service.api.routing import Route, Rules
+from service.api.route_rules import Route, Rules
 from service.api.schemas.common import written
 from service.api.schemas.document_schemas import (
     MOST_DOCUMENTS,

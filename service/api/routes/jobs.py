@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.api.body import Body, pieces
 from service.api.openapi import failures
-from service.api.routing import Route, Rules
+from service.api.route_rules import Route, Rules
 from service.api.schemas.job_schemas import (
     JOB_ID,
     AcceptedBody,

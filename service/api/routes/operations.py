@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service.api.error_table import RETRY_AFTER_S
 from service.api.gateway import LIVENESS, READINESS, not_ready
 from service.api.openapi import ERRORS, Responses
-from service.api.routing import Route, Rules
+from service.api.route_rules import Route, Rules
 from service.api.schemas.common import LiveBody, ReadyBody
 from service.api.state import StateDep
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from service.api.error_table import described
 from service.api.openapi import TIMED
-from service.api.routing import Route, Rules
+from service.api.route_rules import Route, Rules
 from service.api.schemas import common
 from service.api.schemas.common import server_timing, written
 from service.api.schemas.search_schemas import (

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, Response
 
 from service.api.openapi import TIMED, failures
-from service.api.routing import Route, Rules
+from service.api.route_rules import Route, Rules
 from service.api.schemas.common import server_timing
 from service.api.schemas.search_schemas import SimilarityRequest, SimilarityResponse, VerdictBody
 from service.api.state import EngineDep, RequestIdDep

@@ -14,8 +14,8 @@ from starlette.types import Message, Receive, Scope, Send
 from service.api import body
 from service.api.body import Body
 from service.api.openapi import FULL, failures, headers
+from service.api.route_rules import Route, Rules
 from service.api.routes.collections import CONFLICT, NOT_FOUND, NameDep, OwnNameDep, described
-from service.api.routing import Route, Rules
 from service.api.schemas.collection_schemas import CollectionBody
 from service.api.state import CollectionsDep, ServerState, StateDep
 from service.durable import explained
