@@ -25,10 +25,9 @@ help: ## list these targets
 setup: ## environment in .venv, locked packages, prepared models
 	@scripts/setup.sh
 
-serve: ## setup, the demo corpus if there are no documents yet, the server
+serve: ## setup, the server, and behind it the demo corpus if there are no documents
 	@$(HOST_NOTE) scripts/setup.sh "$(HOST)" "$(PORT)"
-	@$(BIN)/secondpass demo --if-empty --data-dir "$(DATA_DIR)"
-	@$(BIN)/secondpass serve --host "$(HOST)" --port "$(PORT)" --data-dir "$(DATA_DIR)"
+	@$(BIN)/secondpass serve --demo --host "$(HOST)" --port "$(PORT)" --data-dir "$(DATA_DIR)"
 
 test: lint ## setup, then every check and test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov -m "not slow"

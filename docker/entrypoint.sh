@@ -1,13 +1,14 @@
 #!/bin/sh
 # What the container runs: a command of `secondpass`, `serve` if none is given.
 #
-# SECONDPASS_DEMO=1 puts the demo corpus into a data folder that holds no documents yet.
+# SECONDPASS_DEMO=1 adds --demo to `serve`: the demo corpus, where there are no documents yet.
 set -eu
 
 if [ $# -eq 0 ]; then
     set -- serve
 fi
 if [ "$1" = serve ] && [ "${SECONDPASS_DEMO:-0}" = 1 ]; then
-    secondpass demo --if-empty
+    shift
+    set -- serve --demo "$@"
 fi
 exec secondpass "$@"

@@ -1,6 +1,8 @@
 """The demo corpus: the documentation that every Python interpreter has."""
 
 import ast
+import json
+import logging
 import re
 import sys
 import sysconfig
@@ -8,10 +10,18 @@ import tokenize
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from service.errors import SecondpassError
+from service.store.catalog import MAIN
 from service.types import Document
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+
+log = logging.getLogger(__name__)
 
 MIN_WORDS = 40
 """Least words of a text that is worth searching."""
@@ -35,12 +45,32 @@ def demo_documents() -> Iterator[Document]:
     only parsed, never imported. The order is fixed; equal texts occur once.
     """
     seen: set[str] = set()
-    for document in (*_topics(), *_docstrings()):
+    for document in chain(_topics(), _docstrings()):
         # Topics share sections, under headings of different depth; a setter has its getter's name.
         keys = {f"id {document.id}", _NOT_A_WORD.sub(" ", document.text)}
         if len(document.text.split()) >= MIN_WORDS and not keys & seen:
             seen |= keys
             yield document
+
+
+def add_demo(engine: "Engine") -> None:
+    """Queue a bulk job that stores the demo corpus, if the collection `main` has no documents."""
+    jobs, store = engine.jobs, engine.collection(MAIN).folder.store
+    if jobs is None or jobs.waiting:  # an interrupted job continues by itself
+        return
+    try:
+        with store.view() as view:
+            if view.written:
+                return
+        job = jobs.add(map(_line, demo_documents()), MAIN)
+        log.info("the demo corpus is encoded in the background: job %s", job.id)
+    except SecondpassError as error:
+        log.error("the demo corpus cannot be stored: %s", error)
+
+
+def _line(document: Document) -> bytes:
+    fields = {"id": document.id, "title": document.title, "text": document.text}
+    return json.dumps({**fields, "metadata": document.metadata}).encode() + b"\n"
 
 
 def _topics() -> Iterator[Document]:

@@ -3,12 +3,17 @@
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from service.demo import MIN_WORDS, demo_documents
+from service import demo
+from service.demo import MIN_WORDS, add_demo, demo_documents
+from service.engine.engine import Engine, open_engine
+from service.settings import Settings
 from service.types import Document, Metadata
+from tests.fixtures.bulk import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +87,25 @@ def test_a_name_defined_twice_and_a_file_that_is_no_python_do_no_harm(
     docstrings = [d for d in demo_documents() if d.metadata["kind"] == "docstring"]
     metadata: Metadata = {"kind": "docstring", "module": "wave"}
     assert docstrings == [Document("doc:wave.A.b", first, "wave.A.b", metadata)]
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """One that is open, for a demo corpus of two documents."""
+    few = [Document(f"doc:{name}", f"{name} sorts a list", name) for name in ("ä", "b")]
+    monkeypatch.setattr(demo, "demo_documents", lambda: iter(few))
+    with open_engine(Settings(data_dir=tmp_path)) as engine:
+        yield engine
+
+
+def test_a_server_without_documents_encodes_the_corpus_in_a_job(engine: Engine) -> None:
+    assert engine.jobs is not None
+    add_demo(engine)
+    (job,) = engine.jobs.newest(10)
+    assert wait_for(engine.jobs, job.id).done == 2
+    with engine.folder.store.view() as view:
+        stored = view.document("doc:ä")
+        assert stored is not None
+        assert stored.document == Document("doc:ä", "ä sorts a list", "ä")
+    add_demo(engine)
+    assert engine.jobs.newest(10) == [engine.jobs.get(job.id)]

@@ -100,23 +100,13 @@ def ingest(
         _ingest(folder, rows, count_rows(path), settings)
 
 
-def demo(
-    settings: Settings,
-    if_empty: Annotated[
-        bool, typer.Option("--if-empty", help="Do nothing if there are documents of your own.")
-    ] = False,
-) -> None:
+def demo(settings: Settings) -> None:
     """Put the demo corpus into the data folder: the interpreter's own documentation."""
     from service.demo import demo_documents
     from service.store.data_folder import DataFolder
 
     documents = list(demo_documents())
     with DataFolder.open(settings.data_dir) as folder:
-        with folder.store.view() as view:
-            there = len(view.content_hashes([document.id for document in documents]))
-            own = view.counts.documents > there
-        if if_empty and (own or there == len(documents)):
-            return
         _ingest(folder, documents, len(documents), settings)
 
 

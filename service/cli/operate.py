@@ -3,6 +3,7 @@
 import logging
 import secrets
 import sys
+import threading
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,7 +34,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(models, name="models")
 
 
-def serve(settings: Settings) -> None:
+def serve(
+    settings: Settings,
+    with_demo: Annotated[
+        bool,
+        typer.Option(
+            "--demo", help="Encode the demo corpus in the background if there are no documents."
+        ),
+    ] = False,
+) -> None:
     """Run the search service until it is interrupted."""
     from service.api.server import serve as run
 
@@ -48,7 +57,13 @@ def serve(settings: Settings) -> None:
     def load() -> "Engine":
         from service.engine.engine import open_engine
 
-        return open_engine(settings)
+        engine = open_engine(settings)
+        if with_demo:
+            from service.demo import add_demo
+
+            # To read the corpus takes seconds, which the first search must not wait for.
+            threading.Thread(target=add_demo, args=[engine], name="demo", daemon=True).start()
+        return engine
 
     if not run(settings, load):
         raise typer.Exit(1)

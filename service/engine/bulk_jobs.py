@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,9 @@ MOST_WRITES = 3
 """Pieces of uploads that are written at a time; other work needs threads too."""
 
 _PAUSE_S = 5.0
+_SAID_EVERY_S = 10.0
+"""Between two lines of the log about a running job."""
+
 _FULL_NOTE = "the server's disk is full; the job continues when there is room"
 _CLOSED_NOTE = "the collection could not be opened; the server's log says why"
 _STORE_NOTE = "the server's store cannot be read or written; the job tries again"
@@ -82,7 +85,7 @@ class Jobs:
         """
         self._find, self._limits = find, limits
         self._store, note = open_job_store(folder, reserve)
-        self.notes = [note] if note else []
+        self._notes = [note] if note else []
         self._spool = Spool(folder / "jobs")
         self._spool.remove_others([job.id for job in self._store.unfinished()])
         self._uploads, self._disk = Gate(MOST_UPLOADS, "uploads"), Turnstile(MOST_WRITES)
@@ -91,6 +94,8 @@ class Jobs:
         """By job, for the jobs that came since the start."""
         self._served: dict[str, float] = {}
         """When each collection had its last turn."""
+        self._running: Job | None = None
+        self._said = time.monotonic()
         self._awake, self._closing = threading.Event(), threading.Event()
         self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
 
@@ -112,6 +117,12 @@ class Jobs:
         return "ok"
 
     @property
+    def notes(self) -> list[str]:
+        """What an operator should know: what was lost, and how far the running job is."""
+        job = self._running
+        return [*self._notes, _progress(job)] if job else self._notes
+
+    @property
     def waiting(self) -> int:
         """Jobs that have not ended."""
         return self._store.count_unfinished()
@@ -131,10 +142,23 @@ class Jobs:
         await asyncio.to_thread(self._require_share, client)
         upload = await self._write(chunks)
         new = NewJob(upload.id, name, made, asked, key, upload.sha256, upload.bytes, upload.lines)
+        return await asyncio.to_thread(self._queue, new, client)
+
+    def add(self, pieces: Iterable[bytes], name: str) -> Job:
+        """As `receive`, of an upload that this process makes; blocks while it does."""
+        made = self._find(name).made
+        with self._spool.new() as partly:
+            for piece in pieces:
+                partly.write(piece)
+            upload = partly.complete()
+        new = NewJob(upload.id, name, made, name, None, upload.sha256, upload.bytes, upload.lines)
+        return self._queue(new, None)
+
+    def _queue(self, upload: NewJob, client: str | None) -> Job:
         job: Job | None = None
         try:
             self._clients[upload.id] = client
-            job = await asyncio.to_thread(self._store.add, new)
+            job = self._store.add(upload)
         finally:
             if job is None or job.id != upload.id:
                 self._clients.pop(upload.id, None)
@@ -251,9 +275,16 @@ class Jobs:
         for batch in read_batches(path, start, self._limits):
             job = self._store_batch(job, batch)
             self._job_notes.pop(job.id, None)
+            self._show(job)
             if self._must_stop(job) or time.monotonic() > until:
                 return
         self._finish(job.id, "done")
+
+    def _show(self, job: Job) -> None:
+        self._running = job
+        if time.monotonic() - self._said >= _SAID_EVERY_S:
+            self._said = time.monotonic()
+            log.info("%s", _progress(job))
 
     def _with_last_step(self, job: Job) -> Job:
         """Count a step that was stored but not counted."""
@@ -286,6 +317,8 @@ class Jobs:
 
     def _finish(self, id_: str, state: State, reason: str | None = None) -> Job:
         job = self._store.finish(id_, state, reason)
+        if self._running and self._running.id == id_:
+            self._running = None
         self._job_notes.pop(id_, None)
         self._clients.pop(id_, None)
         self._spool.remove(id_)
@@ -298,3 +331,7 @@ class Jobs:
         if self._job_notes.get(job.id) != note:  # log once, not every few seconds
             log.error("job %s: %s", job.id, error)
         self._job_notes[job.id] = note
+
+
+def _progress(job: Job) -> str:
+    return f"job {job.id}: {job.done + job.refused} of {job.total} lines are stored"

@@ -329,20 +329,19 @@ def test_a_full_disk_is_said_before_the_download(checkout: Checkout) -> None:
     assert checkout.called() == []
 
 
-def test_serve_brings_the_demo_corpus_and_then_serves(checkout: Checkout) -> None:
+def test_serve_brings_the_demo_corpus(checkout: Checkout) -> None:
     done = checkout.make("serve", "HOST=127.0.0.2", "PORT=0", "DATA_DIR=my data")
     assert done.returncode == 0, done.stderr
-    assert checkout.called()[-2:] == [
-        "secondpass demo --if-empty --data-dir my data",
-        "secondpass serve --host 127.0.0.2 --port 0 --data-dir my data",
-    ]
+    serve = "secondpass serve --demo --host 127.0.0.2 --port 0 --data-dir my data"
+    assert checkout.called()[-1] == serve
 
 
 def test_serve_takes_port_and_folder_from_the_environment_but_not_the_host(
     checkout: Checkout,
 ) -> None:
     done = checkout.make("serve", HOST="my-machine", PORT="0", SECONDPASS_DATA_DIR="there")
-    assert checkout.called()[-1] == "secondpass serve --host 127.0.0.1 --port 0 --data-dir there"
+    serve = "secondpass serve --demo --host 127.0.0.1 --port 0 --data-dir there"
+    assert checkout.called()[-1] == serve
     assert "make serve HOST=my-machine" in done.stdout
 
 
@@ -369,7 +368,7 @@ def test_a_place_to_listen_that_cannot_be_is_said_before_the_install(
 def test_keys_or_a_word_open_an_address_that_others_reach(checkout: Checkout, name: str) -> None:
     done = checkout.make("serve", "PORT=0", "HOST=0.0.0.0", **{name: "1"})
     assert done.returncode == 0, done.stderr
-    assert "secondpass serve --host 0.0.0.0" in checkout.called()[-1]
+    assert "secondpass serve --demo --host 0.0.0.0" in checkout.called()[-1]
 
 
 def test_a_taken_port_is_said_before_the_install(checkout: Checkout, taken_port: int) -> None:
