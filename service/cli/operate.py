@@ -12,7 +12,8 @@ from rich.table import Column, Table
 from service.cli.console import console
 from service.cli.options import with_settings
 from service.extras import install_command
-from service.models.registry import REGISTRY, Kind
+from service.models.kinds import KINDS
+from service.models.registry import REGISTRY
 from service.settings import NO_MODEL, Settings, settings_about
 
 if TYPE_CHECKING:
@@ -20,7 +21,22 @@ if TYPE_CHECKING:
     from service.models.sources import PreparedModel
 
 _SOURCE = (*settings_about("encoder"), "reranker", "pair_model", "cache_dir", "hub_offline")
-KindOption = Annotated[Kind, typer.Option(help="Kind of a model that is not in the registry.")]
+
+
+def _known_kind(value: str) -> str:
+    if value not in KINDS:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(KINDS)}")
+    return value
+
+
+KindOption = Annotated[
+    str,
+    typer.Option(
+        help="Kind of a model that is not in the registry.",
+        parser=_known_kind,
+        metavar=f"[{'|'.join(KINDS)}]",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -98,18 +114,18 @@ def prepare_models(
     kind: KindOption = "bi-encoder",
 ) -> None:
     """Download and convert models, so that a start needs no network."""
-    from service.models.sources import reranker_kind
+    from service.models.sources import kind_named
 
-    wanted: list[tuple[str, Kind]] = [(name, _kind(name, kind)) for name in names or []]
+    wanted: list[tuple[str, str]] = [(name, _kind(name, kind)) for name in names or []]
     if not wanted:
-        wanted = [(settings.encoder, "bi-encoder")]
-        if settings.reranker != NO_MODEL:
-            wanted.append((settings.reranker, reranker_kind(settings.reranker)))
-        if settings.pair_model != NO_MODEL:
-            wanted.append((settings.pair_model, "bi-encoder"))
+        stages = (settings.encoder, "encoder"), (settings.reranker, "reranker")
+        used = (*stages, (settings.pair_model, "encoder"))
+        wanted = [(name, kind_named(name, stage)) for name, stage in used if name != NO_MODEL]
     for name, its_kind in wanted:
+        if name.startswith(KINDS[its_kind].schemes):
+            continue
         typer.echo(f"{name}: {_prepare(settings, name, its_kind).folder}")
-        if its_kind == "cross-encoder":
+        if KINDS[its_kind].measured:
             _measure(settings, name)
 
 
@@ -139,7 +155,7 @@ def show_model(name: str, settings: Settings, kind: KindOption = "bi-encoder") -
     from service.models.sources import check_dimensions
 
     model = _prepare(settings, name, _kind(name, kind))
-    dimensions = settings.embedding_dimensions if model.kind == "bi-encoder" else None
+    dimensions = settings.embedding_dimensions if KINDS[model.kind].stage == "encoder" else None
     check_dimensions(model, dimensions)
     for label, value in (
         ("name", model.name),
@@ -157,14 +173,14 @@ def show_model(name: str, settings: Settings, kind: KindOption = "bi-encoder") -
         typer.echo(f"{label:<16}{value}")
 
 
-def _kind(name: str, otherwise: Kind) -> Kind:
+def _kind(name: str, otherwise: str) -> str:
     return REGISTRY[name].kind if name in REGISTRY else otherwise
 
 
-def _prepare(settings: Settings, name: str, kind: Kind) -> "PreparedModel":
+def _prepare(settings: Settings, name: str, kind: str) -> "PreparedModel":
     from service.models.sources import prepare
 
-    is_encoder = kind == "bi-encoder"
+    is_encoder = KINDS[kind].stage == "encoder"
     return prepare(
         name,
         kind,

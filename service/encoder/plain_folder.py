@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from service.errors import ModelSourceError
-from service.models.folder import read_json
+from service.models.json_files import read_json
 
 Pooling = Literal["mean", "cls"]
 

@@ -3,20 +3,21 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
 from service.extras import install_command
+from service.models.kinds import KINDS, stated_base
+from service.models.opening import Opening
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_threshold
-from service.models.registry import Kind
-from service.models.sources import PreparedModel, check_dimensions, prepare, reranker_kind
-from service.protocols import Encoder, Reranker
-from service.reranker.interaction import read_config
-from service.reranker.interaction_reranker import InteractionReranker
+from service.models.sources import PreparedModel, check_dimensions, kind_named, prepare
+from service.protocols import Encoder, Reranker, TokenEncoder
 from service.scheduling.gate import Limits
 from service.search.pair_model import PairModel
 from service.settings import NO_MODEL, Settings
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 Load = Callable[[PreparedModel], "LoadedModel"]
 """Returns a bi-encoder's weights, from the disk or from memory."""
+
+Base = Callable[[PreparedModel, Sequence[int]], tuple[PreparedModel, TokenEncoder]]
 
 
 def build_encoder(settings: Settings, load: Load | None = None) -> BiEncoder:
@@ -66,7 +69,7 @@ def load_weights(settings: Settings, model: PreparedModel) -> "LoadedModel":
 def _prepare(
     settings: Settings,
     name: str,
-    kind: Kind,
+    kind: str,
     query_prefix: str | None = None,
     passage_prefix: str | None = None,
 ) -> PreparedModel:
@@ -124,32 +127,33 @@ def index_digest(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(asdict(identity), sort_keys=True).encode()).hexdigest()
 
 
-class RerankerKind(NamedTuple):
-    """How a reranker of one kind is opened, and the extra of secondpass that it may need."""
-
-    open: "Callable[[Settings, BiEncoder | None, Load | None], Reranker]"
-    extra: str | None = None
-
-
 def build_reranker(
     settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
 ) -> Reranker | None:
     """Prepare and load the reranker; None if the settings say `none`.
 
-    An interaction reranker shares the transformer of `encoder` if that is its base model, else the
-    one that `load` returns.
+    One that reads token states shares the transformer of `encoder` if that is its base model, else
+    the one that `load` returns.
     """
     if settings.reranker == NO_MODEL:
         return None
-    kind = RERANKERS[reranker_kind(settings.reranker)]
+    return _open_reranker(settings, partial(_base, settings, encoder, load))
+
+
+def _open_reranker(settings: Settings, base: Base) -> Reranker:
+    kind = kind_named(settings.reranker, "reranker")
+    extra = KINDS[kind].extra
     try:
-        return kind.open(settings, encoder, load)
+        # Imported only when needed: a kind's libraries may take a hundred megabytes.
+        opener = import_module(KINDS[kind].opener)
+        reranker: Reranker = opener.open_reranker(
+            Opening(settings, partial(_prepare, settings, settings.reranker, kind), base)
+        )
     except ModuleNotFoundError as error:
-        if kind.extra is None:
+        if extra is None:
             raise
-        raise ModelSourceError(
-            f"{settings.reranker}: {error}: {install_command(kind.extra)}"
-        ) from error
+        raise ModelSourceError(f"{settings.reranker}: {error}: {install_command(extra)}") from error
+    return reranker
 
 
 def build_state_reranker(settings: Settings, encoder: Encoder) -> Reranker | None:
@@ -159,39 +163,32 @@ def build_state_reranker(settings: Settings, encoder: Encoder) -> Reranker | Non
     """
     if not settings.passage_states or settings.reranker == NO_MODEL:
         return None
-    if reranker_kind(settings.reranker) != "interaction" or not isinstance(encoder, BiEncoder):
+    kind = kind_named(settings.reranker, "reranker")
+    if not KINDS[kind].reads_states or not isinstance(encoder, BiEncoder):
         return None
     try:
-        model = _prepare(settings, settings.reranker, "interaction")
-        if read_config(model.folder).base_weights_sha256 != encoder.identity.weights_sha256:
+        model = _prepare(settings, settings.reranker, kind)
+        if stated_base(model.folder)[1] != encoder.identity.weights_sha256:
             return None
-        reranker = _interaction(settings, encoder)
+        reranker = _open_reranker(settings, partial(_base, settings, encoder, None))
     except ModelError as error:
         log.warning("token states are left to the server: %s", error)
         return None
     return reranker if reranker.layers(encoder.identity) else None
 
 
-def _cross_encoder(
-    settings: Settings, _encoder: BiEncoder | None = None, _load: Load | None = None
-) -> Reranker:
-    model = _prepare(settings, settings.reranker, "cross-encoder")
-    # Imported only when needed, as below: its library takes a hundred megabytes.
-    from service.reranker.open_cross_encoder import open_cross_encoder  # noqa: PLC0415
-
-    return open_cross_encoder(settings, model)
-
-
-def _interaction(
-    settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
-) -> Reranker:
-    model = _prepare(settings, settings.reranker, "interaction")
-    config = read_config(model.folder)
-    base = _prepare(settings, config.base, "bi-encoder")
-    if base.weights_sha256 != config.base_weights_sha256:
-        raise ModelSourceError(
-            f"{model.name} was trained on another version of {config.base} than this one"
-        )
+def _base(
+    settings: Settings,
+    encoder: BiEncoder | None,
+    load: Load | None,
+    model: PreparedModel,
+    layers: Sequence[int],
+) -> tuple[PreparedModel, Transformer]:
+    """As `Opening.base`."""
+    name, sha256 = stated_base(model.folder)
+    base = _prepare(settings, name, "bi-encoder")
+    if base.weights_sha256 != sha256:
+        raise ModelSourceError(f"{model.name} was trained on another version of {name} than this")
     if encoder is not None and encoder.identity.weights_sha256 == base.weights_sha256:
         transformer = encoder.transformer
     else:
@@ -201,29 +198,14 @@ def _interaction(
         transformer = Transformer.load(
             base.folder, batch_tokens=settings.batch_tokens, device=settings.device
         )
-    transformer.require_layers(config.layers)
-    return InteractionReranker(
-        model.folder,
-        base.folder,
-        transformer,
-        model=model.name,
-        weights_sha256=model.weights_sha256,
-        cache_bytes=settings.rerank_cache_mb * 1_000_000,
-        # The number of bits changes the logits although the weights are the same.
-        variant=f"window {settings.rerank_max_length}, eight bits",
-    )
-
-
-RERANKERS: Mapping[str, RerankerKind] = {
-    "cross-encoder": RerankerKind(_cross_encoder, "onnx"),
-    "interaction": RerankerKind(_interaction),
-}
-"""By the result of `reranker_kind`."""
+    transformer.require_layers(layers)
+    return base, transformer
 
 
 def measure_backends(settings: Settings, name: str) -> "BackendRecord":
     """Time the backends of a cross-encoder on this machine and record which one is best."""
     model = _prepare(settings, name, "cross-encoder")
+    # Imported only when needed: its library takes a hundred megabytes.
     from service.reranker.open_cross_encoder import measure_cross_encoder  # noqa: PLC0415
 
     return measure_cross_encoder(settings, model)

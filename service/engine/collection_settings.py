@@ -5,15 +5,14 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from service.errors import InvalidInputError
-from service.models.registry import REGISTRY, Kind
+from service.models.kinds import KINDS
+from service.models.registry import REGISTRY
 from service.models.sources import is_at_hand
 from service.settings import NO_MODEL, PER_COLLECTION, Settings, settings_about
 from service.store.catalog import SettingValue
 
-_KINDS: Mapping[str, tuple[Kind, ...]] = {
-    "encoder": ("bi-encoder",),
-    "reranker": ("cross-encoder", "interaction"),
-}
+_STAGES = ("encoder", "reranker")
+"""The settings that name a model, by the stage of its kind."""
 
 
 def settings_of(own: Mapping[str, SettingValue], settings: Settings) -> Settings:
@@ -51,7 +50,7 @@ def checked_settings(
             f"settings.{unknown[0]}",
         )
     if not trusted:
-        for field in _KINDS:
+        for field in _STAGES:
             if own.get(field) is not None:
                 _require_allowed(field, str(own[field]), settings)
     return settings_of(own, settings)
@@ -63,7 +62,8 @@ def _require_allowed(field: str, name: str, settings: Settings) -> None:
     if field == "reranker" and name == NO_MODEL:
         return
     spec = REGISTRY.get(name)
-    if spec and spec.kind in _KINDS[field] and is_at_hand(name, cache_dir=settings.cache_dir):
+    its_stage = KINDS[spec.kind].stage if spec else None
+    if its_stage == field and is_at_hand(name, cache_dir=settings.cache_dir):
         return
     raise InvalidInputError(
         f"{field} must be the server's own, one in its setting allowed_models, or a registered "

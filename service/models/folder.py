@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import ModelSourceError
-from service.models.registry import Kind
+from service.models.json_files import read_json
+from service.models.kinds import kind_of
 
 WEIGHTS = "*.safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -49,7 +50,7 @@ def _only_tells(path: Path) -> bool:
     return path.suffix in {".md", ".png"} or path.name in _RECORDS or path.parts[0] == "logs"
 
 
-def open_folder(path: Path, kind: Kind) -> ModelFolder:
+def open_folder(path: Path, kind: str) -> ModelFolder:
     """A folder that is used in place.
 
     Raises `ModelSourceError` when it cannot be read, holds no safetensors weights, has parts that
@@ -123,19 +124,6 @@ def max_length(path: Path) -> int | None:
     return min(limits, default=None)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is no such file."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelSourceError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelSourceError(f"{path} is not a JSON object")
-    return content
-
-
 def _check_weights(path: Path) -> None:
     if not has_weights(path):
         raise ModelSourceError(
@@ -145,20 +133,6 @@ def _check_weights(path: Path) -> None:
     for file in _files(path):
         if any(map(file.match, _PICKLES)) and not any(file.parent.glob(WEIGHTS)):
             raise ModelSourceError(f"{file} is a pickle, which is not read: save it as safetensors")
-
-
-def kind_of(path: Path) -> str:
-    """What a folder with a model holds: a `Kind`, or the words that it has for itself."""
-    if read_json(path / "config.json").get("model_type") == "secondpass-interaction":
-        return "interaction"
-    stated = read_json(path / "config_sentence_transformers.json").get("model_type")
-    if stated is not None:
-        names = {"SentenceTransformer": "bi-encoder", "CrossEncoder": "cross-encoder"}
-        return names.get(stated, str(stated))
-    architectures = read_json(path / "config.json").get("architectures") or []
-    has_head = any(str(name).endswith("ForSequenceClassification") for name in architectures)
-    is_cross_encoder = has_head and not (path / "modules.json").exists()
-    return "cross-encoder" if is_cross_encoder else "bi-encoder"
 
 
 def _modules(path: Path) -> list[str]:

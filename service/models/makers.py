@@ -13,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from service.errors import ModelSourceError
 from service.models.e5_folder import write_e5_folder
-from service.models.folder import file_sha256, read_json
+from service.models.folder import file_sha256
+from service.models.json_files import read_json
 from service.models.q4 import read_q4
 from service.models.registry import Making
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["bi-encoder", "cross-encoder", "interaction"]
 Making = Literal["as it is", "decode e5", "shipped cross-encoder"]
 """What has to be done with a source: nothing; decode its 4-bit data file; put the tensors that this
 package ships on its embeddings."""
@@ -41,12 +40,13 @@ Source = PackageSource | HubSource
 class ModelSpec:
     """What is known of a model before it is loaded.
 
-    `max_length` is in tokens. `matryoshka` holds the sizes to which vectors may be cut. A prefix is
-    "" where it is known that the model needs none. `sources` are tried in order.
+    `kind` is a name of `KINDS`. `max_length` is in tokens. `matryoshka` holds the sizes to which
+    vectors may be cut. A prefix is "" where it is known that the model needs none. `sources` are
+    tried in order.
     """
 
     name: str
-    kind: Kind
+    kind: str
     licence: str
     max_length: int
     sources: tuple[Source, ...]

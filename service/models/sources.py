@@ -24,12 +24,13 @@ from typing import Literal
 
 from service.errors import InvalidInputError, ModelSourceError, UnknownModelError
 from service.models import folder as model_folder
-from service.models.folder import ModelFolder, file_sha256, kind_of, open_folder
+from service.models.folder import ModelFolder, file_sha256, open_folder
 from service.models.hub import find_on_hub
+from service.models.kinds import KINDS, ON_THE_HUB, kind_of, stated_base
 from service.models.makers import MAKERS
 from service.models.packages import find_in_package
 from service.models.prepared import Recipe, prepared_folder
-from service.models.registry import REGISTRY, HubSource, Kind, ModelSpec, PackageSource, Source
+from service.models.registry import REGISTRY, HubSource, ModelSpec, PackageSource, Source
 
 PrefixOrigin = Literal["settings", "model config", "registry", "unknown"]
 
@@ -47,7 +48,7 @@ class PreparedModel:
     """
 
     name: str
-    kind: Kind
+    kind: str
     folder: Path
     weights_sha256: str
     query_prefix: str
@@ -61,7 +62,7 @@ class PreparedModel:
 
 def prepare(
     name: str,
-    kind: Kind,
+    kind: str,
     *,
     cache_dir: Path,
     offline: bool,
@@ -78,7 +79,8 @@ def prepare(
     folder = _find(name, kind, cache_dir, offline=offline)
     query, passage, origin = _prefixes((query_prefix, passage_prefix), folder.path, spec)
     stated_length = model_folder.max_length(folder.path)
-    stated_dimension = model_folder.dimension(folder.path) if kind == "bi-encoder" else None
+    is_encoder = KINDS[kind].stage == "encoder"
+    stated_dimension = model_folder.dimension(folder.path) if is_encoder else None
     return PreparedModel(
         name=name,
         kind=kind,
@@ -112,17 +114,25 @@ def is_at_hand(name: str, *, cache_dir: Path) -> bool:
             continue
         except ModelSourceError:
             return False
-        base = model_folder.read_json(folder / "config.json").get("base")
-        return spec.kind != "interaction" or is_at_hand(str(base), cache_dir=cache_dir)
+        reads_states = KINDS[spec.kind].reads_states
+        return not reads_states or is_at_hand(stated_base(folder)[0], cache_dir=cache_dir)
     return False
 
 
-def reranker_kind(name: str) -> Kind:
-    """Which kind of reranker has this name; what only the hub knows is a cross-encoder."""
+def kind_named(name: str, stage: str) -> str:
+    """The kind of the model that a setting names for a stage: `encoder` or `reranker`.
+
+    A model of another stage has the kind that the hub's would have: opening it says what it is.
+    """
     path = Path(name).expanduser()
-    spec = REGISTRY.get(name)
-    kind = kind_of(path) if path.is_dir() else spec and spec.kind
-    return "interaction" if kind == "interaction" else "cross-encoder"
+    if path.is_dir():
+        found = kind_of(path)
+    elif name in REGISTRY:
+        found = REGISTRY[name].kind
+    else:
+        by_scheme = (known for known, kind in KINDS.items() if name.startswith(kind.schemes))
+        found = next(by_scheme, "")
+    return found if found in KINDS and KINDS[found].stage == stage else ON_THE_HUB[stage]
 
 
 def check_dimensions(model: PreparedModel, dimensions: int | None) -> None:
@@ -137,7 +147,7 @@ def check_dimensions(model: PreparedModel, dimensions: int | None) -> None:
     )
 
 
-def _find(name: str, kind: Kind, cache_dir: Path, *, offline: bool) -> ModelFolder:
+def _find(name: str, kind: str, cache_dir: Path, *, offline: bool) -> ModelFolder:
     path = Path(name).expanduser()
     if path.is_dir():
         return open_folder(path.resolve(), kind)
@@ -165,7 +175,7 @@ def _unregistered(name: str, *, offline: bool) -> Path:
     return find_on_hub(name, offline=offline)
 
 
-def _from_source(source: Source, kind: Kind, cache_dir: Path, *, offline: bool) -> ModelFolder:
+def _from_source(source: Source, kind: str, cache_dir: Path, *, offline: bool) -> ModelFolder:
     if source.making == "as it is":
         weights = _weights(source, offline=offline)
         folder = open_folder(weights.parent, kind)

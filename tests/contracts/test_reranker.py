@@ -2,42 +2,26 @@
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
 
-import httpx
 import numpy as np
 import pytest
 
 from service.engine.build import build_reranker
 from service.errors import InferenceError
 from service.evaluation.logits import CachedReranker
+from service.models.kinds import KINDS, ModelKind
 from service.protocols import Reranker
 from service.settings import Settings
-from service.types import EncodedPassage, EncodedQuery, PairScore
+from service.types import EncodedPassage, EncodedQuery
 from tests.fixtures.multilingual import SENTENCES
+from tests.fixtures.remote_reranker import REMOTE
 
 QUERY = "why are there two high tides a day"
 PASSAGES = [text for texts in SENTENCES.values() for text in texts[:3]]
-
-
-class Remote(Reranker):
-    """Asks a server for the scores of texts: all that a remote reranker needs."""
-
-    model, weights_sha256, concurrent = "remote", "0" * 64, True
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url)
-
-    def score(
-        self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
-    ) -> Iterator[list[PairScore]]:
-        for passages in slices:
-            texts = [passage.text for passage in passages]
-            windows = [query.windows[passage.window] for passage in passages]
-            answer = self._client.post("/", json={"queries": windows, "texts": texts}).json()
-            yield [PairScore(score, False) for score in answer]
 
 
 class _SharedWords(BaseHTTPRequestHandler):
@@ -69,11 +53,10 @@ def server() -> Iterator[str]:
 def scorer(
     request: pytest.FixtureRequest, server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Reranker]:
-    if request.param == "remote":
-        yield Remote(server)
-        return
-    name = "interaction-v1" if request.param == "cached" else request.param
-    reranker = build_reranker(Settings(reranker=name, device="cpu"))
+    name = {"cached": "interaction-v1", "remote": server}.get(request.param, request.param)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(cast("dict[str, ModelKind]", KINDS), "remote", REMOTE)
+        reranker = build_reranker(Settings(reranker=name, device="cpu"))
     assert reranker
     if request.param == "cached":
         file = tmp_path_factory.mktemp("logits") / "l.db"

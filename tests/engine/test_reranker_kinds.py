@@ -1,13 +1,15 @@
 """Rerankers are opened by their kind."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from service.engine.build import RERANKERS, build_reranker
+from service.engine.build import build_reranker
 from service.errors import ModelSourceError
+from service.models.kinds import KINDS
 from service.models.registry import REGISTRY
-from service.models.sources import reranker_kind
+from service.models.sources import kind_named
 from service.settings import Settings
 from tests.fixtures.small_models import write_small_encoder, write_small_reranker
 
@@ -16,7 +18,14 @@ def test_every_kind_that_a_name_can_have_is_registered(tmp_path: Path) -> None:
     # tests/contracts/test_reranker.py opens one of each.
     folders = [write_small_encoder(tmp_path / "e"), write_small_reranker(tmp_path / "r")]
     names = [*REGISTRY, "on-the/hub", *map(str, folders)]
-    assert {reranker_kind(name) for name in names} == set(RERANKERS)
+    rerankers = {name for name, kind in KINDS.items() if kind.stage == "reranker"}
+    assert {kind_named(name, "reranker") for name in names} == rerankers
+
+
+def test_the_opener_of_every_kind_exists() -> None:
+    for kind in KINDS.values():
+        if kind.stage == "reranker":
+            assert callable(vars(import_module(kind.opener))["open_reranker"])
 
 
 def test_the_reranker_of_a_folder_is_opened(tmp_path: Path) -> None:

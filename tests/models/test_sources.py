@@ -11,7 +11,7 @@ from huggingface_hub import constants, snapshot_download
 
 from service.errors import ModelSourceError, UnknownModelError
 from service.models import hub
-from service.models.registry import REGISTRY, Kind, PackageSource
+from service.models.registry import REGISTRY, PackageSource
 from service.models.sources import PreparedModel, is_at_hand, prepare
 from service.settings import Settings
 from tests.models.tiny import write_hub_cache, write_model
@@ -36,7 +36,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Prepare:
-    def call(name: str | Path, kind: Kind = "bi-encoder", **options: str) -> PreparedModel:
+    def call(name: str | Path, kind: str = "bi-encoder", **options: str) -> PreparedModel:
         return prepare(str(name), kind, cache_dir=tmp_path / "cache", offline=True, **options)
 
     return call
@@ -65,7 +65,7 @@ def test_the_default_reranker_is_made_of_its_base_and_the_shipped_tensors(
 @pytest.mark.parametrize(
     ("name", "kind"), [("minilm-l6", "bi-encoder"), ("minilm-l6-v0", "cross-encoder")]
 )
-def test_a_short_name_never_asks_the_hub(tmp_path: Path, name: str, kind: Kind) -> None:
+def test_a_short_name_never_asks_the_hub(tmp_path: Path, name: str, kind: str) -> None:
     prepare(name, kind, cache_dir=tmp_path, offline=False)
 
 
@@ -312,7 +312,7 @@ def test_a_folder_of_another_kind_is_refused(
     prepared: Prepare,
     config: dict[str, object],
     files: dict[str, object],
-    kind: Kind,
+    kind: str,
 ) -> None:
     folder = write_model(tmp_path / "m", config=config, **files)
     with pytest.raises(ModelSourceError, match=f"a {kind} is needed"):
@@ -323,7 +323,7 @@ def test_a_folder_of_another_kind_is_refused(
     ("name", "kind"), [("e5-small", "cross-encoder"), ("minilm-l6-v0", "bi-encoder")]
 )
 def test_a_known_model_of_the_other_kind_is_refused(
-    prepared: Prepare, name: str, kind: Kind
+    prepared: Prepare, name: str, kind: str
 ) -> None:
     with pytest.raises(ModelSourceError, match=f"a {kind} is needed"):
         prepared(name, kind)

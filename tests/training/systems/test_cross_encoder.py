@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from service.errors import InvalidInputError
+from service.models.sources import kind_named
 from service.models.sources import prepare as prepare_model
-from service.models.sources import reranker_kind
 from service.reranker.cross_encoder import CrossEncoderReranker
 from service.settings import Settings
 from service.training import list_figures
@@ -168,7 +168,7 @@ def test_it_learns_and_is_served(base: Path, articles: Path, teacher: Path, tmp_
             for model in (prepared.model.eval(), trained.eval())
         )
     assert after < before
-    assert reranker_kind(str(outcome.out)) == "cross-encoder"
+    assert kind_named(str(outcome.out), "reranker") == "cross-encoder"
     model = prepare_model(str(outcome.out), "cross-encoder", cache_dir=tmp_path, offline=True)
     reranker = CrossEncoderReranker(
         model.folder,

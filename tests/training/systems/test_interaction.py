@@ -8,8 +8,8 @@ import torch
 from safetensors.numpy import load_file
 
 from service.encoder.transformer import Transformer
+from service.models.sources import kind_named
 from service.models.sources import prepare as prepare_model
-from service.models.sources import reranker_kind
 from service.reranker.interaction import InteractionHead, piece_information
 from service.reranker.interaction_reranker import InteractionReranker
 from service.settings import Settings
@@ -101,7 +101,7 @@ def test_it_learns_and_is_served(base: Path, articles: Path, tmp_path: Path) -> 
     before = prepared.model(**batch)["loss"].item()
     prepared.model.head = InteractionHead.load(outcome.out)
     assert prepared.model(**batch)["loss"].item() < before
-    assert reranker_kind(str(outcome.out)) == "interaction"
+    assert kind_named(str(outcome.out), "reranker") == "interaction"
     model = prepare_model(str(outcome.out), "interaction", cache_dir=tmp_path, offline=True)
     reranker = InteractionReranker(
         model.folder,
