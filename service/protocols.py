@@ -1,6 +1,6 @@
 """Contracts between the stages."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
@@ -241,6 +241,14 @@ class Store(Protocol):
 
         Raises `VersionConflictError` if a condition in `expected` is not met, and
         `InvalidInputError` for what cannot be stored unchanged.
+        """
+
+    def staging(
+        self, documents: Sequence[Document], expected: Expectations | None = None
+    ) -> Callable[[], list[Written]]:
+        """What `stage` does, in two steps, so that other writers do not wait for the first.
+
+        All that needs no transaction is done here; the callable writes. Both raise as `stage`.
         """
 
     def publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> list[list[int]]:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -21,11 +22,30 @@ SET_ASIDE = (
 """The row's number of a staged document that is encoded in slices; NULL for any other."""
 
 
-def check_document(document: Document) -> None:
-    """Raise `UnprocessableTextError` for text that cannot be stored unchanged."""
-    for field, text in (("id", document.id), ("title", document.title), ("text", document.text)):
-        if not is_unicode(text):
-            raise UnprocessableTextError(f"{field} is not valid Unicode", field)
+class DocumentRow(NamedTuple):
+    """A document with all that its row and its metadata's rows need.
+
+    It is made before the transaction, because other writers wait while one is under way.
+    """
+
+    document: Document
+    content_hash: str
+    metadata: str
+    values: list[MetadataRow]
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """Raise `InvalidInputError` for what cannot be stored unchanged."""
+        for field, text in (
+            ("id", document.id),
+            ("title", document.title),
+            ("text", document.text),
+        ):
+            if not is_unicode(text):
+                raise UnprocessableTextError(f"{field} is not valid Unicode", field)
+        values = metadata_rows(document.metadata)
+        metadata = json.dumps(document.metadata, ensure_ascii=False)
+        return cls(document, document.content_hash, metadata, values)
 
 
 def check_passages(row: EncodedDocument, dimension: int) -> None:
@@ -44,12 +64,13 @@ def check_passages(row: EncodedDocument, dimension: int) -> None:
         raise ValueError(f"document {document.id!r}: title_end reaches beyond the title")
 
 
-def put_document(connection: sqlite3.Connection, row: EncodedDocument) -> list[int]:
+def put_document(
+    connection: sqlite3.Connection, row: DocumentRow, encoded: EncodedDocument
+) -> list[int]:
     """Write `row` in place of both versions of the document; returns the passages' new ids."""
     connection.execute("DELETE FROM documents WHERE id = ?", [row.document.id])
-    version = next_version(connection)
-    number = _insert_document(connection, row.document, version, staged=False)
-    return _insert_passages(connection, number, row)
+    number = _insert_document(connection, row, next_version(connection), staged=False)
+    return _insert_passages(connection, number, encoded)
 
 
 def restore_row(connection: sqlite3.Connection, row: StoredRow, dimension: int) -> None:
@@ -59,7 +80,7 @@ def restore_row(connection: sqlite3.Connection, row: StoredRow, dimension: int) 
     """
     document = row.document
     encoded = EncodedDocument(document, row.spans, row.vectors, row.title_end)
-    check_document(document)
+    prepared = DocumentRow.of(document)
     try:
         check_passages(encoded, dimension)
     except ValueError as error:
@@ -67,18 +88,18 @@ def restore_row(connection: sqlite3.Connection, row: StoredRow, dimension: int) 
     if row.staged and row.spans:
         raise InvalidInputError(f"document {document.id!r} is staged and has passages")
     try:
-        number = _insert_document(connection, document, row.version, staged=row.staged)
+        number = _insert_document(connection, prepared, row.version, staged=row.staged)
     except sqlite3.IntegrityError as error:
         raise InvalidInputError(f"document {document.id!r} is there twice") from error
     _insert_passages(connection, number, encoded)
 
 
-def stage_document(connection: sqlite3.Connection, document: Document) -> Written:
-    """Write `document` for later encoding; searches see the previous version until then.
+def stage_document(connection: sqlite3.Connection, row: DocumentRow) -> Written:
+    """Write a document for later encoding; searches see the previous version until then.
 
     If only the metadata is new, nothing is to be encoded and searches see it at once.
     """
-    hashed = document.content_hash
+    document = row.document
     rows = {
         staged: (number, version, stored_hash, problem, (title, text))
         for number, staged, version, stored_hash, problem, title, text in connection.execute(
@@ -88,7 +109,7 @@ def stage_document(connection: sqlite3.Connection, document: Document) -> Writte
         )
     }
     last = rows.get(1) or rows.get(0)
-    if last and last[2] == hashed and last[3] is None:
+    if last and last[2] == row.content_hash and last[3] is None:
         return Written(document.id, last[1], created=False, unchanged=True)
     version = next_version(connection)
     seen, waiting = rows.get(0), rows.get(1)
@@ -101,9 +122,9 @@ def stage_document(connection: sqlite3.Connection, document: Document) -> Writte
     if waiting and kept is not waiting:
         connection.execute("DELETE FROM documents WHERE id = ? AND staged = 1", [document.id])
     if kept:
-        _replace_metadata(connection, kept[0], document, version)
+        _replace_metadata(connection, kept[0], row, version)
     else:
-        _insert_document(connection, document, version, staged=True)
+        _insert_document(connection, row, version, staged=True)
     return Written(document.id, version, created=last is None, unchanged=False)
 
 
@@ -137,10 +158,10 @@ def passage_rows(
 
 
 def _insert_document(
-    connection: sqlite3.Connection, document: Document, version: int, *, staged: bool
+    connection: sqlite3.Connection, row: DocumentRow, version: int, *, staged: bool
 ) -> int:
     """A new row and its metadata; returns the row's number."""
-    metadata = metadata_rows(document.metadata)  # raises for what cannot be stored
+    document = row.document
     cursor = connection.execute(
         "INSERT INTO documents (id, staged, version, content_hash, title, metadata, text) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -148,14 +169,14 @@ def _insert_document(
             document.id,
             staged,
             version,
-            document.content_hash,
+            row.content_hash,
             document.title,
-            json.dumps(document.metadata, ensure_ascii=False),
+            row.metadata,
             document.text,
         ],
     )
     number = int(cursor.lastrowid or 0)
-    _insert_metadata(connection, number, metadata)
+    _insert_metadata(connection, number, row.values)
     return number
 
 
@@ -196,20 +217,19 @@ def json_of(values: Collection[int]) -> str:
 
 
 def _replace_metadata(
-    connection: sqlite3.Connection, number: int, document: Document, version: int
+    connection: sqlite3.Connection, number: int, row: DocumentRow, version: int
 ) -> None:
-    metadata = metadata_rows(document.metadata)
     connection.execute(
         "UPDATE documents SET metadata = ?, content_hash = ?, version = ? WHERE number = ?",
-        [json.dumps(document.metadata, ensure_ascii=False), document.content_hash, version, number],
+        [row.metadata, row.content_hash, version, number],
     )
     connection.execute("DELETE FROM metadata WHERE document = ?", [number])
-    _insert_metadata(connection, number, metadata)
+    _insert_metadata(connection, number, row.values)
 
 
 def _insert_metadata(
-    connection: sqlite3.Connection, number: int, rows: Sequence[MetadataRow]
+    connection: sqlite3.Connection, number: int, values: Sequence[MetadataRow]
 ) -> None:
     connection.executemany(
-        "INSERT OR IGNORE INTO metadata VALUES (?, ?, ?, ?)", [(*row, number) for row in rows]
+        "INSERT OR IGNORE INTO metadata VALUES (?, ?, ?, ?)", [(*value, number) for value in values]
     )

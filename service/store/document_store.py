@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +11,7 @@ from service.errors import IndexMismatchError, VersionConflictError
 from service.store.database import Database
 from service.store.document_rows import (
     SET_ASIDE,
-    check_document,
+    DocumentRow,
     check_passages,
     next_version,
     passage_rows,
@@ -70,15 +70,15 @@ class DocumentStore:
     ) -> list[list[int]]:
         if not rows and not staged:
             return []
+        prepared = [DocumentRow.of(row.document) for row in rows]
+        to_stage = [DocumentRow.of(document) for document in staged]
         with self._database.writing() as connection:
             dimension = _dimension(connection)
             passages = []
-            for row in rows:
-                check_document(row.document)
+            for document, row in zip(prepared, rows, strict=True):
                 check_passages(row, dimension)
-                passages.append(put_document(connection, row))
-            for document in staged:
-                check_document(document)
+                passages.append(put_document(connection, document, row))
+            for document in to_stage:
                 stage_document(connection, document)
             if note:
                 _set_note(connection, *note)
@@ -87,11 +87,19 @@ class DocumentStore:
     def stage(
         self, documents: Sequence[Document], expected: Expectations | None = None
     ) -> list[Written]:
-        with self._database.writing() as connection:
-            for document in documents:
-                check_document(document)
-            _require(connection, expected or {})
-            return [stage_document(connection, document) for document in documents]
+        return self.staging(documents, expected)()
+
+    def staging(
+        self, documents: Sequence[Document], expected: Expectations | None = None
+    ) -> Callable[[], list[Written]]:
+        rows = [DocumentRow.of(document) for document in documents]
+
+        def write() -> list[Written]:
+            with self._database.writing() as connection:
+                _require(connection, expected or {})
+                return [stage_document(connection, row) for row in rows]
+
+        return write
 
     def publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> list[list[int]]:
         with self._database.writing() as connection:

@@ -53,7 +53,11 @@ class Documents:
         If several share an id, the last one wins. Raises `VersionConflictError` if a condition in
         `expected` is not met, `InvalidInputError` for metadata that cannot be stored.
         """
-        return await self._write(deadline, lambda: self._store.stage(documents, expected))
+        if len(documents) == 1:
+            return await self._write(deadline, lambda: self._store.stage(documents, expected))
+        # Elsewhere: a small write would wait for the writer's thread.
+        write = await asyncio.to_thread(self._store.staging, documents, expected)
+        return await self._write(deadline, write)
 
     async def delete(
         self, ids: Collection[str], deadline: Deadline, expected: Expectations | None = None

@@ -359,6 +359,23 @@ def test_a_long_document_is_kept_in_slices_until_it_is_published(
     assert now(store).next_long(shortest=True) == (waiting[1], 0)
 
 
+def test_staging_refuses_at_once_and_checks_its_conditions_when_it_writes(store: Store) -> None:
+    with pytest.raises(UnprocessableTextError):
+        store.staging([Document("a", "one"), Document("b", "half a pair \ud800")])
+    write = store.staging([Document("a", "one"), Document("b", "two")], {"b": _is_new})
+    assert staged(store) == []
+    store.stage([Document("b", "other")])
+    with pytest.raises(VersionConflictError):
+        write()
+    assert [row.document.id for row in staged(store)] == ["b"]
+    store.delete(["b"])
+    assert [written.id for written in write()] == ["a", "b"]
+
+
+def _is_new(version: int | None) -> bool:
+    return version is None
+
+
 @pytest.mark.parametrize("change", ["set aside again", "written again", "given up"])
 def test_a_change_drops_the_slices_of_a_document(
     store: Store, encoded: Encoded, change: str
