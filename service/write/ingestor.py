@@ -1,12 +1,13 @@
 """From documents to stored vectors: chunk, encode, store, in batches that are each durable."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 
 from service.errors import UnprocessableTextError
 from service.protocols import Encoder, Store
+from service.scheduling.ahead import ahead
 from service.scheduling.background import Background
 from service.types import Document, EncodedDocument, Refused, StagedDocument
 from service.write.document_encoder import Chunked, DocumentEncoder
@@ -15,8 +16,8 @@ from service.write.staged import LONG_CHARS, IndexStep, StagedDocuments
 
 BATCH_PASSAGES = 64
 STATIC_BATCH_PASSAGES = 2048
-"""Passages that are encoded and stored together. A static encoder takes about a second for a batch.
-One of its batches is encoded while another is stored, so a kill costs at most two."""
+"""Passages that are encoded and stored together. A static encoder takes about a second for a
+batch."""
 
 _LOT_CHARS = 1 << 22
 """About the characters of documents that are read before the first one is encoded."""
@@ -67,31 +68,25 @@ class Ingestor:
         rows: Iterable[Document | Refused],
         on_progress: Callable[[IngestReport], None] = lambda _report: None,
     ) -> IngestReport:
-        """Store all rows; `on_progress` is called after each batch, once it is durable."""
+        """Store all rows; `on_progress` is called after each batch, once it is durable.
+
+        One batch is read and chunked and one is encoded, each in a thread of its own, while one is
+        stored here. So a kill costs at most the three of them.
+        """
         report = IngestReport()
-
-        def stored(batch: IngestReport) -> None:
-            report.added += batch.added
-            report.updated += batch.updated
-            report.passages += batch.passages
-            on_progress(report)
-
-        most = STATIC_BATCH_PASSAGES if self._static else BATCH_PASSAGES
-        with ThreadPoolExecutor(1, "storing") as thread:
-            batches = _Batches(thread, self._documents.encode, self._put_and_count, stored)
-            for lot in _lots(rows, most):
-                documents = [row for row in lot if isinstance(row, Document)]
-                # An id's last version wins, also over one that is stored by then.
-                if any(batches.has(document.id) for document in documents):
-                    batches.finish()
-                report.refused += [row for row in lot if isinstance(row, Refused)]
-                new = self._changed(documents)
-                report.unchanged += len(documents) - len(new)
-                for chunked in self._accepted(new, report.refused):
-                    if batches.add(chunked) >= most:
-                        batches.send(overlapped=self._static)
-            batches.finish()
-        on_progress(report)
+        under_way: dict[str, Document] = {}
+        with (
+            ahead(self._read(rows, under_way), "reading") as read,
+            ahead(map(self._encoded, read), "encoding") as encoded,
+        ):
+            for batch, documents in encoded:
+                report.unchanged += batch.unchanged
+                report.refused += batch.refused
+                self._put_and_count(documents, report)
+                for row in documents:
+                    if under_way.get(row.document.id) is row.document:
+                        del under_way[row.document.id]
+                on_progress(report)
         return report
 
     def ingest_together(
@@ -128,9 +123,44 @@ class Ingestor:
             if done or not worked:
                 return done
 
-    def _changed(self, documents: Sequence[Document]) -> list[Document]:
+    def _read(
+        self, rows: Iterable[Document | Refused], under_way: dict[str, Document]
+    ) -> Iterator["_Batch"]:
+        """The rows in batches, at least one; no id occurs twice in a batch.
+
+        `under_way` has the last version of each document that is not stored yet.
+        """
+        most = STATIC_BATCH_PASSAGES if self._static else BATCH_PASSAGES
+        batch = _Batch()
+        for lot in _lots(rows, most):
+            documents = [row for row in lot if isinstance(row, Document)]
+            batch.refused += [row for row in lot if isinstance(row, Refused)]
+            new = self._changed(documents, under_way)
+            batch.unchanged += len(documents) - len(new)
+            for chunked in self._accepted(new, batch.refused):
+                if chunked.document.id in batch.chunks:
+                    yield batch
+                    batch = _Batch()
+                batch.add(chunked)
+                under_way[chunked.document.id] = chunked.document
+                if batch.passages >= most:
+                    yield batch
+                    batch = _Batch()
+        yield batch
+
+    def _encoded(self, batch: "_Batch") -> tuple["_Batch", list[EncodedDocument]]:
+        chunks = list(batch.chunks.values())
+        return batch, self._documents.encode(chunks) if chunks else []
+
+    def _changed(
+        self,
+        documents: Sequence[Document],
+        under_way: Mapping[str, Document] = MappingProxyType({}),
+    ) -> list[Document]:
+        # Looked up before the store is read, which has what was stored meanwhile.
+        coming = {d.id: under_way[d.id].content_hash for d in documents if d.id in under_way}
         with self._store.view() as view:
-            known = view.content_hashes([document.id for document in documents])
+            known = view.content_hashes([document.id for document in documents]) | coming
         return [d for d in documents if known.get(d.id) != d.content_hash]
 
     def _accepted(self, documents: Sequence[Document], refused: list[Refused]) -> Iterator[Chunked]:
@@ -154,12 +184,14 @@ class Ingestor:
             else:
                 yield document
 
-    def _put_and_count(self, rows: Sequence[EncodedDocument]) -> IngestReport:
-        with self._store.view() as view:
-            known = view.content_hashes([row.document.id for row in rows])
-        self._put(rows)
-        passages = sum(len(row.spans) for row in rows)
-        return IngestReport(len(rows) - len(known), len(known), passages=passages)
+    def _put_and_count(self, rows: Sequence[EncodedDocument], report: IngestReport) -> None:
+        if rows:
+            with self._store.view() as view:
+                known = view.content_hashes([row.document.id for row in rows])
+            self._put(rows)
+            report.added += len(rows) - len(known)
+            report.updated += len(known)
+            report.passages += sum(len(row.spans) for row in rows)
 
     def _put(
         self,
@@ -179,57 +211,18 @@ class Ingestor:
             write()
 
 
-class _Batches:
-    """Encodes and stores documents in their order, a batch at a time.
+@dataclass(slots=True)
+class _Batch:
+    """Documents that are encoded and stored together, by id, and rows that were read with them."""
 
-    `store` runs in `thread`, so that the next batch can be encoded meanwhile. At most two batches
-    are in memory. `stored` is called in the caller's thread with the result of `store`.
-    """
+    chunks: dict[str, Chunked] = field(default_factory=dict)
+    passages: int = 0
+    unchanged: int = 0
+    refused: list[Refused] = field(default_factory=list)
 
-    def __init__(
-        self,
-        thread: ThreadPoolExecutor,
-        encode: Callable[[Sequence[Chunked]], list[EncodedDocument]],
-        store: Callable[[Sequence[EncodedDocument]], IngestReport],
-        stored: Callable[[IngestReport], None],
-    ) -> None:
-        self._thread, self._encode, self._store, self._stored = thread, encode, store, stored
-        self._batch: dict[str, Chunked] = {}
-        self._passages = 0
-        self._under_way: dict[str, Chunked] = {}
-        self._result: Future[IngestReport] | None = None
-
-    def has(self, id_: str) -> bool:
-        """Whether a document of this id is not stored yet."""
-        return id_ in self._batch or id_ in self._under_way
-
-    def add(self, chunked: Chunked) -> int:
-        """Take a document of a new id; returns how many passages the batch has now."""
-        self._batch[chunked.document.id] = chunked
-        self._passages += len(chunked.spans)
-        return self._passages
-
-    def send(self, *, overlapped: bool) -> None:
-        """Encode the batch and store it; if `overlapped`, do not wait until it is stored."""
-        batch, self._batch, self._passages = self._batch, {}, 0
-        encoded = self._encode(list(batch.values()))
-        self._settle()
-        self._under_way, self._result = batch, self._thread.submit(self._store, encoded)
-        if not overlapped:
-            self._settle()
-
-    def finish(self) -> None:
-        """Store what is left and wait until it is durable."""
-        if self._batch:
-            self.send(overlapped=False)
-        self._settle()
-
-    def _settle(self) -> None:
-        if self._result is not None:
-            result, self._result = self._result, None
-            done = result.result()
-            self._under_way = {}
-            self._stored(done)
+    def add(self, chunked: Chunked) -> None:
+        self.chunks[chunked.document.id] = chunked
+        self.passages += len(chunked.spans)
 
 
 def _refused(document: Document, error: UnprocessableTextError) -> Refused:

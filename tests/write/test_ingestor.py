@@ -88,11 +88,13 @@ def test_a_static_encoder_gets_more_at_once(store: DocumentStore) -> None:
     assert order == [document.id for document in tides(2100)]
 
 
-def test_a_static_encoders_batch_is_encoded_while_another_is_stored(
-    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("static", [False, True])
+def test_a_batch_is_encoded_while_another_is_stored(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch, static: bool
 ) -> None:
     monkeypatch.setattr(ingestor, "STATIC_BATCH_PASSAGES", 4)
-    encoder = CountingEncoder(static=True)
+    monkeypatch.setattr(ingestor, "BATCH_PASSAGES", 4)
+    encoder = CountingEncoder(static=static)
     put, beside = store.put, []
 
     def slow(rows: Sequence[EncodedDocument], *more: Any) -> list[list[int]]:
@@ -139,3 +141,18 @@ def test_of_several_with_one_id_among_many_the_last_counts(store: DocumentStore)
     later = [Document("d3", "Another text."), Document("d3", rows[3].text, "Tides"), rows[4]]
     report = Ingestor(store, CountingEncoder(static=True), overlap=0).ingest([*rows, *later])
     assert (report.added, report.updated, report.unchanged) == (10, 2, 1)
+
+
+def test_versions_that_are_under_way_together_are_stored_in_their_order(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingestor, "BATCH_PASSAGES", 1)
+    texts = ["first", "second", "second", "first", "first", "last"]
+    report = Ingestor(store, CountingEncoder(), overlap=0).ingest(
+        Document("d", f"The {text} version.") for text in texts
+    )
+    assert (report.added, report.updated, report.unchanged) == (1, 3, 2)
+    with store.view() as view:
+        stored = view.document("d")
+    assert stored is not None
+    assert stored.document.text == "The last version."
