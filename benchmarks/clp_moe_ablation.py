@@ -29,9 +29,9 @@ from service.models.sources import prepare
 from service.settings import Settings
 from service.text.normalizer import NORMALIZER_VERSION
 from service.training.mining import Choice, from_collection, mine
-from service.training.mining.neighbours import rank_dense
+from service.training.mining.rankings import rank_dense
 from service.training.recipe import load_recipe
-from service.training.session import run
+from service.training.trainer import run
 from service.types import EncoderIdentity
 
 LANGUAGES = ("ko", "sw")

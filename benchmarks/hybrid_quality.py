@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from service.datasets import data_sha256, open_collection
-from service.evaluation.labelled import sample
 from service.evaluation.measures import means, per_query
+from service.evaluation.observations import sample
 from service.evaluation.provenance import provenance
 from service.evaluation.searching import opened
 from service.evaluation.significance import paired

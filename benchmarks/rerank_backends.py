@@ -23,8 +23,8 @@ from scipy.stats import kendalltau
 from sentence_transformers import CrossEncoder
 
 from service.datasets import Collection, data_sha256, open_collection
-from service.evaluation.labelled import sample
 from service.evaluation.measures import means, per_query
+from service.evaluation.observations import sample
 from service.evaluation.provenance import provenance, versions
 from service.models.sources import prepare
 from service.reranker.backends import BACKENDS, this_cpu

@@ -19,7 +19,7 @@ from service.api.schemas.common import component
 from service.api.schemas.document_schemas import ID_SCHEMA, RefusedBody, ReplacedBody
 from service.api.schemas.filter_schemas import MAX_TEXT_CHARS, filters_from_text
 from service.api.state import StateDep
-from service.documents.document_json import parse_document
+from service.documents.jsonl import parse_document
 from service.documents.rows import check_id
 from service.errors import DuplicateKeyError, InvalidInputError
 from service.scheduling.gate import Deadline

@@ -64,7 +64,6 @@ EveryLanguageOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
     for command in (calibrate, tune_depth):
         app.command()(with_settings(*SEARCH_SETTINGS)(command))
 
@@ -91,8 +90,7 @@ def calibrate(
     from service.durable import write_json, write_text
     from service.evaluation.calibration_report import calibration_report
     from service.evaluation.fitting import FitOptions, Labels, fit
-    from service.evaluation.labelled import Draw
-    from service.evaluation.observations import observe_all
+    from service.evaluation.observations import Draw, observe_all
     from service.evaluation.plots import check_plots, plot_reliability, save
 
     if medium > high:
@@ -175,8 +173,7 @@ def tune_depth(
     """Find the smallest number of candidates that is worth reranking, on labelled data."""
     from service.durable import write_json
     from service.evaluation import depth as tuning
-    from service.evaluation.labelled import Draw
-    from service.evaluation.observations import observe_all
+    from service.evaluation.observations import Draw, observe_all
     from service.evaluation.plots import check_plots, plot_depths, save
 
     if settings.reranker == NO_MODEL:

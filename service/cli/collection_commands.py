@@ -12,8 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from service.cli.connect import KeyOption, UrlOption, connected
-from service.cli.console import console
-from service.cli.options import FOLDER_SETTINGS, named_value, with_settings
+from service.cli.options import FOLDER_SETTINGS, console, named_value, with_settings
 from service.errors import InvalidInputError, SecondpassError
 from service.settings import Settings, settings_about
 
@@ -28,7 +27,6 @@ SetOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
     group = typer.Typer(
         help="List, make, switch and remove the collections of a server or data folder.",
         no_args_is_help=True,

@@ -12,8 +12,7 @@ import typer
 from rich.text import Text
 
 from service.cli.connect import KeyOption, UrlOption, connected
-from service.cli.console import console
-from service.cli.options import FOLDER_SETTINGS, with_settings
+from service.cli.options import FOLDER_SETTINGS, console, with_settings
 from service.cli.progress import progress
 from service.errors import InvalidInputError
 from service.settings import Settings, settings_about
@@ -49,7 +48,6 @@ StrictOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
     for command in (ingest, demo, reindex, search):
         app.command()(with_settings(*FOLDER_SETTINGS)(command))
     app.command()(with_settings(*_PAIR_SETTINGS)(similarity))

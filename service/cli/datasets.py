@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from service.cli.console import console
-from service.cli.options import SeedOption
+from service.cli.options import SeedOption, console
 from service.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ ArticleOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
     group = typer.Typer(help="Check, describe and prepare labelled data.", no_args_is_help=True)
     for command in (check, describe, split, levels, convert):
         group.command()(command)
@@ -139,7 +137,7 @@ def convert(
 ) -> None:
     """Convert any layout to a BEIR folder or to rows {query, pos, neg}."""
     from service.datasets import read_training_rows, write_beir, write_training_rows
-    from service.datasets.convert import collection_of, rows_of
+    from service.datasets.training_rows import collection_of, rows_of
 
     if path.is_file():
         collection = collection_of(path.stem, read_training_rows(path))

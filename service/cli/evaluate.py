@@ -45,7 +45,6 @@ SystemsOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
     group = typer.Typer(help="Measure how good search is on labelled data.", no_args_is_help=True)
     group.command("retrieval")(with_settings(*SEARCH_SETTINGS)(evaluate_retrieval))
     group.command("rerank")(with_settings(*SEARCH_SETTINGS)(evaluate_rerank))
@@ -77,7 +76,7 @@ def evaluate_retrieval(
     The first ranking is the baseline. Without --system and --run, stage one is compared to the
     reranked order.
     """
-    from service.evaluation.labelled import Draw
+    from service.evaluation.observations import Draw
     from service.evaluation.plots import check_plots
     from service.evaluation.retrieval import evaluate_systems
     from service.evaluation.systems import (
@@ -125,7 +124,7 @@ def evaluate_rerank(
     Every query is reranked, whatever its language. Logits are kept in the cache folder, so an
     interrupted command continues where it stopped.
     """
-    from service.evaluation.labelled import Draw
+    from service.evaluation.observations import Draw
     from service.evaluation.plots import check_plots
     from service.evaluation.retrieval import evaluate_reranker
     from service.evaluation.systems import System
@@ -167,8 +166,8 @@ def _write(out: Path, report: dict[str, Any], collections: "list[Compared]") -> 
     from service.durable import write_json, write_text
     from service.evaluation import plots
     from service.evaluation.measures import CUTOFFS
+    from service.evaluation.systems import write_run
     from service.evaluation.tables import query_table, report_markdown
-    from service.evaluation.trec_runs import write_run
 
     write_json(out / "report.json", report)
     write_text(out / "report.md", report_markdown(report))

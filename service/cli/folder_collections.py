@@ -24,7 +24,6 @@ class FolderCollections:
         self.set_alias, self.delete_alias = folder.catalog.set_alias, folder.catalog.remove_alias
 
     def collections(self) -> list[CollectionInfo]:
-        """All collections, by name."""
         found = []
         for name, record in sorted(self._catalog.collections.items()):
             aliases = sorted(alias for alias, to in self._catalog.aliases.items() if to == name)
@@ -36,7 +35,6 @@ class FolderCollections:
         return found
 
     def snapshot(self, path: Path, collection: str) -> None:
-        """Write an archive of a collection."""
         with new_file(path) as file:
             file.writelines(archive(self._folder, collection))
 

@@ -23,7 +23,6 @@ OutOption = Annotated[
 
 
 def register(group: typer.Typer) -> None:
-    """Add this module's commands to `evaluate`."""
     group.command("pairs")(with_settings(*_ENCODER)(evaluate_pairs))
     group.command("crossencoder")(with_settings(*_RERANKER)(evaluate_crossencoder))
 
@@ -39,7 +38,7 @@ def evaluate_pairs(
     out: OutOption = None,
 ) -> None:
     """Measure how well a bi-encoder tells same from different: accuracy, F1, AP, thresholds."""
-    from service.evaluation.pair_labels import evaluate_encoder, read_pairs
+    from service.evaluation.pairs import evaluate_encoder, read_pairs
     from service.evaluation.tables import pair_table
 
     rows = read_pairs(pairs)
@@ -72,7 +71,7 @@ def evaluate_crossencoder(
 
     Logits are kept in the cache folder, so an interrupted command continues where it stopped.
     """
-    from service.evaluation.pair_labels import evaluate_cross_encoder, read_pairs
+    from service.evaluation.pairs import evaluate_cross_encoder, read_pairs
     from service.evaluation.tables import classification_table
 
     rows = read_pairs(pairs)

@@ -12,15 +12,15 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from service import __version__
-from service.cli.console import console
 from service.cli.datasets import ArticleOption
-from service.cli.options import SeedOption, with_parameters, with_settings
+from service.cli.options import SeedOption, console, with_parameters, with_settings
 from service.cli.progress import progress
 from service.errors import InvalidInputError
 from service.settings import Settings, settings_about
 
 if TYPE_CHECKING:
-    from service.training.mining import Examples, MiningReport
+    from service.training.mining.choice import MiningReport
+    from service.training.mining.examples import Examples
     from service.types import Vectors
 
 _SETTINGS = (*settings_about("models", "encoder"), "passage_tokens", "max_document_chars")
@@ -92,7 +92,6 @@ _RULES = (
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
     app.command()(with_settings(*_SETTINGS)(with_parameters("rules", _RULES, dict)(mine)))
 
 
@@ -112,8 +111,7 @@ def mine(
     """Find passages that look right and are not, to train with. Continues where it stopped."""
     from service.datasets import open_labels, write_training_rows
     from service.training import mining
-    from service.training.mining.negative_sources import examples_of, levels_of
-    from service.training.mining.queries import read_queries
+    from service.training.mining.examples import examples_of, levels_of, read_queries
 
     _check(rules, strategy, article, queries_of, collection)
     if strategy != "bm25":
@@ -201,7 +199,7 @@ def _write_report(
 
 
 def _show(reports: Sequence["MiningReport"]) -> None:
-    from service.training.mining.mining_report import REASONS
+    from service.training.mining.choice import REASONS
 
     named = (Column(report.collection, justify="right") for report in reports)
     table = Table("", *named, title="Mined")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from service.cli.console import console
-from service.cli.options import with_settings
+from service.cli.options import console, with_settings
 from service.extras import install_command
 from service.models.kinds import KINDS
 from service.models.registry import REGISTRY
@@ -40,7 +39,6 @@ KindOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
     app.command()(with_settings(*Settings.model_fields)(serve))
     app.command()(key)
     models = typer.Typer(help="List, prepare and show models.", no_args_is_help=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from rich.console import Console
 from rich.markup import escape
 
 from service.errors import InvalidInputError
@@ -126,3 +127,8 @@ def _default(info: FieldInfo) -> str | bool:
 def _metavar(info: FieldInfo) -> str:
     names = {int: "N", float: "X", str: "TEXT"}
     return names.get(info.annotation, "VALUE") if isinstance(info.annotation, type) else "VALUE"
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints every text as it is, with `[brackets]` and `:names:`."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)

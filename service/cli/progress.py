@@ -15,11 +15,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from service.cli.console import console
+from service.cli.options import console
 
 if TYPE_CHECKING:
-    from service.training.callbacks import OnProgress
-    from service.training.callbacks import Progress as Step
+    from service.training.system import OnProgress
+    from service.training.system import Progress as Step
 
 LINE_SECONDS = 10
 """Between two lines if there is no terminal for a bar."""

@@ -30,7 +30,6 @@ DataLicenceOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
     app.command()(with_settings(*settings_about("models"))(train))
 
 
@@ -48,7 +47,7 @@ def train(
     licences = dict(named_value(one, "data-licence", "NAME=LICENCE") for one in data_licence or [])
     try:
         from service.training.recipe import load_recipe
-        from service.training.session import run
+        from service.training.trainer import run
 
         loaded = load_recipe(recipe, change or [])
         with training_bar(loaded.name) as on_progress:

@@ -33,7 +33,6 @@ def read_queries(path: Path, max_chars: int) -> Numbered[Query]:
 
 
 def query_of(row: dict[str, Any], max_chars: int) -> Query:
-    """The query of a row with `_id` and `text`."""
     return make_query(row.get("_id"), row.get("text"), max_chars)
 
 

@@ -146,13 +146,14 @@ def _pairs(pairs: Sequence[LabelledPair]) -> dict[str, Any]:
     }
 
 
-def _spread(values: Sequence[int]) -> dict[str, float] | None:
-    """Minimum, quartiles, maximum and mean; None for no values."""
-    if not values:
-        return None
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """Minimum, quartiles and maximum, by name, of at least one value."""
     found = np.quantile(values, (0, 0.25, 0.5, 0.75, 1)).tolist()
-    named = dict(zip(("min", "q1", "median", "q3", "max"), found, strict=True))
-    return {**named, "mean": round(float(np.mean(values)), 2)}
+    return dict(zip(("min", "q1", "median", "q3", "max"), found, strict=True))
+
+
+def _spread(values: Sequence[int]) -> dict[str, float] | None:
+    return {**quartiles(values), "mean": round(float(np.mean(values)), 2)} if values else None
 
 
 def _copies(texts: Iterable[str]) -> int:

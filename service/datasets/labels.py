@@ -40,8 +40,6 @@ class Collection:
 
 
 class Query(NamedTuple):
-    """A query as its file has it."""
-
     id: str
     text: str
 
@@ -55,8 +53,6 @@ class Judgement(NamedTuple):
 
 
 class Files(NamedTuple):
-    """The files of a collection."""
-
     documents: Sequence[Path]
     queries: Sequence[Path]
     judgements: Sequence[Path]
@@ -92,7 +88,6 @@ def text_id(text: str) -> str:
 
 
 def titled_text(document: Document) -> str:
-    """The title, if there is one, and the text."""
     return f"{document.title} {document.text}" if document.title.strip() else document.text
 
 
@@ -141,7 +136,6 @@ def _require(rows: Sized, name: str, paths: Sequence[Path], on_problem: OnProble
 
 
 def _place(paths: Sequence[Path]) -> str:
-    """A file, or the folder of several."""
     return shown(paths[0] if len(paths) == 1 else paths[0].parent)
 
 

@@ -8,7 +8,6 @@ an article are related.
 
 import random
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,14 @@ from typing import Any
 from service.datasets.labels import Collection, text_id, titled_text
 from service.datasets.problems import OnProblem, existing, stop, unique
 from service.documents.lines import Numbered, parsed, read_json_lines, shown
-from service.documents.rows import MAX_CHARS, check_filled, check_id, check_texts, required
+from service.documents.rows import (
+    MAX_CHARS,
+    check_filled,
+    check_id,
+    check_texts,
+    composed,
+    required,
+)
 from service.durable import write_json_lines
 from service.errors import InvalidInputError
 from service.types import Document, Refused
@@ -116,7 +122,7 @@ def article_key(spec: str) -> ArticleOf:
     without the title, field or match is its own article. Raises `InvalidInputError`.
     """
     if spec == "title":
-        return lambda document: _composed(document.title.strip()) or None
+        return lambda document: composed(document.title.strip()) or None
     kind, _, value = spec.partition(":")
     if kind == "metadata" and value:
         return lambda document: _metadata_key(document, value)
@@ -224,14 +230,9 @@ def _by_id(documents: Iterable[Document]) -> dict[str, Document]:
 
 
 def _metadata_key(document: Document, field: str) -> str | None:
-    named = {_composed(name): value for name, value in document.metadata.items()}
-    value = named.get(_composed(field))
-    return None if value in (None, "") else _composed(str(value))
-
-
-def _composed(text: str) -> str:
-    """Unicode's NFC, in which filters compare metadata too."""
-    return unicodedata.normalize("NFC", text)
+    named = {composed(name): value for name, value in document.metadata.items()}
+    value = named.get(composed(field))
+    return None if value in (None, "") else composed(str(value))
 
 
 def _match_key(pattern: re.Pattern[str], id_: str) -> str | None:

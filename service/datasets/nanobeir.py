@@ -21,7 +21,6 @@ _SUFFIXES = (".parquet", ".jsonl", ".ndjson")
 
 
 def find_files(folder: Path) -> Files | None:
-    """All files of the three folders, by name."""
     folders = [folder / name for name in _FOLDERS]
     return Files(*map(_files, folders)) if all(path.is_dir() for path in folders) else None
 
@@ -32,12 +31,10 @@ def read_documents(path: Path, limits: DocumentLimits) -> Numbered[Document]:
 
 
 def read_queries(path: Path, max_chars: int) -> Numbered[Query]:
-    """Queries; other columns are ignored."""
     return parsed(path, _rows(path, max_chars), partial(query_of, max_chars=max_chars))
 
 
 def read_judgements(path: Path, max_chars: int) -> Numbered[Judgement]:
-    """Judgements; other columns are ignored."""
     return parsed(path, _rows(path, max_chars), _judgement)
 
 

@@ -7,17 +7,19 @@
 Other keys are ignored. The fourth kind of file, with levels, is read by `levels`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from service.datasets.labels import Collection, text_id, titled_text
 from service.datasets.problems import OnProblem, read_rows, stop
 from service.documents.lines import shown
 from service.documents.rows import MAX_CHARS, check_filled, check_texts, required
 from service.durable import write_json_lines
 from service.errors import InvalidInputError
+from service.types import Document
 
 Kind = Literal["levels", "pairs", "rows", "triplets"]
 _KINDS: dict[str, Kind] = {
@@ -53,6 +55,16 @@ class LabelledPair:
     first: str
     second: str
     label: int
+
+
+def as_pairs(rows: Iterable[TrainingRow]) -> list[LabelledPair]:
+    """A pair with label 1 for each positive of a row and one with label 0 for each negative."""
+    return [
+        LabelledPair(row.query, passage, label)
+        for row in rows
+        for label, passages in ((1, row.positives), (0, row.negatives))
+        for passage in passages
+    ]
 
 
 def rows_kind(path: Path) -> Kind:
@@ -148,3 +160,39 @@ def _pair(row: Mapping[str, Any], max_chars: int) -> LabelledPair:
 
 def _text(row: Mapping[str, Any], name: str, max_chars: int) -> str:
     return check_filled(required(row, name), name, max_chars)
+
+
+def rows_of(collection: Collection, *, min_grade: int = 1) -> Iterator[TrainingRow]:
+    """A row for each query with a document of at least `min_grade`: all of these are its positives.
+
+    Documents judged below that are its negatives. A title comes before its text.
+    """
+    texts = {document.id: titled_text(document) for document in collection.documents}
+    for query, grades in collection.qrels.items():
+        right = tuple(texts[id_] for id_, grade in grades.items() if grade >= min_grade)
+        wrong = tuple(texts[id_] for id_, grade in grades.items() if grade < min_grade)
+        if right:
+            yield TrainingRow(collection.queries[query], right, wrong)
+
+
+def collection_of(name: str, rows: Iterable[TrainingRow]) -> Collection:
+    """Positives are judged 1 and negatives 0. Equal texts are one document or query.
+
+    A positive of a query in any row is not a negative of it in another. Raises `InvalidInputError`
+    if there are no rows.
+    """
+    documents: dict[str, Document] = {}
+    queries: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    for row in rows:
+        query = text_id(row.query)
+        queries[query] = row.query
+        grades = qrels.setdefault(query, {})
+        for texts, grade in ((row.positives, 1), (row.negatives, 0)):
+            for text in texts:
+                id_ = text_id(text)
+                documents.setdefault(id_, Document(id_, text))
+                grades[id_] = max(grade, grades.get(id_, 0))
+    if not queries:
+        raise InvalidInputError(f"{name}: no rows")
+    return Collection(name, list(documents.values()), queries, qrels)

@@ -52,7 +52,6 @@ def read_queries(path: Path, max_chars: int) -> Numbered[Query]:
 
 
 def read_judgements(path: Path, _max_chars: int) -> Numbered[Judgement]:
-    """One judgement a line."""
     return parsed(path, filled_lines(path), _judgement)
 
 

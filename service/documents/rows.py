@@ -154,12 +154,23 @@ def check_texts(value: object, field: str, max_chars: int) -> tuple[str, ...]:
     return tuple(check_filled(text, f"{field}[{i}]", max_chars) for i, text in enumerate(value))
 
 
-def _check_unicode(value: str, field: str) -> None:
-    # A byte that was no UTF-8 in a CSV file, or half of a surrogate pair escaped in JSON.
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be written as UTF-8; half of a surrogate pair cannot."""
     try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInputError("is not valid Unicode (UTF-8)", field) from error
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def composed(text: str) -> str:
+    """`text` in the form in which names and values are compared: Unicode's NFC."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _check_unicode(value: str, field: str) -> None:
+    if not is_unicode(value):  # a byte of a CSV file, or half of a surrogate pair escaped in JSON
+        raise InvalidInputError("is not valid Unicode (UTF-8)", field)
 
 
 def _is_list_of_strings(value: object) -> TypeGuard[list[str]]:

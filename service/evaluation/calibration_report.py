@@ -6,8 +6,7 @@ from typing import Any
 
 from service.confidence.calibration import Calibration
 from service.confidence.fit import Fit
-from service.evaluation.fitting import Fitting
-from service.evaluation.share_fit import SHARES, Choice, Trial
+from service.evaluation.fitting import SHARES, Choice, Fitting, Trial
 
 
 def share_lines(trials: Sequence[Trial], choices: Sequence[Choice]) -> list[str]:
@@ -26,7 +25,6 @@ def share_lines(trials: Sequence[Trial], choices: Sequence[Choice]) -> list[str]
 
 
 def calibration_lines(artifact: Calibration, found: Fitting) -> list[str]:
-    """Shares, curves, and the words on held-out queries."""
     lines = [f"rerank weights {artifact.rerank_weights or 'none'}"]
     for where, curves in (("", found.curves), (" across languages", found.mixed)):
         lines += [_curve(f"{ordering}{where}", one.fit) for ordering, one in curves.items()]
@@ -65,7 +63,6 @@ def _word(artifact: Calibration, word: Any, row: Mapping[str, Any]) -> str:
 
 
 def calibration_report(artifact: Calibration, found: Fitting) -> dict[str, Any]:
-    """The same and more for JSON."""
     tried = [
         {
             "collection": trial.collection,

@@ -40,7 +40,6 @@ class Candidates:
         return rank(ids, self.cosines, self.logits[:depth], share)
 
     def ranking(self, share: float, depth: int, count: int = 10) -> list[str]:
-        """The first `count` documents in that order."""
         return [self.documents[place] for place in self.ranked(share, depth).places[:count]]
 
 
@@ -54,14 +53,11 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A labelled collection's searches by query id."""
-
     name: str
     qrels: Qrels
     searches: Mapping[str, Search]
 
     def is_relevant(self, query: str, document: str) -> bool:
-        """Does the document have a grade above 0?"""
         return self.qrels.get(query, {}).get(document, 0) > 0
 
     def ndcg(

@@ -7,7 +7,7 @@ from typing import Any
 
 from service.evaluation.measures import Qrels, means, per_query
 from service.evaluation.significance import bootstrap_interval, difference_of
-from service.evaluation.trec_runs import ScoredRun
+from service.evaluation.systems import ScoredRun
 
 TESTED = ("ndcg@10", "mrr@10", "accuracy@1", "recall@100")
 """Measures whose differences are tested and whose means get an interval."""
@@ -29,7 +29,6 @@ class Compared:
 
     @property
     def queries(self) -> int:
-        """Queries that were measured."""
         return len(next(iter(self.values.values()))["ndcg@10"])
 
     def differences(self, baseline: str, name: str, measured: str) -> list[float]:

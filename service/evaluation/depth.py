@@ -119,7 +119,6 @@ def depth_markdown(rows: Sequence[DepthRow], chosen: DepthRow) -> str:
 
 
 def depth_report(rows: Sequence[DepthRow], chosen: DepthRow, loss: float) -> dict[str, Any]:
-    """The same for JSON."""
     return {"rerank_depth": chosen.depth, "loss": loss, "depths": [asdict(row) for row in rows]}
 
 

@@ -84,7 +84,6 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
         return self.reranker.pack_states(seen)
 
     def close(self) -> None:
-        """Close the file."""
         self._database.close()
 
     def __exit__(self, *_: object) -> None:

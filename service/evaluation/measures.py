@@ -1,10 +1,15 @@
-"""Retrieval measures, all from `ir-measures`."""
+"""Measures from ir-measures: of retrieval, and of three-level sets."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import ir_measures
+import numpy as np
 from ir_measures import AP, RR, P, R, Success, nDCG
+
+from service.confidence.ranking import by_score
+from service.datasets import LevelledCollection, LevelledQuery
+from service.types import Vectors
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> grade; above 0 is relevant."""
@@ -57,3 +62,48 @@ def per_query(
 def means(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Mean over queries of each measure; 0 if there is no query."""
     return {name: sum(of.values()) / len(of) if of else 0.0 for name, of in values.items()}
+
+
+LEVEL_MEASURES = {
+    "mrr": RR,
+    "accuracy@1": Success @ 1,
+    "hit@1": Success @ 1,
+    "hit@3": Success @ 3,
+    "hit@5": Success @ 5,
+}
+
+
+def candidates(query: LevelledQuery) -> list[str]:
+    """Ids of all documents that a query is judged with, ascending."""
+    return sorted({*query.correct, *query.related, *query.irrelevant})
+
+
+def rank_levels(
+    queries: Sequence[LevelledQuery], query_vectors: Vectors, passage_vectors: Mapping[str, Vectors]
+) -> dict[str, list[str]]:
+    """Query id -> document ids of its candidates by descending dot product, ties by id.
+
+    `query_vectors` has a row for each query, `passage_vectors` a vector for each candidate's id.
+    """
+    run: dict[str, list[str]] = {}
+    for query, vector in zip(queries, query_vectors, strict=True):
+        ids = candidates(query)
+        scores = np.stack([passage_vectors[id_] for id_ in ids]) @ vector
+        run[query.query_id] = [ids[i] for i in by_score(scores, ids)]
+    return run
+
+
+def level_figures(
+    queries: Sequence[LevelledQuery], run: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """Means of `LEVEL_MEASURES` over the queries, 0 to 1; only correct documents count as found.
+
+    A query that the run lacks counts 0. No queries give no figures.
+    """
+    qrels = {query.query_id: dict.fromkeys(query.correct, 1) for query in queries}
+    return means(per_query(qrels, run, tuple(LEVEL_MEASURES), LEVEL_MEASURES)) if queries else {}
+
+
+def passage_ids(levelled: LevelledCollection) -> list[str]:
+    """Ids of all documents that some query is judged with, ascending."""
+    return sorted({id_ for query in levelled.queries for id_ in candidates(query)})

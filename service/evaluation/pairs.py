@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,8 +20,15 @@ from sklearn.metrics.pairwise import (
     paired_manhattan_distances,
 )
 
+from service.datasets import LabelledPair, read_labelled_pairs, read_training_rows, rows_kind
+from service.datasets.training_rows import as_pairs
+from service.engine.build import build_encoder, build_reranker
 from service.errors import InvalidInputError
+from service.evaluation.logits import cached
 from service.protocols import Encoder
+from service.settings import Settings
+from service.text.normalizer import clean
+from service.types import PairScore
 
 SIMILARITIES = ("cosine", "dot", "manhattan", "euclidean")
 """The last two are distances: low means alike."""
@@ -104,7 +113,6 @@ def at_threshold(
 
 
 def _at(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Thresholded:
-    """The figures if the pairs in `said` are called alike."""
     scores = precision_recall_fscore_support(truth, said, average="binary", zero_division=0)
     precision, recall, f1 = map(float, scores[:3])
     return Thresholded(float(accuracy_score(truth, said)), f1, precision, recall)
@@ -174,7 +182,6 @@ def _figures(name: str, scores: Floats, truth: NDArray[np.bool_]) -> dict[str, f
 
 
 def _below(values: Floats, threshold: float) -> float:
-    """Half-way between the score `threshold` and the next lower one."""
     lower = values[values < threshold].max(initial=-np.inf)
     middle = float(threshold + lower) / 2
     return middle if middle > lower else float(threshold)
@@ -186,3 +193,98 @@ def _labels(labels: Sequence[int]) -> NDArray[np.bool_]:
         raise InvalidInputError("labels must be 0 and 1, and both must be there", "label")
     truth: NDArray[np.bool_] = values.astype(bool)
     return truth
+
+
+_SLICE = 64
+"""Pairs that are scored between two reports of progress."""
+
+
+def read_pairs(path: Path) -> list[LabelledPair]:
+    """Labelled pairs of a file: as they are, or flattened from rows or triplets.
+
+    A row gives a pair with label 1 for each positive and one with label 0 for each negative. Raises
+    `InvalidInputError` as the readers do, and for a file with only one label.
+    """
+    if rows_kind(path) == "pairs":
+        pairs = read_labelled_pairs(path)
+    else:
+        pairs = as_pairs(read_training_rows(path))
+    if {pair.label for pair in pairs} != {0, 1}:
+        raise InvalidInputError(f"{path}: needs pairs with label 1 and pairs with label 0", "label")
+    return pairs
+
+
+def evaluate_encoder(
+    pairs: Sequence[LabelledPair],
+    settings: Settings,
+    learned_on: Sequence[LabelledPair] = (),
+    on_progress: Callable[[int], None] = lambda _n: None,
+) -> tuple[dict[str, Any], Floats]:
+    """Figures of a bi-encoder on pairs (see `pair_report`), and each pair's cosine.
+
+    `learned_on` are other pairs: with them the report has `at_learned_threshold`, each similarity's
+    figures at the thresholds of best accuracy and best F1 on those pairs.
+    """
+    encoder = build_encoder(settings)
+
+    def vectors(rows: Sequence[LabelledPair]) -> Any:
+        first, second = [clean(row.first) for row in rows], [clean(row.second) for row in rows]
+        return pair_vectors(encoder, first, second, on_progress)
+
+    first, second = vectors(pairs)
+    labels = [pair.label for pair in pairs]
+    scores = pair_scores(first, second)
+    report: dict[str, Any] = {
+        "models": {"encoder": asdict(encoder.identity)},
+        "pairs": len(pairs),
+        "positive_share": sum(labels) / len(labels),
+        "figures": pair_report(first, second, labels),
+    }
+    if learned_on:
+        learned_first, learned_second = vectors(learned_on)
+        learned = pair_report(learned_first, learned_second, [row.label for row in learned_on])
+        report["at_learned_threshold"] = {
+            name: {
+                figure: {
+                    "threshold": (threshold := learned[f"{name}_{figure}_threshold"]),
+                    **asdict(at_threshold(name, scores[name], labels, threshold)),
+                }
+                for figure in ("accuracy", "f1")
+            }
+            for name in SIMILARITIES
+        }
+    return report, scores["cosine"]
+
+
+def evaluate_cross_encoder(
+    pairs: Sequence[LabelledPair],
+    settings: Settings,
+    pos_weight: float,
+    on_progress: Callable[[int], None] = lambda _n: None,
+) -> tuple[dict[str, Any], list[float]]:
+    """Figures of a cross-encoder on pairs (see `classification_report`), and each pair's logit.
+
+    Logits are kept under the cache folder. Raises `InvalidInputError` if there is no reranker.
+    """
+    opened = build_reranker(settings)
+    if opened is None:
+        raise InvalidInputError("--reranker: there is no cross-encoder to measure", "reranker")
+    scores: list[PairScore] = []
+    with cached(opened, settings) as reranker:
+        for start in range(0, len(pairs), _SLICE):
+            part = pairs[start : start + _SLICE]
+            scores += reranker.score_pairs(
+                [(clean(pair.first), clean(pair.second)) for pair in part]
+            )
+            on_progress(len(scores))
+    logits = [score.logit for score in scores]
+    labels = [pair.label for pair in pairs]
+    report = {
+        "models": {
+            "reranker": {"model": reranker.model, "weights_sha256": reranker.weights_sha256}
+        },
+        "pos_weight": pos_weight,
+        "cut": sum(score.truncated for score in scores),
+        "figures": classification_report(logits, labels, pos_weight=pos_weight),
+    }
+    return report, logits

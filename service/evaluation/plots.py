@@ -95,7 +95,7 @@ def plot_scores(
 
 
 def plot_reliability(report: Mapping[str, Any], thresholds: Mapping[str, float | None]) -> "Figure":
-    """A reliability diagram of `service.evaluation.calibrating.confidence`, with bin sizes below.
+    """A reliability diagram of `evaluation.calibrating.confidence`, with bin sizes below.
 
     Each point is a bin of hits: their mean probability against the share that is relevant, with its
     95 % Wilson interval. A dashed line shows where a word begins.
@@ -133,6 +133,25 @@ def plot_depths(rows: Sequence[DepthRow], chosen: DepthRow) -> "Figure":
         cost.plot(*zip(*timed, strict=True), color="tab:orange", marker=".", label="rerank")
         cost.set_ylabel("rerank, ms a query")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def plot_losses(history: Sequence[Mapping[str, Any]], title: str) -> "Figure":
+    """Training and validation loss of a trainer's log against steps; the best is marked."""
+    figure, axes = _axes((7.0, 4.0), "optimizer step", "loss")
+    training, validation = (
+        [(row["step"], row[name]) for row in history if name in row]
+        for name in ("loss", "eval_loss")
+    )
+    if training:
+        axes.plot(*zip(*training, strict=True), label="training", linewidth=1, color="tab:gray")
+    if validation:
+        axes.plot(*zip(*validation, strict=True), label="validation", marker="o", color="tab:blue")
+        best = min(validation, key=lambda point: point[1])
+        axes.plot(*best, marker="*", markersize=14, color="tab:red", linestyle="", label="kept")
+    axes.set_title(title)
+    if training or validation:
+        axes.legend(frameon=False)
     return figure
 
 

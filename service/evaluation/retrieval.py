@@ -10,13 +10,12 @@ from typing import Any
 
 from service.evaluation.candidates import Candidates, Observer
 from service.evaluation.comparison import Compared, compared_report, mean_report, measure
-from service.evaluation.labelled import Draw, Labelled, read_labelled
+from service.evaluation.observations import Draw, Labelled, read_labelled
 from service.evaluation.partial_results import measure_each
 from service.evaluation.provenance import provenance
 from service.evaluation.report import ask_all, collection_report, scored_run
 from service.evaluation.searching import Asker, Progress, describe, opened
-from service.evaluation.systems import RunFile, System
-from service.evaluation.trec_runs import ScoredRun
+from service.evaluation.systems import RunFile, ScoredRun, System
 
 
 @dataclass(frozen=True, slots=True)

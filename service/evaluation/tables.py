@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from service.evaluation.comparison import Compared
@@ -13,14 +13,14 @@ SHORT = ("ndcg@10", "mrr@10", "recall@100", "accuracy@1")
 _SHOWN = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP"}
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table that ends with a line feed."""
     lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    cells = ([str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
 def shown_measure(name: str) -> str:
-    """A measure's name as people write it: `nDCG@10`."""
     kind, at, cutoff = name.partition("@")
     return _SHOWN.get(kind, kind) + at + cutoff
 
@@ -39,7 +39,6 @@ def ranking_table(
 
 
 def mean_table(mean: Mapping[str, Any], measures: Sequence[str] = SHORT) -> str:
-    """A row for each ranking: its mean over collections."""
     head = [f"mean of {mean['collections']}", *map(shown_measure, measures)]
     rows = [[name, *_values(of, measures)] for name, of in mean["rankings"].items()]
     return table(head, rows)
@@ -102,7 +101,6 @@ def query_table(collections: Sequence[Compared]) -> str:
 
 
 def origin(report: Mapping[str, Any]) -> str:
-    """Version, commit, seed and models as a list."""
     lines = [f"- secondpass {report['version']}, commit {report['commit'] or 'unknown'}"]
     lines.append(f"- seed {report['seed']}")
     for name, system in report.get("systems", {}).items():
@@ -141,7 +139,6 @@ def pair_table(systems: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def classification_table(systems: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row for each model of `evaluate crossencoder`."""
     names = list(next(iter(systems.values()))["figures"])
     rows = [[name, *_values(report["figures"], names)] for name, report in systems.items()]
     return table(["model", *(name.replace("_", " ") for name in names)], rows)

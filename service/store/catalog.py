@@ -89,12 +89,10 @@ class Catalog:
 
     @property
     def collections(self) -> Mapping[str, CollectionRecord]:
-        """By name."""
         return self._content.collections
 
     @property
     def aliases(self) -> Mapping[str, str]:
-        """Alias to collection."""
         return self._content.aliases
 
     def resolve(self, name: str) -> str:

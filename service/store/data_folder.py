@@ -102,17 +102,14 @@ class DataFolder:
 
     @property
     def main(self) -> CollectionFolder:
-        """The collection that is always there."""
         return self.collection(MAIN)
 
     @property
     def store(self) -> Store:
-        """The store of `main`."""
         return self.main.store
 
     @property
     def generations(self) -> Path:
-        """The generations of `main`."""
         return self.main.generations
 
     def collection(self, name: str) -> CollectionFolder:
@@ -160,7 +157,6 @@ class DataFolder:
             self._making.discard(name)
 
     def close_collection(self, name: str) -> None:
-        """Close its store, if it is open."""
         if name in self._opened:
             self._opened.pop(name).store.close()
 

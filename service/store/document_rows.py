@@ -7,9 +7,10 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from service.documents.rows import is_unicode
 from service.errors import InferenceError, InvalidInputError, UnprocessableTextError
 from service.store import lexical
-from service.store.metadata_values import MetadataRow, is_unicode, metadata_rows
+from service.store.metadata_values import MetadataRow, metadata_rows
 from service.types import Document, EncodedDocument, StagedDocument, StoredRow, Written
 
 VECTOR_DTYPE = np.dtype("<f4")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from service.documents.rows import is_unicode
 from service.errors import IndexMismatchError, VersionConflictError
 from service.store.database import Database
 from service.store.document_rows import (
@@ -20,7 +21,6 @@ from service.store.document_rows import (
     restore_row,
     stage_document,
 )
-from service.store.metadata_values import is_unicode
 from service.store.reserve import Reserve
 from service.store.sqlite_view import SqliteView
 from service.types import (

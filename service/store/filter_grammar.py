@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from operator import ge, gt, le, lt
 from typing import Any, Literal, NamedTuple, TypeGuard
 
+from service.documents.rows import composed, is_unicode
 from service.errors import InvalidInputError
-from service.store.metadata_values import Kind, composed, is_unicode, kind_of, microseconds
+from service.store.metadata_values import Kind, kind_of, microseconds
 from service.types import Filters, FilterScalar
 
 MAX_DEPTH = 8

@@ -215,27 +215,22 @@ class JobStore:
             return _job(connection, new.id)
 
     def get(self, id_: str) -> Job:
-        """The job of this id."""
         with self._database.reading() as connection:
             return _job(connection, id_)
 
     def newest(self, limit: int) -> list[Job]:
-        """The last jobs that were added, the newest first."""
         with self._database.reading() as connection:
             return _jobs(connection, "ORDER BY number DESC LIMIT ?", limit)
 
     def unfinished(self) -> list[Job]:
-        """Unfinished jobs in the order in which they were added."""
         with self._database.reading() as connection:
             return _jobs(connection, f"WHERE {_UNFINISHED} ORDER BY number")
 
     def count_unfinished(self) -> int:
-        """The number of unfinished jobs."""
         with self._database.reading() as connection:
             return _count_waiting(connection)
 
     def refusals(self, id_: str) -> list[Refusal]:
-        """The first lines that were refused, by line."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT r.line, r.id, r.field, r.reason FROM refusals r "

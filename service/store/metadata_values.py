@@ -8,10 +8,10 @@ written. Documents keep their metadata as it was sent.
 
 import math
 import re
-import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
+from service.documents.rows import composed, is_unicode
 from service.errors import InvalidInputError
 from service.types import FilterScalar, Metadata
 
@@ -93,17 +93,3 @@ def microseconds(text: str) -> int | None:
     # By subtraction: at the ends of the calendar the time in UTC has no datetime.
     offset = moment.utcoffset() or timedelta()
     return (moment.replace(tzinfo=UTC) - _EPOCH - offset) // timedelta(microseconds=1)
-
-
-def composed(text: str) -> str:
-    """`text` in the form in which names and values are compared: Unicode's NFC."""
-    return unicodedata.normalize("NFC", text)
-
-
-def is_unicode(text: str) -> bool:
-    """Whether `text` can be written as UTF-8; half of a surrogate pair cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

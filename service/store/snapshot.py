@@ -46,8 +46,6 @@ Kind = Literal["documents", "vectors"]
 
 
 class PartRecord(BaseModel):
-    """What the manifest says of a part."""
-
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str
@@ -84,7 +82,6 @@ def npy_header(rows: int, dimension: int) -> bytes:
 
 
 def checksum_line(manifest: bytes) -> bytes:
-    """The content of the manifest's checksum file."""
     return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_FILE}\n".encode()
 
 
@@ -101,7 +98,6 @@ def write(view: StoreView, settings: Mapping[str, SettingValue]) -> Iterator[byt
 
 
 def _files(view: StoreView, settings: Mapping[str, SettingValue]) -> Iterator[tuple[str, bytes]]:
-    """The name and content of each file, in the order of the archive."""
     counts = {"documents": 0, "staged": 0, "passages": 0}
     parts: list[PartRecord] = []
     for name, content in _parts(view, counts):
@@ -155,7 +151,6 @@ def _parts(view: StoreView, counts: dict[str, int]) -> Iterator[tuple[str, bytes
 
 
 def _line(row: StoredRow) -> bytes:
-    """All but the vectors as a line of JSON."""
     fields = {
         "id": row.document.id,
         "title": row.document.title,

@@ -160,7 +160,6 @@ class _VectorStream:
         self._left: Vectors = np.empty((0, dimension), np.float32)
 
     def take(self, count: int) -> Vectors:
-        """The next `count`."""
         lots = [self._left]
         while sum(map(len, lots)) < count:
             part = next(self._parts, None)
@@ -172,7 +171,6 @@ class _VectorStream:
         return together[:count]
 
     def require_end(self) -> None:
-        """Raise `InvalidInputError` where some are left."""
         if len(self._left) or next(self._parts, None) is not None:
             raise InvalidInputError("there are more vectors than passages")
 
@@ -184,7 +182,6 @@ def _longest_line(limits: DocumentLimits, passages: int) -> int:
 
 
 def _require_limits(line: _Line, limits: DocumentLimits) -> None:
-    """Those of any document."""
     try:
         check_id(line.id)
         check_text(line.text, "text", limits.text)

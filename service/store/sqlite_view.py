@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.documents.rows import is_unicode
 from service.errors import StoreError
 from service.store import lexical
 from service.store.document_rows import SET_ASIDE, VECTOR_DTYPE, json_of
 from service.store.filter_sql import condition
-from service.store.metadata_values import is_unicode
 from service.types import (
     Candidate,
     Counts,
@@ -226,7 +226,6 @@ class SqliteView:
                 yield stored
 
     def ids(self, filters: Filters, after: str, limit: int) -> list[str]:
-        """The ids of `documents`."""
         # The plus sign keeps SQLite from reading and sorting everything that a wide filter keeps:
         # it goes through the ids in their order and stops at the limit.
         where = condition(filters, "+number")
@@ -301,7 +300,6 @@ def _document(id_: str, text: str, title: str, metadata: str) -> Document:
 
 
 def _as_arrays(rows: Sequence[Sequence[Any]], dimension: int) -> tuple[Ids, Vectors]:
-    """The ids and vectors of rows of two columns."""
     ids, blobs = [id_ for id_, _ in rows], [blob for _, blob in rows]
     if any(len(blob) != dimension * VECTOR_DTYPE.itemsize for blob in blobs):
         raise StoreError(

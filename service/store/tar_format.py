@@ -31,7 +31,6 @@ def header(name: str, size: int) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """The padding after a content of `size` bytes."""
     return bytes(-size % BLOCK)
 
 

@@ -95,7 +95,6 @@ class AnceRefresh(TrainerCallback):
             self._groups.renew(self._mine())
 
     def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Keep the groups beside the weights."""
         write_training_rows(_checkpoint(args, state) / NEGATIVES, self._groups.rows)
 
     def _is_due(self, state: TrainerState) -> bool:

@@ -1,11 +1,86 @@
-"""The model card: README.md of a trained model's folder."""
+"""What is written down of a training: its record, and README.md, the model card."""
 
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from service.training.record import Record
+import torch
+
+from service.evaluation.provenance import commit, versions
+from service.evaluation.tables import table
+from service.models.registry import REGISTRY
+from service.training.system import Job, Prepared
+
+_PACKAGES = ("secondpass", "torch", "transformers", "sentence-transformers", "datasets", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One training, from its recipe to its figures.
+
+    `history` is the trainer's log; `best_step` the optimizer step whose weights were kept. `commit`
+    is None outside a git checkout of this package. `data` has a licence for each collection.
+    """
+
+    recipe: Mapping[str, Any]
+    base_licence: str | None
+    device: str
+    precision: str
+    steps: int
+    best_step: int
+    best_validation_loss: float | None
+    seconds: float
+    examples_per_second: float
+    history: Sequence[Mapping[str, Any]]
+    versions: Mapping[str, str]
+    commit: str | None
+    date: str
+    job_sha256: str = ""
+    rows: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    data: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
+    before: Mapping[str, float] = field(default_factory=dict)
+    after: Mapping[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        names = [name for name in self.__slots__ if name != "history"]
+        return {name: getattr(self, name) for name in names}
+
+
+def make_record(
+    job: Job, prepared: Prepared, licences: Mapping[str, str], **measured: Any
+) -> Record:
+    """What a finished training says of itself; `measured` are fields of `Record`."""
+    spec = REGISTRY.get(job.recipe.base)
+    parameters = list(prepared.model.parameters())
+    if job.device == "cpu":
+        device = f"CPU, {torch.get_num_threads()} threads"
+    else:
+        device = torch.cuda.get_device_name(job.device)
+    return Record(
+        recipe=job.recipe.model_dump(mode="json"),
+        base_licence=spec.licence if spec else None,
+        device=device,
+        versions=versions(_PACKAGES),
+        commit=commit(),
+        date=datetime.now(UTC).date().isoformat(),
+        rows={"train": len(prepared.train), "validation": len(prepared.validation)},
+        parameters={
+            "all": sum(tensor.numel() for tensor in parameters),
+            "trained": sum(tensor.numel() for tensor in parameters if tensor.requires_grad),
+        },
+        data=[{**entry, "licence": _licence(entry, licences)} for entry in prepared.data],
+        notes=tuple(prepared.notes),
+        **measured,
+    )
+
+
+def _licence(entry: Mapping[str, Any], licences: Mapping[str, str]) -> str:
+    return str(licences.get(str(entry["name"])) or entry.get("licence") or "not stated")
 
 
 def render_card(record: Record) -> str:
@@ -17,7 +92,7 @@ def render_card(record: Record) -> str:
         "## Figures\n\nOn held-out labels, before and after the training.",
         _figures(record.before, record.after),
         "## Data",
-        _table(
+        table(
             ("collection", "rows", "licence"),
             ((e["name"], e["rows"], e["licence"]) for e in record.data),
         ),
@@ -26,15 +101,15 @@ def render_card(record: Record) -> str:
         f"{record.rows['train']} rows to train on, {record.rows['validation']} to validate on.",
         *([_bullets(record.notes)] if record.notes else []),
         "## Hyperparameters",
-        _table(("key", "value"), _flat(record.recipe)),
+        table(("key", "value"), _flat(record.recipe)),
         "## How it went",
         "![loss](loss.png)",
-        _table(("what", "value"), _course(record)),
+        table(("what", "value"), _course(record)),
         _wrapped(
             f"Versions: {', '.join(f'{name} {value}' for name, value in record.versions.items())}."
         ),
     )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(section.strip() for section in sections) + "\n"
 
 
 def _front_matter(record: Record) -> str:
@@ -60,7 +135,7 @@ def _summary(record: Record) -> str:
 
 def _figures(before: Mapping[str, float], after: Mapping[str, float]) -> str:
     rows = ((name, *_change(before.get(name), value)) for name, value in after.items())
-    return _table(("measure", "before", "after", "change", "relative"), rows)
+    return table(("measure", "before", "after", "change", "relative"), rows)
 
 
 def _change(before: float | None, after: float) -> tuple[str, ...]:
@@ -102,9 +177,3 @@ def _wrapped(text: str, indent: str = "") -> str:
     return textwrap.fill(
         text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
-    lines = [header, ("---",) * len(header), *rows]
-    cells = ([str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)

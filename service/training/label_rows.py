@@ -40,7 +40,6 @@ def describe(paths: Iterable[Path], read: Iterable[Sized]) -> list[Mapping[str, 
 
 
 def dataset(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Dataset:
-    """Rows with a value for each column."""
     return Dataset.from_dict({name: [row[i] for row in rows] for i, name in enumerate(columns)})
 
 

@@ -12,7 +12,7 @@ from service.evaluation.measures import means, per_query
 from service.training.losses.ranked_list import RankedListLoss
 from service.training.mining.choice import Choice
 from service.training.mining.examples import Examples
-from service.training.mining.neighbours import Encode, rank_dense
+from service.training.mining.rankings import Encode, rank_dense
 from service.types import Vectors
 
 CANDIDATES = 20

@@ -58,7 +58,6 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
 
 def shipped_recipes() -> list[str]:
-    """Names of the recipes in this package."""
     folder = files("service.training").joinpath("recipes")
     names = (entry.name for entry in folder.iterdir())
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))

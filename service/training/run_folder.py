@@ -78,7 +78,6 @@ class RunFolder:
         return max(found)[1] if found else None
 
     def finish(self) -> None:
-        """Put the model in its place and remove the rest."""
         put(self.model, self.out, aside=self.replaced)
         shutil.rmtree(self.unfinished)
 

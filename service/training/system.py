@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.errors import InvalidInputError
 from service.settings import Settings
 from service.training.recipe import Recipe
 
@@ -12,6 +14,21 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import CrossEncoder, SentenceTransformer
     from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training is. Steps are optimizer steps; losses are None before the first."""
+
+    step: int
+    steps: int
+    loss: float | None
+    validation_loss: float | None
+    examples_per_second: float
+
+
+OnProgress = Callable[[Progress | str], None]
+"""Hears of each step, and in words of what takes its time before the first and after the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +46,7 @@ class Job:
     out: Path
     device: str = "cpu"
     settings: Settings | None = None
-    say: Callable[[str], None] = lambda _stage: None
-    """Told what takes its time before the first step, in a few words."""
+    say: OnProgress = lambda _progress: None
 
 
 @dataclass(slots=True)
@@ -58,3 +74,29 @@ class Prepared:
     """Rows to the arguments of a model that is a plain module and gives its loss itself."""
     notes: Sequence[str] = ()
     """For the model card: how rows were made, split or left out, a sentence each."""
+
+
+SYSTEMS = {
+    "clp-moe": "clp_moe",
+    "cross-encoder": "listwise_cross_encoder",
+    "interaction": "interaction_head",
+    "pair-contrastive": "pair_contrastive",
+    "smart-binary": "smart_binary",
+    "sse-matryoshka": "sse_matryoshka",
+    "weighted-bce": "weighted_bce",
+}
+"""Name -> module of this package."""
+
+
+def load_system(name: str) -> Callable[[Job], Prepared]:
+    """The system's function that reads and splits the labels, loads the base and builds the rest.
+
+    Raises `InvalidInputError` for a name that no system has.
+    """
+    if name not in SYSTEMS:
+        raise InvalidInputError(
+            f"there is no system {name!r}; there are {', '.join(sorted(SYSTEMS))}", "system"
+        )
+    module = import_module(f"service.training.systems.{SYSTEMS[name]}")
+    prepare: Callable[[Job], Prepared] = module.prepare
+    return prepare

@@ -1,9 +1,10 @@
-"""Train what a system prepared, with sentence-transformers' trainers."""
+"""A training from its recipe to its folder, with sentence-transformers' trainers."""
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,20 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.utils import logging as transformers_logging
 
 from service.durable import write_json, write_text
-from service.errors import InvalidInputError, TrainingError
+from service.errors import InvalidInputError, ModelSourceError, TrainingError
+from service.evaluation.plots import plot_losses, save
 from service.extras import install_command
-from service.training.arguments import precision_of, trainer_arguments
-from service.training.callbacks import OnProgress, Watch
-from service.training.card import render_card
-from service.training.curve import draw_losses
-from service.training.record import make_record
+from service.models.registry import REGISTRY
+from service.models.sources import prepare
+from service.settings import Settings
+from service.training.arguments import Watch, precision_of, trainer_arguments
+from service.training.card import make_record, render_card
+from service.training.recipe import Recipe
 from service.training.run_folder import RECORD, RunFolder, is_ended, job_sha256, read_json
-from service.training.system import Job, Prepared
+from service.training.system import Job, OnProgress, Prepared, load_system
 
 FIGURES = "figures.json"
 _BEFORE = "figures_before.json"
@@ -48,21 +52,64 @@ class Outcome:
     trained: bool = True
 
 
-def train(
-    job: Job,
-    prepared: Prepared,
+def run(
+    recipe: Recipe,
+    collections: Sequence[Path],
+    out: Path,
+    settings: Settings,
     *,
     resume: bool = True,
     overwrite: bool = False,
     on_progress: OnProgress = lambda _progress: None,
     licences: Mapping[str, str] | None = None,
 ) -> Outcome:
+    """Train a recipe on labels; `train` says the rest.
+
+    Of the settings it takes cache folder, hub, device and threads. Raises `InvalidInputError` for
+    labels that cannot be read, and `UnknownModelError` for a base that is not available.
+    """
+    prepare_system = load_system(recipe.system)
+    for path in collections:
+        if not path.exists():
+            raise InvalidInputError(f"{path}: there is no such file or folder", "collection")
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    base = _base(recipe.base, settings)
+    job = Job(recipe, tuple(collections), base, out, device, settings, on_progress)
+    prepared = prepare_system(job)
+    return train(job, prepared, resume=resume, overwrite=overwrite, licences=licences)
+
+
+def _base(name: str, settings: Settings) -> Path:
+    """A base may be of either kind: a bi-encoder becomes a cross-encoder with a new head."""
+    find = partial(prepare, name, cache_dir=settings.cache_dir, offline=settings.hub_offline)
+    if name in REGISTRY:
+        return find(REGISTRY[name].kind).folder
+    try:
+        return find("bi-encoder").folder
+    except ModelSourceError:
+        return find("cross-encoder").folder
+
+
+def train(
+    job: Job,
+    prepared: Prepared,
+    *,
+    resume: bool = True,
+    overwrite: bool = False,
+    licences: Mapping[str, str] | None = None,
+) -> Outcome:
     """Train, keep the best by validation loss, and write the model with its card to `job.out`.
 
     A training that was interrupted goes on from its newest checkpoint, and comes to the weights
     that it would have come to without the interruption (on the same machine and device); `resume`
-    False starts from the beginning. `overwrite` lets the model replace
-    another one in `job.out`. `licences` says the licence of a collection, by name.
+    False starts from the beginning. `overwrite` lets the model replace another one in `job.out`.
+    `licences` says the licence of a collection, by name.
 
     Raises `InvalidInputError` for a folder that is taken or rows that are too few, and
     `TrainingError` when the loss is not finite.
@@ -78,7 +125,7 @@ def train(
         job.say("measuring the model as it is")
         before = dict(prepared.figures())
         write_json(folder.unfinished / _BEFORE, before)
-    fitted = _fit(job, prepared, folder, on_progress)
+    fitted = _fit(job, prepared, folder)
     job.say("measuring the best checkpoint")
     after = dict(prepared.figures())
     shutil.rmtree(folder.model, ignore_errors=True)  # of a training that was killed while it saved
@@ -89,7 +136,7 @@ def train(
     )
     write_json(folder.model / RECORD, record.as_json())
     write_json(folder.model / FIGURES, {"before": before, "after": after})
-    draw_losses(record.history, folder.model / "loss.png", title=job.recipe.name)
+    save(plot_losses(record.history, job.recipe.name), folder.model / "loss.png")
     write_text(folder.model / "README.md", render_card(record))
     if folder.logs.exists():
         shutil.copytree(folder.logs, folder.model / "logs")
@@ -118,11 +165,9 @@ def _check(job: Job, prepared: Prepared, licences: Mapping[str, str]) -> None:
         raise InvalidInputError(f"there is no {job.device} on this machine", "device")
 
 
-def _fit(
-    job: Job, prepared: Prepared, folder: RunFolder, on_progress: OnProgress
-) -> dict[str, Any]:
+def _fit(job: Job, prepared: Prepared, folder: RunFolder) -> dict[str, Any]:
     training = job.recipe.training
-    watch = Watch(on_progress, training.batch_size * training.accumulation)
+    watch = Watch(job.say, training.batch_size * training.accumulation)
     trainer = _trainer(job, prepared, folder, watch)
     checkpoint = folder.newest_checkpoint()
     began = time.monotonic()
@@ -207,9 +252,7 @@ def _trainer(job: Job, prepared: Prepared, folder: RunFolder, watch: Watch) -> A
 def _tensorboard(folder: RunFolder) -> TrainerCallback:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
-        from transformers.integrations.integration_utils import (  # noqa: PLC0415
-            TensorBoardCallback,
-        )
+        from transformers.integrations.integration_utils import TensorBoardCallback  # noqa: PLC0415
     except ImportError as error:
         raise TrainingError(f"training needs more packages: {install_command('train')}") from error
     writer = SummaryWriter(str(folder.logs))

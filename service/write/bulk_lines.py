@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from service.documents.document_json import parse_document
+from service.documents.jsonl import parse_document
 from service.documents.lines import Place, read_json_lines_after
 from service.documents.rows import MAX_ID_CHARS
 from service.errors import InvalidInputError, ModelError

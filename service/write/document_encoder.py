@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.documents.rows import is_unicode
 from service.errors import UnprocessableTextError
 from service.protocols import Encoder
 from service.scheduling.background import Background
-from service.store.metadata_values import is_unicode
 from service.text.chunker import TokenCounter
 from service.text.normalizer import break_up
 from service.text.passage import CutDocument, cut_document, passage_text, title_end

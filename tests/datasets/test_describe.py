@@ -1,7 +1,7 @@
 """Labels in numbers, and from one form into another."""
 
 from service.datasets import LabelledPair, TrainingRow, article_key, derive_levels, describe
-from service.datasets.convert import collection_of, rows_of
+from service.datasets.training_rows import collection_of, rows_of
 from service.types import Document
 from tests.fixtures.articles import articles
 

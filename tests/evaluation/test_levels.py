@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from service.datasets import LevelledQuery
-from service.evaluation.level_measures import (
+from service.evaluation.measures import (
     candidates,
     level_figures,
     rank_levels,

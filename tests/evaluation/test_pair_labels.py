@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from service.datasets import LabelledPair
-from service.evaluation.pair_labels import evaluate_cross_encoder
+from service.evaluation.pairs import evaluate_cross_encoder
 from service.settings import Settings
 from tests.fixtures.library import DOCUMENTS
 from tests.fixtures.small_models import write_small_reranker

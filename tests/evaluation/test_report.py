@@ -5,7 +5,7 @@ import pytest
 
 from service.confidence.judge import Thresholds
 from service.evaluation.comparison import measure
-from service.evaluation.labelled import sample
+from service.evaluation.observations import sample
 from service.evaluation.report import (
     Answer,
     Answers,

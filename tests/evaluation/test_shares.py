@@ -1,6 +1,6 @@
 import numpy as np
 
-from service.evaluation.share_fit import (
+from service.evaluation.fitting import (
     SHARES,
     Trial,
     choose_shares,

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import InvalidInputError, StoreError
-from service.evaluation.trec_runs import read_run, write_run
+from service.evaluation.systems import read_run, write_run
 
 RUN = {
     "toan-1": [("toan-dao-ham", 0.91234567891), ("toan-tich-phan", 0.5), ("đề-thi", 0.5)],

@@ -1,11 +1,15 @@
 import numpy as np
 
-from service.evaluation.calibrating import HIT, Hits, collect_hits, fit_curves, held_out
-from service.evaluation.word_thresholds import (
+from service.evaluation.calibrating import (
+    HIT,
+    Hits,
+    collect_hits,
     enough_hits,
     find_thresholds,
+    fit_curves,
     fit_thresholds,
     given_words,
+    held_out,
     shortages,
     words_from,
 )

@@ -4,7 +4,7 @@ import itertools
 
 from datasets import Dataset
 
-from service.training.buckets import LengthBuckets
+from service.training.lists import LengthBuckets
 
 
 def rows(count: int) -> Dataset:

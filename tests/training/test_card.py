@@ -1,8 +1,7 @@
 from dataclasses import replace
 
-from service.training.card import render_card
-from service.training.curve import losses
-from service.training.record import Record
+from service.evaluation.plots import plot_losses
+from service.training.card import Record, render_card
 
 RECORD = Record(
     recipe={"name": "my-field", "base": "e5-small", "training": {"seed": 7, "epochs": 2.0}},
@@ -55,5 +54,10 @@ def test_the_front_matter_names_base_and_licence() -> None:
 
 def test_the_curve_takes_each_loss_with_its_step() -> None:
     history = [{"step": 1, "loss": 0.5}, {"step": 2, "eval_loss": 0.4}, {"step": 2, "loss": 0.3}]
-    assert losses(history, "loss") == [(1, 0.5), (2, 0.3)]
-    assert losses(history, "eval_loss") == [(2, 0.4)]
+    (axes,) = plot_losses(history, "my-field").axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn == {
+        "training": [[1, 0.5], [2, 0.3]],
+        "validation": [[2, 0.4]],
+        "kept": [[2, 0.4]],
+    }

@@ -282,7 +282,7 @@ def test_a_training_mines_again_and_resumes_to_the_same_weights(
 
     parts = replace(whole, out=tmp_path / "parts")
     with pytest.raises(_KilledError):
-        train(parts, prepare(parts), on_progress=_killed_after(4))
+        train(replace(parts, say=_killed_after(4)), prepare(parts))
     train(parts, prepare(parts))
     for model in (load_sentence_transformer(whole.out), load_sentence_transformer(parts.out)):
         assert all(isinstance(layer, MixtureOfExperts) for layer in intermediate_layers(model))

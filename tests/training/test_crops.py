@@ -3,7 +3,7 @@
 import random
 
 from service.text.chunker import sentences
-from service.training.crops import crop_alike
+from service.training.lists import crop_alike
 
 TIDE = (
     "The harbour has two piers. At low tide the water is four metres deep. "

@@ -5,7 +5,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from service.errors import InvalidInputError, ModelSourceError
-from service.training.layers import keep_layers, revive_pooler
+from service.training.bases import keep_layers, revive_pooler
 
 
 @pytest.fixture

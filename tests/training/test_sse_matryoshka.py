@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ from safetensors.numpy import load_file
 import service.models
 from service.encoder.loading import load_sentence_transformer
 from service.errors import InvalidInputError
-from service.training.callbacks import Progress
 from service.training.label_rows import part_of
 from service.training.recipe import Recipe, load_recipe
-from service.training.static_start import encode_pieces, piece_shares, start_rows
-from service.training.system import Job
+from service.training.static_embedding import (
+    crop,
+    encode_pieces,
+    inverse_cloze,
+    piece_shares,
+    start_rows,
+    train_vocabulary,
+)
+from service.training.system import Job, Progress
 from service.training.systems.sse_matryoshka import prepare
 from service.training.trainer import train
-from service.training.vocabulary import train_vocabulary
-from service.training.windows import crop, inverse_cloze
 from tests.fixtures.articles import DOCUMENTS, QRELS, QUERIES
 from tests.fixtures.small_sse import TEXTS
 from tests.models.small_bert import write_small_bert
@@ -225,12 +230,12 @@ def test_an_interrupted_training_comes_to_the_same_rows(
     prepared = prepare(jobs[0])
     shutil.copytree(tmp_path / "one.start", tmp_path / "two.start")
 
-    def interrupt(now: Progress) -> None:
-        if now.step == 5:
+    def interrupt(now: Progress | str) -> None:
+        if isinstance(now, Progress) and now.step == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(jobs[1], prepare(jobs[1]), on_progress=interrupt)
+        train(replace(jobs[1], say=interrupt), prepare(jobs[1]))
     for job, ready in ((jobs[0], prepared), (jobs[1], prepare(jobs[1]))):
         train(job, ready)
     first, second = (load_file(job.out / "model.safetensors") for job in jobs)

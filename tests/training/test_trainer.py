@@ -19,11 +19,10 @@ from service.errors import InvalidInputError, TrainingError
 from service.models.pair_threshold import read_pair_threshold
 from service.models.sources import prepare
 from service.settings import Settings
-from service.training.callbacks import Progress
 from service.training.recipe import load_recipe
 from service.training.run_folder import RunFolder
-from service.training.session import run
-from service.training.trainer import Outcome
+from service.training.system import Progress
+from service.training.trainer import Outcome, run
 from service.types import EncoderIdentity
 from tests.fixtures.small_models import write_small_encoder
 from tests.fixtures.training_labels import write_pairs

@@ -38,7 +38,7 @@ from service.api.schemas.document_schemas import (
     WrittenBody,
 )
 from service.api.state import CollectionDep, PermitDep, ServerState, StateDep
-from service.documents.document_json import parse_document
+from service.documents.jsonl import parse_document
 from service.documents.rows import check_id
 from service.errors import DeadlineError, NotFoundError
 from service.scheduling.gate import Deadline

@@ -2,19 +2,76 @@
 
 import math
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, zip_longest
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets import TrainingRow
+from service.datasets.describe import quartiles
 from service.errors import InvalidInputError
-from service.training.mining.examples import Examples
-from service.training.mining.mining_report import MiningReport
-from service.training.mining.queries import OwnQueries, QueryFor
+from service.training.mining.examples import Examples, OwnQueries, QueryFor
+
+REASONS = {
+    "before the window": "ranks before rank_min",
+    "sibling": "is in an article of the right passage",
+    "above the margin": "scores above the right passage's score less the margin",
+    "above max_score": "scores above max_score",
+    "no query of its own": "no query is known that it answers",
+    "not needed": "fit, but the row was full",
+}
+"""Why a candidate is rejected, in the order in which it is asked."""
+
+
+@dataclass(slots=True)
+class MiningReport:
+    """Counts of one mining. `scores` are those that the ranking gave; BM25's are not bounded.
+
+    `right` counts candidates that are labelled right for their query, and `copies` documents whose
+    text another document has too: both were never in question as negatives. A candidate is counted
+    once for each pair of query and right passage that it could have served. `empty` counts pairs
+    that found no negative and `incomplete` those left out for too few.
+    """
+
+    collection: str
+    strategy: str
+    queries: int = 0
+    pairs: int = 0
+    passages: int = 0
+    copies: int = 0
+    right: int = 0
+    rows: int = 0
+    negatives: int = 0
+    empty: int = 0
+    incomplete: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    ranks: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    positive_scores: list[float] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, with quartiles in place of the lists."""
+        counts = ("queries", "pairs", "passages", "copies", "right")
+        taken = ("rows", "negatives", "empty", "incomplete")
+        return {
+            "collection": self.collection,
+            "strategy": self.strategy,
+            **{name: getattr(self, name) for name in (*counts, *taken)},
+            "rejected": {reason: self.rejected[reason] for reason in REASONS},
+            "rank_of_negatives": _quartiles(self.ranks),
+            "score_of_negatives": _quartiles(self.scores),
+            "score_of_positives": _quartiles(self.positive_scores),
+        }
+
+
+def _quartiles(values: Sequence[float]) -> Mapping[str, float] | None:
+    """Of the finite values; None where there are none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return {k: round(v, 4) for k, v in quartiles(finite).items()} if finite else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +183,6 @@ class _Chooser:
     report: MiningReport
 
     def row(self, query: int, number: int, sources: Sequence[Ranking]) -> TrainingRow | None:
-        """The row of a query and its right passage of this number."""
         choice, report, examples = self.choice, self.report, self.examples
         report.pairs += 1
         fits = [self._picked(query, number, self._fits(query, number, s)) for s in sources]
@@ -176,7 +232,6 @@ class _Chooser:
         return fits
 
     def _against(self, query: int, fit: _Fit, limit: float, articles: frozenset[str]) -> str | None:
-        """Why a candidate may not be taken."""
         choice = self.choice
         if fit.rank < choice.rank_min:
             return "before the window"

@@ -1,20 +1,20 @@
 """Rows by one strategy: from neighbours, BM25, siblings and draws, or from levels."""
 
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-
-import numpy as np
 
 from service.datasets import LevelledCollection, TrainingRow
 from service.training.batch_texts import passage_text, without_prefix
-from service.training.mining.bm25 import rank_bm25
-from service.training.mining.choice import Choice, Mined, Ranking, choose
-from service.training.mining.examples import Examples
-from service.training.mining.mining_report import MiningReport
-from service.training.mining.neighbours import rank_dense, rescored
-from service.training.mining.queries import QueryFor
+from service.training.mining.choice import Choice, Mined, MiningReport, Ranking, choose
+from service.training.mining.examples import Examples, QueryFor
+from service.training.mining.rankings import (
+    rank_bm25,
+    rank_dense,
+    rank_random,
+    rank_siblings,
+    rescored,
+)
 from service.types import Vectors
 
 _SOURCES: Mapping[str, Sequence[str]] = {
@@ -95,32 +95,5 @@ def _rankings(
     return found if vectors is None else rescored(found, *vectors, examples)
 
 
-def rank_siblings(examples: Examples, choice: Choice) -> Iterator[Ranking]:
-    """Each query's wrong passages of its right ones' articles, shuffled; without scores."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for place, articles in enumerate(examples.articles):
-        for article in sorted(articles):
-            members[article].append(place)
-    for query, positives in zip(examples.queries, examples.positives, strict=True):
-        own = {article for place in positives for article in examples.articles[place]}
-        found = sorted({p for article in own for p in members[article]} - set(positives))
-        random.Random(f"{choice.seed}:{query}").shuffle(found)  # noqa: S311
-        yield _unscored(found, positives)
-
-
-def rank_random(examples: Examples, choice: Choice) -> Iterator[Ranking]:
-    """Each query's draw, when its turn comes: all of them would not fit into memory."""
-    for query, positives in zip(examples.queries, examples.positives, strict=True):
-        count = min(len(examples.passages), choice.rank_max + len(positives))
-        draw = random.Random(f"{choice.seed}:{query}")  # noqa: S311
-        yield _unscored(draw.sample(range(len(examples.passages)), count), positives)
-
-
-def _unscored(places: Sequence[int], positives: Sequence[int]) -> Ranking:
-    nothing = np.full(len(positives), np.nan)
-    return Ranking(np.array(places, np.int64), np.full(len(places), np.nan), nothing)
-
-
 def _others(ids: Sequence[str], texts: Mapping[str, str], right: set[str]) -> list[str]:
-    """Distinct texts of documents that none of the right ones has, nor is empty."""
     return sorted({texts[id_] for id_ in ids} - right - {""})

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from service.durable import explained, make_parents, new_file
-from service.training.mining.neighbours import Encode
+from service.training.mining.rankings import Encode
 from service.types import Vectors
 
 TEXTS_A_FILE = 512

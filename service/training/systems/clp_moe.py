@@ -24,7 +24,7 @@ from service.training.label_rows import Part, describe, most, read_options, spli
 from service.training.list_figures import retrieval_figures
 from service.training.losses.clp import ContrastiveLearningPenaltyLoss
 from service.training.mining import Choice, Examples, from_collection, from_rows, mine
-from service.training.mining.neighbours import Encode
+from service.training.mining.rankings import Encode
 from service.training.system import Job, Prepared
 
 MEASURE = "ndcg@5"
@@ -65,7 +65,6 @@ class _Source:
     given: tuple[TrainingRow, ...] = ()
 
     def only(self, queries: Set[str]) -> "_Source":
-        """All passages, but these queries alone."""
         kept = [n for n, query in enumerate(self.examples.queries) if query in queries]
         given = tuple(row for row in self.given if row.query in queries)
         return _Source(self.examples.only(kept), given)
@@ -131,8 +130,6 @@ def prepare(job: Job) -> Prepared:
 
 
 class _Negatives:
-    """Finds negatives with the model that trains."""
-
     def __init__(
         self, model: SentenceTransformer, prefixes: tuple[str, str], options: Options, job: Job
     ) -> None:
@@ -150,7 +147,6 @@ class _Negatives:
         )
 
     def first(self, source: _Source) -> list[TrainingRow]:
-        """Rows to begin with."""
         if self._options.negatives == "random":
             everywhere = replace(self._choice, rank_min=1, rank_max=len(source.examples.passages))
             return mine("random", source.examples, everywhere).rows
@@ -163,7 +159,6 @@ class _Negatives:
         return given + [row for row in mined if (row.query, row.positives) not in kept]
 
     def mined(self, examples: Examples) -> list[TrainingRow]:
-        """Rows by the current model."""
         if not examples.queries:
             return []
         was_training = self._model.training

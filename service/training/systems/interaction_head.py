@@ -25,11 +25,14 @@ from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.batch_texts import prefixed
 from service.training.label_rows import describe, read_options, split
 from service.training.list_figures import order_figures
-from service.training.losses.listwise import Collator, ListwiseInteraction
-from service.training.mining.examples import Examples, from_collection
-from service.training.mining.sample import BLOCK, sample_examples
+from service.training.losses.listwise import (
+    Collator,
+    ListwiseInteraction,
+    TrainingStates,
+    store_states,
+)
+from service.training.mining.examples import BLOCK, Examples, from_collection, sample_examples
 from service.training.system import Job, Prepared
-from service.training.training_states import TrainingStates, store_states
 
 _TOKENS_FOR_AXES = 20_000
 
@@ -139,7 +142,6 @@ def _check_pooling(job: Job, base: SentenceTransformer, encoder: Transformer) ->
 def _states(
     job: Job, samples: Sequence[Examples], encoder: Transformer, options: Options
 ) -> tuple[TrainingStates, TrainingStates]:
-    """Of all queries and of all passages, in the samples' order."""
     query_prefix, passage_prefix = base_prefixes(job)
     queries = [prefixed(text, query_prefix) for sample in samples for text in sample.queries]
     passages = [prefixed(text, passage_prefix) for sample in samples for text in sample.passages]

@@ -23,26 +23,31 @@ from service.settings import Settings
 from service.text.chunker import TokenCounter
 from service.training.arguments import autocast, precision_of
 from service.training.bases import (
+    Layers,
     base_prefixes,
     encode,
+    keep_layers,
     load_bi_encoder,
     load_cross_encoder,
+    revive_pooler,
     saver,
     transformer_of,
 )
-from service.training.buckets import LengthBuckets
-from service.training.crops import crop_alike
 from service.training.label_rows import PARTS, Part, describe, part_of, read_options, split
-from service.training.layers import Layers, keep_layers, revive_pooler
 from service.training.list_figures import CANDIDATES, judged_candidates, list_figures
+from service.training.lists import LengthBuckets, crop_alike, teacher_logits
 from service.training.losses.ranked_list import RankedListLoss
 from service.training.mining.choice import Choice
 from service.training.mining.compose import mine
-from service.training.mining.examples import ArticleOf, Examples, from_collection
-from service.training.mining.sample import BLOCK, sample_examples
+from service.training.mining.examples import (
+    BLOCK,
+    ArticleOf,
+    Examples,
+    from_collection,
+    sample_examples,
+)
 from service.training.mining.vectors import kept
 from service.training.system import Job, Prepared
-from service.training.teacher import teacher_logits
 from service.types import Document, Vectors
 
 NO_TEACHER = "none"

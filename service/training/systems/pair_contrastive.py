@@ -129,7 +129,6 @@ class _Threshold:
         }
 
     def write(self, folder: Path) -> None:
-        """For the service, beside the weights."""
         threshold, accuracy = self.learn()
         data = f"{len(self.validation)} validation pairs"
         stated = PairThreshold(threshold=threshold, data=data, accuracy=accuracy)

@@ -29,7 +29,7 @@ from service.datasets.labels import text_id
 from service.datasets.levels import CORRECT
 from service.datasets.split import joined
 from service.errors import InvalidInputError
-from service.evaluation.level_measures import level_figures, passage_ids, rank_levels
+from service.evaluation.measures import level_figures, passage_ids, rank_levels
 from service.text.normalizer import clean
 from service.training.bases import base_prefixes, encode, load_bi_encoder, saver
 from service.training.batch_texts import passage_text, prefixed

@@ -30,14 +30,18 @@ from service.training.arguments import autocast
 from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.label_rows import Part, dataset, describe, part_of, read_options, split
 from service.training.list_figures import retrieval_figures
-from service.training.mining.examples import Examples
-from service.training.mining.negative_sources import examples_of
+from service.training.mining.examples import Examples, examples_of
 from service.training.recipe import Training
 from service.training.run_folder import read_json
-from service.training.static_start import encode_pieces, piece_shares, start_rows
+from service.training.static_embedding import (
+    crop,
+    encode_pieces,
+    inverse_cloze,
+    piece_shares,
+    start_rows,
+    train_vocabulary,
+)
 from service.training.system import Job, Prepared
-from service.training.vocabulary import train_vocabulary
-from service.training.windows import crop, inverse_cloze
 
 Pair = tuple[str, str]
 
@@ -129,7 +133,6 @@ def prepare(job: Job) -> Prepared:
 
 
 def _part(examples: Examples, part: Part, training: Training) -> Examples:
-    """All passages, and the queries of this part."""
     queries = enumerate(examples.queries)
     return examples.only(place for place, query in queries if part_of(query, training) == part)
 

@@ -23,6 +23,7 @@ from service.datasets import (
     read_training_rows,
     rows_kind,
 )
+from service.datasets.training_rows import as_pairs
 from service.errors import InvalidInputError
 from service.evaluation.pairs import classification_report
 from service.text.normalizer import clean
@@ -88,23 +89,15 @@ def prepare(job: Job) -> Prepared:
 
 def _read(path: Path, options: Options, seed: int) -> list[LabelledPair]:
     if path.is_dir():
-        rows = _draw_negatives(from_collection(open_collection(path)), options, seed)
+        pairs = as_pairs(_draw_negatives(from_collection(open_collection(path)), options, seed))
     elif rows_kind(path) == "pairs":
         pairs = read_labelled_pairs(path)
         queries = set(most(sorted({p.first for p in pairs}), options.most_queries, str, seed))
-        return [
-            LabelledPair(clean(p.first), clean(p.second), p.label)
-            for p in pairs
-            if p.first in queries
-        ]
+        pairs = [pair for pair in pairs if pair.first in queries]
     else:
-        rows = most(read_training_rows(path), options.most_queries, lambda row: row.query, seed)
-    return [
-        LabelledPair(clean(row.query), clean(text), label)
-        for row in rows
-        for label, texts in ((1, row.positives), (0, row.negatives))
-        for text in texts
-    ]
+        rows = read_training_rows(path)
+        pairs = as_pairs(most(rows, options.most_queries, lambda row: row.query, seed))
+    return [LabelledPair(clean(pair.first), clean(pair.second), pair.label) for pair in pairs]
 
 
 def _draw_negatives(examples: Examples, options: Options, seed: int) -> list[TrainingRow]:

@@ -9,7 +9,7 @@ from service.datasets import TrainingRow
 from service.errors import InvalidInputError
 from service.training.mining import Choice, Examples, Mined
 from service.training.mining.choice import Ranking, choose
-from service.training.mining.queries import OwnQueries
+from service.training.mining.examples import OwnQueries
 
 PASSAGES = tuple(f"passage {letter}" for letter in "ABCDEFGH")
 EXAMPLES = Examples(

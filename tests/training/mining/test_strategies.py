@@ -26,9 +26,8 @@ from service.training.mining import (
     mine,
     mine_smart,
 )
-from service.training.mining.mining_report import MiningReport
-from service.training.mining.negative_sources import examples_of, levels_of
-from service.training.mining.queries import read_queries
+from service.training.mining.choice import MiningReport
+from service.training.mining.examples import examples_of, levels_of, read_queries
 from service.training.mining.vectors import TEXTS_A_FILE, kept
 from service.types import Document, Vectors
 from tests.fixtures.articles import articles

@@ -18,10 +18,9 @@ from service.training import list_figures
 from service.training.label_rows import part_of
 from service.training.losses.ranked_list import RankedListLoss
 from service.training.recipe import Recipe, load_recipe
-from service.training.session import run
 from service.training.system import Job, Prepared
 from service.training.systems import listwise_cross_encoder
-from service.training.trainer import Outcome
+from service.training.trainer import Outcome, run
 from tests.fixtures.small_models import write_small_encoder, write_small_reranker
 from tests.fixtures.training_labels import ARTICLES, write_articles
 
@@ -190,11 +189,11 @@ def test_a_training_that_stops_half_way_goes_on_to_the_same_weights(
     whole = train(base, articles, tmp_path / "whole", "none", "training.epochs=3")
     killed = tmp_path / "killed"
     with monkeypatch.context() as patched:
-        patched.setattr("service.training.callbacks.Watch.on_save", _killed)
+        patched.setattr("service.training.arguments.Watch.on_save", _killed)
         with pytest.raises(KeyboardInterrupt):
             train(base, articles, killed, "none", "training.epochs=3")
     with monkeypatch.context() as patched:
-        patched.setattr("service.training.trainer.draw_losses", _killed)
+        patched.setattr("service.training.trainer.plot_losses", _killed)
         with pytest.raises(KeyboardInterrupt):
             train(base, articles, killed, "none", "training.epochs=3")
     assert not killed.exists()

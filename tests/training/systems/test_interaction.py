@@ -13,13 +13,11 @@ from service.models.sources import prepare as prepare_model
 from service.reranker.interaction import InteractionHead, piece_information
 from service.reranker.interaction_reranker import InteractionReranker
 from service.settings import Settings
-from service.training.losses.listwise import Collator, ListwiseInteraction
+from service.training.losses.listwise import Collator, ListwiseInteraction, store_states
 from service.training.recipe import load_recipe
-from service.training.session import run
 from service.training.system import Job, Prepared
 from service.training.systems import interaction_head
-from service.training.trainer import Outcome
-from service.training.training_states import store_states
+from service.training.trainer import Outcome, run
 from tests.fixtures.multilingual import SENTENCES
 from tests.fixtures.small_models import write_small_encoder
 from tests.fixtures.training_labels import write_articles
@@ -125,7 +123,7 @@ def test_a_training_that_stops_half_way_goes_on_to_the_same_weights(
     whole = train(base, articles, tmp_path / "whole", "training.epochs=4")
     killed = tmp_path / "killed"
     with monkeypatch.context() as patched:
-        patched.setattr("service.training.trainer.draw_losses", _killed)
+        patched.setattr("service.training.trainer.plot_losses", _killed)
         with pytest.raises(KeyboardInterrupt):
             train(base, articles, killed, "training.epochs=4")
     assert not killed.exists()

@@ -10,9 +10,8 @@ from service.datasets.split import joined
 from service.errors import InvalidInputError, ModelSourceError
 from service.training.batch_texts import prefixed
 from service.training.recipe import load_recipe, shipped_recipes
-from service.training.system import Job, Prepared
+from service.training.system import Job, Prepared, load_system
 from service.training.systems import smart_binary, weighted_bce
-from service.training.systems.known_systems import load_system
 from tests.fixtures.small_models import write_small_encoder
 from tests.fixtures.small_sse import write_small_sse
 from tests.fixtures.training_labels import (

@@ -1,10 +1,15 @@
-"""A Unigram vocabulary of one's own, for static embeddings."""
+"""What a static embedding starts from: a Unigram vocabulary, start rows, pairs of passages."""
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from service.encoder.sse import UNKNOWN
@@ -101,3 +106,94 @@ def _tokenizer(model: Any, word_marks: bool) -> Tokenizer:
         digits = pre_tokenizers.Digits()
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, punctuation, digits])
     return tokenizer
+
+
+_BATCH = 2000
+
+Vectors = NDArray[np.float32]
+
+
+def piece_shares(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float64]:
+    """Of all tokens of the texts, the share of each piece; (pieces,), sums to 1.
+
+    A piece that occurs nowhere counts as if it occurred half a time.
+    """
+    counts = np.full(tokenizer.get_vocab_size(), 0.5)
+    for start in range(0, len(texts), _BATCH):
+        encoded = tokenizer.encode_batch_fast(texts[start : start + _BATCH])
+        ids = np.array([token for found in encoded for token in found.ids], np.int64)
+        counts += np.bincount(ids, minlength=len(counts))
+    counts /= counts.sum()
+    return counts
+
+
+def start_rows(
+    pieces: Vectors, shares: NDArray[np.float64], dimension: int, *, sif: float, seed: int
+) -> torch.Tensor:
+    """Unit vectors of the pieces, (n, d) -> rows (n, dimension), float32.
+
+    The vectors are centred and turned to their principal axes, largest first, so that the first
+    dimensions hold most: what Matryoshka vectors need. Rows wider than d are filled up with random
+    directions, which tell pieces of like meaning apart. A row's length is weighted by
+    sif / (sif + share), as frequent pieces say little. The mean square of a weight is then 1.
+
+    Sources: Arora et al., "A Simple but Tough-to-Beat Baseline for Sentence Embeddings", ICLR 2017
+    (the weights); Tulkens and van Dongen, "Model2Vec", 2024 (static rows from an encoder).
+    """
+    kept = min(dimension, *pieces.shape)
+    turned = PCA(kept, svd_solver="covariance_eigh").fit_transform(pieces.astype(np.float64))
+    rows = np.zeros((len(pieces), dimension))
+    rows[:, :kept] = turned
+    if dimension > kept:
+        # As strong, dimension by dimension, as the axes beside them.
+        scale = turned[:, -(kept // 4) :].std()
+        noise = np.random.default_rng(seed).standard_normal((len(pieces), dimension - kept))
+        rows[:, kept:] = scale * noise
+    rows *= (sif / (sif + shares))[:, None]
+    rows /= np.sqrt(np.mean(rows**2))
+    return torch.from_numpy(rows.astype(np.float32))
+
+
+def encode_pieces(
+    tokenizer: Tokenizer, encode: Callable[[Sequence[str]], Vectors], prefix: str
+) -> Vectors:
+    """The encoder's unit vector of each piece as a text without its mark, (pieces, d), by id."""
+    numbered = tokenizer.get_vocab()
+    pieces = sorted(numbered, key=numbered.__getitem__)
+    texts = [piece.replace(WORD, " ").strip() or " " for piece in pieces]
+    distinct, places = np.unique(np.array(texts, object), return_inverse=True)
+    return encode([prefix + text for text in distinct])[places]
+
+
+_SHORTEST_REST = 40
+"""Characters; less says too little to be found by."""
+
+
+def inverse_cloze(text: str, rng: random.Random) -> tuple[str, str] | None:
+    """A window of 20 to 120 characters and the text around it, or None for a short text.
+
+    Borders are moved to white space where there is some near. Method: Lee, Chang and Toutanova,
+    "Latent Retrieval for Weakly Supervised Open Domain Question Answering", ACL 2019.
+    """
+    length = min(int(20 * 6 ** rng.random()), len(text) // 3)
+    if len(text) - length < _SHORTEST_REST or length < 10:
+        return None
+    start = _border(text, rng.randrange(len(text) - length))
+    end = _border(text, start + length)
+    query, rest = text[start:end].strip(), f"{text[:start]} {text[end:]}".strip()
+    return (query, rest) if query and rest else None
+
+
+def crop(text: str, rng: random.Random, *, longest: int) -> str:
+    """A window of the text of 100 to `longest` characters; the text itself where it is shorter."""
+    length = rng.randint(100, longest)
+    if len(text) <= length:
+        return text
+    start = _border(text, rng.randrange(len(text) - length + 1))
+    return text[start : start + length].strip() or text[:length]
+
+
+def _border(text: str, near: int) -> int:
+    """After the next white space within 15 characters, or the very place."""
+    space = text.find(" ", near, near + 15)
+    return near if space < 0 else space + 1
