@@ -3,14 +3,3 @@
 from service.training.mining.choice import Choice, Mined, MiningReport
 from service.training.mining.compose import mine, mine_smart
 from service.training.mining.examples import Examples, from_collection, from_rows
-
-__all__ = [
-    "Choice",
-    "Examples",
-    "Mined",
-    "MiningReport",
-    "from_collection",
-    "from_rows",
-    "mine",
-    "mine_smart",
-]
