@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import (
-    SEARCH_SETTINGS,
-    CollectionOption,
-    JsonOption,
-    QueriesOption,
-    SeedOption,
-    with_settings,
-)
+from service.cli import options
 from service.cli.progress import progress
 from service.errors import InvalidInputError
 from service.settings import DECIDING, NO_MODEL, Settings
@@ -65,17 +58,17 @@ EveryLanguageOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     for command in (calibrate, tune_depth):
-        app.command()(with_settings(*SEARCH_SETTINGS)(command))
+        app.command()(options.with_settings(*options.SEARCH_SETTINGS)(command))
 
 
 def calibrate(
-    collection: CollectionOption,
+    collection: options.CollectionOption,
     settings: Settings,
     out: Annotated[Path, typer.Option(help="Write the artifact to this file.")],
     name: Annotated[str, typer.Option(help="The artifact's name, shown in answers.")],
-    queries: QueriesOption = None,
+    queries: options.QueriesOption = None,
     reranked_queries: RerankedOption = None,
-    seed: SeedOption = 0,
+    seed: options.SeedOption = 0,
     cosine_only: CosineOnlyOption = None,
     weights_only: WeightsOnlyOption = None,
     across: AcrossOption = None,
@@ -84,7 +77,7 @@ def calibrate(
     share: ShareOption = None,
     every_language: EveryLanguageOption = False,
     picture: PictureOption = True,
-    json_path: JsonOption = None,
+    json_path: options.JsonOption = None,
 ) -> None:
     """Fit the reranker's share and the meaning of scores and words on labelled data."""
     from service.durable import write_json, write_text
@@ -158,7 +151,7 @@ def _head(seed: int, settings: Settings) -> dict[str, Any]:
 
 
 def tune_depth(
-    collection: CollectionOption,
+    collection: options.CollectionOption,
     settings: Settings,
     out: Annotated[
         Path | None, typer.Option(help="Write the figures to this JSON file, with a picture.")
@@ -166,8 +159,8 @@ def tune_depth(
     loss: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Most nDCG@10 below the best depth.")
     ] = 0.005,
-    queries: QueriesOption = None,
-    seed: SeedOption = 0,
+    queries: options.QueriesOption = None,
+    seed: options.SeedOption = 0,
     picture: PictureOption = True,
 ) -> None:
     """Find the smallest number of candidates that is worth reranking, on labelled data."""

@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from service.cli import labelled_pairs
-from service.cli.options import (
-    SEARCH_SETTINGS,
-    CollectionOption,
-    JsonOption,
-    QueriesOption,
-    SeedOption,
-    SystemOption,
-    with_settings,
-)
+from service.cli import labelled_pairs, options
 from service.cli.progress import progress
 from service.errors import InvalidInputError
 from service.settings import NO_MODEL, Settings
@@ -46,16 +37,16 @@ SystemsOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Measure how good search is on labelled data.", no_args_is_help=True)
-    group.command("retrieval")(with_settings(*SEARCH_SETTINGS)(evaluate_retrieval))
-    group.command("rerank")(with_settings(*SEARCH_SETTINGS)(evaluate_rerank))
+    group.command("retrieval")(options.with_settings(*options.SEARCH_SETTINGS)(evaluate_retrieval))
+    group.command("rerank")(options.with_settings(*options.SEARCH_SETTINGS)(evaluate_rerank))
     labelled_pairs.register(group)
     app.add_typer(group, name="evaluate")
 
 
 def evaluate_retrieval(
-    collection: CollectionOption,
+    collection: options.CollectionOption,
     settings: Settings,
-    system: SystemOption = None,
+    system: options.SystemOption = None,
     systems: SystemsOption = None,
     run: Annotated[
         list[str] | None,
@@ -65,10 +56,10 @@ def evaluate_retrieval(
             help="A ranking to compare: a TREC run file, or a folder of <collection>.trec files.",
         ),
     ] = None,
-    queries: QueriesOption = None,
-    seed: SeedOption = 0,
+    queries: options.QueriesOption = None,
+    seed: options.SeedOption = 0,
     chunk: ChunkOption = False,
-    json_path: JsonOption = None,
+    json_path: options.JsonOption = None,
     out: OutOption = None,
 ) -> None:
     """Compare rankings over the collections' own documents and queries.
@@ -100,7 +91,7 @@ def evaluate_retrieval(
 
 
 def evaluate_rerank(
-    collection: CollectionOption,
+    collection: options.CollectionOption,
     settings: Settings,
     depth: Annotated[
         int, typer.Option(min=1, max=100, help="Documents of stage one to rerank.")
@@ -113,10 +104,10 @@ def evaluate_rerank(
             help=escape("Share of the reranker in a fused order.  [default: 0.2, 0.4]"),
         ),
     ] = None,
-    queries: QueriesOption = None,
-    seed: SeedOption = 0,
+    queries: options.QueriesOption = None,
+    seed: options.SeedOption = 0,
     chunk: ChunkOption = False,
-    json_path: JsonOption = None,
+    json_path: options.JsonOption = None,
     out: OutOption = None,
 ) -> None:
     """Measure the reranker over stage one's first documents: alone and fused with the cosine.

@@ -66,11 +66,6 @@ def read_files(
     share an id, only the last one is yielded. A document beyond the `limits` is refused. A bad row
     never raises and never stops the rows after it. Raises `InvalidInputError` at once for a path
     that is missing, unreadable or of another kind.
-
-    Example:
-        for row in read_files(Path("corpus.jsonl")):
-            if isinstance(row, Refused):
-                ...
     """
     found = _located(path)
     if found.is_dir():

@@ -9,18 +9,7 @@ from numpy.typing import NDArray
 
 from service.confidence.calibration import EVERY_LANGUAGE, MIXED, Ordering, WordThreshold
 from service.errors import InvalidInputError
-from service.evaluation.calibrating import (
-    Fitted,
-    by_part,
-    collect_hits,
-    find_thresholds,
-    fit_curves,
-    fit_thresholds,
-    given_words,
-    held_out,
-    shortages,
-    words_from,
-)
+from service.evaluation import calibrating
 from service.evaluation.candidates import Observed
 from service.evaluation.significance import FOLDS, difference_over, folds
 
@@ -171,8 +160,8 @@ class Fitting:
     trials: Sequence[Trial]
     choices: Sequence[Choice]
     shares: Mapping[str, float]
-    curves: Mapping[Ordering, Fitted]
-    mixed: Mapping[Ordering, Fitted]
+    curves: Mapping[Ordering, calibrating.Fitted]
+    mixed: Mapping[Ordering, calibrating.Fitted]
     words: Mapping[str, WordThreshold]
     figures: Mapping[str, Any]
     warnings: Sequence[str]
@@ -193,30 +182,30 @@ def fit(labels: Labels, options: FitOptions) -> Fitting:
     shares = stated | shares_of(choices)
 
     within = [*labels.reranked, *labels.by_cosine]
-    curves = fit_curves(collect_hits(within, shares, options.depth))
-    held = held_out(curves)
-    given = given_words(held, options.high, options.medium)
-    words = fit_thresholds(held, given, options.high, options.medium)
-    figures = by_part(held, given)
-    warnings = shortages(curves, words, figures["all"]["queries"])
+    curves = calibrating.fit_curves(calibrating.collect_hits(within, shares, options.depth))
+    held = calibrating.held_out(curves)
+    given = calibrating.given_words(held, options.high, options.medium)
+    words = calibrating.fit_thresholds(held, given, options.high, options.medium)
+    figures = calibrating.by_part(held, given)
+    warnings = calibrating.shortages(curves, words, figures["all"]["queries"])
 
     mixed, why_not = _mixed_curves([*within, *labels.across], shares, options.depth)
     if mixed:
-        begin = find_thresholds(held, options.high, options.medium)
-        across = held_out(mixed)  # none of these queries chose where words begin
-        figures["across"] = by_part(across, words_from(begin, across))
-        warnings += [f"across languages: {said}" for said in shortages(mixed, {}, 0)]
+        begin = calibrating.find_thresholds(held, options.high, options.medium)
+        across = calibrating.held_out(mixed)  # none of these queries chose where words begin
+        figures["across"] = calibrating.by_part(across, calibrating.words_from(begin, across))
+        warnings += [f"across languages: {said}" for said in calibrating.shortages(mixed, {}, 0)]
     return Fitting(trials, choices, shares, curves, mixed, words, figures, [*warnings, *why_not])
 
 
 def _mixed_curves(
     collections: Sequence[Observed], shares: Mapping[str, float], depth: int
-) -> tuple[dict[Ordering, Fitted], list[str]]:
+) -> tuple[dict[Ordering, calibrating.Fitted], list[str]]:
     """Curves of searches across languages, or why there are none."""
-    hits = collect_hits(collections, shares, depth, mixed=True)
+    hits = calibrating.collect_hits(collections, shares, depth, mixed=True)
     if not len(hits["retrieval"]):
         return {}, []
     try:
-        return fit_curves(hits), []
+        return calibrating.fit_curves(hits), []
     except InvalidInputError as error:
         return {}, [f"searches across languages stay uncalibrated: {error}"]

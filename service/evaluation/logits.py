@@ -25,10 +25,6 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
     A logit's key is the SHA-256 of the weights' hash, `variant`, query and passage: `variant` names
     what else decides a logit, such as the window. Scores are on disk when `score` returns. As many
     threads may use it as may use the reranker, and several processes the file.
-
-    Example:
-        with CachedReranker(reranker, path, variant="512") as cached:
-            scores = cached.score_pairs([("query", "passage")])
     """
 
     def __init__(self, reranker: Reranker, path: Path, *, variant: str) -> None:

@@ -132,9 +132,6 @@ def parse_system(text: str, base: Settings) -> System:
 
     Raises `InvalidInputError` for another form, a setting that no system may change, and a wrong
     value.
-
-    Example:
-        parse_system("e5=encoder=e5-small,reranker=none", Settings())
     """
     name, equals, rest = text.partition("=")
     changes: dict[str, str] = {}

@@ -263,7 +263,7 @@ def test_the_vocabulary_is_made_without_held_out_queries(
         seen.extend(texts)
         return train_vocabulary(texts, *rest, **more)
 
-    monkeypatch.setattr("service.training.systems.sse_matryoshka.train_vocabulary", learn)
+    monkeypatch.setattr("service.training.static_embedding.train_vocabulary", learn)
     whole = recipe()
     prepare(Job(whole, (collection,), base, tmp_path / "out"))
     parts = {part_of(text, whole.training) for text in seen if text in QUERIES.values()}

@@ -6,15 +6,9 @@ from dataclasses import replace
 
 from service.datasets import LevelledCollection, TrainingRow
 from service.training.batch_texts import passage_text, without_prefix
+from service.training.mining import rankings
 from service.training.mining.choice import Choice, Mined, MiningReport, Ranking, choose
 from service.training.mining.examples import Examples, QueryFor
-from service.training.mining.rankings import (
-    rank_bm25,
-    rank_dense,
-    rank_random,
-    rank_siblings,
-    rescored,
-)
 from service.types import Vectors
 
 _SOURCES: Mapping[str, Sequence[str]] = {
@@ -70,29 +64,25 @@ def mine(
     (n, dim) and passages (m, dim), float32, of unit length. With them all scores are cosines, so
     that the margin holds for what BM25 found as well. `query_for` is asked for the query of a
     negative that no label gives, where the choice wants `negative_queries`.
-
-    Example:
-        vectors = encode_queries(examples.queries), encode_passages(examples.passages)
-        rows = mine("dense", examples, Choice(negatives=4), vectors).rows
     """
-    rankings = [_rankings(source, examples, choice, vectors) for source in _SOURCES[strategy]]
+    found = [_rankings(source, examples, choice, vectors) for source in _SOURCES[strategy]]
     if strategy == "random":
         choice = replace(choice, rank_min=1)  # ranks of a draw do not matter
-    return choose(examples, rankings, choice, strategy=strategy, query_for=query_for)
+    return choose(examples, found, choice, strategy=strategy, query_for=query_for)
 
 
 def _rankings(
     source: str, examples: Examples, choice: Choice, vectors: tuple[Vectors, Vectors] | None
 ) -> Iterable[Ranking]:
     if source == "random":
-        return rank_random(examples, choice)
+        return rankings.rank_random(examples, choice)
     if source == "dense":
         if vectors is None:
             raise ValueError("the nearest passages are found by vectors")
-        return rank_dense(*vectors, examples, choice)
-    rank = rank_bm25 if source == "bm25" else rank_siblings
+        return rankings.rank_dense(*vectors, examples, choice)
+    rank = rankings.rank_bm25 if source == "bm25" else rankings.rank_siblings
     found: Iterable[Ranking] = rank(examples, choice)
-    return found if vectors is None else rescored(found, *vectors, examples)
+    return found if vectors is None else rankings.rescored(found, *vectors, examples)
 
 
 def _others(ids: Sequence[str], texts: Mapping[str, str], right: set[str]) -> list[str]:

@@ -25,12 +25,7 @@ from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.batch_texts import prefixed
 from service.training.label_rows import describe, read_options, split
 from service.training.list_figures import order_figures
-from service.training.losses.listwise import (
-    Collator,
-    ListwiseInteraction,
-    TrainingStates,
-    store_states,
-)
+from service.training.losses import listwise
 from service.training.mining.examples import BLOCK, Examples, from_collection, sample_examples
 from service.training.system import Job, Prepared
 
@@ -88,8 +83,8 @@ def prepare(job: Job) -> Prepared:
         part: _rows(of, queries, passages, options, training.seed) for part, of in parts.items()
     }
     prefix_tokens = encoder.prefix_tokens(base_prefixes(job)[0])
-    collate = Collator(queries, passages, piece_information(job.base), prefix_tokens)
-    model = ListwiseInteraction(head)
+    collate = listwise.Collator(queries, passages, piece_information(job.base), prefix_tokens)
+    model = listwise.ListwiseInteraction(head)
     return Prepared(
         model=model,
         train=rows["train"],
@@ -141,7 +136,7 @@ def _check_pooling(job: Job, base: SentenceTransformer, encoder: Transformer) ->
 
 def _states(
     job: Job, samples: Sequence[Examples], encoder: Transformer, options: Options
-) -> tuple[TrainingStates, TrainingStates]:
+) -> tuple[listwise.TrainingStates, listwise.TrainingStates]:
     query_prefix, passage_prefix = base_prefixes(job)
     queries = [prefixed(text, query_prefix) for sample in samples for text in sample.queries]
     passages = [prefixed(text, passage_prefix) for sample in samples for text in sample.passages]
@@ -151,15 +146,15 @@ def _states(
     folder = job.out.with_name(f"{job.out.name}.states")
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
 
-    def stored(side: str, texts: Sequence[str], longest: int) -> TrainingStates:
+    def stored(side: str, texts: Sequence[str], longest: int) -> listwise.TrainingStates:
         place = folder / f"{side}-{digest}"
-        return store_states(place, texts, encoder, window=longest, layers=layers)
+        return listwise.store_states(place, texts, encoder, window=longest, layers=layers)
 
     return stored("queries", queries, options.query_tokens), stored("passages", passages, window)
 
 
 def _nearest(
-    samples: Sequence[Examples], queries: TrainingStates, passages: TrainingStates
+    samples: Sequence[Examples], queries: listwise.TrainingStates, passages: listwise.TrainingStates
 ) -> list[_Listed]:
     """Each query with the passages of its own sample, in stage one's order."""
     listed: list[_Listed] = []
@@ -179,8 +174,8 @@ def _nearest(
 
 def _rows(
     listed: Sequence[_Listed],
-    queries: TrainingStates,
-    passages: TrainingStates,
+    queries: listwise.TrainingStates,
+    passages: listwise.TrainingStates,
     options: Options,
     seed: int,
 ) -> Dataset:
@@ -199,7 +194,7 @@ def _rows(
     return Dataset.from_dict(columns)
 
 
-def _start_from_axes(head: InteractionHead, passages: TrainingStates, seed: int) -> None:
+def _start_from_axes(head: InteractionHead, passages: listwise.TrainingStates, seed: int) -> None:
     """Project onto the principal axes of the passages' states: so few numbers keep no more."""
     generator = np.random.default_rng(seed)
     tokens = len(passages.states)
@@ -213,7 +208,7 @@ def _start_from_axes(head: InteractionHead, passages: TrainingStates, seed: int)
 
 
 def _figures(
-    model: ListwiseInteraction, test: Sequence[_Listed], collate: Collator
+    model: listwise.ListwiseInteraction, test: Sequence[_Listed], collate: listwise.Collator
 ) -> Mapping[str, float]:
     if not test:
         return {}

@@ -21,18 +21,8 @@ from service.models.kinds import kind_of
 from service.models.sources import prepare as prepare_model
 from service.settings import Settings
 from service.text.chunker import TokenCounter
+from service.training import bases
 from service.training.arguments import autocast, precision_of
-from service.training.bases import (
-    Layers,
-    base_prefixes,
-    encode,
-    keep_layers,
-    load_bi_encoder,
-    load_cross_encoder,
-    revive_pooler,
-    saver,
-    transformer_of,
-)
 from service.training.label_rows import PARTS, Part, describe, part_of, read_options, split
 from service.training.list_figures import CANDIDATES, judged_candidates, list_figures
 from service.training.lists import LengthBuckets, crop_alike, teacher_logits
@@ -71,7 +61,7 @@ class Options(BaseModel, frozen=True, extra="forbid"):
     then must be one. A base that is a cross-encoder is trained on.
     """
 
-    layers: Layers = "all"
+    layers: bases.Layers = "all"
     freeze_embeddings: bool = True
     articles: tuple[str, ...] = ("title",)
     passages: int = Field(400, ge=2)
@@ -112,10 +102,10 @@ def prepare(job: Job) -> Prepared:
     ]
     parts = split([(row.query, row) for row in mined], training)
     test = judged_candidates(samples, vectors, lambda query: part_of(query, training) == "test")
-    model = load_cross_encoder(job, freeze_embeddings=options.freeze_embeddings)
-    transformer = transformer_of(model, job)
-    keep_layers(transformer, options.layers)
-    revive_pooler(transformer)
+    model = bases.load_cross_encoder(job, freeze_embeddings=options.freeze_embeddings)
+    transformer = bases.transformer_of(model, job)
+    bases.keep_layers(transformer, options.layers)
+    bases.revive_pooler(transformer)
     rows = {part: _rows(job, options, parts[part], _counter(model)) for part in PARTS[:2]}
     pairs = sum(len(row["passages"]) for row in rows["train"])
     loss = RankedListLoss(
@@ -134,7 +124,7 @@ def prepare(job: Job) -> Prepared:
         figures=lambda: list_figures(loss, test),
         data=describe(job.collections, [sample.queries for sample in samples]),
         arguments={"batch_sampler": LengthBuckets},
-        save=saver(model, job),
+        save=bases.saver(model, job),
         notes=_notes(options, rows, pairs, len(test)),
     )
 
@@ -175,7 +165,7 @@ def _finder(job: Job, options: Options) -> Job:
 
 def _vectors(job: Job, samples: Sequence[Examples]) -> list[tuple[Vectors, Vectors]]:
     """Of each sample's queries and passages, by the base as it was; kept beside the folder."""
-    model = load_bi_encoder(job)
+    model = bases.load_bi_encoder(job)
     sha256 = open_folder(job.base, "bi-encoder").sha256
     identity = (sha256, model.max_seq_length, precision_of(job))
     folder = job.out.with_name(f"{job.out.name}.vectors")
@@ -183,14 +173,14 @@ def _vectors(job: Job, samples: Sequence[Examples]) -> list[tuple[Vectors, Vecto
     def encoder(prefix: str) -> Callable[[Sequence[str]], Vectors]:
         def encode_texts(texts: Sequence[str]) -> Vectors:
             with autocast(job):
-                found = encode(model, [prefix + text for text in texts])
+                found = bases.encode(model, [prefix + text for text in texts])
             # Rounded to 16 bits they would not have unit length.
             unit: Vectors = found / np.linalg.norm(found, axis=1, keepdims=True)
             return unit
 
         return kept(encode_texts, folder, repr((prefix, *identity)))
 
-    query, passage = (encoder(prefix) for prefix in base_prefixes(job))
+    query, passage = (encoder(prefix) for prefix in bases.base_prefixes(job))
     return [(query(sample.queries), passage(sample.passages)) for sample in samples]
 
 

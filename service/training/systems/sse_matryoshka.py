@@ -26,6 +26,7 @@ from service.durable import new_folder, write_json
 from service.encoder.loading import load_sentence_transformer
 from service.encoder.sse import MAX_LENGTH, SSE, Precision
 from service.models.folder import file_checksums
+from service.training import static_embedding
 from service.training.arguments import autocast
 from service.training.bases import base_prefixes, encode, load_bi_encoder
 from service.training.label_rows import Part, dataset, describe, part_of, read_options, split
@@ -33,14 +34,6 @@ from service.training.list_figures import retrieval_figures
 from service.training.mining.examples import Examples, examples_of
 from service.training.recipe import Training
 from service.training.run_folder import read_json
-from service.training.static_embedding import (
-    crop,
-    encode_pieces,
-    inverse_cloze,
-    piece_shares,
-    start_rows,
-    train_vocabulary,
-)
 from service.training.system import Job, Prepared
 
 Pair = tuple[str, str]
@@ -96,7 +89,8 @@ def prepare(job: Job) -> Prepared:
     parts = split([(pair[0], pair) for examples in found for pair in _labelled(examples)], training)
     rng = random.Random(training.seed)  # noqa: S311
     train = [
-        (query, crop(text, rng, longest=options.passage_chars)) for query, text in parts["train"]
+        (query, static_embedding.crop(text, rng, longest=options.passage_chars))
+        for query, text in parts["train"]
     ]
     windows = [pair for examples in found for pair in _windows(examples, options, rng)]
     model = _start(job, options, [_part(examples, "train", training) for examples in found], data)
@@ -145,8 +139,8 @@ def _labelled(examples: Examples) -> Iterator[Pair]:
 def _windows(examples: Examples, options: Options, rng: random.Random) -> Iterator[Pair]:
     for passage in examples.passages:
         for _ in range(options.windows):
-            text = crop(passage, rng, longest=options.passage_chars)
-            if pair := inverse_cloze(text, rng):
+            text = static_embedding.crop(passage, rng, longest=options.passage_chars)
+            if pair := static_embedding.inverse_cloze(text, rng):
                 yield pair
 
 
@@ -182,7 +176,7 @@ def _new(job: Job, options: Options, found: Sequence[Examples]) -> SentenceTrans
     """Vocabulary, and rows from the base, which is needed for its pieces alone."""
     texts = _vocabulary_texts(found, options, job.recipe.training.seed)
     job.say(f"making {options.vocabulary:,} pieces from {len(texts):,} texts")
-    tokenizer = train_vocabulary(
+    tokenizer = static_embedding.train_vocabulary(
         texts,
         options.vocabulary,
         _base_scores(job),
@@ -192,12 +186,12 @@ def _new(job: Job, options: Options, found: Sequence[Examples]) -> SentenceTrans
     job.say("encoding the pieces with the base")
     base = load_bi_encoder(job)
     with autocast(job):
-        vectors = encode_pieces(
+        vectors = static_embedding.encode_pieces(
             tokenizer, lambda texts: encode(base, texts, batch_size=256), base_prefixes(job)[0]
         )
-    rows = start_rows(
+    rows = static_embedding.start_rows(
         vectors,
-        piece_shares(tokenizer, texts),
+        static_embedding.piece_shares(tokenizer, texts),
         max(options.dimensions),
         sif=options.sif,
         seed=job.recipe.training.seed,
