@@ -125,6 +125,7 @@ def _artifact(
         passage_prefix=seen.encoder.passage_prefix,
         normalizer_version=seen.encoder.normalizer_version,
         reranker_weights_sha256=seen.reranker_weights_sha256,
+        reranker_variant=seen.reranker_variant,
         rerank_weights=found.shares,
         rerank_depth=settings.rerank_depth,
         thresholds=found.words,

@@ -115,14 +115,11 @@ class WordThreshold(BaseModel):
 
 
 class Calibration(BaseModel):
-    """Bound to one pair of models; any other pair is `uncalibrated`.
-
-    Format 1 had Platt curves only and neither thresholds nor a depth.
-    """
+    """Bound to one encoder and one variant of one reranker; with others hits are `uncalibrated`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1, 2] = 2
+    format: Literal[3] = 3
     name: str
     date: str
     encoder_weights_sha256: str
@@ -130,6 +127,8 @@ class Calibration(BaseModel):
     passage_prefix: str
     normalizer_version: int
     reranker_weights_sha256: str | None
+    reranker_variant: str = ""
+    """As `Reranker.variant`: the window and the precision also decide what a logit means."""
     rerank_weights: dict[str, float]
     """Language code -> share of the reranker, 0 to 1. `*` is for languages that are not named,
     `und` for searches whose query and passages differ. What has no share is not reranked."""
@@ -155,9 +154,13 @@ class Calibration(BaseModel):
             and self.normalizer_version == encoder.normalizer_version
         )
 
-    def fits_reranker(self, weights_sha256: str | None) -> bool:
-        """Are these the reranker weights that the other curves were fitted on?"""
+    def fits_weights(self, weights_sha256: str | None) -> bool:
+        """Are these the reranker weights that the shares were fitted on, in whatever variant?"""
         return weights_sha256 is not None and self.reranker_weights_sha256 == weights_sha256
+
+    def fits_reranker(self, weights_sha256: str | None, variant: str) -> bool:
+        """Are logits of this reranker what the other curves were fitted on?"""
+        return self.fits_weights(weights_sha256) and self.reranker_variant == variant
 
 
 def share_in(rerank_weights: Mapping[str, float], language: str) -> float:

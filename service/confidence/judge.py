@@ -63,6 +63,7 @@ class Judge:
     weight_override: float | None = None
     rerank_depth: int = 100
     """Candidates that are reranked, at most."""
+    reranker_variant: str = ""
 
     @property
     def name(self) -> str | None:
@@ -85,12 +86,17 @@ class Judge:
     def rerank_weight(self, language: str) -> float:
         """Share of the reranker, 0 to 1, for a query in this language.
 
-        The operator's, else the artifact's (0 for a language it does not name). For a reranker that
-        no artifact knows it is 1: a cross-encoder on its own is what its authors measured.
+        The operator's, else the artifact's (0 for a language it does not name), which also holds
+        for another variant of the same weights. For a reranker that no artifact knows it is 1: a
+        cross-encoder on its own is what its authors measured.
         """
         if self.weight_override is not None:
             return self.weight_override
-        return self.artifact.share(language) if self.artifact and self._fits_both else 1.0
+        artifact = self.artifact
+        if artifact is None or not self._fits_encoder:
+            return 1.0
+        fits = artifact.fits_weights(self.reranker_weights_sha256)
+        return artifact.share(language) if fits else 1.0
 
     def probabilities(
         self, scores: Sequence[float], ordering: Ordering, language: str
@@ -122,5 +128,5 @@ class Judge:
         return (
             self.artifact is not None
             and self._fits_encoder
-            and self.artifact.fits_reranker(self.reranker_weights_sha256)
+            and self.artifact.fits_reranker(self.reranker_weights_sha256, self.reranker_variant)
         )

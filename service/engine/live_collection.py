@@ -198,12 +198,15 @@ def _judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> J
     One that fits only the encoder still has its cosine curve.
     """
     weights = reranker.weights_sha256 if reranker else None
+    variant = reranker.variant if reranker else ""
     if settings.calibration is not None:
         artifact: Calibration | None = load_calibration(settings.calibration)
     else:
         fitting = [a for a in shipped_calibrations() if a.fits_encoder(encoder.identity)]
-        both = [a for a in fitting if a.fits_reranker(weights)]
-        artifact = next(iter(both or fitting), None)
+        # The shares of an artifact hold for other variants of the reranker too, its curves do not.
+        same = [a for a in fitting if a.fits_weights(weights)]
+        exact = [a for a in same if a.fits_reranker(weights, variant)]
+        artifact = next(iter(exact or same or fitting), None)
     return Judge(
         encoder=encoder.identity,
         reranker_weights_sha256=weights,
@@ -211,6 +214,7 @@ def _judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> J
         thresholds=Thresholds.of(artifact, settings.confidence_high, settings.confidence_medium),
         weight_override=settings.rerank_weight,
         rerank_depth=settings.rerank_depth,
+        reranker_variant=variant,
     )
 
 
@@ -224,7 +228,8 @@ def _notes(name: str, generation: Generation, judge: Judge) -> list[str]:
         notes.append("no calibration fits these models: every hit is uncalibrated")
     elif judge.reranker_weights_sha256 is not None and not judge.knows_reranker:
         notes.append(
-            "no calibration fits this reranker or its share: reranked hits are uncalibrated"
+            "no calibration fits this reranker, its variant or its share: reranked hits are "
+            "uncalibrated"
         )
     elif judge.knows_reranker and not judge.fits_depth:
         notes.append(

@@ -77,6 +77,7 @@ class Observations:
     collections: dict[Path, Observed]
     encoder: EncoderIdentity
     reranker_weights_sha256: str | None
+    reranker_variant: str
     rerank_weight: Callable[[str], float]
     milliseconds: dict[int, float]
 
@@ -119,6 +120,7 @@ def observe_all(
         seen,
         searcher.encoder.identity,
         logits.weights_sha256 if logits else None,
+        logits.variant if logits else "",
         searcher.second_stage.judge.rerank_weight,
         milliseconds,
     )

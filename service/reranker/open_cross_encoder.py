@@ -24,14 +24,18 @@ log = logging.getLogger(__name__)
 
 
 def open_reranker(opening: Opening) -> CrossEncoderReranker:
-    """Load a cross-encoder with the backend that the settings name, or the recorded one.
+    """As `open_cross_encoder`."""
+    return open_cross_encoder(opening.settings, opening.prepare())
+
+
+def open_cross_encoder(settings: Settings, model: PreparedModel) -> CrossEncoderReranker:
+    """Load a prepared cross-encoder with the backend that the settings name, or the recorded one.
 
     Raises `ModelSourceError` when it cannot be loaded, and when a backend that the settings name
     cannot run it, or `ModuleNotFoundError` for want of a package; a recorded one that cannot leaves
     it to torch. What `models prepare` exported is read, and made here only for a backend that is
     named.
     """
-    settings, model = opening.settings, opening.prepare()
     if settings.rerank_backend != "auto":
         return _open(settings, model, settings.rerank_backend)
     backend = _recorded(settings, model)

@@ -1,4 +1,4 @@
-"""The one thread that may call a model or a writer does the work of many callers."""
+"""The thread, or the few, that may call a model or a writer do the work of many callers."""
 
 import asyncio
 from collections import Counter, deque
@@ -47,8 +47,12 @@ class Batcher(Generic[In, Out]):
         cost: Callable[[In], int],
         budget: int | PartSize,
         shares: Shares = SHARES,
+        threads: int = 1,
     ) -> None:
-        """`work` runs in the thread and gives the outcomes in the order of its items."""
+        """`work` runs in a thread and gives the outcomes in the order of its items.
+
+        Only work that may run several times at once may have more than one of the `threads`.
+        """
         self._work, self._cost, self._shares = work, cost, shares
         self._budget = budget if isinstance(budget, PartSize) else PartSize.fixed(budget)
         self._lines: dict[Caller, deque[_Item[In, Out]]] = {}
@@ -56,7 +60,7 @@ class Batcher(Generic[In, Out]):
         self._last_pass: dict[Hashable, float] = {}
         """When an account that still has work waiting was last in a pass."""
         self._closed = False
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, value: In, deadline: Deadline) -> Out:
         """The outcome for `value`, wanted by the request under way.
@@ -179,19 +183,25 @@ class Batcher(Generic[In, Out]):
 
     def _charge(self, items: Sequence[_Item[In, Out]], seconds: float) -> None:
         total = sum(max(1, item.cost) for item in items)
-        self._budget.took(total, seconds)
-        for item in items:
-            part = seconds * max(1, item.cost) / total
-            item.caller.had += part
-            self._shares.charge(item.caller.account, part)
+        with self._shares.changed:
+            self._budget.took(total, seconds)
+            for item in items:
+                part = seconds * max(1, item.cost) / total
+                item.caller.had += part
+                self._shares.charge(item.caller.account, part)
 
 
 class OwnerThread:
-    """Does one piece of work at a time, in the order of a `Batcher`."""
+    """Does one piece of work at a time, or one in each thread, in the order of a `Batcher`."""
 
-    def __init__(self, name: str, shares: Shares = SHARES) -> None:
+    def __init__(self, name: str, shares: Shares = SHARES, threads: int = 1) -> None:
         self._batcher = Batcher[Callable[[], Any], Any](
-            name, lambda works: [works[0]()], cost=lambda _: 1, budget=1, shares=shares
+            name,
+            lambda works: [works[0]()],
+            cost=lambda _: 1,
+            budget=1,
+            shares=shares,
+            threads=threads,
         )
         self.close = self._batcher.close
 

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -13,7 +12,7 @@ from service.confidence.ranking import rank
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.protocols import Reranker
 from service.scheduling.batcher import OwnerThread
-from service.scheduling.gate import Deadline, Gate, outcome
+from service.scheduling.gate import Deadline, Gate
 from service.scheduling.shares import SHARES, PartSize, current_caller
 from service.search.query import QUERY_FILLS_WINDOW, Hit, RerankReport
 from service.search.retriever import Found
@@ -127,13 +126,12 @@ class SecondStage:
         self._slice = PartSize(most, least=min(LEAST_SLICE, most), most=most, seconds=SLICE_S)
         self._prefixes, self._stored = prefixes, stored
         self._gate = Gate(max_reranks, "reranks")
-        self._thread = OwnerThread("reranker")
-        self._threads = ThreadPoolExecutor(CONCURRENT_SLICES, "reranker")
+        threads = CONCURRENT_SLICES if reranker and reranker.concurrent else 1
+        self._thread = OwnerThread("reranker", threads=threads)
 
     def close(self) -> None:
         """Stop the model's threads; waits for the work that runs."""
         self._thread.close()
-        self._threads.shutdown(cancel_futures=True)
 
     def unranked(self, found: Sequence[Found]) -> Ranking:
         """Stage one's order, uncalibrated: what `rerank: false` asks for."""
@@ -221,11 +219,7 @@ class SecondStage:
         scores: list[PairScore] = []
         try:
             while len(scores) < len(found):
-                score = partial(self._next, slices)
-                if reranker.concurrent:
-                    scores += await outcome(self._threads.submit(score), deadline)
-                else:
-                    scores += await self._thread.run(deadline, score)
+                scores += await self._thread.run(deadline, partial(self._next, slices))
         except DeadlineError:
             return scores, False
         return scores, True

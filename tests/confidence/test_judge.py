@@ -52,6 +52,18 @@ def test_an_unknown_reranker_orders_alone_and_uncalibrated() -> None:
     assert other.probabilities([1.0], "fused", "en") is None
 
 
+def test_another_variant_keeps_the_share_and_is_uncalibrated() -> None:
+    artifact = ARTIFACT.model_copy(update={"reranker_variant": "window 512"})
+    same = judge(artifact=artifact, reranker_variant="window 512")
+    other = judge(artifact=artifact, reranker_variant="window 128")
+    assert same.knows_reranker
+    assert same.probabilities([1.0], "fused", "en")
+    assert not other.knows_reranker
+    assert other.rerank_weight("en") == 0.35
+    assert other.probabilities([1.0], "fused", "en") is None
+    assert other.probabilities([0.0], "retrieval", "en") == [0.5]
+
+
 def test_cosines_stay_calibrated_under_another_reranker() -> None:
     other = judge(reranker_weights_sha256="c" * 64)
     assert other.probabilities([0.0], "retrieval", "en") == [0.5]
@@ -116,9 +128,9 @@ def test_an_artifact_survives_its_file(tmp_path) -> None:
     [
         "",
         "{}",
-        '{"format": 2}',
+        '{"format": 3}',
         "no json",
-        ARTIFACT.model_dump_json().replace('"format":2', '"format":3'),
+        ARTIFACT.model_dump_json().replace('"format":3', '"format":2'),
     ],
 )
 def test_what_is_no_artifact_is_refused(tmp_path, content: str) -> None:
@@ -132,9 +144,8 @@ def test_shipped_artifacts_are_readable_and_named_after_their_models() -> None:
     assert all(artifact.curves for artifact in shipped_calibrations())
 
 
-def test_the_shipped_artifact_of_format_1_means_what_it_did() -> None:
+def test_a_shipped_artifact_without_thresholds_has_the_default_ones() -> None:
     (first,) = (a for a in shipped_calibrations() if a.name == "e5-small+minilm-l6-v0")
-    assert first.format == 1
     assert first.share("en") == 0.15
     assert first.share("ja") == first.share("und") == 0.0
     assert Thresholds.of(first) == Thresholds(0.8, 0.5)

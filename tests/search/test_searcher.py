@@ -19,7 +19,7 @@ from service.errors import (
     UnprocessableTextError,
 )
 from service.scheduling.gate import Deadline
-from service.scheduling.shares import on_behalf_of
+from service.scheduling.shares import SHARES, on_behalf_of
 from service.search.query import Query, Result
 from service.search.searcher import SIDE_BY_SIDE, Lane, Limits, Searcher
 from service.search.second_stage import SecondStage
@@ -304,6 +304,17 @@ def test_slices_run_beside_each_other_where_the_reranker_allows_it(folder: DataF
     searching.close()
     assert [result.rerank.status for result in results] == ["complete"] * 2
     assert results[0].hits == results[1].hits
+
+
+def test_a_client_pays_for_slices_that_run_beside_each_other(folder: DataFolder) -> None:
+    reranker = ScriptedReranker(last_number, lambda: time.sleep(0.2))
+    reranker.concurrent = True
+    searching = searcher(folder, reranker, artifact())
+    with on_behalf_of("remote pays"), SHARES.at_work("remote pays"):
+        before = SHARES.had("remote pays")
+        ask(searching, Query(QUERY))
+        paid = SHARES.had("remote pays") - before
+    assert paid >= 0.2
 
 
 def test_too_many_reranks_are_turned_away_but_searches_without_go_on(folder: DataFolder) -> None:
