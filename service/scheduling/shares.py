@@ -124,6 +124,8 @@ class Shares:
         """When accounts that are not at work last were."""
         self._under_way: Counter[Hashable] = Counter()
         """Pieces of work that threads are doing now."""
+        self._in_turn: Counter[Hashable] = Counter()
+        """Work in the background that has its turn, or waits for it."""
         self._floor = 0.0
 
     @contextmanager
@@ -172,17 +174,22 @@ class Shares:
             weight = min(MOST_WEIGHT, max(1, self._at_work[account]))
             self._open(account)
             self._had[account] += seconds * weight
-            # What each account at work would have had by now, shared evenly.
-            self._floor += seconds / max(1, len(self._at_work))
+            # What each active account would have had by now, shared evenly.
+            self._floor += seconds / (max(1, len(self._at_work)) + len(self._in_turn))
             self._raise_floor()
             self.changed.notify_all()
 
     @contextmanager
     def turn(self, account: Hashable) -> Iterator[None]:
-        """Work of this thread, once it may go: for work in the background."""
+        """Work of this thread, once it may go: for work in the background.
+
+        It shares with one client at least, which may be between two requests. If it counted alone,
+        its time would raise the floor as fast as its account, and it would never be ahead.
+        """
         since = self.clock()
         with self.changed:
             self._open(account)
+            self._in_turn[account] += 1
             while not self.may_go(account, since):
                 self.wait()
             self.begin([account])
@@ -192,6 +199,10 @@ class Shares:
         finally:
             self.charge(account, MOST_WEIGHT * (self.clock() - began))
             self.end([account])
+            with self.changed:
+                self._in_turn -= Counter([account])
+                # What it used while no client asked is not held against it for ever.
+                self._had[account] = min(self._had[account], self._floor + CREDIT_S)
 
     def begin(self, accounts: Collection[Hashable]) -> None:
         """A piece of work for these clients begins; hold `changed` since `may_go`."""

@@ -250,3 +250,49 @@ def test_what_has_waited_long_goes_although_its_client_asks_again(
 
     asyncio.run(run())
     thread.close()
+
+
+def test_work_in_the_background_gives_way_to_a_client_that_asks_again_and_again(
+    shares: Shares, clock: Clock
+) -> None:
+    search_s, pause_s, part_s = 0.1, 0.05, 0.03
+
+    def search(*, beside: bool) -> float:
+        """One search and the pause after it; the background's seconds during the search."""
+        with shares.at_work("modest"):
+            spent = background(search_s) if beside else 0.0
+            shares.charge("modest", search_s)
+        if beside:
+            background(pause_s)
+        else:
+            clock.now += search_s + pause_s
+        return spent
+
+    def background(seconds: float) -> float:
+        """The background's seconds among these."""
+        until, spent = clock.now + seconds, 0.0
+        while clock.now < until:
+            with shares.changed:
+                goes = shares.may_go("background", since=clock.now)
+            if goes:
+                with shares.turn("background"):
+                    clock.now += part_s
+                spent += part_s
+            else:
+                clock.now += pause_s / 10
+        return spent
+
+    for _ in range(20):  # the background has all the credit that it can have
+        search(beside=False)
+    spent = [search(beside=True) for _ in range(100)]
+    assert sum(spent[5:]) == 0.0
+    assert shares.is_greedy("background")
+
+    clock.now += PATIENCE_S + 0.1
+    for _ in range(1000):  # what it does for no client's loss is not held against it
+        background(1.0)
+    assert sum(search(beside=True) for _ in range(200)) == 0.0
+    with shares.at_work("modest"):
+        for _ in range(int(2 * CREDIT_S / search_s) + 10):
+            shares.charge("modest", search_s)
+        assert background(search_s) > 0.0
