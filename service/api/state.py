@@ -22,6 +22,7 @@ from service.engine.live_collection import LiveCollection
 from service.errors import NotAvailableError, NotReadyError, SecondpassError, StoreError
 from service.scheduling.gate import Gate, Turnstile
 from service.settings import Settings
+from service.store.spool_space import SpoolSpace
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class ServerState:
         self.restores = Gate(MOST_RESTORES, "restores")
         self.archives = Gate(MOST_ARCHIVES, "archives")
         self.spooling = Turnstile(MOST_RESTORES)
+        self.spool_space = SpoolSpace(settings.data_dir)
         self.snapshots = Gate(MOST_SNAPSHOTS, "snapshots")
         self.engine: Engine | None = None
         self.collections: Collections | None = None

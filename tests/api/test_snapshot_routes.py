@@ -5,6 +5,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from fastapi.testclient import TestClient
 from service.errors import StoreFullError
 from service.settings import Settings
 from service.store import snapshot as snapshot_module
+from service.store import spool_space
 from tests.fixtures.hash_models import hash_settings
 from tests.fixtures.hash_server import ROWS, error, fill, running, until
 from tests.fixtures.library import DOCUMENTS
@@ -213,6 +215,24 @@ def test_a_disk_that_is_full_at_any_step_is_507_and_leaves_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(where, full)
         assert error(restore(client, "a", content)) == (507, "disk_full")
+    assert nothing_is_left(client, settings, "a")
+    assert restore(client, "a", content).status_code == 201
+
+
+def test_arriving_archives_leave_half_of_the_disk(
+    client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = download(client)
+    with monkeypatch.context() as patch:
+        usage = SimpleNamespace(free=2 * len(content) - 2)
+        patch.setattr(spool_space.shutil, "disk_usage", lambda _folder: usage)
+        assert error(restore(client, "a", content)) == (507, "disk_full")
+    space = client.app.state.server.spool_space
+    with space.borrowed() as take, monkeypatch.context() as patch:
+        usage = SimpleNamespace(free=2 * len(content))
+        patch.setattr(spool_space.shutil, "disk_usage", lambda _folder: usage)
+        take(len(content))
+        assert error(restore(client, "a", content)) == (429, "overloaded")
     assert nothing_is_left(client, settings, "a")
     assert restore(client, "a", content).status_code == 201
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, BinaryIO
@@ -95,8 +95,18 @@ async def restore_collection(
     pieces = paced(body.pieces(request))
     # No permit before this: an archive that arrives slowly must not block another.
     first = await anext(pieces, b"")
-    with state.archives.permit(), _spool(state) as spool:
-        await _receive(first, pieces, spool, state)
+    with (
+        state.archives.permit(),
+        state.spool_space.borrowed() as take,
+        _spool(state) as spool,
+    ):
+
+        def write(piece: bytes) -> None:
+            take(len(piece))
+            spool.write(piece)
+
+        await _receive(first, pieces, write, state)
+        await in_thread(spool.flush)
         # Only now: an archive that is still arriving would block others.
         async with state.restores.patient_permit(Deadline(PATIENCE_S)):
             await in_thread(lambda: collections.restore(name, spool, re_embed=re_embed))
@@ -153,11 +163,13 @@ def _spool(state: ServerState) -> Iterator[BinaryIO]:
 
 
 async def _receive(
-    first: bytes, pieces: AsyncIterator[bytes], spool: BinaryIO, state: ServerState
+    first: bytes,
+    pieces: AsyncIterator[bytes],
+    write: Callable[[bytes], None],
+    state: ServerState,
 ) -> None:
     piece = first
     while piece:
         async with state.spooling.turn():
-            await in_thread(partial(spool.write, piece))
+            await in_thread(partial(write, piece))
         piece = await anext(pieces, b"")
-    await in_thread(spool.flush)
