@@ -20,7 +20,7 @@ from benchmarks.speed.processes import ROOT, BenchError, Process, free_port
 from service.encoder.bi_encoder import BiEncoder
 from service.engine.build import build_encoder
 from service.engine.ingestion import ingesting
-from service.index.faiss_index import kind_for
+from service.index.index_kinds import kind_for
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
 from service.settings import Settings

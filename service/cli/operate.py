@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from service.cli.options import console, with_settings
 from service.extras import install_command
-from service.models.kinds import KINDS
+from service.models.model_kinds import KINDS
 from service.models.registry import REGISTRY
 from service.settings import NO_MODEL, Settings, settings_about
 

@@ -13,7 +13,7 @@ from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
 from service.extras import install_command
-from service.models.kinds import KINDS, stated_base
+from service.models.model_kinds import KINDS, stated_base
 from service.models.opening import Opening
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_threshold
 from service.models.sources import PreparedModel, check_dimensions, kind_named, prepare

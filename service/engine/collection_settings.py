@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from service.errors import InvalidInputError
-from service.models.kinds import KINDS
+from service.models.model_kinds import KINDS
 from service.models.registry import REGISTRY
 from service.models.sources import is_at_hand
 from service.settings import NO_MODEL, PER_COLLECTION, Settings, settings_about

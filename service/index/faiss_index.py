@@ -40,13 +40,10 @@ Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
-def kind_for(passages: int, hnsw_threshold: int) -> Kind:
-    """Exact search up to and including `hnsw_threshold` passages."""
-    return "hnsw" if passages > hnsw_threshold else "flat"
-
-
 class FaissIndex:
     """A `VectorIndex`, made by `build` or `load`. Safe to search from many threads."""
+
+    FILES = frozenset({INDEX_FILE, PASSAGES_FILE})
 
     def __init__(self, index: Any, passage_ids: Ids, row_of_passage: Rows) -> None:
         """`passage_ids` ascending; `row_of_passage` says where in `index` each one's vector is."""
@@ -71,9 +68,9 @@ class FaissIndex:
         batches: Iterable[tuple[Ids, Vectors]],
         *,
         dimension: int,
-        kind: Kind,
+        kind: str,
         expected: int = 0,
-    ) -> "FaissIndex":
+    ) -> Self:
         """Index unit vectors; passage ids ascend within and over batches.
 
         `expected` is about how many there will be, to make room for them at once.
@@ -148,7 +145,7 @@ class FaissIndex:
         np.save(folder / PASSAGES_FILE, np.stack([self._passage_ids, self._row_of_passage]))
 
     @classmethod
-    def load(cls, folder: Path) -> "FaissIndex":
+    def load(cls, folder: Path) -> Self:
         """Read what `save` wrote. The caller must have verified the files' checksums before.
 
         FAISS trusts what it reads: a forged file could run code. Raises `IndexDamagedError`.
@@ -268,7 +265,7 @@ class FaissIndex:
         ]
 
 
-def _empty(dimension: int, kind: Kind, expected: int) -> Any:
+def _empty(dimension: int, kind: str, expected: int) -> Any:
     if kind == "flat":
         index = rows = faiss.IndexFlatIP(dimension)
     else:

@@ -24,14 +24,13 @@ import numpy as np
 import service
 from service.durable import intended_name, new_folder, write_json
 from service.errors import IndexDamagedError
-from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, kind_for
+from service.index.index_kinds import KINDS, kind_for
 from service.protocols import Store, VectorIndex
 from service.types import GenerationRecord, Ids, IndexIdentity, Vectors
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 
-_FILES = {INDEX_FILE, PASSAGES_FILE, MANIFEST_FILE}
 _NAME = re.compile(r"g[0-9]{1,20}-[0-9a-f]{8}", re.ASCII)
 _BATCH = 4096
 _NEVER = sys.maxsize
@@ -106,7 +105,10 @@ def _load(
     for key, value in wanted.items():
         if manifest.get(key) != value:
             raise _StaleError(f"{key} is {manifest.get(key)} in {record.name}, {value} is wanted")
-    index = FaissIndex.load(folder / record.name)
+    found = KINDS.get(str(manifest.get("kind")))
+    if found is None:
+        raise _StaleError(f"kind is {manifest.get('kind')} in {record.name}, which is unknown")
+    index = found.load(folder / record.name)
     if complete_threshold is not None:
         with store.view() as view:
             kind = kind_for(view.counts.passages, complete_threshold)
@@ -121,7 +123,8 @@ def _load(
 def _verified_manifest(folder: Path, record: GenerationRecord) -> dict[str, Any]:
     """The manifest, once every file is what the store says. Raises `IndexDamagedError`."""
     # These names lead to files, so nothing is taken for granted about them.
-    if not _NAME.fullmatch(record.name) or set(record.sha256) != _FILES:
+    known = [kind.FILES | {MANIFEST_FILE} for kind in KINDS.values()]
+    if not _NAME.fullmatch(record.name) or set(record.sha256) not in known:
         raise IndexDamagedError(f"the store's record of the index {record.name!r} is damaged")
     for file, wanted in sorted(record.sha256.items()):
         path = folder / record.name / file
@@ -158,7 +161,7 @@ def build(
         _, removed = view.removed()
     kind = kind_for(counts.passages, hnsw_threshold)
     passages = _passages(store, last, go_on)
-    index = FaissIndex.build(
+    index = KINDS[kind].build(
         passages, dimension=identity.dimension, kind=kind, expected=counts.passages
     )
     created = datetime.now(UTC)
@@ -176,7 +179,9 @@ def build(
     with new_folder(folder / name) as unfinished:
         index.save(unfinished)
         write_json(unfinished / MANIFEST_FILE, manifest)
-        sha256 = {file: _sha256(unfinished / file) for file in sorted(_FILES)}
+        sha256 = {
+            file: _sha256(unfinished / file) for file in sorted((*index.FILES, MANIFEST_FILE))
+        }
     generation = Generation(name, index, None)
     try:
         use(generation)
@@ -206,9 +211,9 @@ def _passages(store: Store, last: int, go_on: Callable[[], None]) -> Iterator[tu
         after = int(ids[-1])
 
 
-def is_whole(folder: Path, name: str) -> bool:
+def is_whole(folder: Path, name: str, kind: str) -> bool:
     """Whether all files of a generation are there; what is in them the next start compares."""
-    return all((folder / name / file).is_file() for file in _FILES)
+    return all((folder / name / file).is_file() for file in (*KINDS[kind].FILES, MANIFEST_FILE))
 
 
 def remove_others(folder: Path, current: str) -> None:

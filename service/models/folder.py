@@ -9,7 +9,7 @@ from typing import Any
 
 from service.errors import ModelSourceError
 from service.models.json_files import read_json
-from service.models.kinds import kind_of
+from service.models.model_kinds import kind_of
 
 WEIGHTS = "*.safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")

@@ -26,8 +26,8 @@ from service.errors import InvalidInputError, ModelSourceError, UnknownModelErro
 from service.models import folder as model_folder
 from service.models.folder import ModelFolder, file_sha256, open_folder
 from service.models.hub import find_on_hub
-from service.models.kinds import KINDS, ON_THE_HUB, kind_of, stated_base
 from service.models.makers import MAKERS
+from service.models.model_kinds import KINDS, ON_THE_HUB, kind_of, stated_base
 from service.models.packages import find_in_package
 from service.models.prepared import Recipe, prepared_folder
 from service.models.registry import REGISTRY, HubSource, ModelSpec, PackageSource, Source

@@ -73,7 +73,8 @@ class Indexer:
 
     def is_index_whole(self) -> bool:
         """Whether all files of the current generation are still on the disk."""
-        return is_whole(self._folder.generations, self._index.latest.generation)
+        latest = self._index.latest
+        return is_whole(self._folder.generations, latest.generation, latest.base.kind)
 
     def compact(self) -> Generation:
         """Build a generation of all passages there are now, and let searches use it.

@@ -13,7 +13,7 @@ import pytest
 from service.engine.build import build_reranker
 from service.errors import InferenceError
 from service.evaluation.logits import CachedReranker
-from service.models.kinds import KINDS, ModelKind
+from service.models.model_kinds import KINDS, ModelKind
 from service.protocols import Reranker
 from service.settings import Settings
 from service.types import EncodedPassage, EncodedQuery

@@ -7,7 +7,7 @@ import pytest
 
 from service.engine.build import build_reranker
 from service.errors import ModelSourceError
-from service.models.kinds import KINDS
+from service.models.model_kinds import KINDS
 from service.models.registry import REGISTRY
 from service.models.sources import kind_named
 from service.settings import Settings

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from service.errors import IndexDamagedError
 from service.index import faiss_index
-from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, Kind, kind_for
+from service.index.faiss_index import INDEX_FILE, PASSAGES_FILE, FaissIndex, Kind
+from service.index.index_kinds import KINDS, kind_for
 from service.types import Candidate, Ids, Vectors
 
 
@@ -20,6 +21,10 @@ def clustered(rng: np.random.Generator, n: int, dim: int) -> Vectors:
     centres = rng.standard_normal((n // 100, dim))
     noise = rng.standard_normal((n, dim))
     return unit(centres[rng.integers(0, len(centres), n)] + 0.5 * noise)
+
+
+def test_it_serves_the_kinds_that_the_table_says() -> None:
+    assert {name for name, kind in KINDS.items() if kind is FaissIndex} == {"flat", "hnsw"}
 
 
 def index_of(vectors: Vectors, kind: Kind, batch: int = 4096) -> FaissIndex:

@@ -17,7 +17,7 @@ from sentence_transformers import CrossEncoder
 from service.datasets import TrainingRow, article_key, open_collection
 from service.errors import ModelSourceError
 from service.models.folder import open_folder
-from service.models.kinds import kind_of
+from service.models.model_kinds import kind_of
 from service.models.sources import prepare as prepare_model
 from service.settings import Settings
 from service.text.chunker import TokenCounter
