@@ -91,7 +91,7 @@ class Jobs:
         self._uploads, self._disk = Gate(MOST_UPLOADS, "uploads"), Turnstile(MOST_WRITES)
         self._job_notes: dict[str, str] = {}
         self._clients: dict[str, str | None] = {}
-        """By job, for the jobs that came since the start."""
+        """By job that has not ended, for those that came since the start."""
         self._served: dict[str, float] = {}
         """When each collection had its last turn."""
         self._running: Job | None = None
@@ -139,7 +139,7 @@ class Jobs:
         """
         made, client = self._find(name).made, current_client()
         self._uploads.check()
-        await asyncio.to_thread(self._require_share, client)
+        self._require_share(client)
         upload = await self._write(chunks)
         new = NewJob(upload.id, name, made, asked, key, upload.sha256, upload.bytes, upload.lines)
         return await asyncio.to_thread(self._queue, new, client)
@@ -169,7 +169,7 @@ class Jobs:
     def _require_share(self, client: str | None) -> None:
         if client is None:
             return
-        waiting = sum(self._clients.get(job.id) == client for job in self._store.unfinished())
+        waiting = list(self._clients.values()).count(client)
         if waiting >= MOST_WAITING // CLIENTS:
             raise OverloadedError(f"{waiting} jobs of this client are waiting; try again later", 60)
 
