@@ -72,7 +72,8 @@ def measured(settings: Settings, path: Path, queries: int | None) -> dict[str, A
     labelled = open_collection(path)
     chosen = sample(labelled.qrels, queries, 0)
     runs: dict[str, dict[str, list[str]]] = {way: {} for way in WAYS}
-    with opened(settings, path, chunked=False) as (engine, _):
+    with opened(settings, path, chunked=False) as it:
+        engine = it.engine
         encoder, main_ = engine.searcher.encoder, engine.collection()
         index = engine.searcher.retriever.index
         retrievers = {

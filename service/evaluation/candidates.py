@@ -1,6 +1,6 @@
 """Stage one's passages for labelled queries, each with the reranker's logit."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from service.confidence.ranking import Ordered, rank
 from service.engine.engine import Engine
 from service.errors import UnprocessableTextError
 from service.evaluation.measures import Qrels, per_query
+from service.evaluation.query_cache import Encode, encoded_queries
 from service.search.retriever import Found
 from service.search.second_stage import language_of
 from service.types import EncodedPassage, EncodedQuery
@@ -72,37 +73,37 @@ class Observed:
 class Observer:
     """Reads the candidates of one open engine as its own stages see them."""
 
-    def __init__(self, engine: Engine, depth: int) -> None:
-        """Rerank the first `depth` candidates of a query."""
+    def __init__(self, engine: Engine, depth: int, encode: Encode | None = None) -> None:
+        """Rerank the first `depth` candidates of a query; `encode` is the searcher's or a cache."""
         self._searcher, self._depth = engine.searcher, depth
+        self._encode = encode or engine.searcher.encode
 
-    def search(self, query: str, relevant: Set[str], *, rerank: bool = True) -> Search:
-        """Search for one query in both ways.
+    def encoded(self, queries: Sequence[str]) -> Iterator[tuple[str, EncodedQuery]]:
+        """Each query as the models read it. Raises as they do."""
+        return encoded_queries(self._searcher, queries, self._encode)
+
+    def search(
+        self, text: str, encoded: EncodedQuery, relevant: Set[str], *, rerank: bool = True
+    ) -> Search:
+        """Search for one of the `encoded` queries in both ways.
 
         Raises as the models do. A query that is too long for the reranker is not reranked.
         """
-        text, encoded, find = self._finder(query)
+        find = self._finder(encoded)
         with_answer = find(CANDIDATES)
         without = _without(find, relevant)
         depth = self._depth if rerank else 0
         first, second = self._logits(encoded, with_answer[:depth], without[:depth])
         return Search(_candidates(text, with_answer, first), _candidates(text, without, second))
 
-    def read(self, query: str) -> tuple[EncodedQuery, list[EncodedPassage]]:
-        """The query and its candidates as the reranker reads them."""
-        _, encoded, find = self._finder(query)
-        return encoded, self._searcher.second_stage.passages(find(CANDIDATES))
+    def passages(self, encoded: EncodedQuery) -> list[EncodedPassage]:
+        """The candidates as the reranker reads them."""
+        return self._searcher.second_stage.passages(self._finder(encoded)(CANDIDATES))
 
-    def _finder(self, query: str) -> tuple[str, EncodedQuery, Callable[[int], list[Found]]]:
-        """The normalised query, the encoded query, and a function that finds its candidates."""
-        searcher = self._searcher
-        text, _warnings = searcher.normalize_query(query)
-        (encoded,) = searcher.encode([text])
-
-        def find(count: int) -> list[Found]:
-            return searcher.retriever.find(encoded.vectors, count, {}, mode="dense").found
-
-        return text, encoded, find
+    def _finder(self, encoded: EncodedQuery) -> Callable[[int], list[Found]]:
+        """A function that finds a number of candidates."""
+        retriever = self._searcher.retriever
+        return lambda count: retriever.find(encoded.vectors, count, {}, mode="dense").found
 
     def _logits(self, query: EncodedQuery, *lists: Sequence[Found]) -> list[list[float]]:
         """Logits of each list. A passage that is in several lists is scored once."""
@@ -129,10 +130,11 @@ def observe(
 ) -> Observed:
     """Search the collection for `queries`, texts by id; those in `reranked` also get logits."""
     searches, to_rerank = {}, set(reranked)
-    for number, (query, text) in enumerate(queries.items(), start=1):
+    encoded = observer.encoded(list(queries.values()))
+    for number, (query, read) in enumerate(zip(queries, encoded, strict=True), start=1):
         grades = qrels.get(query, {})
         relevant = {document for document, grade in grades.items() if grade > 0}
-        searches[query] = observer.search(text, relevant, rerank=query in to_rerank)
+        searches[query] = observer.search(*read, relevant, rerank=query in to_rerank)
         on_progress(number)
     return Observed(name, qrels, searches)
 

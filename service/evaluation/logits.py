@@ -1,22 +1,15 @@
 """Logits kept on disk, so that an interrupted rerank continues where it stopped."""
 
 import hashlib
-import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 
-from service.errors import StoreError
+from service.evaluation.kept_rows import KeptRows
 from service.protocols import Reranker
 from service.settings import Settings
 from service.types import EncodedPassage, EncodedQuery, EncoderIdentity, PairScore, TokenStates
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS logits (key BLOB PRIMARY KEY, logit REAL NOT NULL, cut INTEGER NOT NULL)
-WITHOUT ROWID
-"""
 
 
 class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
@@ -35,17 +28,8 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
         self.slice_size, self.concurrent = reranker.slice_size, reranker.concurrent
         self.reused = 0
         """Logits that came from disk so far."""
-        self._path = path
         self._prefix = f"{reranker.weights_sha256}\0{variant}\0".encode()
-        self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=60, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"{path}: the logits' file cannot be used: {error}") from error
+        self._rows = KeptRows(path, "logits", "logit REAL NOT NULL, cut INTEGER NOT NULL")
 
     def score(
         self, query: EncodedQuery, slices: Iterable[Sequence[EncodedPassage]], /
@@ -63,7 +47,7 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
             missing = {k: p for k, p in zip(keys, passages, strict=True) if k not in known}
             if missing:
                 fresh = dict(zip(missing, next(scores), strict=True))
-                self._write(fresh)
+                self._rows.write(fresh)
                 known |= fresh
             yield [known[key] for key in keys]
 
@@ -80,7 +64,7 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
         return self.reranker.pack_states(seen)
 
     def close(self) -> None:
-        self._database.close()
+        self._rows.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -91,25 +75,9 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
         return hashlib.sha256(self._prefix + text).digest()
 
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
-        known: dict[bytes, PairScore] = {}
-        try:
-            with self._lock:
-                for key in keys:
-                    statement = "SELECT logit, cut FROM logits WHERE key = ?"
-                    if found := self._database.execute(statement, [key]).fetchone():
-                        known[key] = PairScore(found[0], bool(found[1]))
-                self.reused += sum(key in known for key in keys)
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: cannot be read: {error}") from error
-        return known
-
-    def _write(self, fresh: dict[bytes, PairScore]) -> None:
-        rows = [(key, score.logit, score.truncated) for key, score in fresh.items()]
-        try:
-            with self._lock, self._database:
-                self._database.executemany("INSERT OR REPLACE INTO logits VALUES (?, ?, ?)", rows)
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: cannot be written: {error}") from error
+        rows = self._rows.read(keys)
+        self.reused += sum(key in rows for key in keys)
+        return {key: PairScore(logit, bool(cut)) for key, (logit, cut) in rows.items()}
 
 
 def cached(reranker: Reranker, settings: Settings) -> CachedReranker:

@@ -105,13 +105,15 @@ def observe_all(
     for one in labelled:
         to_rerank = () if one.path in by_cosine else sample(one.queries, reranked, draw.seed)
         with (
-            opened(settings, one.path, chunked=True, progress=progress) as (engine, logits),
+            opened(settings, one.path, chunked=True, progress=progress) as it,
             progress(one.name, len(one.queries)) as advance,
         ):
-            searcher, observer = engine.searcher, Observer(engine, settings.rerank_depth)
+            searcher, logits = it.engine.searcher, it.logits
+            observer = Observer(it.engine, settings.rerank_depth, it.queries.encode)
             # Before all else, because a reranker may remember the passages that it has seen.
             if timed and logits is not None and not milliseconds:
-                searches = [observer.read(text) for text in list(one.queries.values())[:timed]]
+                first = observer.encoded(list(one.queries.values())[:timed])
+                searches = [(encoded, observer.passages(encoded)) for _text, encoded in first]
                 milliseconds = time_depths(logits.reranker, searches)
             found = observe(observer, one.name, one.queries, one.qrels, to_rerank, advance)
             seen[one.path] = found

@@ -1,7 +1,7 @@
-"""Ask a system every query of a collection and report on the answers, as a dictionary for JSON."""
+"""Report on a system's answers to the queries of a collection, as a dictionary for JSON."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,34 +25,14 @@ class ScoredHit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: hits, best first, and the status of the rerank.
-
-    `reused` says that some of its logits came from disk, so that its time means nothing.
-    """
+    """One answer: hits, best first, and the status of the rerank."""
 
     hits: list[ScoredHit]
     status: RerankStatus
-    milliseconds: float
-    reused: bool = False
 
-
-Ask = Callable[[str, bool], Answer]
-"""(query text, rerank?) -> the answer."""
 
 Answers = dict[str, dict[str, Answer]]
 """The answers of both stages, `retrieval` and `reranked`, by query id."""
-
-
-def ask_all(
-    queries: Mapping[str, str], ask: Ask, on_progress: Callable[[int], None] = lambda _n: None
-) -> Answers:
-    """Ask each query twice: without the rerank and with it."""
-    answers: Answers = {"retrieval": {}, "reranked": {}}
-    for number, (query_id, text) in enumerate(queries.items(), start=1):
-        for stage, found in answers.items():
-            found[query_id] = ask(text, stage == "reranked")
-        on_progress(number)
-    return answers
 
 
 def collection_report(
@@ -64,11 +44,9 @@ def collection_report(
 ) -> dict[str, Any]:
     """Both stages' measures side by side, and how far the confidence can be trusted.
 
-    `values`: stage -> measure -> query -> value. `median_ms` covers answers whose logits were all
-    computed in this run; None if there is none. `seed` is the bootstrap's.
+    `values`: stage -> measure -> query -> value. `seed` is the bootstrap's.
     """
     reranked = answers["reranked"]
-    times = sorted(a.milliseconds for a in reranked.values() if not a.reused)
     before, after = (values[stage]["ndcg@10"] for stage in answers)
     return {
         "queries": sum(query in qrels for query in reranked),
@@ -76,7 +54,6 @@ def collection_report(
         "difference_ndcg@10": paired(before, after, seed),
         "rerank_status": dict(Counter(a.status for a in reranked.values())),
         "confidence": confidence_report(reranked, qrels, thresholds),
-        "median_ms": times[len(times) // 2] if times else None,
     }
 
 

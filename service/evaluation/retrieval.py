@@ -1,6 +1,5 @@
 """`evaluate retrieval` and `evaluate rerank`: systems and run files over labelled collections."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from service.evaluation.candidates import Candidates, Observer
+from service.evaluation.candidates import Candidates, Observer, observe
 from service.evaluation.comparison import Compared, compared_report, mean_report, measure
 from service.evaluation.observations import Draw, Labelled, read_labelled
 from service.evaluation.partial_results import measure_each
 from service.evaluation.provenance import provenance
-from service.evaluation.report import ask_all, collection_report, scored_run
-from service.evaluation.searching import Asker, Progress, describe, opened
+from service.evaluation.report import collection_report, scored_run
+from service.evaluation.searching import Progress, describe, opened
 from service.evaluation.systems import RunFile, ScoredRun, System
 
 
@@ -54,16 +53,13 @@ def evaluate_systems(
         reports: dict[str, Any] = {}
         qrels, path = labelled.qrels, labelled.path
         for system in systems:
-            with (
-                opened(system.settings, path, chunked=draw.chunked, progress=progress) as found,
-                asyncio.Runner() as runner,
-            ):
-                ask = Asker(*found, runner)
-                described[system.name] = describe(system.settings, ask.searcher)
+            with opened(system.settings, path, chunked=draw.chunked, progress=progress) as it:
+                searcher = it.engine.searcher
+                described[system.name] = describe(system.settings, searcher)
                 title = labelled.name if len(systems) == 1 else f"{labelled.name} {system.name}"
                 with progress(title, len(labelled.queries)) as advance:
-                    answers = ask_all(labelled.queries, ask, advance)
-                thresholds = ask.searcher.second_stage.judge.thresholds
+                    answers = it.answers(labelled.queries, advance)
+                thresholds = searcher.second_stage.judge.thresholds
             stages = {stage: scored_run(of) for stage, of in answers.items()}
             of = measure(stages, qrels)
             reports[system.name] = collection_report(answers, of, qrels, thresholds, draw.seed)
@@ -95,22 +91,20 @@ def evaluate_reranker(
     described: dict[str, Any] = {}
 
     def measured(labelled: Labelled) -> Compared:
-        found: dict[str, Candidates] = {}
         path, chunked = labelled.path, draw.chunked
         with (
-            opened(system.settings, path, chunked=chunked, progress=progress) as (engine, logits),
+            opened(system.settings, path, chunked=chunked, progress=progress) as it,
             progress(labelled.name, len(labelled.queries)) as advance,
         ):
-            described[system.name] = describe(system.settings, engine.searcher)
-            observer, began = Observer(engine, depth), time.perf_counter()
-            for number, (query, text) in enumerate(labelled.queries.items(), 1):
-                found[query] = observer.search(text, frozenset()).answered
-                advance(number)
+            described[system.name] = describe(system.settings, it.engine.searcher)
+            observer, began = Observer(it.engine, depth, it.queries.encode), time.perf_counter()
+            seen = observe(observer, labelled.name, labelled.queries, {}, labelled.queries, advance)
+            found = {query: search.answered for query, search in seen.searches.items()}
             seconds = time.perf_counter() - began
         details = {
             "depth": depth,
             "pairs": sum(len(of.logits) for of in found.values()),
-            "pairs_reused": logits.reused if logits else 0,
+            "pairs_reused": it.logits.reused if it.logits else 0,
             "not_reranked": sum(not len(of.logits) for of in found.values()),
             "seconds": round(seconds, 1),
         }

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from service.engine.engine import Engine, open_engine
 from service.engine.ingestion import ingesting
 from service.evaluation.candidates import CANDIDATES
 from service.evaluation.logits import CachedReranker, cached
-from service.evaluation.report import Answer, ScoredHit
-from service.search.query import Query
+from service.evaluation.query_cache import QueryCache, encoded_queries
+from service.evaluation.report import Answer, Answers, ScoredHit
+from service.scheduling.gate import Deadline
 from service.search.searcher import Searcher
+from service.search.second_stage import Ranking
 from service.settings import DECIDING, MAX_TIMEOUT_MS, Settings
 from service.store.data_folder import DataFolder
 from service.store.schema import DOCUMENTS
@@ -32,29 +34,43 @@ _CONTENT_VERSION = 2
 """Version of the rule for which documents of a collection are stored: those that have a text."""
 
 
-class Asker:
-    """Asks one open engine. Each logit is kept on disk, so that no pair is scored twice."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An engine over one collection; its encoded queries and logits are kept on disk.
 
-    def __init__(
-        self, engine: Engine, logits: CachedReranker | None, runner: asyncio.Runner
-    ) -> None:
-        self.searcher, self._logits, self._runner = engine.searcher, logits, runner
+    `logits` is the engine's reranker; None if it has none.
+    """
 
-    def __call__(self, text: str, rerank: bool) -> Answer:
-        """The answer to one query, with all its candidates. Raises as `Searcher.search` does."""
-        before = self._logits.reused if self._logits else 0
-        query = Query(
-            query=text,
-            top_k=CANDIDATES,
-            num_candidates=CANDIDATES,
-            rerank=rerank,
-            timeout_ms=MAX_TIMEOUT_MS,
-        )
-        result = self._runner.run(self.searcher.search(query))
-        hits = [ScoredHit(hit.id, hit.score, hit.probability) for hit in result.hits]
-        reused = self._logits is not None and self._logits.reused > before
-        total = result.timings_ms["total"]
-        return Answer(hits, result.rerank.status, total, reused)
+    engine: Engine
+    queries: QueryCache
+    logits: CachedReranker | None
+
+    def answers(
+        self, queries: Mapping[str, str], on_progress: Callable[[int], None] = lambda _n: None
+    ) -> Answers:
+        """Ask each query, without the rerank and with it. Raises as the models do."""
+        answers: Answers = {"retrieval": {}, "reranked": {}}
+        searcher, stage = self.engine.searcher, self.engine.searcher.second_stage
+        encoded = encoded_queries(searcher, list(queries.values()), self.queries.encode)
+        with asyncio.Runner() as runner:
+            for number, (id_, (text, query)) in enumerate(
+                zip(queries, encoded, strict=True), start=1
+            ):
+                found = searcher.retriever.find(query.vectors, CANDIDATES, {}, text=text).found
+                deadline = Deadline(MAX_TIMEOUT_MS / 1000)
+                reranked = runner.run(stage.rank(text, query, found, deadline))
+                answers["retrieval"][id_] = _answer(stage.unranked(found))
+                answers["reranked"][id_] = _answer(reranked)
+                on_progress(number)
+        return answers
+
+
+def _answer(ranking: Ranking) -> Answer:
+    hits = [
+        ScoredHit(row.candidate.passage.document_id, row.score, row.probability)
+        for row in ranking.rows
+    ]
+    return Answer(hits, ranking.report.status)
 
 
 def describe(settings: Settings, searcher: Searcher) -> dict[str, Any]:
@@ -82,13 +98,12 @@ def _quiet(_title: str, _total: int | None) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def opened(
     settings: Settings, collection: Path, *, chunked: bool, progress: Progress = _quiet
-) -> Iterator[tuple[Engine, CachedReranker | None]]:
-    """Ingest a collection into a folder of its own and yield an engine over it.
+) -> Iterator[Opened]:
+    """Ingest a collection into a folder of its own and open an engine over it.
 
     The folder is under the cache folder. Its name holds the hashes of the data and of the index
     identity, and the versions of what is stored, so that the next evaluation of the same data with
-    the same encoder starts at once. If the engine has a reranker, it keeps its logits; it is the
-    second thing that is yielded.
+    the same encoder starts at once.
     """
     digest = data_sha256(collection)[:12] + "-" + index_digest(settings)[:12]
     cut = "passages" if chunked else "whole"
@@ -111,4 +126,5 @@ def opened(
         if stage.reranker is not None:
             logits = stack.enter_context(cached(stage.reranker, here))
             stage.reranker = logits
-        yield engine, logits
+        folder = settings.cache_dir / "evaluation" / "queries"
+        yield Opened(engine, stack.enter_context(QueryCache(engine.searcher, folder)), logits)

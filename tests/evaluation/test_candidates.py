@@ -11,8 +11,10 @@ from service.confidence.judge import Judge, Thresholds
 from service.engine.engine import Engine
 from service.errors import UnprocessableTextError
 from service.evaluation.calibrating import collect_hits
-from service.evaluation.candidates import CANDIDATES, Observer, observe
+from service.evaluation.candidates import CANDIDATES, Observer, Search, observe
+from service.evaluation.query_cache import BLOCK, QueryCache
 from service.evaluation.report import SHOWN_HITS
+from service.evaluation.searching import Opened
 from service.scheduling.gate import Limits
 from service.search.query import Query, Result
 from service.search.searcher import Searcher
@@ -80,6 +82,11 @@ def answer(over: Engine, query: str) -> Result:
     return asyncio.run(over.searcher.search(Query(query, top_k=100)))
 
 
+def search(observer: Observer, relevant: set[str]) -> Search:
+    ((text, encoded),) = observer.encoded([QUERY])
+    return observer.search(text, encoded, relevant)
+
+
 @pytest.mark.parametrize("depth", [100, 30, 4, 0])
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_order_and_probabilities_are_the_services_own(
@@ -87,7 +94,7 @@ def test_order_and_probabilities_are_the_services_own(
 ) -> None:
     over = engine(folder, share, depth)
     hits = answer(over, QUERY).hits
-    found = Observer(over, depth).search(QUERY, {"d007"}).answered
+    found = search(Observer(over, depth), {"d007"}).answered
     ordered = found.ranked(share, depth)
     assert ordered.ordering == (
         "retrieval" if not (share and depth) else "rerank" if share == 1.0 else "fused"
@@ -128,25 +135,26 @@ def test_the_next_candidates_move_up_where_relevant_documents_are_taken_out(
     folder: DataFolder,
 ) -> None:
     relevant = {"d007", "d001", "long", "none-such"}
-    search = Observer(engine(folder), 100).search(QUERY, relevant)
-    assert len(search.unanswered.documents) == CANDIDATES
-    assert not relevant & set(search.unanswered.documents)
-    kept = [d for d in search.answered.documents if d not in relevant]
-    assert list(search.unanswered.documents[: len(kept)]) == kept
-    assert len(search.unanswered.logits) == CANDIDATES
+    found = search(Observer(engine(folder), 100), relevant)
+    assert len(found.unanswered.documents) == CANDIDATES
+    assert not relevant & set(found.unanswered.documents)
+    kept = [d for d in found.answered.documents if d not in relevant]
+    assert list(found.unanswered.documents[: len(kept)]) == kept
+    assert len(found.unanswered.logits) == CANDIDATES
 
 
 def test_logits_belong_to_the_first_candidates_of_each_way(folder: DataFolder) -> None:
     reranker = ScriptedReranker(logit)
     over = engine(folder, reranker=reranker)
     observer = Observer(over, 10)
-    search = observer.search(QUERY, {"d007"})
+    found = search(observer, {"d007"})
     assert reranker.calls == [11]  # one passage moved up; the others are scored once
     (seventh,) = (d.text for d in DOCUMENTS if d.id == "d007")
-    passages = [passage.text for passage in observer.read(QUERY)[1]]
+    ((_text, encoded),) = observer.encoded([QUERY])
+    passages = [passage.text for passage in observer.passages(encoded)]
     expected = [logit(passage) for passage in passages if passage != seventh]
-    assert search.unanswered.logits.tolist() == expected[:10]
-    assert len(search.answered.logits) == 10
+    assert found.unanswered.logits.tolist() == expected[:10]
+    assert len(found.answered.logits) == 10
 
 
 def test_a_query_too_long_for_the_reranker_is_not_reranked(folder: DataFolder) -> None:
@@ -154,9 +162,9 @@ def test_a_query_too_long_for_the_reranker_is_not_reranked(folder: DataFolder) -
         raise UnprocessableTextError("too long", "query")
 
     over = engine(folder, reranker=ScriptedReranker(logit, refuse))
-    search = Observer(over, 100).search(QUERY, {"d007"})
-    assert len(search.answered.logits) == 0
-    assert search.answered.documents[0] == "d007"
+    found = search(Observer(over, 100), {"d007"})
+    assert len(found.answered.logits) == 0
+    assert found.answered.documents[0] == "d007"
 
 
 def test_a_collection_is_observed_with_a_part_of_it_reranked(folder: DataFolder) -> None:
@@ -180,3 +188,21 @@ def test_hits_below_the_depth_do_not_hide_that_nothing_answers(folder: DataFolde
     assert low.answerable is False
     high = answer(engine(folder, 1.0, 4, ScriptedReranker(lambda _passage: 5.0)), QUERY)
     assert high.answerable is True
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_answers_are_the_services_own(folder: DataFolder, share: float, tmp_path: Path) -> None:
+    over = engine(folder, share, 30)
+    queries = {f"q{n}": f"{TEXT} number {n}" for n in range(BLOCK + 3)}
+    heard: list[int] = []
+    with QueryCache(over.searcher, tmp_path) as cache:
+        answers = Opened(over, cache, None).answers(queries, heard.append)
+    assert heard == list(range(1, len(queries) + 1))
+    for rerank, stage in enumerate(("retrieval", "reranked")):
+        assert list(answers[stage]) == list(queries)
+        for query in ("q0", f"q{BLOCK}"):
+            asked = Query(queries[query], top_k=100, rerank=bool(rerank))
+            expected = asyncio.run(over.searcher.search(asked))
+            found = answers[stage][query]
+            assert found.hits == [(hit.id, hit.score, hit.probability) for hit in expected.hits]
+            assert found.status == expected.rerank.status

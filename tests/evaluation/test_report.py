@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from service.evaluation.report import (
     Answer,
     Answers,
     ScoredHit,
-    ask_all,
     collection_report,
     confidence_report,
     scored_run,
@@ -21,7 +19,7 @@ QRELS = {"q1": {"a": 1}, "q2": {"b": 1}}
 
 def answer(documents: str, probabilities: list[float | None]) -> Answer:
     hits = [ScoredHit(d, 0.9, p) for d, p in zip(documents, probabilities, strict=True)]
-    return Answer(hits, "complete", 12.5)
+    return Answer(hits, "complete")
 
 
 RERANKED = {"q1": answer("ab", [0.9, 0.2]), "q2": answer("ab", [0.6, 0.55])}
@@ -43,7 +41,6 @@ def test_both_stages_stand_side_by_side_with_their_difference() -> None:
     assert (difference["won"], difference["lost"]) == (1, 1)
     assert difference["low"] < 0 < difference["high"]
     assert report["rerank_status"] == {"complete": 2}
-    assert report["median_ms"] == 12.5
 
 
 def test_confidence_is_measured_over_the_shown_hits() -> None:
@@ -59,27 +56,6 @@ def test_confidence_is_measured_over_the_shown_hits() -> None:
 
 def test_uncalibrated_answers_have_no_confidence_report() -> None:
     assert confidence_report(RETRIEVAL, QRELS, Thresholds()) is None
-
-
-def test_answers_with_logits_from_the_disk_have_no_say_in_the_time() -> None:
-    reused = {q: replace(a, milliseconds=0.1, reused=True) for q, a in RERANKED.items()}
-    assert report_on({**reused, "q1": RERANKED["q1"]})["median_ms"] == 12.5
-    assert report_on(reused)["median_ms"] is None
-
-
-def test_every_query_is_asked_in_both_ways() -> None:
-    asked: list[tuple[str, bool]] = []
-
-    def ask(text: str, rerank: bool) -> Answer:
-        asked.append((text, rerank))
-        return answer("", [])
-
-    progress: list[int] = []
-    answers = ask_all({"q1": "one", "q2": "two"}, ask, progress.append)
-    assert asked == [("one", False), ("one", True), ("two", False), ("two", True)]
-    assert list(answers) == ["retrieval", "reranked"]
-    assert set(answers["retrieval"]) == set(answers["reranked"]) == {"q1", "q2"}
-    assert progress == [1, 2]
 
 
 def test_a_sample_depends_on_the_seed_alone() -> None:
