@@ -234,13 +234,20 @@ class EncodedQuery:
 class EncodedPassage:
     """A passage as a reranker is given it.
 
-    `text` is without prefix. `packed` is what the reranker once made of the passage to be stored;
-    None where nothing is. `window` is the place of the query's window to compare it with.
+    `source` is its text without prefix, or gives it: a reranker with stored states needs no text,
+    and to clean a hundred takes milliseconds. `packed` is what the reranker once made of the
+    passage to be stored; None where nothing is. `window` is the place of the query's window to
+    compare it with.
     """
 
-    text: str
+    source: str | Callable[[], str]
     packed: bytes | None = None
     window: int = 0
+
+    @property
+    def text(self) -> str:
+        """What it says, without prefix."""
+        return self.source if isinstance(self.source, str) else self.source()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from typing import Annotated, cast
+from typing import Annotated, NamedTuple, cast
 
 from fastapi import Depends, Request
 
@@ -162,6 +162,22 @@ async def permit(request: Request) -> ExitStack:
     return cast(ExitStack, request.state.permit)
 
 
+class Asked(NamedTuple):
+    """What a request asks, and where: one dependency, as each costs a search time."""
+
+    request_id: str
+    collection: LiveCollection
+    state: ServerState
+
+
+async def asked(request: Request) -> Asked:
+    """As `request_id`, `collection` and `server_state`."""
+    state = await server_state(request)
+    found = await collection(request, await engine(state))
+    return Asked(await request_id(request), found, state)
+
+
+AskedDep = Annotated[Asked, Depends(asked)]
 CollectionDep = Annotated[LiveCollection, Depends(collection)]
 CollectionsDep = Annotated[Collections, Depends(collections)]
 JobsDep = Annotated[Jobs, Depends(jobs)]

@@ -60,7 +60,7 @@ def rank(
 def by_score(scores: ArrayLike, ids: Sequence[Any]) -> list[int]:
     """Places by falling score, ties by rising id; `scores` has shape (n,)."""
     rising = (-np.asarray(scores, np.float64)).tolist()
-    return sorted(range(len(ids)), key=lambda place: (rising[place], ids[place]))
+    return [place for _, _, place in sorted(zip(rising, ids, range(len(ids)), strict=True))]
 
 
 def fuse(cosines: ArrayLike, logits: ArrayLike, share: float) -> Floats:

@@ -40,6 +40,8 @@ class IndexView:
 
     def search(self, vectors: Vectors, k: int, allowed: Ids | None = None) -> list[list[Candidate]]:
         """As `VectorIndex.search`."""
+        if not self.segments:
+            return self.base.search(vectors, k, allowed)
         parts = [part.search(vectors, k, allowed) for part in (self.base, *self.segments)]
         return [_best(list(chain(*found)), k) for found in zip(*parts, strict=True)]
 

@@ -76,7 +76,10 @@ class Batcher(Generic[In, Out]):
                 raise NotReadyError(CLOSED)
             self._lines.setdefault(caller, deque()).append(item)
             shares.changed.notify_all()
-        asyncio.get_running_loop().call_soon(self._wake)
+        if self._budget.now > 1:
+            asyncio.get_running_loop().call_soon(self._wake)
+        else:
+            self._wake()  # nothing is done together
         return await outcome(item.future, deadline)
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from service.confidence.ranking import by_score
@@ -19,8 +19,7 @@ RRF_K = 60
 """The constant of reciprocal rank fusion, as its authors chose it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A candidate: its passage, its cosine with the query, its 1-based rank in stage one.
 
     `order` is the score that stage one ordered by. `sparse_score` is BM25's where the passage was
@@ -151,7 +150,7 @@ class Finder:
             if not reachable:
                 return [], True
             for window, listed in enumerate(self.index.search(self.vectors, wanted, self.allowed)):
-                _keep_nearest(best, window, ((c.passage_id, c.score) for c in listed))
+                _keep_nearest(best, window, listed)
             ids, cosines = list(best), [found.cosine for found in best.values()]
             first = by_score(cosines, ids)[:wanted]
             return [Candidate(ids[i], cosines[i]) for i in first], wanted >= reachable
@@ -183,12 +182,12 @@ class Finder:
             {id_: found.score for id_, found in both.items()},
             {id_: f.sparse_score for id_, f in both.items() if f.sparse_score is not None},
         )
-        found = [replace(found, order=scores[id_]) for id_, found in both.items()]
+        found = [found._replace(order=scores[id_]) for id_, found in both.items()]
         ids = [(f.passage.document_id, f.passage.id) for f in found]
         fused = [found[i] for i in by_score([f.order for f in found], ids)]
         taken = _PassageQuota(self.per_document)
         kept = [found for found in fused if taken.has_room(found.passage.document_id)][:count]
-        return [replace(found, rank=rank) for rank, found in enumerate(kept, 1)]
+        return [found._replace(rank=rank) for rank, found in enumerate(kept, 1)]
 
     def _within_share(
         self, fetch: Callable[[int], tuple[list[Candidate], bool]], count: int

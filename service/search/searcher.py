@@ -52,7 +52,7 @@ class Lane:
     async def turn(self, deadline: Deadline) -> AsyncIterator[None]:
         """Be one of the `SIDE_BY_SIDE`; raises `DeadlineError` when it is not in time."""
         try:
-            async with asyncio.timeout(deadline.left()):
+            async with asyncio.timeout(deadline.left() if self._turns.locked() else None):
                 await self._turns.acquire()
         except TimeoutError as error:
             raise DeadlineError("the time allowed ran out") from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
+from typing import NamedTuple
 
 from service.confidence.judge import ORDER, Judge
 from service.confidence.ranking import rank
@@ -17,7 +18,6 @@ from service.scheduling.shares import SHARES, PartSize, current_caller
 from service.search.query import QUERY_FILLS_WINDOW, Hit, RerankReport
 from service.search.retriever import Found
 from service.text.language import UNDETERMINED, search_language
-from service.text.normalizer import clean
 from service.text.passage import stored_text
 from service.types import EncodedPassage, EncodedQuery, PairScore, RerankStatus, StoredPassage, Word
 
@@ -35,14 +35,11 @@ CONCURRENT_SLICES = 16
 SLOW_RERANKS = 32
 """Searches that may be at the rerank where one may take seconds on a CPU; 8 per client."""
 
-_CLEANED_CHARS = 2000
-
 LANGUAGE_SAMPLE = 5
 """How many of the best candidates are used to detect the language."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """A candidate in the final order, the score that ordered it, and how sure it is."""
 
     candidate: Found
@@ -169,7 +166,9 @@ class SecondStage:
         stored = self._stored([c.passage for c in found]) if self._stored else {}
         return [
             EncodedPassage(
-                stored_text(c.passage, self._prefixes), stored.get(c.passage.id), c.window
+                partial(stored_text, c.passage, self._prefixes),
+                stored.get(c.passage.id),
+                c.window,
             )
             for c in found
         ]
@@ -272,6 +271,4 @@ class SecondStage:
 
 def language_of(query: str, found: Sequence[Found]) -> str:
     """The language that decides on the rerank, from a normalised query and its candidates."""
-    # This runs on the event loop, so only the beginning of a long passage is cleaned.
-    sample = [clean(c.passage.text[:_CLEANED_CHARS]) for c in found[:LANGUAGE_SAMPLE]]
-    return search_language(query, sample)
+    return search_language(query, [c.passage.text for c in found[:LANGUAGE_SAMPLE]])

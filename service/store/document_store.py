@@ -21,6 +21,7 @@ from service.store.document_rows import (
     restore_row,
     stage_document,
 )
+from service.store.passage_cache import PassageCache
 from service.store.reserve import Reserve
 from service.store.sqlite_view import SqliteView
 from service.types import (
@@ -50,11 +51,12 @@ class DocumentStore:
         self._path = path
         self._reindex = reindex or f"secondpass reindex --data-dir {path.parent}"
         self._database = Database(path, reserve=reserve)
+        self._passages = PassageCache()
 
     @contextmanager
     def view(self) -> Iterator[SqliteView]:
         with self._database.reading() as connection:
-            yield SqliteView(connection)
+            yield SqliteView(connection, self._passages)
 
     def check(self) -> None:
         self._database.check()

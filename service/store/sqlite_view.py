@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from service.errors import StoreError
 from service.store import lexical
 from service.store.document_rows import SET_ASIDE, VECTOR_DTYPE, json_of
 from service.store.filter_sql import condition
+from service.store.passage_cache import Key, PassageCache
 from service.types import (
     Candidate,
     Counts,
@@ -46,6 +47,8 @@ class SqliteView:
     """A `StoreView`: a read transaction."""
 
     connection: sqlite3.Connection
+    cache: PassageCache = field(default_factory=PassageCache)
+    """Of the store."""
 
     def _value(self, query: str, *parameters: object) -> Any:
         """The first column of the first row; None if there is no row."""
@@ -150,32 +153,40 @@ class SqliteView:
 
     def passages(self, ids: Collection[int]) -> dict[int, StoredPassage]:
         rows = self.connection.execute(
-            'SELECT id, document, start, "end" FROM passages '
-            "WHERE id IN (SELECT value FROM json_each(?))",
+            'SELECT passages.id, version, number, start, "end" '
+            "FROM passages JOIN documents ON number = document "
+            "WHERE passages.id IN (SELECT value FROM json_each(?))",
             [json_of([int(id_) for id_ in ids])],
         ).fetchall()
+        known = self.cache.get((id_, version) for id_, version, *_ in rows)
+        if missing := [row for row in rows if row[0] not in known]:
+            read = self._read_passages(missing)
+            self.cache.put(read)
+            known |= {passage.id: passage for _, passage in read}
+        return {id_: known[id_] for id_, *_ in rows}
+
+    def _read_passages(
+        self, rows: Sequence[tuple[int, int, int, int, int]]
+    ) -> list[tuple[Key, StoredPassage]]:
+        """Passages of (id, document's version and number, start, end)."""
         documents = {
             number: (_document(*document), title_end)
             for number, title_end, *document in self.connection.execute(
                 f"SELECT number, title_end, {_DOCUMENT} FROM documents "  # noqa: S608
                 "WHERE number IN (SELECT value FROM json_each(?))",
-                [json_of({number for _, number, _, _ in rows})],
+                [json_of({number for _, _, number, _, _ in rows})],
             )
         }
-        # Cut here and not by SQL's substr, which ends at a NUL character.
-        return {
-            id_: StoredPassage(
-                id=id_,
-                document_id=(document := documents[number][0]).id,
-                title=document.title,
-                text=document.text[start:end],
-                start=start,
-                end=end,
-                metadata=document.metadata,
-                title_end=documents[number][1],
+        passages = []
+        for id_, version, number, start, end in rows:
+            document, title_end = documents[number]
+            # Cut here and not by SQL's substr, which ends at a NUL character.
+            text = document.text[start:end]
+            passage = StoredPassage(
+                id_, document.id, document.title, text, start, end, document.metadata, title_end
             )
-            for id_, number, start, end in rows
-        }
+            passages.append(((id_, version), passage))
+        return passages
 
     def allowed(self, filters: Filters) -> Ids:
         where = condition(filters, "document")

@@ -9,6 +9,7 @@ import regex
 
 from service.errors import ModelSourceError
 from service.models.folder import file_sha256
+from service.text.normalizer import clean
 
 SURE = 0.5
 """Probability below which a query is too short to tell its language."""
@@ -23,9 +24,12 @@ package unpickle their model, so the exact version is required and the file is c
 
 _SAMPLE_CHARS = 300
 
+_CLEANED_CHARS = 2000
+"""Only the beginning of a long passage is cleaned: this runs on the event loop."""
+
 _REMEMBERED = 4096
-"""The languages of this number of texts (at most 300 characters each) are kept: popular passages
-are found often, and identifying one takes a quarter of a millisecond on the event loop."""
+"""The languages of this number of queries and of passages are kept: popular passages are found
+often, and identifying one takes a quarter of a millisecond on the event loop."""
 
 
 @cache
@@ -48,27 +52,38 @@ def identify(text: str) -> tuple[str, float]:
     return _identify(text[:_SAMPLE_CHARS])
 
 
+def search_language(query: str, passages: Sequence[str]) -> str:
+    """The language that query and passages share, or `UNDETERMINED` where they differ.
+
+    The query is cleaned; the passages need not be. A query of one or two words rarely shows its
+    language. So below `SURE` the most frequent language of the passages counts for both, if both or
+    neither are in Latin letters.
+    """
+    query_language, probability = identify(query)
+    if not passages:
+        return query_language
+    seen = [_of_passage(text[:_CLEANED_CHARS]) for text in passages]
+    found = Counter(code for _, code in seen)
+    passage_language = min(found, key=lambda code: (-found[code], code))
+    unsure = probability < SURE and _is_latin(query) == _is_latin(
+        " ".join(start for start, _ in seen)
+    )
+    if unsure or query_language == passage_language:
+        return passage_language
+    return UNDETERMINED
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def _identify(text: str) -> tuple[str, float]:
     language, probability = load().classify(text)
     return str(language), float(probability)
 
 
-def search_language(query: str, passages: Sequence[str]) -> str:
-    """The language that query and passages share, or `UNDETERMINED` where they differ.
-
-    A query of one or two words rarely shows its language. So below `SURE` the most frequent
-    language of the passages counts for both, if both or neither are in Latin letters.
-    """
-    query_language, probability = identify(query)
-    found = Counter(identify(passage)[0] for passage in passages)
-    if not found:
-        return query_language
-    passage_language = min(found, key=lambda code: (-found[code], code))
-    unsure = probability < SURE and _is_latin(query) == _is_latin(" ".join(passages))
-    if unsure or query_language == passage_language:
-        return passage_language
-    return UNDETERMINED
+@lru_cache(maxsize=_REMEMBERED)
+def _of_passage(text: str) -> tuple[str, str]:
+    """The cleaned beginning of a passage, and its language."""
+    start = clean(text)[:_SAMPLE_CHARS]
+    return start, str(load().classify(start)[0])
 
 
 def _is_latin(text: str) -> bool:

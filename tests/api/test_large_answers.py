@@ -68,7 +68,7 @@ def test_other_requests_get_their_turn_while_a_long_page_is_written() -> None:
     long = StoredDocumentBody(
         id="a", title="", text="x" * 200_000, metadata={}, version=1, indexed=True, problem=None
     )
-    turns = 0
+    page, turns = DocumentsPage(documents=[], cursor=None), 0
 
     async def others() -> None:
         nonlocal turns
@@ -78,9 +78,8 @@ def test_other_requests_get_their_turn_while_a_long_page_is_written() -> None:
 
     async def run() -> bytes:
         beside = asyncio.create_task(others())
-        content = await written(
-            DocumentsPage(documents=[], cursor=None), "documents", [long] * 9, 2**40
-        )
+        whole, row = (body.model_dump_json().encode() for body in (page, long))
+        content = await written(whole, "documents", [row] * 9, 2**40)
         beside.cancel()
         return content
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fastapi.testclient import TestClient
 
+from service.api.schemas.search_schemas import SearchResponse
 from tests.fixtures.library import DOCUMENTS, QUESTIONS
 
 BY_ID = {document.id: document for document in DOCUMENTS}
@@ -146,3 +147,11 @@ def test_server_timing_names_every_stage(client: TestClient) -> None:
     answer = client.post("/search", json={"query": "tides"})
     stages = [part.split(";")[0] for part in answer.headers["Server-Timing"].split(", ")]
     assert stages == ["normalize", "encode", "retrieve", "rerank", "total"]
+
+
+@pytest.mark.parametrize("rerank", [True, False])
+def test_the_answer_is_written_as_its_model_writes_it(client: TestClient, rerank: bool) -> None:
+    content = client.post("/search", json={"query": "đạo hàm", "rerank": rerank}).content
+    answer = SearchResponse.model_validate_json(content, strict=True)
+    assert answer.hits
+    assert answer.model_dump_json().encode() == content

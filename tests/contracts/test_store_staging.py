@@ -395,3 +395,14 @@ def test_a_change_drops_the_slices_of_a_document(
     assert now(store).slices(waiting)[0] == []
     begins_again = (waiting, 0) if change == "set aside again" else None
     assert now(store).next_long(shortest=False) == begins_again
+
+
+def test_each_view_shows_the_metadata_of_its_moment(store: Store, encoded: Encoded) -> None:
+    ((id_,),) = store.put([encoded("d", "one two", passages=1, metadata={"year": 1})])
+    with store.view() as before:
+        store.stage([Document("d", "one two", metadata={"year": 2})])
+        seen = [view.passages([id_])[id_].metadata for view in (before, now(store), before)]
+        store.delete(["d"])
+        assert now(store).passages([id_]) == {}
+        assert before.passages([id_])[id_].metadata == {"year": 1}
+    assert seen == [{"year": 1}, {"year": 2}, {"year": 1}]

@@ -9,11 +9,12 @@ import pytest
 from service.confidence.calibration import Calibration, Curve
 from service.confidence.judge import Judge, Thresholds
 from service.scheduling.gate import Deadline
+from service.search import second_stage
 from service.search.query import encode_queries
 from service.search.retriever import Found
 from service.search.second_stage import Ranking, SecondStage
 from service.store.data_folder import DataFolder
-from service.types import Document
+from service.types import Document, StoredPassage
 from service.write.ingestor import Ingestor
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
 from tests.fixtures.live import retriever_of
@@ -130,3 +131,16 @@ def test_a_mixed_search_is_reranked_where_it_was_fitted_and_only_there(
     assert outside.report.status == "skipped"
     assert "different languages" in (outside.report.reason or "")
     assert {row.probability for row in outside.rows} == {None}
+
+
+def test_no_text_is_cleaned_for_a_passage_whose_states_are_stored(
+    found: list[Found], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaned: list[StoredPassage] = []
+    monkeypatch.setattr(second_stage, "stored_text", lambda passage, _: cleaned.append(passage))
+    judge = Judge(ENCODER.identity, None, None, Thresholds())
+    stage = SecondStage(None, judge, 8, stored=lambda rows: {row.id: b"states" for row in rows})
+    given = stage.passages(found)
+    stage.close()
+    assert [passage.packed for passage in given] == [b"states"] * 30
+    assert not cleaned

@@ -196,9 +196,10 @@ async def list_documents(
     """
     page = await collection.documents.page(filters, after, limit, _deadline(state))
     cursor = cursor_after(page.after) if page.after is not None else None
-    whole = DocumentsPage(documents=[], cursor=cursor)
+    whole = DocumentsPage(documents=[], cursor=cursor).model_dump_json().encode()
+    rows = (_stored(document).model_dump_json().encode() for document in page.documents)
     # `Documents.page` limits the size.
-    content = await written(whole, "documents", map(_stored, page.documents), sys.maxsize)
+    content = await written(whole, "documents", rows, sys.maxsize)
     return Response(content, media_type="application/json")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from operator import attrgetter
 
 from fastapi import APIRouter, Response
 
@@ -10,33 +11,35 @@ from service.api.error_table import described
 from service.api.openapi import TIMED
 from service.api.route_rules import Route, Rules
 from service.api.schemas import common
-from service.api.schemas.common import server_timing, written
+from service.api.schemas.common import as_json, server_timing, written
 from service.api.schemas.search_schemas import (
     HitBody,
+    IndexBody,
     SearchBatchRequest,
     SearchBatchResponse,
     SearchRequest,
     SearchResponse,
 )
-from service.api.state import CollectionDep, RequestIdDep, ServerState, StateDep
+from service.api.state import Asked, AskedDep
 from service.errors import AnswerTooLargeError, InvalidInputError
 from service.search.query import Hit, Query, Result, Timings
 
 router = APIRouter(tags=["search"], route_class=Route)
 
+_FIELDS = tuple(SearchResponse.model_fields)
+_HIT_FIELDS = attrgetter(*HitBody.model_fields)
+
 
 @router.post("/search", response_model=SearchResponse, summary="Search", responses=TIMED)
 @Rules(field_depth=2)
-async def search(
-    body: SearchRequest, request_id: RequestIdDep, collection: CollectionDep, state: StateDep
-) -> Response:
+async def search(body: SearchRequest, asked: AskedDep) -> Response:
     """Recall passages with the bi-encoder, rerank them, and say how sure each hit is.
 
     Hits are ordered by score, then id. Until the index changes, the same request gives the same
     answer, up to the last digit of its scores. `cached` says if the answer is an earlier search's.
     """
-    result = await collection.searcher.search(_query(body))
-    content = await _entry(result, body, request_id, state, common.MOST_BYTES)
+    result = await asked.collection.searcher.search(_query(body))
+    content = await _entry(result, body, asked, common.MOST_BYTES)
     return _answer(content, result.timings_ms)
 
 
@@ -47,57 +50,55 @@ async def search(
     responses=TIMED,
 )
 @Rules(field_depth=3)
-async def search_batch(
-    body: SearchBatchRequest, request_id: RequestIdDep, collection: CollectionDep, state: StateDep
-) -> Response:
+async def search_batch(body: SearchBatchRequest, asked: AskedDep) -> Response:
     """Answer several searches, whose queries the bi-encoder encodes together.
 
     Each result is the answer of `POST /search`, up to the last digit of its scores. Queries fail
     independently. A malformed request is refused as a whole: 422 names the entry. If there is no
     room for the request, the answer is 429.
     """
-    most = state.settings.max_batch_queries
+    most = asked.state.settings.max_batch_queries
     if len(body.queries) > most:
         raise InvalidInputError(f"a request may have at most {most} queries", "queries")
     timings = Timings()
-    asked, left = iter(body.queries), common.MOST_BYTES
+    queries, left = iter(body.queries), common.MOST_BYTES
 
     async def take(found: Result | Exception) -> bytes:
         nonlocal left
         try:
-            entry = await _entry(found, next(asked), request_id, state, left)
+            entry = await _entry(found, next(queries), asked, left)
         except AnswerTooLargeError as error:
-            return _failed(error, request_id)
+            return _failed(error, asked.request_id)
         left -= len(entry)
         await asyncio.sleep(0)  # the entries are megabytes: other requests get their turn
         return entry
 
-    entries = await collection.searcher.search_each([_query(q) for q in body.queries], take)
+    searcher = asked.collection.searcher
+    entries = await searcher.search_each([_query(q) for q in body.queries], take)
     total = timings.finish()
-    rest = json.dumps({"timings_ms": total, "request_id": request_id}).encode()
+    rest = json.dumps({"timings_ms": total, "request_id": asked.request_id}).encode()
     return _answer(b'{"results":[' + b",".join(entries) + b"]," + rest[1:], total)
 
 
-async def _entry(
-    found: Result | Exception, query: SearchRequest, request_id: str, state: ServerState, most: int
-) -> bytes:
+async def _entry(found: Result | Exception, query: SearchRequest, asked: Asked, most: int) -> bytes:
     # Written here, because FastAPI would validate the whole answer again.
     if isinstance(found, Exception):
-        return _failed(found, request_id)
-    state.metrics.observe_search(found)
+        return _failed(found, asked.request_id)
+    asked.state.metrics.observe_search(found)
     hits = (_hit(hit, query) for hit in found.hits)
-    return await written(_response(found, request_id), "hits", hits, most)
+    return await written(_response(found, asked.request_id), "hits", hits, most)
 
 
 def _failed(error: Exception, request_id: str) -> bytes:
     return described(error, request_id)[1].model_dump_json(exclude_none=True).encode()
 
 
-def _hit(hit: Hit, query: SearchRequest) -> HitBody:
-    body = HitBody.model_validate(hit, from_attributes=True)
+def _hit(hit: Hit, query: SearchRequest) -> bytes:
+    """A `HitBody` as JSON."""
+    body = dict(zip(HitBody.model_fields, _HIT_FIELDS(hit), strict=True))
     if not query.return_text:
-        body.text = None
-    return body
+        body["text"] = None
+    return as_json(body)
 
 
 def _query(body: SearchRequest) -> Query:
@@ -111,8 +112,10 @@ def _answer(content: bytes, timings_ms: Mapping[str, float]) -> Response:
     return Response(content, headers=headers, media_type="application/json")
 
 
-def _response(result: Result, request_id: str) -> SearchResponse:
-    """The answer without its hits."""
-    fields = {name: getattr(result, name) for name in result.__slots__}
-    fields |= {"hits": [], "index": result, "request_id": request_id}
-    return SearchResponse.model_validate(fields, from_attributes=True)
+def _response(result: Result, request_id: str) -> bytes:
+    """A `SearchResponse` without its hits as JSON."""
+    index = {name: getattr(result, name) for name in IndexBody.model_fields}
+    apart = {"hits": [], "index": index, "request_id": request_id}
+    return as_json(
+        {name: apart[name] if name in apart else getattr(result, name) for name in _FIELDS}
+    )
