@@ -39,8 +39,6 @@ class Phase:
 
 
 class Waiting(Protocol):
-    """A connection."""
-
     def waits_since(self) -> float | None:
         """Since when its client has had to act, on the monotonic clock; None if it need not."""
 
@@ -80,7 +78,6 @@ class Connections:
         return longest is not None
 
     def forget(self, connection: Waiting) -> None:
-        """Remove a closed connection."""
         self.open.discard(connection)
         self.idle.pop(connection, None)
 

@@ -112,7 +112,6 @@ def error_response(
     details: list[ErrorDetail] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """The envelope as a response."""
     return _response(status, _envelope(status, message, request_id, details), headers or {})
 
 

@@ -45,12 +45,10 @@ class Metrics:
         return Gauge(f"secondpass_{name}", text, registry=self.registry)
 
     def observe_request(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Count one answered request."""
         self._requests.labels(known_method(method), path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
     def observe_search(self, result: Result) -> None:
-        """Count one search and its stages."""
         for stage, milliseconds in result.timings_ms.items():
             self._stages.labels(stage).observe(milliseconds / 1000)
         if "cache" in result.timings_ms:
@@ -60,10 +58,8 @@ class Metrics:
         self._confidence.labels(result.hits[0].confidence if result.hits else "none").inc()
 
     def observe_documents(self, *, stored: int = 0, deleted: int = 0) -> None:
-        """Count documents that a request wrote."""
         self._written.labels("stored").inc(stored)
         self._written.labels("deleted").inc(deleted)
 
     def render(self) -> bytes:
-        """Prometheus' text format."""
         return generate_latest(self.registry)

@@ -74,7 +74,6 @@ class ServerState:
         self.close()
 
     def close(self) -> None:
-        """Close models, index and data folder."""
         if self.collections is not None:
             self.collections.close()
         if self._opened is not None:
@@ -115,7 +114,6 @@ class ServerState:
 
 
 async def server_state(request: Request) -> ServerState:
-    """The application's state."""
     return cast(ServerState, request.app.state.server)
 
 

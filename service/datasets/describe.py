@@ -157,7 +157,6 @@ def _spread(values: Sequence[int]) -> dict[str, float] | None:
 
 
 def _copies(texts: Iterable[str]) -> int:
-    """Texts that occurred before."""
     return sum(count - 1 for count in Counter(texts).values())
 
 

@@ -75,7 +75,6 @@ def _part(key: str, shares: Mapping[str, float]) -> str:
 
 
 def _groups(collection: Collection, article_of: ArticleOf | None) -> dict[str, str]:
-    """Each judged query's group, named by its least query id."""
     article = {d.id: article_of(d) if article_of else None for d in collection.documents}
     shared: list[list[tuple[int, str]]] = []
     for query, judged in collection.qrels.items():

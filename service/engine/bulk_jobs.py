@@ -124,7 +124,6 @@ class Jobs:
 
     @property
     def waiting(self) -> int:
-        """Jobs that have not ended."""
         return self._store.count_unfinished()
 
     async def receive(
@@ -178,11 +177,9 @@ class Jobs:
         return self._store.get(id_)
 
     def newest(self, limit: int) -> list[Job]:
-        """The last jobs, newest first."""
         return self._store.newest(limit)
 
     def refusals(self, id_: str) -> list[Refusal]:
-        """The first hundred refused lines of a job."""
         return self._store.refusals(id_)
 
     def note(self, id_: str) -> str | None:

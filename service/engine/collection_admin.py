@@ -96,7 +96,6 @@ class Collections:
             copy.close()
 
     def infos(self) -> list[CollectionInfo]:
-        """All collections, by name."""
         found = []
         for name in sorted(self._catalog.collections):
             with suppress(NotFoundError):  # removed meanwhile
@@ -112,7 +111,6 @@ class Collections:
         return self._info(self._catalog.resolve(name))
 
     def aliases(self) -> dict[str, str]:
-        """Alias to collection."""
         return dict(self._catalog.aliases)
 
     def set_alias(self, alias: str, name: str) -> None:

@@ -43,7 +43,6 @@ class CopyState(BaseModel):
 
 
 def read_state(store: Store) -> CopyState | None:
-    """The last copy into this store, or None."""
     with store.view() as view:
         note = view.note(NOTE)
     return CopyState.model_validate_json(note) if note else None
@@ -68,7 +67,6 @@ class Copy:
         self._thread = threading.Thread(target=self._run, name="copy", daemon=True)
 
     def start(self) -> None:
-        """Begin or continue."""
         self._note(self.state)
         self._thread.start()
 

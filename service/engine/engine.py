@@ -81,7 +81,6 @@ class Engine:
 
     @property
     def searcher(self) -> Searcher:
-        """Searches in the default collection."""
         return self.collection().searcher
 
     @property
@@ -97,12 +96,10 @@ class Engine:
 
     @property
     def documents(self) -> int:
-        """Documents in the default collection."""
         return self.searcher.retriever.index.latest.documents
 
     @property
     def passages(self) -> int:
-        """Passages in the default collection."""
         return len(self.searcher.retriever.index.latest)
 
     def checks(self) -> dict[str, str]:

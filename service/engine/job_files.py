@@ -89,15 +89,12 @@ class Spool:
             flush(folder.parent)
 
     def new(self) -> "PartialUpload":
-        """Begin an upload."""
         return PartialUpload(self._folder, uuid.uuid4().hex)
 
     def path(self, id_: str) -> Path:
-        """The file of an upload."""
         return self._folder / f"{id_}.ndjson"
 
     def remove(self, id_: str) -> None:
-        """Remove an upload, if it is there."""
         with explained(f"cannot use {self._folder}"):
             self.path(id_).unlink(missing_ok=True)
 

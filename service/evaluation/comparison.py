@@ -88,7 +88,6 @@ def mean_report(collections: Sequence[Compared], seed: int) -> dict[str, Any]:
 
 
 def _comparisons(compared: Compared, seed: int) -> list[dict[str, Any]]:
-    """Each ranking against the first, by each of `TESTED`."""
     baseline, *others = compared.values
     return [
         {

@@ -201,7 +201,6 @@ def fit(labels: Labels, options: FitOptions) -> Fitting:
 def _mixed_curves(
     collections: Sequence[Observed], shares: Mapping[str, float], depth: int
 ) -> tuple[dict[Ordering, calibrating.Fitted], list[str]]:
-    """Curves of searches across languages, or why there are none."""
     hits = calibrating.collect_hits(collections, shares, depth, mixed=True)
     if not len(hits["retrieval"]):
         return {}, []

@@ -75,5 +75,4 @@ def confidence_report(
 
 
 def scored_run(answers: Mapping[str, Answer]) -> dict[str, list[tuple[str, float]]]:
-    """Query id -> (document id, its score), best first, as a run file has them."""
     return {query: [hit[:2] for hit in answer.hits] for query, answer in answers.items()}

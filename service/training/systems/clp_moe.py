@@ -196,7 +196,6 @@ def _read(path: Path) -> _Source:
 
 
 def _cleaned(row: TrainingRow) -> TrainingRow:
-    """As `Examples` has its texts."""
     texts = (row.positives, row.negatives, row.negative_queries)
     return TrainingRow(
         without_prefix(row.query), *(tuple(map(without_prefix, found)) for found in texts)
@@ -204,7 +203,6 @@ def _cleaned(row: TrainingRow) -> TrainingRow:
 
 
 def _of(sources: Sequence[_Source], keys: Iterable[tuple[int, str]]) -> list[_Source]:
-    """All passages of each source, but these queries alone."""
     wanted: list[set[str]] = [set() for _ in sources]
     for number, query in keys:
         wanted[number].add(query)

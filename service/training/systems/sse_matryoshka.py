@@ -230,7 +230,6 @@ def _base_scores(job: Job) -> Mapping[str, float]:
 
 
 def _figures(model: SentenceTransformer, test: Sequence[Examples]) -> Mapping[str, float]:
-    """Of each collection that has test queries, and their mean over collections."""
     encoded = partial(encode, model, batch_size=_ENCODED)
     figures = retrieval_figures(test, encoded, encoded, "ndcg@10")
     if figures:
