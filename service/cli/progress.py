@@ -6,14 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich import progress as bars
 
 from service.cli.options import console
 
@@ -24,19 +17,19 @@ if TYPE_CHECKING:
 LINE_SECONDS = 10
 """Between two lines if there is no terminal for a bar."""
 
+Show = Callable[[int | None, int | None, str], None]
+"""Takes how many are done, of how many (both None for words alone), and what else to say."""
+
 
 @contextmanager
 def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar with count, rate and time left; yields a function that sets the rows done so far."""
-    if not console(stderr=True).is_terminal:
-        yield _lines(title, total)
-        return
-    with _bar() as bar:
-        task = bar.add_task(title, total=total, said="")
+    began = time.monotonic()
+    with _shown(title, total) as show:
 
         def set_done(done: int) -> None:
-            speed = bar.tasks[task].speed
-            bar.update(task, completed=done, said=f"{speed:.1f}/s" if speed else "")
+            seconds = max(time.monotonic() - began, 1e-3)
+            show(done, total, f"{done / seconds:.1f}/s")
 
         yield set_done
 
@@ -44,58 +37,49 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def training_bar(title: str) -> Iterator["OnProgress"]:
     """A bar with steps, losses and examples a second."""
-    if not console(stderr=True).is_terminal:
-        yield _training_lines(title)
-        return
-    with _bar() as bar:
-        task = bar.add_task(title, total=None, said="")
+    with _shown(title, None) as show:
 
-        def show(now: "Step | str") -> None:
+        def tell(now: "Step | str") -> None:
             if isinstance(now, str):
-                bar.update(task, said=now)
+                show(None, None, now)
             else:
-                bar.update(task, completed=now.step, total=now.steps, said=_said(now))
+                show(now.step, now.steps, _said(now))
 
-        yield show
+        yield tell
 
 
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[said]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console(stderr=True),
+@contextmanager
+def _shown(title: str, total: int | None) -> Iterator[Show]:
+    if not console(stderr=True).is_terminal:
+        yield _lines(title)
+        return
+    columns = (
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[said]}", markup=False),
+        bars.TimeElapsedColumn(),
+        bars.TimeRemainingColumn(),
     )
+    with bars.Progress(*columns, console=console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, said="")
+        yield lambda done, total, said: bar.update(task, completed=done, total=total, said=said)
 
 
-def _lines(title: str, total: int | None) -> Callable[[int], None]:
-    began = said = time.monotonic()
-    of = "" if total is None else f" of {total}"
+def _lines(title: str) -> Show:
+    began = last = time.monotonic()
     is_over = False
 
-    def set_done(done: int) -> None:
-        nonlocal said, is_over
+    def show(done: int | None, total: int | None, said: str) -> None:
+        nonlocal last, is_over
+        if done is None:
+            typer.echo(f"{title}: {said}", err=True)
+            return
         now, was_over, is_over = time.monotonic(), is_over, done == total
-        if not was_over and (is_over or now - said >= LINE_SECONDS):
-            said = now
-            typer.echo(f"{title}: {done}{of}, {now - began:.0f} s", err=True)
-
-    return set_done
-
-
-def _training_lines(title: str) -> "OnProgress":
-    said = time.monotonic()
-
-    def show(now: "Step | str") -> None:
-        nonlocal said
-        if isinstance(now, str):
-            typer.echo(f"{title}: {now}", err=True)
-        elif time.monotonic() - said >= LINE_SECONDS or now.step == now.steps:
-            said = time.monotonic()
-            typer.echo(f"{title}: step {now.step} of {now.steps}, {_said(now)}", err=True)
+        if not was_over and (is_over or now - last >= LINE_SECONDS):
+            last = now
+            of = "" if total is None else f" of {total}"
+            typer.echo(f"{title}: {done}{of}, {now - began:.0f} s, {said}", err=True)
 
     return show
 
