@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
-from service.documents.rows import composed, is_unicode
+from service.documents.rows import check_metadata_value, composed, is_unicode
 from service.errors import InvalidInputError
 from service.types import FilterScalar, Metadata
 
@@ -42,22 +42,13 @@ def metadata_rows(metadata: Metadata) -> list[MetadataRow]:
     """
     rows = []
     for field, given in metadata.items():
-        where = f"metadata.{field}"
-        if kind_of(field) is None:
+        if not is_unicode(field):
             raise InvalidInputError("a metadata field's name is not valid Unicode", "metadata")
-        if isinstance(given, list) and not all(isinstance(element, str) for element in given):
-            raise InvalidInputError("a list in metadata may only hold strings", where)
+        check_metadata_value(given, f"metadata.{field}")
         name = composed(field)
         for element in given if isinstance(given, list) else [given]:
-            if element is None:
+            if element is None or (kind := kind_of(element)) is None:
                 continue
-            kind = kind_of(element)
-            if kind is None:
-                raise InvalidInputError(
-                    "must be a valid Unicode string, a finite number within 64 bits, "
-                    "a boolean, null or a list of strings",
-                    where,
-                )
             value = composed(element) if isinstance(element, str) else element
             rows.append(MetadataRow(name, kind, value))
             time = microseconds(element) if isinstance(element, str) else None
