@@ -37,7 +37,7 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def training_bar(title: str) -> Iterator["OnProgress"]:
     """A bar with steps, losses and examples a second."""
-    with _shown(title, None) as show:
+    with _shown(title, None, "step ") as show:
 
         def tell(now: "Step | str") -> None:
             if isinstance(now, str):
@@ -49,9 +49,9 @@ def training_bar(title: str) -> Iterator["OnProgress"]:
 
 
 @contextmanager
-def _shown(title: str, total: int | None) -> Iterator[Show]:
+def _shown(title: str, total: int | None, unit: str = "") -> Iterator[Show]:
     if not console(stderr=True).is_terminal:
-        yield _lines(title)
+        yield _lines(title, unit)
         return
     columns = (
         bars.TextColumn("{task.description}", markup=False),
@@ -66,7 +66,7 @@ def _shown(title: str, total: int | None) -> Iterator[Show]:
         yield lambda done, total, said: bar.update(task, completed=done, total=total, said=said)
 
 
-def _lines(title: str) -> Show:
+def _lines(title: str, unit: str) -> Show:
     began = last = time.monotonic()
     is_over = False
 
@@ -79,7 +79,7 @@ def _lines(title: str) -> Show:
         if not was_over and (is_over or now - last >= LINE_SECONDS):
             last = now
             of = "" if total is None else f" of {total}"
-            typer.echo(f"{title}: {done}{of}, {now - began:.0f} s, {said}", err=True)
+            typer.echo(f"{title}: {unit}{done}{of}, {now - began:.0f} s, {said}", err=True)
 
     return show
 
