@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class BiEncoder:
-    """Implements `service.protocols.Encoder`, in float32 on every device.
+    """Implements `service.protocols.Encoder`.
 
     Texts are encoded in batches of at most `batch_tokens` tokens, padding counted, of texts of like
     length. A transformer whose states are averaged, or whose first is taken, is run here and
@@ -71,7 +71,8 @@ class BiEncoder:
         dimensions: int | None,
         query_tokens: int | None,
     ) -> None:
-        self._model, self._identity, self._dimensions = model, identity, dimensions
+        self._use(model)
+        self._identity, self._dimensions = identity, dimensions
         self._query_window = query_tokens or identity.max_length
         self._static = not isinstance(model, Transformer) and model.static
         dimension = model.dimension
@@ -86,6 +87,10 @@ class BiEncoder:
         around = self._model.special_tokens - bare
         self._query_budget: int = self._query_window - around - query
         self._passage_budget: int = identity.max_length - around - passage
+
+    def _use(self, model: "LoadedModel") -> None:
+        self._model = model
+        self._query_model = model.queries if isinstance(model, Transformer) else model
 
     @property
     def identity(self) -> EncoderIdentity:
@@ -109,7 +114,7 @@ class BiEncoder:
     def twin(self, model: "LoadedModel | None" = None) -> Self:
         """Another one over `twin_model`, which may be one that another encoder gave."""
         other = copy.copy(self)
-        other._model = model or self.twin_model()
+        other._use(model or self.twin_model())
         return other
 
     @property
@@ -132,23 +137,25 @@ class BiEncoder:
         What exceeds the queries' window, prefix and special tokens counted, is cut off. Raises
         `InferenceError` when a row is not finite or has no direction.
         """
-        return self._encode(self._as_queries(texts), self._query_window)
+        return self._unit(self._query_model.encode(self._as_queries(texts), self._query_window))
 
     def encode_passages(self, texts: Sequence[str], /) -> Vectors:
         """The same for passages, in their own window."""
-        return self._encode(self._as_passages(texts), self._identity.max_length)
+        return self._unit(self._model.encode(self._as_passages(texts), self._identity.max_length))
 
     def encode_passages_and_states(
         self, texts: Sequence[str], /, layers: Sequence[int]
     ) -> tuple[Vectors, list[TokenStates]]:
         """The same in one pass with the states of these layers. Needs a `transformer`."""
-        return self._encode_with_states(self._as_passages(texts), self._identity.max_length, layers)
+        prefixed, window = self._as_passages(texts), self._identity.max_length
+        return self._with_states(self._model, prefixed, window, layers)
 
     def encode_queries_and_states(
         self, texts: Sequence[str], /, layers: Sequence[int]
     ) -> tuple[Vectors, list[TokenStates]]:
         """The same for queries."""
-        return self._encode_with_states(self._as_queries(texts), self._query_window, layers)
+        prefixed, window = self._as_queries(texts), self._query_window
+        return self._with_states(self._query_model, prefixed, window, layers)
 
     def _as_queries(self, texts: Sequence[str]) -> list[str]:
         return [self._identity.query_prefix + text for text in texts]
@@ -156,17 +163,14 @@ class BiEncoder:
     def _as_passages(self, texts: Sequence[str]) -> list[str]:
         return [self._identity.passage_prefix + text for text in texts]
 
-    def _encode_with_states(
-        self, prefixed: Sequence[str], window: int, layers: Sequence[int]
+    def _with_states(
+        self, model: "LoadedModel", prefixed: Sequence[str], window: int, layers: Sequence[int]
     ) -> tuple[Vectors, list[TokenStates]]:
-        if self.transformer is None:
+        if not isinstance(model, Transformer):
             raise ModelSourceError(f"{self._identity.model} has no token states")
-        seen = self.transformer.states(prefixed, window, layers)
+        seen = model.states(prefixed, window, layers)
         pooled = np.array([s.pooled for s in seen], np.float32).reshape(len(seen), -1)
         return self._unit(pooled), seen
-
-    def _encode(self, texts: Sequence[str], window: int) -> Vectors:
-        return self._unit(self._model.encode(texts, window))
 
     def _unit(self, vectors: Vectors) -> Vectors:
         vectors = vectors[:, : self._dimensions]

@@ -1,45 +1,36 @@
 """A transformer and its tokenizer: texts become pooled vectors, or the states of their tokens."""
 
+import copy
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 import service.encoder.moe  # noqa: F401 - makes its architectures known to transformers
+from service.encoder.open_backends import PLAIN, Backends, open_backends
 from service.encoder.packed_rows import pack_embedding
 from service.encoder.plain_folder import Pooling, stated_window
 from service.errors import ModelSourceError
-from service.forward_pass import pack_linear_layers, token_batches
+from service.forward_pass import token_batches
 from service.types import TokenStates, Vectors
-
-_STEP = 8
-"""Texts are padded to a multiple of this many tokens: a matrix product gives a row the same bits
-beside other rows where their number is such a multiple, and others where it is not (measured)."""
-
-_ALIKE = 64
-"""Texts of up to this many tokens, such as queries, are only batched with those that are padded to
-the same length, so that their vectors are the same bits alone and in any company."""
-
-_PADDING = 1
-"""Any piece would do: the mask hides it."""
 
 
 class Transformer:
-    """Implements `service.protocols.TokenEncoder`, in float32 on every device.
+    """Implements `service.protocols.TokenEncoder`.
 
     Texts are batched by length, at most `batch_tokens` tokens a batch, padding counted. Nothing
     in it changes once it is made, so any number of threads may call it at a time.
     """
+
+    queries: "Transformer"
+    """The same one with the backend of queries; this one has that of passages."""
 
     def __init__(
         self,
@@ -49,23 +40,34 @@ class Transformer:
         longest: int,
         batch_tokens: int,
         pooling: Pooling = "mean",
+        backends: Backends = PLAIN,
     ) -> None:
         """Take a loaded transformer and its tokenizer, which have no other use afterwards.
 
-        `longest` is in tokens.
+        `longest` is in tokens. Raises `ModelSourceError` for a backend that cannot run it.
         """
-        self._model, self._tokenizer = model, tokenizer
-        self._longest, self._batch_tokens, self._pooling = longest, batch_tokens, pooling
+        config: Any = model.config
+        self._hidden, self._layers = int(config.hidden_size), int(config.num_hidden_layers)
+        self._tokenizer, self._longest = tokenizer, longest
+        self._batch_tokens, self._pooling = batch_tokens, pooling
         # Truncation and padding would be state of the tokenizer, which threads share.
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._opening, self._closing = _special_pieces(tokenizer)
-        if next(model.parameters()).device.type == "cpu":
-            pack_linear_layers(model, lambda: self.encode(["a"], longest))
+        run = open_backends(model, longest, backends)
+        self._run, self.backends = run[backends.passages], backends
+        self.queries = copy.copy(self)
+        self.queries._run = run[backends.queries]
 
     @classmethod
     def load(
-        cls, folder: Path, *, batch_tokens: int, device: str = "auto", pooling: Pooling = "mean"
+        cls,
+        folder: Path,
+        *,
+        batch_tokens: int,
+        device: str = "auto",
+        pooling: Pooling = "mean",
+        backends: Backends = PLAIN,
     ) -> Self:
         """Load what is in a folder. Raises `ModelSourceError`."""
         # The tokenizer first: to make it takes memory that the model can have afterwards.
@@ -86,6 +88,7 @@ class Transformer:
             longest=longest,
             batch_tokens=batch_tokens,
             pooling=pooling,
+            backends=backends,
         )
         if packed:
             _leave_file(model)
@@ -99,7 +102,7 @@ class Transformer:
     @property
     def hidden(self) -> int:
         """Size of a layer's states."""
-        return self._config("hidden_size")
+        return self._hidden
 
     @property
     def dimension(self) -> int:
@@ -108,7 +111,7 @@ class Transformer:
 
     def require_layers(self, layers: Sequence[int]) -> None:
         """Raise `ModelSourceError` for a layer that it lacks; 0 is its embeddings."""
-        deepest = self._config("num_hidden_layers")
+        deepest = self._layers
         if not all(0 <= layer <= deepest for layer in layers):
             raise ModelSourceError(f"the model has the layers 0 to {deepest}, not {tuple(layers)}")
 
@@ -128,10 +131,10 @@ class Transformer:
         """
         vectors = np.empty((len(texts), self.hidden), np.float32)
         ids, _cut = self._windowed(texts, window)
-        with torch.inference_mode():
-            for batch, pieces, mask in self._batches(ids):
-                last = self._model(input_ids=pieces, attention_mask=mask).last_hidden_state
-                vectors[batch] = self._pooled(last.float(), mask).cpu().numpy()
+        for batch, rows in self._batches(ids):
+            with torch.inference_mode():
+                (last,) = self._run(rows)
+            vectors[batch] = self._pooled(last, rows)
         return vectors
 
     def states(
@@ -140,31 +143,30 @@ class Transformer:
         """Token states of texts that have their prefix, in input order; cut as by `encode`."""
         ids, cut = self._windowed(texts, window)
         done: dict[int, TokenStates] = {}
-        with torch.inference_mode():
-            for batch, pieces, mask in self._batches(ids):
-                states, pooled = self._seen(pieces, mask, layers)
-                for row, index in enumerate(batch):
-                    tokens = np.array(ids[index], np.int32)
-                    # Copies: a view would keep the whole batch in memory.
-                    own = states[row, : len(tokens)].copy()
-                    done[index] = TokenStates(tokens, own, pooled[row].copy(), cut[index])
+        for batch, rows in self._batches(ids):
+            with torch.inference_mode():
+                last, *chosen = self._run(rows, layers)
+                states = torch.cat([normalize(one, dim=-1) for one in chosen], -1).numpy()
+                pooled = normalize(torch.from_numpy(self._pooled(last, rows)), dim=-1).numpy()
+            start = 0
+            for place, index in enumerate(batch):
+                tokens = np.array(ids[index], np.int32)
+                # Copies: a view would keep the whole batch in memory.
+                own = states[start : start + len(tokens)].copy()
+                done[index] = TokenStates(tokens, own, pooled[place].copy(), cut[index])
+                start += len(tokens)
         return [done[index] for index in range(len(ids))]
 
-    def _seen(
-        self, pieces: Tensor, mask: Tensor, layers: Sequence[int]
-    ) -> tuple[NDArray[np.float32], Vectors]:
-        # Naming the layers leaves the others out of memory.
-        output = self._model(
-            input_ids=pieces, attention_mask=mask, output_hidden_states=sorted(set(layers))
-        )
-        chosen = torch.cat([normalize(output.hidden_states[i].float(), dim=-1) for i in layers], -1)
-        pooled = normalize(self._pooled(output.last_hidden_state.float(), mask), dim=-1)
-        return chosen.cpu().numpy(), pooled.cpu().numpy()
-
-    def _pooled(self, last: Tensor, mask: Tensor) -> Tensor:
+    def _pooled(self, last: Tensor, rows: Sequence[Sequence[int]]) -> Vectors:
+        states: Vectors = last.numpy()
+        lengths = np.array([len(row) for row in rows], np.int64)
+        starts = np.cumsum(lengths) - lengths
         if self._pooling == "cls":
-            return last[:, 0]
-        return (last * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+            first: Vectors = states[starts]
+            return first
+        means: Vectors = np.add.reduceat(states, starts)
+        means /= lengths[:, None]
+        return means
 
     def _windowed(self, texts: Sequence[str], window: int) -> tuple[list[list[int]], list[bool]]:
         """Pieces of each text with the special ones, and whether it had to be cut."""
@@ -179,29 +181,12 @@ class Transformer:
     def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
         return self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
 
-    def _batches(self, ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Places, pieces and mask of each batch, the two on the model's device."""
-        device = next(self._model.parameters()).device
-        padded = [min(-(-len(row) // _STEP) * _STEP, self._longest) for row in ids]
-        for batch in token_batches(padded, self._batch_tokens):
-            for part in _alike(batch, padded):
-                rows = [torch.tensor(ids[i]) for i in part]
-                short = padded[part[0]] - len(rows[0])
-                rows[0] = pad(rows[0], (0, short), value=_PADDING)  # and the others with it
-                pieces = pad_sequence(rows, batch_first=True, padding_value=_PADDING)
-                lengths = torch.tensor([len(ids[i]) for i in part])
-                mask = torch.arange(pieces.shape[1]) < lengths[:, None]
-                yield part, pieces.to(device), mask.long().to(device)
-
-    def _config(self, name: str) -> int:
-        config: Any = self._model.config
-        return int(getattr(config, name))
-
-
-def _alike(batch: Sequence[int], padded: Sequence[int]) -> Iterator[list[int]]:
-    """The batch, longest first, with its short texts in parts of one length each."""
-    for _, part in groupby(batch, key=lambda i: min(padded[i], _ALIKE + 1)):
-        yield list(part)
+    def _batches(
+        self, ids: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[list[int], list[Sequence[int]]]]:
+        """Places and pieces of each batch, the longest texts first."""
+        for batch in token_batches([len(row) for row in ids], self._batch_tokens):
+            yield batch, [ids[i] for i in batch]
 
 
 def _special_pieces(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

@@ -85,11 +85,11 @@ def test_the_default_encoders_vectors_are_the_same_to_the_bit(
 ) -> None:
     texts = [text for sentences in SENTENCES.values() for text in sentences[:2]]
     packed = Transformer.load(e5.folder, batch_tokens=512, device="cpu")
-    words = packed._model.embeddings.word_embeddings
+    words = packed._run._words
     assert isinstance(words, PackedRows)
     monkeypatch.setattr("service.encoder.transformer.pack_embedding", lambda *_: False)
     whole = Transformer.load(e5.folder, batch_tokens=512, device="cpu")
-    rows = whole._model.embeddings.word_embeddings.weight
+    rows = whole._run._words.weight
     some = torch.arange(0, len(rows), 97)
     assert torch.equal(words(some).view(torch.int32), rows[some].view(torch.int32))
     assert np.array_equal(packed.encode(texts, 64), whole.encode(texts, 64))
