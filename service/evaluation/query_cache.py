@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from service.evaluation.kept_rows import KeptRows
+from service.scheduling.ahead import ahead
 from service.search.searcher import Searcher
 from service.text.chunker import CHUNKER_VERSION
 from service.types import EncodedQuery, TokenStates
@@ -64,9 +66,13 @@ def encoded_queries(
     searcher: Searcher, queries: Sequence[str], encode: Encode
 ) -> Iterator[tuple[str, EncodedQuery]]:
     """Each query normalised, and encoded together with others. Raises as the models do."""
-    for start in range(0, len(queries), BLOCK):
+
+    def block(start: int) -> list[tuple[str, EncodedQuery]]:
         texts = [searcher.normalize_query(query)[0] for query in queries[start : start + BLOCK]]
-        yield from zip(texts, encode(texts), strict=True)
+        return list(zip(texts, encode(texts), strict=True))
+
+    with ahead(map(block, range(0, len(queries), BLOCK)), "encoding") as blocks:
+        yield from chain.from_iterable(blocks)
 
 
 def _packed(query: EncodedQuery) -> tuple[str, int, bytes]:

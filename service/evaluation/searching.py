@@ -6,7 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
+
+from cachetools import LRUCache
+from cachetools import cached as remembered
 
 from service.datasets import data_sha256, open_collection
 from service.engine.build import index_digest
@@ -30,6 +34,9 @@ Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], No
 
 _SHOWN = 5
 
+_KEPT_CHARS = 50_000_000
+"""Characters of cleaned passages that are kept in memory."""
+
 _CONTENT_VERSION = 2
 """Version of the rule for which documents of a collection are stored: those that have a text."""
 
@@ -52,16 +59,17 @@ class Opened:
         answers: Answers = {"retrieval": {}, "reranked": {}}
         searcher, stage = self.engine.searcher, self.engine.searcher.second_stage
         encoded = encoded_queries(searcher, list(queries.values()), self.queries.encode)
-        with asyncio.Runner() as runner:
-            for number, (id_, (text, query)) in enumerate(
-                zip(queries, encoded, strict=True), start=1
-            ):
+
+        async def ask() -> None:
+            asked = zip(queries, encoded, strict=True)
+            for number, (id_, (text, query)) in enumerate(asked, start=1):
                 found = searcher.retriever.find(query.vectors, CANDIDATES, {}, text=text).found
                 deadline = Deadline(MAX_TIMEOUT_MS / 1000)
-                reranked = runner.run(stage.rank(text, query, found, deadline))
                 answers["retrieval"][id_] = _answer(stage.unranked(found))
-                answers["reranked"][id_] = _answer(reranked)
+                answers["reranked"][id_] = _answer(await stage.rank(text, query, found, deadline))
                 on_progress(number)
+
+        asyncio.run(ask())
         return answers
 
 
@@ -123,6 +131,9 @@ def opened(
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(here, pairs=False, jobs=False))
         stage, logits = engine.searcher.second_stage, None
+        # Queries have candidates in common, and to clean a text costs more than to rank it.
+        texts: LRUCache[int, str] = LRUCache(_KEPT_CHARS, getsizeof=len)
+        stage.read = remembered(texts, key=lambda passage: passage.id, lock=Lock())(stage.read)
         if stage.reranker is not None:
             logits = stack.enter_context(cached(stage.reranker, here))
             stage.reranker = logits

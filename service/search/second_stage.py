@@ -121,7 +121,9 @@ class SecondStage:
         self.reranker, self.judge = reranker, judge
         most = reranker.slice_size if reranker else LEAST_SLICE
         self._slice = PartSize(most, least=min(LEAST_SLICE, most), most=most, seconds=SLICE_S)
-        self._prefixes, self._stored = prefixes, stored
+        self.read: Callable[[StoredPassage], str] = partial(stored_text, prefixes=prefixes)
+        """The text of a passage as the reranker reads it."""
+        self._stored = stored
         self._gate = Gate(max_reranks, "reranks")
         threads = CONCURRENT_SLICES if reranker and reranker.concurrent else 1
         self._thread = OwnerThread("reranker", threads=threads)
@@ -165,11 +167,7 @@ class SecondStage:
         """What the reranker reads of each candidate, in input order."""
         stored = self._stored([c.passage for c in found]) if self._stored else {}
         return [
-            EncodedPassage(
-                partial(stored_text, c.passage, self._prefixes),
-                stored.get(c.passage.id),
-                c.window,
-            )
+            EncodedPassage(partial(self.read, c.passage), stored.get(c.passage.id), c.window)
             for c in found
         ]
 
