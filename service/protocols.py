@@ -22,6 +22,7 @@ from service.types import (
     Ids,
     IndexIdentity,
     PairScore,
+    Piece,
     Reads,
     Span,
     StagedDocument,
@@ -71,6 +72,9 @@ class Encoder(Protocol):
     def count_tokens(self, texts: Sequence[str], /) -> list[int]:
         """Tokens of each text alone: no prefix, no special tokens, nothing cut."""
 
+    def pieces(self, texts: Sequence[str], /) -> list[list[Piece]]:
+        """The tokens that `count_tokens` counts. Raises `NotAvailableError` if none are known."""
+
 
 class TokenEncoder(Protocol):
     """Gives what a transformer makes of each token of a text. Any thread may call it."""
@@ -79,6 +83,9 @@ class TokenEncoder(Protocol):
         self, texts: Sequence[str], /, window: int, layers: Sequence[int]
     ) -> list[TokenStates]:
         """Of texts that have their prefix, cut to `window` tokens, in input order."""
+
+    def pieces(self, texts: Sequence[str], /) -> list[list[Piece]]:
+        """The tokens of each text: no special tokens, nothing cut."""
 
     def prefix_tokens(self, prefix: str) -> int:
         """Tokens before the text in `prefix + text`: special ones, and the prefix's own."""
@@ -320,6 +327,16 @@ class Reranker(Protocol):
         queries = EncodedQuery(tuple(places), np.empty((0, 0), np.float32), 0)
         passages = [EncodedPassage(text, window=places[query]) for query, text in pairs]
         return next(iter(self.score(queries, [passages])))
+
+    def score_parts(
+        self, _query: EncodedQuery, _passage: EncodedPassage, _ends: Sequence[int], /
+    ) -> list[float | None]:
+        """The passage's logit if only the tokens of one part could match, for each part.
+
+        A part ends before `ends[i]`, a place in the passage's text, and begins where the one
+        before ends. None for a part that it did not read. Empty if it cannot tell.
+        """
+        return []
 
     def pack(self, texts: Sequence[str], /) -> list[bytes]:
         """What is to be stored of passages, where it `reads` more than texts."""

@@ -199,6 +199,14 @@ class PairScore(NamedTuple):
     truncated: bool
 
 
+class Piece(NamedTuple):
+    """A token of a text: its id in the vocabulary, and `text[start:end]`, which it spells."""
+
+    id: int
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True)
 class TokenStates:
     """One text seen through a transformer.

@@ -6,6 +6,7 @@ from fastapi import Depends, FastAPI
 
 from service import __version__
 from service.api import error_table, openapi
+from service.api.compatible import cohere, openai, tei, vllm
 from service.api.connections import Phase
 from service.api.middleware import RequestContext
 from service.api.routes import (
@@ -59,6 +60,7 @@ def create_app(
         )
     for router in (similarity.router, jobs.router, collections.router, snapshots.router):
         app.include_router(router, responses=openapi.ERRORS)
-    app.include_router(operations.router)
+    for router in (cohere.router, tei.router, openai.router, vllm.router, operations.router):
+        app.include_router(router)
     openapi.install(app, settings)
     return app

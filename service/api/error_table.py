@@ -38,6 +38,12 @@ class Row(NamedTuple):
     """Replaces a message that names the server's folders; the log has that one."""
 
 
+class _Failure(NamedTuple):
+    status: int
+    body: ErrorBody
+    headers: Mapping[str, str] | None = None
+
+
 TABLE: dict[type[errors.SecondpassError], Row] = {
     errors.InvalidInputError: Row(422),
     errors.OverloadedError: Row(429),
@@ -74,6 +80,16 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
 
 def response_to(error: Exception, scope: Scope) -> JSONResponse:
     """The answer to a request that failed."""
+    failure = _failure(error, scope)
+    rules = getattr(scope.get("route"), "rules", None)
+    if rules and rules.compatible:
+        content = failure.body.error
+        told = [f"{detail.field}: {detail.message}" for detail in content.details or ()]
+        failure.body.detail = "; ".join([content.message, *told])
+    return _response(failure)
+
+
+def _failure(error: Exception, scope: Scope) -> _Failure:
     request_id = scope["state"]["request_id"]
     if isinstance(error, RequestValidationError):
         return _invalid(error, scope)
@@ -81,11 +97,11 @@ def response_to(error: Exception, scope: Scope) -> JSONResponse:
         if not isinstance(error.__cause__, errors.InvalidInputError):
             return _http(error, request_id)
         error = error.__cause__  # FastAPI wraps what parsing the body raises
-    status, content = described(error, request_id)
+    status, body = described(error, request_id)
     headers = {}
     if isinstance(error, errors.OverloadedError):
         headers["Retry-After"] = str(error.retry_after_s)
-    return _response(status, content, headers)
+    return _Failure(status, body, headers)
 
 
 def described(error: Exception, request_id: str) -> tuple[int, ErrorBody]:
@@ -112,7 +128,7 @@ def error_response(
     details: list[ErrorDetail] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    return _response(status, _envelope(status, message, request_id, details), headers or {})
+    return _response(_Failure(status, _envelope(status, message, request_id, details), headers))
 
 
 def _envelope(
@@ -127,13 +143,15 @@ def _envelope(
     return ErrorBody(error=content)
 
 
-def _response(status: int, body: ErrorBody, headers: Mapping[str, str]) -> JSONResponse:
-    if body.error.code == "not_ready":
-        headers = {"Retry-After": str(RETRY_AFTER_S), **headers}
-    return JSONResponse(body.model_dump(exclude_none=True), status_code=status, headers=headers)
+def _response(failure: _Failure) -> JSONResponse:
+    headers = dict(failure.headers or {})
+    if failure.body.error.code == "not_ready":
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    content = failure.body.model_dump(exclude_none=True)
+    return JSONResponse(content, status_code=failure.status, headers=headers)
 
 
-def _invalid(error: RequestValidationError, scope: Scope) -> JSONResponse:
+def _invalid(error: RequestValidationError, scope: Scope) -> _Failure:
     """Pydantic's errors without the input, which may be anything."""
     depth = scope["route"].rules.field_depth
     details = [
@@ -145,7 +163,8 @@ def _invalid(error: RequestValidationError, scope: Scope) -> JSONResponse:
     ]
     fields = ", ".join(sorted({detail.field for detail in details}))
     request_id = scope["state"]["request_id"]
-    return error_response(422, f"the request is not valid: {fields}", request_id, details)
+    message = f"the request is not valid: {fields}"
+    return _Failure(422, _envelope(422, message, request_id, details))
 
 
 def _field(location: Sequence[str | int], kind: str, depth: int) -> str:
@@ -163,9 +182,10 @@ def _where_broken(found: Mapping[str, Any], body: object) -> str | None:
     return f"not valid JSON: {cause}"
 
 
-def _http(error: HTTPException, request_id: str) -> JSONResponse:
+def _http(error: HTTPException, request_id: str) -> _Failure:
     if error.status_code == 400:
         # FastAPI's answer to a body that is not UTF-8 or is nested too deeply.
         broken = [ErrorDetail(field="body", message="the body is not valid JSON in UTF-8")]
-        return error_response(422, "the request is not valid: body", request_id, broken)
-    return error_response(error.status_code, str(error.detail), request_id, headers=error.headers)
+        return _Failure(422, _envelope(422, "the request is not valid: body", request_id, broken))
+    status = error.status_code
+    return _Failure(status, _envelope(status, str(error.detail), request_id), error.headers)

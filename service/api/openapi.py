@@ -58,6 +58,11 @@ def headers(name: str, description: str, example: str) -> Json:
     return {"headers": {name: {"description": description, "schema": schema, "example": example}}}
 
 
+def example(value: Any) -> Json:
+    """An example of an answer that no schema has, for a route's `responses`."""
+    return {"content": {JSON: {"example": value}}}
+
+
 ERRORS = failures(
     {
         401: "The API key is missing or wrong.",

@@ -41,10 +41,18 @@ class Rules:
     field_depth: int = 1
     """Names in the path of a wrong field in an error: `filters.year` has two."""
 
+    compatible: bool = False
+    """Whether it speaks another service's format: unknown names in the query string are ignored,
+    and errors also have the field `detail`."""
+
     def __call__(self, endpoint: Endpoint) -> Endpoint:
         """Give the endpoint these rules."""
         vars(endpoint)["rules"] = self
         return endpoint
+
+
+OPEN = Rules(needs_key=False)
+COMPATIBLE = Rules(body=Body("max_documents_body_bytes"), compatible=True)
 
 
 class Route(APIRoute):
@@ -92,7 +100,8 @@ class Route(APIRoute):
             if self.rules.needs_key and not request.state.caller.may_enter:
                 wanted = "a valid API key is needed: Authorization: Bearer <key>"
                 raise HTTPException(401, wanted, {"WWW-Authenticate": "Bearer"})
-            _check_names(request, names)
+            if not self.rules.compatible:
+                _check_names(request, names)
             return await self._answer(request, handle)
 
         return checked

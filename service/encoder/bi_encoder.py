@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from service.encoder.plain_folder import plain_pooling
-from service.encoder.transformer import Transformer
-from service.errors import InferenceError, ModelSourceError
-from service.types import EncoderIdentity, TokenStates, Vectors
+from service.encoder.transformer import Transformer, pieces_of
+from service.errors import InferenceError, ModelSourceError, NotAvailableError
+from service.types import EncoderIdentity, Piece, TokenStates, Vectors
 
 if TYPE_CHECKING:
     from service.encoder.sentence_model import SentenceModel
@@ -130,6 +130,13 @@ class BiEncoder:
     def count_tokens(self, texts: Sequence[str], /) -> list[int]:
         """Tokens of each text alone: no prefix, no special tokens, nothing cut."""
         return self._model.count_tokens(texts)
+
+    def pieces(self, texts: Sequence[str], /) -> list[list[Piece]]:
+        """The tokens that `count_tokens` counts. Raises `NotAvailableError` if none are known."""
+        tokenizer = self._model.tokenizer
+        if tokenizer is None:
+            raise NotAvailableError(f"{self._identity.model} does not show its tokens")
+        return pieces_of(tokenizer, texts)
 
     def encode_queries(self, texts: Sequence[str], /) -> Vectors:
         """Cleaned texts without prefix -> float32 (n, dim), rows of unit length, input order.

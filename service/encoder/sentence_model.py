@@ -35,6 +35,11 @@ class SentenceModel:
         found: int = self._model.tokenizer.num_special_tokens_to_add()
         return found
 
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """Cuts and pads nothing; None if the model has none of this kind."""
+        return self._counter
+
     def twin(self) -> Self:
         """Another one with the same weights in memory, whose calls do not wait for this one's."""
         other = copy.copy(self)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from cachetools import LRUCache
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from service.encoder.sse import SSE
 from service.types import Vectors
@@ -45,6 +46,13 @@ class StaticModel:
         """Special tokens that its tokenizer has for each text; the model reads none of them."""
         tokenizer: Any = self._module.tokenizer
         found: int = tokenizer.num_special_tokens_to_add()
+        return found
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Cuts and pads nothing."""
+        tokenizer: Any = self._module.tokenizer
+        found: Tokenizer = tokenizer.backend_tokenizer
         return found
 
     def twin(self) -> "StaticModel":

@@ -19,7 +19,7 @@ from service.encoder.packed_rows import pack_embedding
 from service.encoder.plain_folder import Pooling, stated_window
 from service.errors import ModelSourceError
 from service.forward_pass import token_batches
-from service.types import TokenStates, Vectors
+from service.types import Piece, TokenStates, Vectors
 
 
 class Transformer:
@@ -100,6 +100,11 @@ class Transformer:
         return len(self._opening) + len(self._closing)
 
     @property
+    def tokenizer(self) -> Tokenizer:
+        """Cuts and pads nothing."""
+        return self._tokenizer
+
+    @property
     def hidden(self) -> int:
         """Size of a layer's states."""
         return self._hidden
@@ -118,6 +123,10 @@ class Transformer:
     def count_tokens(self, texts: Sequence[str], /) -> list[int]:
         """Tokens of each text alone: no special tokens, nothing cut."""
         return [len(encoding) for encoding in self._encoded(texts)]
+
+    def pieces(self, texts: Sequence[str], /) -> list[list[Piece]]:
+        """The tokens that `count_tokens` counts."""
+        return pieces_of(self._tokenizer, texts)
 
     def prefix_tokens(self, prefix: str) -> int:
         """Tokens before the text in `prefix + text`: special ones, and the prefix's own."""
@@ -187,6 +196,15 @@ class Transformer:
         """Places and pieces of each batch, the longest texts first."""
         for batch in token_batches([len(row) for row in ids], self._batch_tokens):
             yield batch, [ids[i] for i in batch]
+
+
+def pieces_of(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[Piece]]:
+    """The tokens of each text, without special ones."""
+    found = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return [
+        [Piece(id_, *place) for id_, place in zip(one.ids, one.offsets, strict=True)]
+        for one in found
+    ]
 
 
 def _special_pieces(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

@@ -1,9 +1,11 @@
 """A reranker that compares token states: those of passages are made once, and kept."""
 
 import threading
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,26 @@ class InteractionReranker(Reranker):
                     found = self._score(read[window], [packed[i] for i in places])
                     scores |= dict(zip(places, found, strict=True))
             yield [scores[i] for i in range(len(passages))]
+
+    def score_parts(
+        self, query: EncodedQuery, passage: EncodedPassage, ends: Sequence[int], /
+    ) -> list[float | None]:
+        """The passage's logit, with its own vector and the matches of one part's tokens."""
+        prefix = self._head.config.passage_prefix
+        with self._lock, torch.inference_mode():
+            (packed,) = self._read([passage])
+            (pieces,) = self._encoder.pieces([prefix + passage.text])
+            # A token belongs to the part that has its last character.
+            last = [piece.end - len(prefix) for piece in pieces]
+            special = self._encoder.prefix_tokens("")
+            first = self._encoder.prefix_tokens(prefix)
+            most = min(special + len(pieces), len(packed.ids))
+            borders = [first, *(min(most, special + bisect_right(last, end)) for end in ends)]
+            parts = [packed.part(*border) for border in pairwise(borders)]
+            read = [part for part in parts if len(part.ids)]
+            seen = self._query(query, passage.window)
+            logits = iter(score.logit for score in self._score(seen, read)) if read else iter(())
+        return [next(logits) if len(part.ids) else None for part in parts]
 
     def layers(self, encoder: EncoderIdentity, /) -> tuple[int, ...]:
         """Those whose states are compared, where the encoder reads texts as the head's base did."""

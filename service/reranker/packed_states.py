@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -43,6 +43,13 @@ class PackedStates:
     def size(self) -> int:
         """In bytes."""
         return self.ids.nbytes + self.scales.nbytes + self.vectors.nbytes + self.pooled.nbytes
+
+    def part(self, start: int, end: int) -> Self:
+        """Some of the tokens, with the whole passage's own vector."""
+        tokens = slice(start, max(start, end))
+        return replace(
+            self, ids=self.ids[tokens], scales=self.scales[tokens], vectors=self.vectors[tokens]
+        )
 
     def to_bytes(self) -> bytes:
         """All of it; little-endian, as every machine is that this runs on."""

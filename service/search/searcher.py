@@ -15,6 +15,7 @@ from service.scheduling.batcher import Batcher, OwnerThread
 from service.scheduling.gate import Deadline, Gate, Limits
 from service.scheduling.shares import SHARES, PartSize, current_caller, one_caller
 from service.search.answer_cache import AnswerCache
+from service.search.embedder import Embedder
 from service.search.query import Query, Result, Timings, encode_queries
 from service.search.retriever import Recall, Retriever
 from service.search.second_stage import Ranked, Ranking, SecondStage
@@ -63,7 +64,10 @@ class Lane:
 
 
 class Searcher:
-    """Answers searches over one index. Used from one event loop."""
+    """Answers searches over one index. Used from one event loop.
+
+    `embedder` and the thread `preparing` are for texts that a request brings along.
+    """
 
     def __init__(
         self,
@@ -75,22 +79,32 @@ class Searcher:
     ) -> None:
         self.encoder, self.retriever, self.second_stage = encoder, retriever, second_stage
         self.limits, self.answers = limits, answers
-        self._gate = Gate(limits.queue)
+        self.gate = Gate(limits.queue)
         size = PartSize(4 * LEAST_CHARS, least=LEAST_CHARS, most=MOST_CHARS, seconds=PASS_S)
         self._encoding = Batcher(
             "encoder", self.encode, cost=lambda text: len(text) + CHARS_AROUND, budget=size
         )
         self._retrieve_thread = OwnerThread("retriever")
+        self.preparing = OwnerThread("texts")
+        self.embedder = Embedder(encoder, limits, self.preparing)
+
+    @property
+    def scorer(self) -> str:
+        """The model that ranks texts: the reranker, or the encoder where there is none."""
+        reranker = self.second_stage.reranker
+        return reranker.model if reranker else self.encoder.identity.model
 
     @property
     def in_flight(self) -> int:
         """Searches under way or waiting."""
-        return self._gate.in_flight
+        return self.gate.in_flight
 
     def close(self) -> None:
         """Stop the model threads; waits for the work that runs."""
         self._encoding.close()
         self._retrieve_thread.close()
+        self.embedder.close()
+        self.preparing.close()
         self.second_stage.close()
 
     async def search_each(
@@ -107,8 +121,8 @@ class Searcher:
         # The time of all of them begins now, also of those that wait for others.
         asked = [(query, self._deadline(query)) for query in queries]
         found: list[T] = []
-        most = max(1, min(TOGETHER, len(asked), self._gate.check() // 2))
-        with one_caller(), self._gate.permits(most) as held:
+        most = max(1, min(TOGETHER, len(asked), self.gate.check() // 2))
+        with one_caller(), self.gate.permits(most) as held:
             for start in range(0, len(asked), held):
                 together = (self._search(*one, lane) for one in asked[start : start + held])
                 for answer in await asyncio.gather(*together, return_exceptions=True):
@@ -124,7 +138,7 @@ class Searcher:
         `OverloadedError` (queue full) and `DeadlineError` (no stage-one answer in time). A
         reranker that fails or runs out of time is no error: `rerank.status` says so.
         """
-        with one_caller(), self._gate.permit():
+        with one_caller(), self.gate.permit():
             return await self._search(query, self._deadline(query), Lane())
 
     def _deadline(self, query: Query) -> Deadline:
@@ -164,7 +178,7 @@ class Searcher:
         lane: Lane,
     ) -> Result:
         with timings.stage("encode"):
-            encoded = await self._encoding.run(text, deadline)
+            encoded = await self.encode_query(text, deadline)
         if len(encoded.windows) > 1:
             warnings.append(
                 f"the query has {encoded.tokens} tokens and the encoder reads "
@@ -183,6 +197,10 @@ class Searcher:
                 else:
                     ranking = self.second_stage.unranked(recall.found)
         return self._result(query, ranking, recall, timings.finish(), warnings)
+
+    async def encode_query(self, text: str, deadline: Deadline) -> EncodedQuery:
+        """A normalised query as the stages read it, encoded together with others."""
+        return await self._encoding.run(text, deadline)
 
     def encode(self, texts: Sequence[str]) -> list[EncodedQuery]:
         """Normalised queries as the stages read them."""

@@ -6,14 +6,14 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from service.confidence.judge import ORDER, Judge
 from service.confidence.ranking import rank
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.protocols import Reranker
 from service.scheduling.batcher import OwnerThread
-from service.scheduling.gate import Deadline, Gate
+from service.scheduling.gate import TOO_LATE, Deadline, Gate
 from service.scheduling.shares import SHARES, PartSize, current_caller
 from service.search.query import QUERY_FILLS_WINDOW, Hit, RerankReport
 from service.search.retriever import Found
@@ -22,6 +22,8 @@ from service.text.passage import stored_text
 from service.types import EncodedPassage, EncodedQuery, PairScore, RerankStatus, StoredPassage, Word
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Stored = Callable[[Sequence[StoredPassage]], Mapping[int, bytes]]
 
@@ -186,7 +188,7 @@ class SecondStage:
         try:
             async with self._gate.patient_permit(deadline, when_full=False):
                 scores, complete = await self._score(
-                    reranker, query, found[: self.judge.rerank_depth], deadline
+                    reranker, query, found[: self.judge.rerank_depth], self.passages, deadline
                 )
         except DeadlineError:  # while it waited for a permit
             scores, complete = [], False
@@ -205,14 +207,37 @@ class SecondStage:
         # The curve was fitted on complete reranks.
         return self._ranking(found, report, language, scores, weight, calibrated=complete)
 
+    async def score_passages(
+        self,
+        reranker: Reranker,
+        query: EncodedQuery,
+        passages: Sequence[EncodedPassage],
+        deadline: Deadline,
+    ) -> list[PairScore]:
+        """Scores of passages that a request brings along; raises as `rank`, and `DeadlineError`."""
+        async with self._gate.patient_permit(deadline, when_full=False):
+            scores, complete = await self._score(reranker, query, passages, list, deadline)
+        if not complete:
+            raise DeadlineError(TOO_LATE)
+        return scores
+
+    async def run(self, deadline: Deadline, work: Callable[[], T]) -> T:
+        """Run `work` in the reranker's thread; raises as `OwnerThread.run`."""
+        return await self._thread.run(deadline, work)
+
     async def _score(
-        self, reranker: Reranker, query: EncodedQuery, found: Sequence[Found], deadline: Deadline
+        self,
+        reranker: Reranker,
+        query: EncodedQuery,
+        found: Sequence[T],
+        read: Callable[[Sequence[T]], list[EncodedPassage]],
+        deadline: Deadline,
     ) -> tuple[list[PairScore], bool]:
         """Scores of the first candidates up to the deadline, and whether these are all.
 
         Their texts, which may be long, are put together in the thread that scores them.
         """
-        slices = reranker.score(query, self._slices(found, current_caller().account))
+        slices = reranker.score(query, self._slices(found, read, current_caller().account))
         scores: list[PairScore] = []
         try:
             while len(scores) < len(found):
@@ -221,11 +246,16 @@ class SecondStage:
             return scores, False
         return scores, True
 
-    def _slices(self, found: Sequence[Found], account: Hashable) -> Iterator[list[EncodedPassage]]:
+    def _slices(
+        self,
+        found: Sequence[T],
+        read: Callable[[Sequence[T]], list[EncodedPassage]],
+        account: Hashable,
+    ) -> Iterator[list[EncodedPassage]]:
         start = 0
         while part := found[start : start + self._slice.part(greedy=SHARES.is_greedy(account))]:
             start += len(part)
-            yield self.passages(part)
+            yield read(part)
 
     def _next(self, slices: Iterator[list[PairScore]]) -> list[PairScore]:
         began = time.monotonic()

@@ -45,6 +45,7 @@ _TABLE: dict[int, str | None] = {
 }
 
 _SURROGATE = regex.compile(r"[\uD800-\uDFFF]")
+_LONE_SURROGATE = "{} is not valid Unicode: it holds a lone surrogate"
 _RARE = regex.compile(r"[\u200C\u200D\U000E0020-\U000E007F]")
 """Joiners and tags; most texts have none, and are spared the search for their places."""
 _LONG_MARK_RUN = regex.compile(r"\p{M}{32,}+")
@@ -114,9 +115,7 @@ def clean(text: str, *, field: str | None = None) -> str:
         # All that happens to printable text below is NFC, which takes `_MARK_PAIRS` apart itself.
         return unicodedata.normalize("NFC", folded)
     if _SURROGATE.search(text):
-        raise UnprocessableTextError(
-            f"{field or 'text'} is not valid Unicode: it holds a lone surrogate", field
-        )
+        raise UnprocessableTextError(_LONE_SURROGATE.format(field or "text"), field)
     text = text.translate(_TABLE)
     has_rare = _RARE.search(text) is not None
     if has_rare:
@@ -126,6 +125,12 @@ def clean(text: str, *, field: str | None = None) -> str:
     while (joined := _nfc(_JOINER.sub(r"\1\2", text) if has_rare else text)) != text:
         text = joined
     return " ".join(text.split())
+
+
+def require_unicode(text: str, field: str) -> None:
+    """Raise `UnprocessableTextError` for a lone surrogate."""
+    if not text.isascii() and _SURROGATE.search(text):
+        raise UnprocessableTextError(_LONE_SURROGATE.format(field), field)
 
 
 def normalize(

@@ -27,7 +27,7 @@ EACH = pytest.mark.parametrize(
 )
 VERBS = {
     *("cancel", "compare", "copy", "create", "delete", "follow", "get", "list", "put"),
-    *("read", "restore", "search", "upload"),
+    *("embed", "read", "rerank", "restore", "score", "search", "tokenize", "upload"),
 }
 JSON = "application/json"
 HEADERS = {"401": ["WWW-Authenticate"], "415": ["Accept-Encoding"], "429": ["Retry-After"]}

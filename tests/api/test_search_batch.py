@@ -109,9 +109,9 @@ def test_a_batch_without_a_permit_is_turned_away_as_a_whole(
     client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries = [{"query": "why are there tides", "rerank": False}] * 3
-    monkeypatch.setattr(engine.searcher._gate, "_limit", 1)
+    monkeypatch.setattr(engine.searcher.gate, "_limit", 1)
     assert all("hits" in body for body in batch(client, *queries))
-    monkeypatch.setattr(engine.searcher._gate, "_limit", 0)
+    monkeypatch.setattr(engine.searcher.gate, "_limit", 0)
     answer = client.post("/search/batch", json={"queries": queries})
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "overloaded")
     assert int(answer.headers["Retry-After"]) > 0

@@ -477,10 +477,10 @@ def test_a_batch_makes_do_with_the_permits_that_are_left_and_is_turned_away_with
     searching = searcher(folder, None, queue=8)
 
     async def run() -> None:
-        with searching._gate.permits(7):
+        with searching.gate.permits(7):
             found = await search_many(searching, [Query(QUERY)] * 5)
             assert [type(answer) for answer in found] == [Result] * 5
-        with searching._gate.permits(8), pytest.raises(OverloadedError):
+        with searching.gate.permits(8), pytest.raises(OverloadedError):
             await search_many(searching, [Query(QUERY)])
         assert await search_many(searching, []) == []
 

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service.api.error_table import RETRY_AFTER_S
 from service.api.gateway import LIVENESS, READINESS, not_ready
 from service.api.openapi import ERRORS, Responses
-from service.api.route_rules import Route, Rules
+from service.api.route_rules import OPEN, Route
 from service.api.schemas.common import LiveBody, ReadyBody
 from service.api.state import StateDep
 
@@ -19,7 +19,6 @@ router = APIRouter(
     route_class=Route,
     responses={status: ERRORS[status] for status in (421, 422, 500)},
 )
-OPEN = Rules(needs_key=False)
 
 _COUNTED = 'secondpass_requests_total{method="POST",path="/search",status="200"} 42.0\n'
 _TEXT: Responses = {

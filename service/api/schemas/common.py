@@ -121,6 +121,9 @@ class ErrorBody(BaseModel):
     """Every error, on every path."""
 
     error: ErrorContent = Field(description="What went wrong.")
+    detail: str | None = Field(
+        None, description="The same in words, where a route has another service's format."
+    )
 
 
 class LiveBody(BaseModel):

@@ -1,0 +1,1 @@
+"""Endpoints in the formats of other services, so that their clients work unchanged."""

@@ -1,0 +1,128 @@
+"""Cohere's endpoints, which Jina, vLLM, LocalAI, Xinference and others share."""
+
+from functools import partial
+
+from fastapi import APIRouter, Response
+
+from service.api.compatible import embedding, reranking
+from service.api.openapi import ERRORS, TIMED, example
+from service.api.route_rules import COMPATIBLE, Route
+from service.api.schemas.common import REQUEST_ID, server_timing
+from service.api.schemas.embedding_schemas import (
+    CohereEmbedRequest,
+    CohereEmbedResponse,
+    VectorsBody,
+)
+from service.api.schemas.rerank_schemas import RankBody, RerankRequest, RerankResponse
+from service.api.state import EngineDep, RequestIdDep
+from service.errors import InvalidInputError
+
+router = APIRouter(tags=["compatible"], route_class=Route, responses=ERRORS)
+
+alias = partial(router.post, include_in_schema=False, response_model_exclude_unset=True)
+"""Another path of an endpoint."""
+
+_RERANKED = {
+    "id": REQUEST_ID,
+    "model": "interaction-v1",
+    "results": [
+        {
+            "index": 1,
+            "relevance_score": 0.61,
+            "confidence": "high",
+            "probability": 0.61,
+            "rerank_score": 65.1,
+            "truncated": False,
+        }
+    ],
+    "answerable": True,
+    "meta": {
+        "api_version": {"version": "2"},
+        "billed_units": {"search_units": 1},
+        "tokens": {"input_tokens": 30},
+        "warnings": [],
+    },
+    "usage": {"prompt_tokens": 30, "total_tokens": 30},
+}
+
+
+@alias("/v1/rerank", operation_id="rerank_as_cohere_v_one")
+@alias("/v2/rerank", operation_id="rerank_as_cohere_v_two")
+@router.post(
+    "/rerank",
+    response_model=RerankResponse | list[RankBody],
+    response_model_exclude_unset=True,
+    summary="Rank texts by a query",
+    responses={200: TIMED[200] | example(_RERANKED)},
+)
+@COMPATIBLE
+async def rerank(
+    body: RerankRequest, request_id: RequestIdDep, response: Response, engine: EngineDep
+) -> RerankResponse | list[RankBody]:
+    """Rank texts that the request brings along; they are in no index.
+
+    `documents` are answered in the format of Cohere, Jina and vLLM, with confidence and
+    probability besides, and `texts` in that of text-embeddings-inference. A long document counts
+    by its best passage. `/v1/rerank` and `/v2/rerank` are the same.
+    """
+    if (body.documents is None) == (body.texts is None):
+        raise InvalidInputError("give either documents or texts", "documents")
+    if body.texts is not None:
+        return await reranking.tei_answer(engine, body)
+    texts = reranking.texts_of(body)
+    ranking = await reranking.rank(engine, body, texts)
+    response.headers["Server-Timing"] = server_timing(ranking.timings_ms)
+    return reranking.response(ranking, body, texts, request_id)
+
+
+@router.post(
+    "/infinity/rerank",
+    operation_id="rerank_as_infinity",
+    response_model_exclude_unset=True,
+    summary="Rank texts, in Infinity's format",
+)
+@COMPATIBLE
+async def rerank_as_infinity(
+    body: RerankRequest, request_id: RequestIdDep, engine: EngineDep
+) -> RerankResponse:
+    """As `POST /rerank` with `documents`; a returned document is a string."""
+    if body.documents is None:
+        raise InvalidInputError("documents are missing", "documents")
+    texts = reranking.texts_of(body)
+    ranking = await reranking.rank(engine, body, texts)
+    return reranking.response(ranking, body, texts, request_id, bare_documents=True)
+
+
+@alias("/v1/embed", operation_id="embed_as_cohere_v_one")
+@router.post(
+    "/v2/embed",
+    operation_id="embed_as_cohere",
+    response_model_exclude_unset=True,
+    summary="Encode texts, in Cohere's format",
+)
+@COMPATIBLE
+async def embed_as_cohere(
+    body: CohereEmbedRequest, request_id: RequestIdDep, engine: EngineDep
+) -> CohereEmbedResponse:
+    """Vectors of unit length. `/v1/embed` is the same."""
+    field = "texts" if body.inputs is None else "inputs"
+    given = (
+        body.texts
+        if body.inputs is None
+        else [
+            reranking.text_of(entry, None, f"inputs.{place}")
+            for place, entry in enumerate(body.inputs)
+        ]
+    )
+    texts = embedding.texts_of(given, field)
+    side = embedding.side_of(body.input_type, body.model)
+    found = await embedding.embed(engine, texts, side or "passage", field, body.output_dimension)
+    kinds = dict.fromkeys(body.embedding_types or ["float"])
+    vectors = {kind: await embedding.written(found.vectors, kind) for kind in kinds}
+    warnings = [] if side else [embedding.NO_SIDE]
+    return CohereEmbedResponse(
+        id=request_id,
+        embeddings=VectorsBody.model_validate(vectors),
+        texts=texts,
+        meta=reranking.meta(found.tokens, warnings),
+    )

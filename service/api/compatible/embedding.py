@@ -1,0 +1,71 @@
+"""What the embedding endpoints of all formats share."""
+
+import asyncio
+import base64
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from service.api.schemas.embedding_schemas import MOST_INPUTS, InputType
+from service.engine.engine import Engine
+from service.errors import InvalidInputError
+from service.search.embedder import Embeddings, Side
+from service.types import Vectors
+
+NO_SIDE = "neither input_type nor the model's name says query or passage; passage was taken"
+
+_QUERIES = frozenset({"query", "search_query", "classification", "clustering"})
+"""E5's authors give both sides of a symmetric task the prefix of queries."""
+
+_DECIMALS = 8
+"""Of a float in JSON: what float32 can tell of a number in a unit vector."""
+
+
+def side_of(input_type: InputType | None, model: str | None) -> Side | None:
+    """What the texts are; None if the request does not say."""
+    if input_type:
+        return "query" if input_type in _QUERIES else "passage"
+    match (model or "").rpartition(":")[2]:
+        case "query":
+            return "query"
+        case "passage" | "document":
+            return "passage"
+    return None
+
+
+def texts_of(given: Any, field: str) -> list[str]:
+    """A text or texts; raises `InvalidInputError` for anything else, such as token ids."""
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not 1 <= len(texts) <= MOST_INPUTS:
+        raise InvalidInputError(f"{field} must be a text or 1 to {MOST_INPUTS} texts", field)
+    if not all(isinstance(text, str) for text in texts):
+        raise InvalidInputError(
+            f"{field} must be text: token ids of another model's tokenizer cannot be read "
+            "(langchain-openai: check_embedding_ctx_length=False)",
+            field,
+        )
+    return texts
+
+
+async def embed(
+    engine: Engine, texts: list[str], side: Side, field: str, dimensions: int | None
+) -> Embeddings:
+    """Vectors by the encoder of the default collection, cut to `dimensions`."""
+    embedder = engine.searcher.embedder
+    size = embedder.encoder.identity.dimension
+    if dimensions is not None and dimensions > size:
+        raise InvalidInputError(f"the vectors have {size} dimensions", "dimensions")
+    found = await embedder.embed(texts, side, field)
+    if dimensions is None or dimensions == size:
+        return found
+    vectors = found.vectors[:, :dimensions]
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return replace(found, vectors=vectors / np.maximum(norms, np.finfo(np.float32).tiny))
+
+
+async def written(vectors: Vectors, kind: str) -> list[list[float]] | list[str]:
+    """The vectors as JSON has them."""
+    if kind == "base64":
+        return [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
+    return await asyncio.to_thread(lambda: np.round(vectors.astype(float), _DECIMALS).tolist())

@@ -1,0 +1,59 @@
+"""vLLM's scores of pairs."""
+
+from fastapi import APIRouter
+
+from service.api.compatible import reranking
+from service.api.openapi import ERRORS
+from service.api.route_rules import COMPATIBLE, Route
+from service.api.schemas.rerank_schemas import (
+    MOST_DOCUMENTS,
+    ScoreBody,
+    ScoreRequest,
+    ScoreResponse,
+)
+from service.api.state import EngineDep, RequestIdDep
+from service.errors import InvalidInputError
+from service.search.document_ranker import DocumentRanker
+
+router = APIRouter(tags=["compatible"], route_class=Route, responses=ERRORS)
+
+MOST_QUERIES = 64
+"""Different texts on the left in one request: each is ranked by itself."""
+
+
+@router.post("/v1/score", operation_id="score_as_vllm_v_one", include_in_schema=False)
+@router.post("/score", operation_id="score", summary="Score pairs, in vLLM's format")
+@COMPATIBLE
+async def score(body: ScoreRequest, request_id: RequestIdDep, engine: EngineDep) -> ScoreResponse:
+    """Score one text with each of the others, or texts pair by pair. `/v1/score` is the same."""
+    left = _texts(body.text_1, body.queries, body.data_1, "text_1")
+    right = _texts(body.text_2, body.documents, body.data_2, "text_2")
+    if len(left) == 1:
+        left *= len(right)
+    if len(left) != len(right):
+        raise InvalidInputError("text_1 must be one text, or as many as text_2", "text_1")
+    if len(set(left)) > MOST_QUERIES:
+        raise InvalidInputError(f"text_1 may have {MOST_QUERIES} different texts", "text_1")
+    scores: dict[int, float] = {}
+    tokens = 0
+    for query in dict.fromkeys(left):
+        places = [place for place, text in enumerate(left) if text == query]
+        ranking = await DocumentRanker(engine.searcher).rank(query, [right[i] for i in places])
+        tokens += ranking.tokens
+        for one in ranking.documents:
+            scores[places[one.index]] = reranking.score_of(one, raw=body.raw_scores)
+    return ScoreResponse(
+        id=request_id,
+        model=engine.searcher.scorer,
+        data=[ScoreBody(index=index, score=scores[index]) for index in range(len(right))],
+        usage=reranking.usage(tokens),
+    )
+
+
+def _texts(*given: str | list[str] | None) -> list[str]:
+    *values, field = given
+    texts = next((value for value in values if value is not None), None)
+    found = [texts] if isinstance(texts, str) else texts or []
+    if not 1 <= len(found) <= MOST_DOCUMENTS:
+        raise InvalidInputError(f"{field} must have 1 to {MOST_DOCUMENTS} texts", str(field))
+    return found

@@ -1,0 +1,305 @@
+"""Ranks documents that a request brings along: they are in no index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import ceil, exp
+
+import numpy as np
+
+from service.confidence.calibration import Ordering
+from service.confidence.judge import ORDER, Judge
+from service.protocols import Reranker
+from service.scheduling.gate import Deadline
+from service.scheduling.shares import SHARES, one_caller
+from service.search.embedder import CHARS_PER_TOKEN
+from service.search.query import Timings
+from service.search.relevant_spans import RelevantSpan, SpanLimits, chosen, span_ends
+from service.search.searcher import Searcher
+from service.search.second_stage import LANGUAGE_SAMPLE
+from service.text.chunker import chunk
+from service.text.language import search_language
+from service.text.normalizer import break_up, require_unicode
+from service.text.passage import passage_text
+from service.types import EncodedPassage, EncodedQuery, Span, Word
+
+TOKENS_PER_DOCUMENT = 4096
+"""What is read of a document, unless a request says less."""
+
+_CUT_CHARS = 65_536
+"""Documents are cut into passages this many characters at a time; others get turns in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """A document by its best passage.
+
+    `index` is its place in the request. `score` orders: the reranker's logit, or the cosine where
+    nothing is reranked. `relevance`, 0 to 1, is the probability; where there is none, it rises with
+    the score.
+    """
+
+    index: int
+    score: float
+    relevance: float
+    probability: float | None
+    confidence: Word
+    truncated: bool
+    spans: list[RelevantSpan] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRanking:
+    """Documents, best first.
+
+    `answerable` is None where nothing is calibrated. `model` gave the scores. `tokens` counts what
+    was read of all documents.
+    """
+
+    documents: list[RankedDocument]
+    answerable: bool | None
+    model: str
+    tokens: int
+    timings_ms: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """The passages of a document as spans and as models read them."""
+
+    spans: list[Span]
+    texts: list[str]
+    tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """From scores to relevance. `reranker` is None where they are cosines."""
+
+    judge: Judge
+    reranker: Reranker | None
+    language: str
+    share: float
+
+    def probabilities(self, scores: Sequence[float]) -> list[float] | None:
+        if self.reranker and self.share < 1.0:
+            return None  # a curve of fused scores holds for the candidates of a search alone
+        ordering: Ordering = "rerank" if self.reranker else "retrieval"
+        return self.judge.probabilities(scores, ordering, self.language)
+
+    def relevance(self, scores: Sequence[float]) -> list[float]:
+        return self.probabilities(scores) or [self._squashed(score) for score in scores]
+
+    def _squashed(self, score: float) -> float:
+        if self.reranker is None:
+            return (1.0 + score) / 2.0
+        if self.reranker.reads == "states":
+            # Logits of any scale: a logistic function would make most of them the same.
+            return 0.5 + 0.5 * score / (1.0 + abs(score))
+        return 1.0 / (1.0 + exp(-score)) if score > -700.0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Of passages, in their order: scores, whether they were cut, the best window of the query."""
+
+    values: list[float]
+    truncated: list[bool]
+    windows: list[int]
+    scale: _Scale
+
+    def of(self, cuts: Sequence[_Cut], index: int) -> "_Scores":
+        """Those of one document's passages."""
+        start = sum(len(cut.texts) for cut in cuts[:index])
+        part = slice(start, start + len(cuts[index].texts))
+        return _Scores(self.values[part], self.truncated[part], self.windows[part], self.scale)
+
+
+class DocumentRanker:
+    """Ranks with the models of one collection. Used from one event loop."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher, self._stage = searcher, searcher.second_stage
+
+    async def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        tokens_per_document: int = TOKENS_PER_DOCUMENT,
+        spans: SpanLimits | None = None,
+        timeout_ms: int | None = None,
+    ) -> DocumentRanking:
+        """Score every document by its best passage; give the first `top_n`, or all.
+
+        Ties go to the earlier document. Raises `UnprocessableTextError` for a query that is empty
+        or too long, `OverloadedError` (queue full), and `DeadlineError`, as an answer is whole.
+        """
+        searcher, timings = self._searcher, Timings()
+        deadline = Deadline((timeout_ms or searcher.limits.timeout_ms) / 1000)
+        with one_caller() as caller, searcher.gate.permit(), SHARES.at_work(caller.account):
+            with timings.stage("normalize"):
+                text, warnings = searcher.normalize_query(query)
+                cuts = await self._cut_all(documents, tokens_per_document, deadline)
+            with timings.stage("encode"):
+                encoded = await searcher.encode_query(text, deadline)
+            with timings.stage("rerank"):
+                scores = await self._score(text, encoded, cuts, deadline)
+                ranked = self._ranked(cuts, scores)
+            answerable = _answerable(ranked)
+            ranked = ranked[:top_n]
+            if spans and scores.scale.reranker:
+                with timings.stage("spans"):
+                    for place, one in enumerate(ranked):
+                        own = scores.of(cuts, one.index)
+                        text, cut = documents[one.index], cuts[one.index]
+                        found = await self._spans(encoded, text, cut, own, spans, deadline)
+                        ranked[place] = replace(one, spans=found)
+        if unread := sum(one.truncated for one in ranked):
+            warnings.append(f"the ends of {unread} documents were not read")
+        if answerable is None and ranked:
+            warnings.append("no calibration fits these models: the scores are no probabilities")
+        return DocumentRanking(
+            ranked,
+            answerable,
+            searcher.scorer,
+            sum(one.tokens for one in cuts),
+            timings.finish(),
+            warnings,
+        )
+
+    async def _cut_all(
+        self, documents: Sequence[str], tokens: int, deadline: Deadline
+    ) -> list[_Cut]:
+        cuts: list[_Cut] = []
+        for part in _parts(documents):
+            cut = partial(self._cut, part, tokens, len(cuts))
+            cuts += await self._searcher.preparing.run(deadline, cut)
+        return cuts
+
+    def _cut(self, documents: Sequence[str], tokens: int, first: int) -> list[_Cut]:
+        for place, text in enumerate(documents, first):
+            require_unicode(text, f"documents.{place}")
+        encoder = self._searcher.encoder
+        budget = min(tokens, encoder.passage_budget)
+        heads = [text[: CHARS_PER_TOKEN * tokens] for text in documents]
+        cuts = []
+        for text, head, count in zip(documents, heads, self._count(heads), strict=True):
+            spans = [Span(0, len(head))]
+            if count > budget:
+                spans = chunk(head, budget=budget, overlap=0, count_tokens=self._count)
+            read = spans[: ceil(tokens / budget)]
+            texts = [
+                passage_text("", head[span.start : span.end], encoder.identity.prefixes)
+                for span in read
+            ]
+            truncated = len(read) < len(spans) or len(head) < len(text)
+            cuts.append(_Cut(read, texts, min(count, tokens), truncated))
+        return cuts
+
+    def _count(self, texts: Sequence[str]) -> list[int]:
+        return self._searcher.encoder.count_tokens([break_up(text) for text in texts])
+
+    async def _score(
+        self, text: str, query: EncodedQuery, cuts: Sequence[_Cut], deadline: Deadline
+    ) -> _Scores:
+        texts = [passage for cut in cuts for passage in cut.texts]
+        judge, reranker = self._stage.judge, self._stage.reranker
+        language = search_language(text, texts[:LANGUAGE_SAMPLE])
+        share = judge.rerank_weight(language)
+        if reranker is None or share == 0.0:  # as in a search
+            scale = _Scale(judge, None, language, share)
+            cosines = await self._cosines(query, texts, deadline)
+            return _Scores(cosines, [False] * len(texts), [0] * len(texts), scale)
+        # Where a query has several windows, the one that fits a passage best counts.
+        windows = range(len(query.windows))
+        passages = [EncodedPassage(passage, window=at) for at in windows for passage in texts]
+        pairs = await self._stage.score_passages(reranker, query, passages, deadline)
+        logits = np.array([pair.logit for pair in pairs]).reshape(len(windows), len(texts))
+        return _Scores(
+            logits.max(axis=0).tolist(),
+            [pair.truncated for pair in pairs[: len(texts)]],
+            logits.argmax(axis=0).tolist(),
+            _Scale(judge, reranker, language, share),
+        )
+
+    async def _cosines(
+        self, query: EncodedQuery, texts: Sequence[str], deadline: Deadline
+    ) -> list[float]:
+        cosines = np.full(len(texts), -1.0)  # of empty texts
+        if places := [place for place, text in enumerate(texts) if text]:
+            filled = [texts[place] for place in places]
+            found = await self._searcher.embedder.vectors(filled, "passage", deadline, "documents")
+            cosines[places] = (query.vectors @ found.vectors.T).max(axis=0)
+        return [float(cosine) for cosine in cosines]
+
+    def _ranked(self, cuts: Sequence[_Cut], scores: _Scores) -> list[RankedDocument]:
+        best, cut_short, start = [], [], 0
+        for cut in cuts:
+            part = slice(start, start + len(cut.texts))
+            best.append(max(scores.values[part]))
+            cut_short.append(cut.truncated or any(scores.truncated[part]))
+            start = part.stop
+        known: Sequence[float | None]
+        known = scores.scale.probabilities(best) or [None] * len(best)
+        relevance = scores.scale.relevance(best)
+        word = self._stage.judge.thresholds.word
+        ranked = [
+            RankedDocument(i, best[i], relevance[i], known[i], word(known[i]), cut_short[i])
+            for i in range(len(best))
+        ]
+        return sorted(ranked, key=lambda one: (-one.score, one.index))
+
+    async def _spans(
+        self,
+        query: EncodedQuery,
+        document: str,
+        cut: _Cut,
+        scores: _Scores,
+        limits: SpanLimits,
+        deadline: Deadline,
+    ) -> list[RelevantSpan]:
+        """Of one document, whose passages have these scores."""
+        parts: list[tuple[Span, float]] = []
+        for place, score in enumerate(scores.values):
+            # No part scores above its passage.
+            if scores.scale.relevance([score])[0] >= limits.threshold:
+                passage = EncodedPassage(cut.texts[place], window=scores.windows[place])
+                work = partial(self._parts, query, document, cut.spans[place], passage)
+                parts += await self._stage.run(deadline, work)
+        return chosen(parts, scores.scale.relevance, limits)
+
+    def _parts(
+        self, query: EncodedQuery, document: str, place: Span, passage: EncodedPassage
+    ) -> list[tuple[Span, float]]:
+        reranker = self._stage.reranker
+        text = document[place.start : place.end]
+        spans, ends = span_ends(text, passage.text, self._count)
+        scores = reranker.score_parts(query, passage, ends) if reranker else []
+        return [
+            (Span(place.start + span.start, place.start + span.end), score)
+            for span, score in zip(spans, scores, strict=False)
+            if score is not None
+        ]
+
+
+def _answerable(ranked: Sequence[RankedDocument]) -> bool | None:
+    if any(one.probability is None for one in ranked):
+        return None
+    return any(ORDER[one.confidence] >= ORDER["medium"] for one in ranked)
+
+
+def _parts(documents: Sequence[str]) -> list[list[str]]:
+    """The documents in parts of about `_CUT_CHARS` characters."""
+    parts: list[list[str]] = [[]]
+    chars = 0
+    for text in documents:
+        if chars >= _CUT_CHARS:
+            parts.append([])
+            chars = 0
+        parts[-1].append(text)
+        chars += len(text)
+    return parts
