@@ -78,9 +78,21 @@ def _ingest(part: Mapping[str, Any]) -> str:
     return "\n\n".join(
         (
             table([*head, "a second", "times faster", "bar"], rows),
+            *_matrix_share(encode),
             table(["through sse-512", "index", "stored, s", "with its index, s", "bar"], of_sse),
         )
     )
+
+
+def _matrix_share(encode: Mapping[str, Any]) -> list[str]:
+    """A sentence, where the share was measured."""
+    if "matrix_share" not in encode:
+        return []
+    return [
+        f"The processors reach {encode['bfloat16_gflops']} GFLOP/s in bfloat16 products. The "
+        f"ingest uses {encode['matrix_share']['ingest']:.0%} of that (bar: at least "
+        f"{encode['matrix_share_bar']:.0%})."
+    ]
 
 
 def _memory(part: Mapping[str, Any]) -> str:

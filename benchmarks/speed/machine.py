@@ -16,15 +16,20 @@ _FLAGS = frozenset(
 def machine() -> dict[str, object]:
     """Processor, cores, the flags that matter, memory in GB and load; no name of its own."""
     info = _cpuinfo()
-    flags = set((info.get("flags") or info.get("Features") or "").split())
     return {
         "processor": info.get("model name") or platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "flags": sorted(flags & _FLAGS),
+        "flags": flags(),
         "memory_gb": _memory_gb(),
         "system": platform.system(),
         "load_average": [round(load, 1) for load in os.getloadavg()],
     }
+
+
+def flags() -> list[str]:
+    """The processor's flags that matter."""
+    info = _cpuinfo()
+    return sorted(_FLAGS & set((info.get("flags") or info.get("Features") or "").split()))
 
 
 def _cpuinfo() -> dict[str, str]:
