@@ -776,3 +776,18 @@ def test_documents_that_are_there_cost_no_encoding(jobs: Jobs, find: Finder) -> 
     wait_for(jobs, receive(jobs, lines(10)).id)
     assert wait_for(jobs, receive(jobs, lines(11)).id).done == 11
     assert calls == [10, 1]
+
+
+def test_notes_and_log_say_how_far_a_running_job_is(
+    jobs: Jobs, find: Finder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jobs_module, "_SAID_EVERY_S", 0.0)
+    caplog.set_level("INFO")
+    job = jobs.add(map(line, range(2 * BATCH_LINES)), "main")
+    heard: list[str] = []
+    find.before = lambda: heard.extend(jobs.notes)
+    jobs.start()
+    assert wait_for(jobs, job.id).done == 2 * BATCH_LINES
+    assert f"job {job.id}: {BATCH_LINES} of {2 * BATCH_LINES} lines are stored" in heard
+    assert heard[0] in caplog.text
+    assert jobs.notes == []
