@@ -4,6 +4,7 @@ A TEI server has one model, and its `/info` says of which kind. So each kind has
 own, `/tei/rerank` and `/tei/embed`; the root is that of the reranker.
 """
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -26,24 +27,22 @@ from service.errors import InvalidInputError
 
 router = APIRouter(tags=["compatible"], route_class=Route, responses=ERRORS)
 
+alias = partial(router.post, include_in_schema=False)
+
 _RERANKER = {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}
 
 
-@router.post(
-    "/tei/rerank/rerank",
-    operation_id="rerank_as_tei",
-    response_model_exclude_unset=True,
-    include_in_schema=False,
-)
+@alias("/tei/rerank", operation_id="rerank_at_tei", response_model_exclude_unset=True)
+@alias("/tei/rerank/rerank", operation_id="rerank_as_tei", response_model_exclude_unset=True)
 @COMPATIBLE
 async def rerank_as_tei(body: RerankRequest, engine: EngineDep) -> list[RankBody]:
-    """As `POST /rerank` with `texts`."""
+    """As `POST /rerank` with `texts`; also for clients that take the address for the endpoint."""
     if body.texts is None:
         raise InvalidInputError("texts are missing", "texts")
     return await reranking.tei_answer(engine, body)
 
 
-@router.post("/tei/embed/embed", operation_id="embed_as_tei_below", include_in_schema=False)
+@alias("/tei/embed/embed", operation_id="embed_as_tei_below")
 @router.post(
     "/embed",
     operation_id="embed_as_tei",
@@ -60,8 +59,8 @@ async def embed_as_tei(body: EmbedRequest, engine: EngineDep) -> list[list[float
     return vectors
 
 
-@router.post("/tei/embed/tokenize", operation_id="tokenize_for_embed", include_in_schema=False)
-@router.post("/tei/rerank/tokenize", operation_id="tokenize_for_rerank", include_in_schema=False)
+@alias("/tei/embed/tokenize", operation_id="tokenize_for_embed")
+@alias("/tei/rerank/tokenize", operation_id="tokenize_for_rerank")
 @router.post(
     "/tokenize",
     summary="Split texts into tokens, in TEI's format",
