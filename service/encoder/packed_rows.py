@@ -20,7 +20,7 @@ BLOCK = 32
 _HALF = BLOCK // 2
 _MIDDLE = 8.0
 _WEIGHTS = "model.safetensors"
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 512
 
 
 class PackedRows(nn.Module):
@@ -70,19 +70,21 @@ def pack_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.
     Q4_0 gives a block's weight of greatest size the level 0, so that shows the scale.
     """
     blocks = rows.reshape(-1, BLOCK)
-    greatest = np.abs(blocks).argmax(axis=1)
+    least, most = blocks.min(axis=1), blocks.max(axis=1)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        exact = np.take_along_axis(blocks, greatest[:, None], axis=1)[:, 0] / np.float32(-_MIDDLE)
+        exact = np.where(most > -least, most, least) / np.float32(-_MIDDLE)
         scales = np.abs(exact, out=exact, where=exact == 0.0).astype(np.float16)
         steps = scales.astype(np.float32)[:, None]
-        levels = np.rint(blocks / steps).clip(-_MIDDLE, _MIDDLE - 1)
+        levels = np.divide(blocks, steps)
+        np.rint(levels, out=levels).clip(-_MIDDLE, _MIDDLE - 1, out=levels)
         # Of zeros alone only the sign is to be found again.
-        signs = np.where(np.signbit(blocks), np.float32(-1.0), np.float32(0.0))
-        levels = np.where(steps == 0.0, signs, levels)
+        zeros = np.flatnonzero(steps == 0.0)
+        levels[zeros] = np.where(np.signbit(blocks[zeros]), np.float32(-1.0), np.float32(0.0))
         same = (levels * steps).view(np.int32) == blocks.view(np.int32)
     if not same.all():
         return None
-    whole = (levels + np.float32(_MIDDLE)).astype(np.uint8)
+    levels += np.float32(_MIDDLE)
+    whole = levels.astype(np.uint8)
     pairs = whole[:, :_HALF] | whole[:, _HALF:] << np.uint8(4)
     return pairs.reshape(len(rows), -1), scales.reshape(len(rows), -1)
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from service.models.json_files import read_json
 from service.models.model_kinds import kind_of
 
 WEIGHTS = "*.safetensors"
+_SETTLED_S = 2.0
+"""A file written more recently may change again while its times stay the same."""
+
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _OTHER_ENGINES = {"onnx", "openvino"}
 _RECORDS = {"training.json", "figures.json", "pair_threshold.json"}
@@ -155,6 +160,20 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal. A file that has not changed since is not read again."""
+    seen = path.stat()
+    if time.time() - max(seen.st_mtime, seen.st_ctime) < _SETTLED_S:
+        return _sha256(path)
+    return _remembered_sha256(
+        path, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+    )
+
+
+@lru_cache(maxsize=256)
+def _remembered_sha256(path: Path, *_state: int) -> str:
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
