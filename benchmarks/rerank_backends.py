@@ -22,12 +22,13 @@ import torch
 from scipy.stats import kendalltau
 from sentence_transformers import CrossEncoder
 
+from service.backend_record import this_cpu
 from service.datasets import Collection, data_sha256, open_collection
 from service.evaluation.measures import means, per_query
 from service.evaluation.observations import sample
 from service.evaluation.provenance import provenance, versions
 from service.models.sources import prepare
-from service.reranker.backends import BACKENDS, this_cpu
+from service.reranker.backends import BACKENDS
 from service.reranker.open_cross_encoder import open_cross_encoder
 from service.settings import Settings
 from service.words import tokenize

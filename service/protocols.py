@@ -1,6 +1,6 @@
 """Contracts between the stages."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
@@ -40,6 +40,10 @@ class Encoder(Protocol):
 
     @property
     def identity(self) -> EncoderIdentity: ...
+
+    @property
+    def backends(self) -> Mapping[str, str]:
+        """What runs it for `queries` and for `passages`, where there is a choice."""
 
     @property
     def static(self) -> bool:

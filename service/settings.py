@@ -11,7 +11,15 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator, mode
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.types import MAX_TEXT_CHARS, MAX_TITLE_CHARS, Backend, DocumentLimits, Fusion, Mode
+from service.types import (
+    MAX_TEXT_CHARS,
+    MAX_TITLE_CHARS,
+    Backend,
+    DocumentLimits,
+    EncoderBackend,
+    Fusion,
+    Mode,
+)
 
 PREFIX = "SECONDPASS_"
 
@@ -45,6 +53,7 @@ LIMITS = Tag("limits", "nothing")
 PAIRS = Tag("pairs", "nothing")
 ENCODER = Tag("encoder", "index", per_collection=True)
 PASSAGES = Tag("passages", "index", per_collection=True)
+ENCODER_BACKEND = Tag("encoder", "answer")
 RERANKER = Tag("reranker", "answer")
 RERANK_CACHE = Tag("reranker", "nothing")
 RANKING = Tag("ranking", "answer", per_collection=True)
@@ -132,6 +141,14 @@ class Settings(BaseSettings):
         None, description="Dimensions of a vector: a Matryoshka size of the encoder, or all."
     )
     device: Annotated[str, MODELS] = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    encoder_query_backend: Annotated[Literal["auto", EncoderBackend], ENCODER_BACKEND] = Field(
+        "auto",
+        description="What encodes queries on a CPU, with an encoder of BERT's make. `auto` is what "
+        "was fastest when it was measured on this machine, and close to float32.",
+    )
+    encoder_passage_backend: Annotated[Literal["auto", EncoderBackend], ENCODER_BACKEND] = Field(
+        "auto", description="The same for passages."
+    )
     threads: Annotated[int, Field(ge=0, le=256), MODELS] = Field(
         0, description="CPU threads of a model; 0 for all cores."
     )

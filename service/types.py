@@ -37,6 +37,9 @@ Reads = Literal["texts", "token ids", "states"]
 Backend = Literal["torch", "torch-bf16", "onnx", "onnx-int8"]
 """What runs a cross-encoder."""
 
+EncoderBackend = Literal["torch", "torch-bf16"]
+"""What runs an encoder's transformer."""
+
 Mode = Literal["dense", "sparse", "hybrid"]
 """How stage one finds passages: by vectors, by words, or by both."""
 

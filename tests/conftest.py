@@ -17,6 +17,15 @@ def name_of_test_clients() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def float32() -> Iterator[None]:
+    """Encode in float32 whatever is fastest on this machine, so that figures are the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        for work in ("QUERY", "PASSAGE"):
+            patch.setenv(f"SECONDPASS_ENCODER_{work}_BACKEND", "torch")
+        yield
+
+
 @pytest.fixture(scope="session")
 def e5() -> PreparedModel:
     return prepare("e5-small", "bi-encoder", cache_dir=Settings().cache_dir, offline=True)

@@ -15,9 +15,10 @@ from benchmarks.speed.environments import environment, same_torch, versions_in
 from benchmarks.speed.measure import Say
 from benchmarks.speed.processes import BenchError, run
 from benchmarks.speed.systems import VARIANTS, System
+from service.backend_record import record_file
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
-from service.reranker.backends import record_file, recorded_backend
+from service.reranker.backends import recorded_backend
 from service.settings import Settings
 
 ENCODER, RERANKER = "e5-small", "minilm-l6-v0"

@@ -125,6 +125,8 @@ def prepare_models(
         typer.echo(f"{name}: {_prepare(settings, name, its_kind).folder}")
         if KINDS[its_kind].measured:
             _measure(settings, name)
+        elif KINDS[its_kind].stage == "encoder":
+            _measure_encoder(settings, name)
 
 
 def _measure(settings: Settings, name: str) -> None:
@@ -146,6 +148,25 @@ def _measure(settings: Settings, name: str) -> None:
     typer.echo(f"  rerank_backend auto: {record.chosen}")
     if not any(backend.startswith("onnx") for backend in record.measured):
         typer.echo(f"  two more backends: {install_command('onnx')}")
+
+
+def _measure_encoder(settings: Settings, name: str) -> None:
+    """Measure which backends run an encoder best on this CPU."""
+    from service.engine.build import measure_encoder_backends
+
+    record = measure_encoder_backends(settings, name)
+    if record is None:
+        return
+    typer.echo(f"built-in texts on {record.cpu}, {record.threads} threads")
+    for backend, row in record.measured.items():
+        verdict = "" if row.close else "  not close enough"
+        typer.echo(
+            f"  {backend:<11}{row.query_ms:8.1f} ms a query  "
+            f"{row.passages_per_second:8.1f} passages a second  "
+            f"cosine with float32 at least {row.least_cosine:.5f}{verdict}"
+        )
+    typer.echo(f"  encoder_query_backend auto: {record.chosen.queries}")
+    typer.echo(f"  encoder_passage_backend auto: {record.chosen.passages}")
 
 
 def show_model(name: str, settings: Settings, kind: KindOption = "bi-encoder") -> None:

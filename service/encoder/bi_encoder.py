@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
+from service.encoder.open_backends import PLAIN, Backends
 from service.encoder.plain_folder import plain_pooling
 from service.encoder.transformer import Transformer, pieces_of
 from service.errors import InferenceError, ModelSourceError, NotAvailableError
@@ -103,6 +104,12 @@ class BiEncoder:
         return self._model if isinstance(self._model, Transformer) else None
 
     @property
+    def backends(self) -> dict[str, str]:
+        """What runs the transformer for queries and for passages; empty where there is none."""
+        model = self.transformer
+        return dict(model.backends._asdict()) if model else {}
+
+    @property
     def static(self) -> bool:
         """Whether a token costs it no more than to look up its row."""
         return self._static
@@ -189,16 +196,28 @@ class BiEncoder:
 
 
 def load_model(
-    folder: Path, name: str, batch_tokens: int, device: str, threads: int = 0
+    folder: Path,
+    name: str,
+    batch_tokens: int,
+    device: str,
+    threads: int = 0,
+    backends: Backends = PLAIN,
 ) -> "LoadedModel":
-    """What a bi-encoder's folder holds, as for `BiEncoder`. Raises `ModelSourceError`."""
+    """What a bi-encoder's folder holds, as for `BiEncoder`. Raises `ModelSourceError`.
+
+    `backends` run a plain folder's transformer; any other model runs in float32.
+    """
     if threads:
         torch.set_num_threads(threads)
     pooling = plain_pooling(folder)
     try:
         if pooling:
             return Transformer.load(
-                folder, batch_tokens=batch_tokens, device=device, pooling=pooling
+                folder,
+                batch_tokens=batch_tokens,
+                device=device,
+                pooling=pooling,
+                backends=backends,
             )
         # Not before it is needed: to import its library takes seconds and a hundred megabytes.
         from service.encoder.loading import load_by_library  # noqa: PLC0415

@@ -12,9 +12,12 @@ from service.encoder.padded import Padded
 from service.encoder.side_by_side import SideBySide
 from service.errors import ModelSourceError
 from service.forward_pass import pack_linear_layers
-from service.types import Backend
+from service.types import EncoderBackend
 
-_DTYPES: Mapping[Backend, torch.dtype] = {"torch": torch.float32, "torch-bf16": torch.bfloat16}
+_DTYPES: Mapping[EncoderBackend, torch.dtype] = {
+    "torch": torch.float32,
+    "torch-bf16": torch.bfloat16,
+}
 
 _PROBE = tuple(range(5, 24))
 """Pieces that every vocabulary has."""
@@ -26,8 +29,8 @@ _SAME = 1e-3
 class Backends(NamedTuple):
     """For queries the fastest one alone, for passages the one that does most in a second."""
 
-    queries: Backend
-    passages: Backend
+    queries: EncoderBackend
+    passages: EncoderBackend
 
 
 PLAIN = Backends("torch", "torch")
@@ -41,7 +44,7 @@ class Run(Protocol):
         ...
 
 
-def open_backends(model: nn.Module, longest: int, backends: Backends) -> dict[Backend, Run]:
+def open_backends(model: nn.Module, longest: int, backends: Backends) -> dict[EncoderBackend, Run]:
     """A pass for each backend that is named. `model` has no other use afterwards.
 
     float32 falls back to the model's own layers, everywhere but on a CPU, and for a make of its
@@ -50,7 +53,7 @@ def open_backends(model: nn.Module, longest: int, backends: Backends) -> dict[Ba
     padded = Padded(model, longest)
     if next(model.parameters()).device.type != "cpu":
         return dict.fromkeys(backends, padded)  # where nothing was measured
-    runs: dict[Backend, Run] = {}
+    runs: dict[EncoderBackend, Run] = {}
     for backend in dict.fromkeys(backends):
         run = _side_by_side(model, backend, padded)
         if run is None and backend != "torch":
@@ -63,7 +66,7 @@ def open_backends(model: nn.Module, longest: int, backends: Backends) -> dict[Ba
     return runs
 
 
-def _side_by_side(model: nn.Module, backend: Backend, exact: Run) -> SideBySide | None:
+def _side_by_side(model: nn.Module, backend: EncoderBackend, exact: Run) -> SideBySide | None:
     try:
         run = SideBySide(model, _DTYPES[backend])
         found, expected = _probed(run), _probed(exact)

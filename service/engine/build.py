@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from service.encoder.bi_encoder import BiEncoder, load_model
+from service.encoder.measuring import EncoderRecord, chosen_backends, measured_backends
 from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
 from service.extras import install_command
@@ -60,9 +61,14 @@ def _encoder(
 
 
 def load_weights(settings: Settings, model: PreparedModel) -> "LoadedModel":
-    """Load a bi-encoder's weights for the device and threads of the settings."""
+    """Load a bi-encoder's weights for the device, threads and backends of the settings."""
     return load_model(
-        model.folder, model.name, settings.batch_tokens, settings.device, settings.threads
+        model.folder,
+        model.name,
+        settings.batch_tokens,
+        settings.device,
+        settings.threads,
+        chosen_backends(settings, model),
     )
 
 
@@ -196,7 +202,10 @@ def _base(
         transformer = loaded if isinstance(loaded, Transformer) else None
     if transformer is None:
         transformer = Transformer.load(
-            base.folder, batch_tokens=settings.batch_tokens, device=settings.device
+            base.folder,
+            batch_tokens=settings.batch_tokens,
+            device=settings.device,
+            backends=chosen_backends(settings, base),
         )
     transformer.require_layers(layers)
     return base, transformer
@@ -209,6 +218,11 @@ def measure_backends(settings: Settings, name: str) -> "BackendRecord":
     from service.reranker.open_cross_encoder import measure_cross_encoder  # noqa: PLC0415
 
     return measure_cross_encoder(settings, model)
+
+
+def measure_encoder_backends(settings: Settings, name: str) -> EncoderRecord | None:
+    """The same for an encoder; None where there is no choice."""
+    return measured_backends(settings, _prepare(settings, name, "bi-encoder"))
 
 
 def build_pair_model(

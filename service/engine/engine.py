@@ -1,7 +1,7 @@
 """A running search service: its data folder, models, collections and bulk jobs."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Self
@@ -93,6 +93,11 @@ class Engine:
         ]
         notes += self.jobs.notes if self.jobs else []
         return notes + [f"{name}: not open: {why}" for name, why in self.unavailable.items()]
+
+    @property
+    def backends(self) -> Mapping[str, str]:
+        """What runs the encoder for queries and for passages."""
+        return self.searcher.encoder.backends
 
     @property
     def documents(self) -> int:

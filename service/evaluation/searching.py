@@ -114,6 +114,8 @@ def opened(
     the same encoder starts at once.
     """
     digest = data_sha256(collection)[:12] + "-" + index_digest(settings)[:12]
+    if settings.encoder_passage_backend != "auto":  # so that two can be compared
+        digest += f"-{settings.encoder_passage_backend}"
     cut = "passages" if chunked else "whole"
     versions = f"v{DOCUMENTS.version}.{_CONTENT_VERSION}"
     name = f"{collection.resolve().name}-{cut}-{digest}-{versions}"

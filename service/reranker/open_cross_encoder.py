@@ -13,7 +13,6 @@ from service.reranker.backends import (
     BackendRecord,
     measure,
     recorded_backend,
-    write_record,
 )
 from service.reranker.cross_encoder import CrossEncoderOptions, CrossEncoderReranker
 from service.reranker.onnx_forward import onnx_is_installed, prepare_onnx
@@ -67,7 +66,7 @@ def measure_cross_encoder(settings: Settings, model: PreparedModel) -> BackendRe
     )
     usable = [b for b in BACKENDS if onnx_is_installed() or not b.startswith("onnx")]
     record = measure({backend: _open(plain, model, backend) for backend in usable})
-    write_record(settings.cache_dir, record)
+    record.write(settings.cache_dir)
     return record
 
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from service.backend_record import record_file
 from service.extras import install_command
 from service.reranker import open_cross_encoder
-from service.reranker.backends import record_file
 from tests.cli.test_commands import secondpass
 from tests.fixtures.small_models import write_small_reranker
 

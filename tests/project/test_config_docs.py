@@ -45,6 +45,8 @@ def another_value(name: str, value: object) -> str:
         "embedding_dimensions": "256",
         "max_reranks": "9",
         "search_mode": "hybrid",
+        "encoder_query_backend": "torch-bf16",
+        "encoder_passage_backend": "torch-bf16",
         "rerank_backend": "torch",
         "hybrid_fusion": "rrf",
     }

@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import CrossEncoder
 
+from service import backend_record
 from service.engine.build import build_reranker
 from service.errors import ModelSourceError
 from service.extras import install_command
@@ -24,7 +25,6 @@ from service.reranker.backends import (
     BackendRecord,
     measure,
     recorded_backend,
-    write_record,
 )
 from service.reranker.cross_encoder import CrossEncoderReranker
 from service.reranker.forward import TorchForward
@@ -235,7 +235,7 @@ def measured(settings: Settings, small: PreparedModel) -> BackendRecord:
 @pytest.fixture
 def record(settings: Settings, measured: BackendRecord) -> Iterator[BackendRecord]:
     """The same, recorded until the test is over."""
-    file = write_record(settings.cache_dir, measured)
+    file = measured.write(settings.cache_dir)
     yield measured
     file.unlink()
 
@@ -249,13 +249,13 @@ def test_auto_takes_what_was_recorded_for_this_cpu_and_these_weights(
     assert set(record.measured) == set(backends.BACKENDS)
     assert record.measured["onnx"].close
     assert opened(settings, small).backend == record.chosen
-    write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx-int8"}))
+    record.model_copy(update={"chosen": "onnx-int8"}).write(settings.cache_dir)
     assert opened(settings, small).backend == "onnx-int8"
     assert opened(settings, small, rerank_backend="torch").backend == "torch"
     assert recorded_backend(settings.cache_dir, "f" * 64) == "torch"
-    monkeypatch.setattr(backends, "this_cpu", lambda: "another")
+    monkeypatch.setattr(backend_record, "this_cpu", lambda: "another")
     assert opened(settings, small).backend == "torch"
-    backends.record_file(settings.cache_dir, small.weights_sha256).write_text("{}")
+    backend_record.record_file(settings.cache_dir, small.weights_sha256).write_text("{}")
     monkeypatch.undo()
     assert opened(settings, small).backend == "torch"
 
@@ -266,7 +266,7 @@ def test_a_recorded_choice_whose_packages_went_is_not_taken(
     record: BackendRecord,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx-int8"}))
+    record.model_copy(update={"chosen": "onnx-int8"}).write(settings.cache_dir)
     monkeypatch.setattr(onnx_forward, "find_spec", lambda package: None)
     assert opened(settings, small).backend == "torch"
 
@@ -279,7 +279,7 @@ def test_a_recorded_choice_whose_file_is_missing_leaves_it_to_torch(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     record = measured.model_copy(update={"chosen": "onnx"})
-    file = write_record(tmp_path, record)
+    file = record.write(tmp_path)
     assert opened(settings, small, cache_dir=tmp_path).backend == "torch"
     (message,) = warned(caplog)
     assert "is missing or damaged" in message
@@ -299,7 +299,7 @@ def test_a_recorded_choice_that_does_not_run_leaves_it_to_torch(
     def fail(*arguments: object, **named: object) -> object:
         raise RuntimeError("no such operator in this build")
 
-    write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx"}))
+    record.model_copy(update={"chosen": "onnx"}).write(settings.cache_dir)
     monkeypatch.setattr(f"service.reranker.onnx_forward.{what}", fail)
     assert opened(settings, small).backend == "torch"
     assert len(warned(caplog)) == 1
@@ -324,7 +324,7 @@ def test_a_record_of_something_else_is_not_taken(
     changes: dict[str, Any],
     told: str,
 ) -> None:
-    write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx", **changes}))
+    record.model_copy(update={"chosen": "onnx", **changes}).write(settings.cache_dir)
     assert opened(settings, small).backend == "torch"
     (message,) = warned(caplog)
     assert told in message
@@ -334,7 +334,7 @@ def test_a_record_of_something_else_is_not_taken(
 def test_a_record_holds_for_the_threads_that_are_asked_for(
     settings: Settings, small: PreparedModel, record: BackendRecord
 ) -> None:
-    write_record(settings.cache_dir, record.model_copy(update={"chosen": "onnx"}))
+    record.model_copy(update={"chosen": "onnx"}).write(settings.cache_dir)
     given = (settings.cache_dir, small.weights_sha256)
     assert recorded_backend(*given) == "onnx"
     assert recorded_backend(*given, record.threads) == "onnx"

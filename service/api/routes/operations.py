@@ -60,6 +60,7 @@ async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
         checks=checks,
         documents=state.engine.documents,
         passages=state.engine.passages,
+        backends=dict(state.engine.backends),
         notes=state.engine.notes,
     )
 

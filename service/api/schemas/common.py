@@ -141,6 +141,11 @@ class ReadyBody(BaseModel):
     )
     documents: int | None = Field(None, description="Documents in the index.", examples=[1434])
     passages: int | None = Field(None, description="Passages in the index.", examples=[5120])
+    backends: dict[str, str] = Field(
+        default_factory=dict,
+        description="What runs the encoder for queries and for passages, where there is a choice.",
+        examples=[{"queries": "torch-bf16", "passages": "torch-bf16"}],
+    )
     notes: list[str] = Field(default_factory=list, description="Notes, such as a rebuilt index.")
 
 

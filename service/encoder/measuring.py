@@ -1,0 +1,167 @@
+"""Which backends run an encoder here: what was measured on this machine."""
+
+import logging
+from collections.abc import Callable, Mapping
+from time import perf_counter
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from service.backend_record import Record, machine
+from service.encoder.open_backends import PLAIN, Backends
+from service.encoder.plain_folder import plain_pooling
+from service.encoder.transformer import Transformer
+from service.errors import ModelSourceError, StoreError
+from service.models.sources import PreparedModel
+from service.probe_texts import PROBES
+from service.settings import Settings
+from service.types import EncoderBackend, Vectors
+
+log = logging.getLogger(__name__)
+
+LEAST_COSINE = 0.999
+"""Of each built-in text's vector with that of float32."""
+
+_WINDOW = 256
+_ROUNDS = 3
+"""Each backend is timed so often, in turn."""
+_HOPELESS = 5.0
+"""A backend this many times slower than float32 is not measured further."""
+
+_QUERIES = [query for query, _passages in PROBES]
+_PASSAGES = PROBES[0][1][::2]
+
+
+class MeasuredEncoder(BaseModel):
+    """A backend on the built-in texts: one query alone, all passages in a row.
+
+    `close` says whether the least cosine with float32 is at least `LEAST_COSINE`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    query_ms: float
+    passages_per_second: float
+    least_cosine: float
+    close: bool
+
+
+class EncoderRecord(Record):
+    """What was measured for one encoder, and the best backends among those that are close."""
+
+    least_cosine: float
+    measured: dict[EncoderBackend, MeasuredEncoder]
+    chosen: Backends
+
+
+def chosen_backends(settings: Settings, model: PreparedModel) -> Backends:
+    """Those that the settings name, and else what was measured here, which may be done now."""
+    named = settings.encoder_query_backend, settings.encoder_passage_backend
+    record = None
+    if "auto" in named and _has_choice(settings, model):
+        record = EncoderRecord.read(settings.cache_dir, model.weights_sha256, settings.threads)
+        record = record or measured_backends(settings, model)
+    best = record.chosen if record else PLAIN
+    queries, passages = (best[i] if one == "auto" else one for i, one in enumerate(named))
+    return Backends(queries, passages)
+
+
+def measured_backends(settings: Settings, model: PreparedModel) -> EncoderRecord | None:
+    """Measure and record the backends of a prepared encoder; None where there is no choice.
+
+    Takes seconds.
+    """
+    if not _has_choice(settings, model):
+        return None
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    transformers: dict[EncoderBackend, Transformer]
+    try:
+        both = _load(settings, model, Backends("torch", "torch-bf16"))
+        transformers = {"torch": both.queries, "torch-bf16": both}
+    except ModelSourceError:
+        transformers = {"torch": _load(settings, model, PLAIN)}
+    record = measure_encoder(transformers, model.name, model.weights_sha256)
+    try:
+        record.write(settings.cache_dir)
+    except StoreError as error:
+        log.warning("what was measured is not kept: %s", error)
+    return record
+
+
+def _has_choice(settings: Settings, model: PreparedModel) -> bool:
+    on_cpu = settings.device == "cpu" or (
+        settings.device == "auto" and not torch.cuda.is_available()
+    )
+    return on_cpu and plain_pooling(model.folder) is not None
+
+
+def _load(settings: Settings, model: PreparedModel, backends: Backends) -> Transformer:
+    return Transformer.load(
+        model.folder,
+        batch_tokens=settings.batch_tokens,
+        device="cpu",
+        pooling=plain_pooling(model.folder) or "mean",
+        backends=backends,
+    )
+
+
+def measure_encoder(
+    transformers: Mapping[EncoderBackend, Transformer], model: str, weights_sha256: str
+) -> EncoderRecord:
+    """Encode the built-in texts with each backend, in turn, and choose; `torch` is among them."""
+    queries = _seconds(transformers, _encode_query)
+    # Without the instructions for it, bfloat16 may take a hundred times as long.
+    usable = {
+        name: one
+        for name, one in transformers.items()
+        if queries[name] <= _HOPELESS * queries["torch"]
+    }
+    passages = _seconds(usable, lambda one, _at: one.encode(_PASSAGES, _WINDOW))
+    vectors = {name: _vectors(one) for name, one in usable.items()}
+    measured: dict[EncoderBackend, MeasuredEncoder] = {}
+    for name in usable:
+        cosine = float((vectors[name] * vectors["torch"]).sum(axis=1).min())
+        measured[name] = MeasuredEncoder(
+            query_ms=round(1000 * queries[name], 2),
+            passages_per_second=round(len(_PASSAGES) / passages[name], 1),
+            least_cosine=round(cosine, 6),
+            close=name == "torch" or cosine >= LEAST_COSINE,
+        )
+    close = [name for name, row in measured.items() if row.close]
+    return EncoderRecord(
+        model=model,
+        weights_sha256=weights_sha256,
+        **machine(),
+        least_cosine=LEAST_COSINE,
+        measured=measured,
+        chosen=Backends(
+            min(close, key=lambda name: measured[name].query_ms),
+            max(close, key=lambda name: measured[name].passages_per_second),
+        ),
+    )
+
+
+def _encode_query(transformer: Transformer, at: int) -> Vectors:
+    return transformer.encode([_QUERIES[at % len(_QUERIES)]], _WINDOW)
+
+
+def _vectors(transformer: Transformer) -> Vectors:
+    vectors = transformer.encode([*_QUERIES, *_PASSAGES], _WINDOW)
+    unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+def _seconds(
+    transformers: Mapping[EncoderBackend, Transformer],
+    encode: Callable[[Transformer, int], object],
+) -> dict[EncoderBackend, float]:
+    """The fastest round of each: other work on the machine only ever makes one slower."""
+    times: dict[EncoderBackend, list[float]] = {name: [] for name in transformers}
+    for at in range(_ROUNDS + 1):  # the first warms up
+        for name, transformer in transformers.items():
+            began = perf_counter()
+            encode(transformer, at)
+            times[name].append(perf_counter() - began)
+    return {name: min(own[1:]) for name, own in times.items()}

@@ -1,0 +1,92 @@
+"""Which backends run an encoder: what was measured, on this machine, of these weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.backend_record import record_file
+from service.encoder import measuring
+from service.encoder.measuring import EncoderRecord, chosen_backends, measured_backends
+from service.encoder.open_backends import PLAIN, Backends
+from service.encoder.transformer import Transformer
+from service.models.sources import PreparedModel, prepare
+from service.settings import Settings
+from tests.fixtures.multilingual import LONG, SENTENCES
+from tests.fixtures.small_models import write_small_encoder
+
+TEXTS = [*(text for texts in SENTENCES.values() for text in texts), *LONG[:2]]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> PreparedModel:
+    folder = write_small_encoder(tmp_path)
+    return prepare(str(folder), "bi-encoder", cache_dir=tmp_path / "cache", offline=True)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    auto = {"encoder_query_backend": "auto", "encoder_passage_backend": "auto"}
+    return Settings(cache_dir=tmp_path / "cache", device="cpu", **auto)
+
+
+def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    return (ours * theirs).sum(axis=1) / norms
+
+
+def test_bfloat16_gives_the_default_encoders_vectors(e5: PreparedModel) -> None:
+    both = Transformer.load(
+        e5.folder, batch_tokens=1024, device="cpu", backends=Backends("torch", "torch-bf16")
+    )
+    exact, fast = both.queries.encode(TEXTS, 64), both.encode(TEXTS, 64)
+    assert not np.array_equal(exact, fast)
+    assert cosines(exact, fast).min() >= measuring.LEAST_COSINE
+    states = [one.states(TEXTS[:3], 64, (0, 12)) for one in (both.queries, both)]
+    for ours, theirs in zip(*states, strict=True):
+        assert np.array_equal(ours.ids, theirs.ids)
+        assert cosines(ours.states[:, 384:], theirs.states[:, 384:]).min() >= 0.99
+
+
+def test_what_is_measured_is_recorded_and_taken_from_then_on(
+    small: PreparedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = chosen_backends(settings, small)
+    record = EncoderRecord.read(settings.cache_dir, small.weights_sha256)
+    assert record is not None
+    assert record.chosen == first
+    assert record.measured["torch"].least_cosine == pytest.approx(1.0, abs=1e-5)
+    other = Backends("torch-bf16", "torch")
+    record.model_copy(update={"chosen": other}).write(settings.cache_dir)
+    monkeypatch.setattr(measuring, "measured_backends", None)
+    assert chosen_backends(settings, small) == other
+    named = settings.model_copy(update={"encoder_query_backend": "torch"})
+    assert chosen_backends(named, small) == PLAIN
+
+
+def test_another_machine_measures_again(
+    small: PreparedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = measured_backends(settings, small)
+    assert measured is not None
+    measured.model_copy(update={"cpu": "another"}).write(settings.cache_dir)
+    chosen_backends(settings, small)
+    again = EncoderRecord.read(settings.cache_dir, small.weights_sha256)
+    assert again is not None
+    assert again.cpu == measured.cpu
+
+
+def test_a_backend_that_is_not_close_is_never_chosen(
+    small: PreparedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "LEAST_COSINE", 1.1)
+    record = measured_backends(settings, small)
+    assert record is not None
+    assert record.chosen == PLAIN
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    small: PreparedModel, settings: Settings
+) -> None:
+    record_file(settings.cache_dir, small.weights_sha256).mkdir(parents=True)
+    assert set(chosen_backends(settings, small)) <= {"torch", "torch-bf16"}
