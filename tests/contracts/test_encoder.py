@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.moe import add_experts
 from service.encoder.open_backends import PLAIN, Backends
+from service.errors import NotAvailableError
 from service.models.sources import PreparedModel, prepare
 from service.protocols import Encoder
 from service.text.normalizer import NORMALIZER_VERSION
@@ -114,6 +115,18 @@ def test_the_budget_is_within_the_window_and_tokens_are_counted_without_it(
     once, twice, none = encoder.count_tokens([TEXTS[0], f"{TEXTS[0]} {TEXTS[0]}", ""])
     assert none == 0 < once < twice
     assert encoder.count_tokens([TEXTS[0] * 100])[0] > WINDOW
+
+
+def test_its_tokens_are_those_it_counts_and_spell_the_text(encoder: Encoder) -> None:
+    try:
+        found = encoder.pieces(TEXTS)
+    except NotAvailableError:
+        return
+    assert [len(pieces) for pieces in found] == encoder.count_tokens(TEXTS)
+    for text, pieces in zip(TEXTS, found, strict=True):
+        spelt = {place for piece in pieces for place in range(piece.start, piece.end)}
+        assert {place for place, letter in enumerate(text) if not letter.isspace()} <= spelt
+        assert [piece.end for piece in pieces] == sorted(piece.end for piece in pieces)
 
 
 def test_threads_get_the_same_vectors_as_one(encoder: Encoder) -> None:

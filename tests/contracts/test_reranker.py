@@ -140,3 +140,19 @@ def test_threads_get_the_same_scores_where_they_may_score_at_a_time(scorer: Rera
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: logits(scorer, PASSAGES), range(8)):
             np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_a_part_of_a_passage_scores_at_most_what_the_passage_scores(scorer: Reranker) -> None:
+    text = f"{PASSAGES[1]} {PASSAGES[0]} {PASSAGES[2]}"
+    ends = [len(PASSAGES[1]), len(text) - len(PASSAGES[2]), len(text), len(text)]
+    query = EncodedQuery((QUERY,), np.empty((0, 0), np.float32), 0)
+    parts = scorer.score_parts(query, EncodedPassage(text), ends)
+    if not parts:
+        return  # it cannot tell
+    *scores, nothing = parts
+    assert nothing is None
+    (whole,) = logits(scorer, [text])
+    assert all(score is not None and score <= whole + 1e-3 for score in scores)
+    assert scores.index(max(scores)) == 1  # where the answer is
+    (alone,) = scorer.score_parts(query, EncodedPassage(text), [len(text)])
+    assert alone == pytest.approx(whole, abs=1.0)
