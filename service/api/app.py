@@ -10,6 +10,7 @@ from service.api.compatible import cohere, openai, tei, vllm
 from service.api.connections import Phase
 from service.api.middleware import RequestContext
 from service.api.routes import (
+    agents,
     collections,
     documents,
     jobs,
@@ -49,7 +50,7 @@ def create_app(
     app.state.server = state
     app.add_middleware(RequestContext, metrics=state.metrics, settings=settings)
     error_table.install(app)
-    for router in (search.router, jobs.uploads, documents.router):
+    for router in (search.router, jobs.uploads, documents.router, agents.router):
         app.include_router(router, responses=openapi.ERRORS)
         app.include_router(
             router,

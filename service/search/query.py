@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from service.protocols import Encoder
+from service.search.retriever import Found
 from service.text.chunker import chunk
 from service.types import EncodedQuery, Filters, Metadata, Mode, RerankStatus, TokenStates, Word
 
@@ -40,7 +41,7 @@ class Hit:
 
     `score` orders the hits. `retrieval_score` is a cosine, `sparse_score` BM25's (None where the
     passage was not found by words), `rerank_score` a logit (None where the pair was not scored),
-    `probability` 0 to 1 (None where uncalibrated).
+    `probability` 0 to 1 (None where uncalibrated). `found` is the passage as stage one found it.
     """
 
     rank: int
@@ -57,6 +58,7 @@ class Hit:
     retrieval_rank: int
     truncated: bool
     score: float
+    found: Found
     sparse_score: float | None = None
 
 

@@ -68,6 +68,7 @@ class Ranked(NamedTuple):
             retrieval_rank=self.candidate.rank,
             truncated=pair.truncated if pair else False,
             score=self.score,
+            found=self.candidate,
             sparse_score=self.candidate.sparse_score,
         )
 

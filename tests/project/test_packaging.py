@@ -15,7 +15,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 WANTED = [
     Requirement(line)
-    for line in PROJECT["dependencies"] + EXTRAS["train"] + EXTRAS["onnx"] + EXTRAS["dev"]
+    for part in (PROJECT["dependencies"], *map(EXTRAS.get, ("train", "onnx", "mcp", "dev")))
+    for line in part
     if not line.startswith("secondpass")
 ]
 
@@ -67,7 +68,7 @@ def test_pins_are_versions_alone() -> None:
 
 
 def test_every_package_that_the_service_imports_is_asked_for() -> None:
-    asked = PROJECT["dependencies"] + EXTRAS["train"] + EXTRAS["onnx"]
+    asked = PROJECT["dependencies"] + EXTRAS["train"] + EXTRAS["onnx"] + EXTRAS["mcp"]
     named = {canonicalize_name(Requirement(line).name) for line in asked}
     called = {"bs4": "beautifulsoup4", "faiss": "faiss-cpu", "sklearn": "scikit-learn"}
     # Parts of a package that is asked for, and used with it.
