@@ -17,6 +17,7 @@ SecondpassError
 │   ├── IndexMismatchError  the index was made with another model, prefix or normalizer
 │   └── IndexDamagedError   a generation's file is missing or differs from its checksum
 ├── OverloadedError         the queue is full
+├── ForbiddenError          the API key does not allow it
 ├── DeadlineError           the time that the caller allowed ran out before any answer
 ├── NotReadyError           models or index are still loading
 ├── NotFoundError           what the caller names is not there
@@ -145,6 +146,10 @@ class OverloadedError(SecondpassError):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class ForbiddenError(SecondpassError):
+    """The request's API key does not allow it."""
 
 
 class DeadlineError(SecondpassError):

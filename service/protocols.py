@@ -193,6 +193,9 @@ class StoreView(Protocol):
     def document(self, id_: str) -> StoredDocument | None:
         """The last version of a document, or None."""
 
+    def satisfying(self, ids: Collection[str], filters: Filters) -> set[str]:
+        """Those of `ids` whose last version satisfies `filters`."""
+
     def documents(self, filters: Filters, after: str, limit: int) -> Iterator[StoredDocument]:
         """At most `limit` last versions that satisfy `filters`, with ids over `after`, in order.
 
@@ -246,16 +249,23 @@ class Store(Protocol):
         """
 
     def stage(
-        self, documents: Sequence[Document], expected: Expectations | None = None
+        self,
+        documents: Sequence[Document],
+        expected: Expectations | None = None,
+        within: Filters | None = None,
     ) -> list[Written]:
         """Store documents that searches see after `publish`.
 
-        Raises `VersionConflictError` if a condition in `expected` is not met, and
-        `InvalidInputError` for what cannot be stored unchanged.
+        Raises `VersionConflictError` if a condition in `expected` is not met, `ForbiddenError` if
+        a document, or the one that it replaces, does not satisfy `within`, and `InvalidInputError`
+        for what cannot be stored unchanged.
         """
 
     def staging(
-        self, documents: Sequence[Document], expected: Expectations | None = None
+        self,
+        documents: Sequence[Document],
+        expected: Expectations | None = None,
+        within: Filters | None = None,
     ) -> Callable[[], list[Written]]:
         """What `stage` does, in two steps, so that other writers do not wait for the first.
 
@@ -277,8 +287,16 @@ class Store(Protocol):
     def keep_slice(self, staged: StagedDocument, first: int, encoded: EncodedDocument) -> None:
         """Keep a document's passages from `first` on, unseen by searches; raises as `put`."""
 
-    def delete(self, ids: Collection[str], expected: Expectations | None = None) -> int:
-        """Remove documents; returns how many there were. `expected` is as for `stage`."""
+    def delete(
+        self,
+        ids: Collection[str],
+        expected: Expectations | None = None,
+        within: Filters | None = None,
+    ) -> int:
+        """Remove documents; returns how many there were. `expected` is as for `stage`.
+
+        Those that do not satisfy `within` stay, as if they were not there.
+        """
 
     def delete_matching(self, filters: Filters, limit: int) -> int:
         """Remove at most `limit` documents that satisfy `filters`; returns how many."""

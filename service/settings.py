@@ -294,7 +294,21 @@ class Settings(BaseSettings):
         "names, folders or hub names.",
     )
     api_key_hashes: Annotated[CommaSeparated, NoDecode, SERVER] = Field(
-        frozenset(), description="SHA-256 of each API key, separated by commas; none: open to all."
+        frozenset(),
+        description="SHA-256 of each API key that may do everything, separated by commas.",
+    )
+    keys_file: Annotated[Path | None, SERVER] = Field(
+        None,
+        description="File of the keys that `secondpass keys` makes, in place of `keys.json` in the "
+        "data folder. Several servers may read one. With neither keys nor hashes the server is "
+        "open to all.",
+    )
+    open_metrics: Annotated[bool, SERVER] = Field(
+        True, description="Whether `/metrics` needs no key; else one with the scope `metrics`."
+    )
+    open_docs: Annotated[bool, SERVER] = Field(
+        True,
+        description="Whether `/docs` and `/openapi.json` need no key; else any key opens them.",
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], SERVER] = Field(
         "info", description="Least severe log line that is written."

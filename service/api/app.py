@@ -48,7 +48,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.server = state
-    app.add_middleware(RequestContext, metrics=state.metrics, settings=settings)
+    app.add_middleware(RequestContext, metrics=state.metrics, settings=settings, keys=state.keys)
     error_table.install(app)
     for router in (search.router, jobs.uploads, documents.router, agents.router):
         app.include_router(router, responses=openapi.ERRORS)

@@ -1,27 +1,32 @@
-"""Checks the API key and the `Host` header, and names the client of a request.
+"""Checks the API key and its rights, and the `Host` header, and names the client of a request."""
 
-Keys are random secrets; the server knows only their hashes.
-"""
-
-import hashlib
-import hmac
 import re
 import socket
-from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
+from typing import get_args
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from service.errors import InvalidInputError
+from service.api.keys import Keys
+from service.errors import ForbiddenError, InvalidInputError, NotFoundError
+from service.scheduling.shares import USUAL_SHARE
 from service.settings import Settings
+from service.store import key_file
+from service.store.catalog import Catalog
+from service.store.key_file import KeyRecord, Reach
+from service.types import Filters
 
 ANY = "*"
+KEY_HEADER = "X-API-Key"
 _HOST = re.compile(r"(?P<name>\[[^\]]*\]|[^:\[\]]*)(:\d*)?")
 _PREFIX_BITS = 64
 """The part of an IPv6 address that names a client: one machine may use any address behind it."""
+
+_REACHES: tuple[Reach, ...] = get_args(Reach)
+_WANTED = f"a valid API key is needed, as Authorization: Bearer <key> or as {KEY_HEADER}: <key>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +34,90 @@ class ApiCaller:
     """Who sent a request."""
 
     client: str | None
-    """The known API key's hash, else the peer's address; None without a peer, as in a test."""
-    may_enter: bool
-    """Whether the request has a known key, or needs none."""
+    """The name of the API key, else the peer's address; None without a peer, as in a test."""
+    key: KeyRecord | None
+    needs_key: bool
+    sent_key: bool
+
+    def require_key(self) -> None:
+        """Raise `HTTPException` 401 without a known key."""
+        if self.key is None:
+            why = "the one that was sent is unknown, revoked or expired" if self.sent_key else ""
+            wanted = f"{_WANTED}; {why}" if why else _WANTED
+            raise HTTPException(401, wanted, {"WWW-Authenticate": "Bearer"})
+
+    def require(self, scope: key_file.Scope | None, narrowest: Reach) -> None:
+        """Raise `ForbiddenError` for a key without the scope, or for a narrower one."""
+        if self.key is None:
+            return
+        if scope is not None and scope not in self.key.scopes:
+            raise ForbiddenError(f"this API key has no scope {scope}")
+        if _REACHES.index(self.key.reach) > _REACHES.index(narrowest):
+            raise ForbiddenError(
+                f"this API key may see some {self.key.reach} only, this needs more"
+            )
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether no document of the server is closed to the caller."""
+        return self.key.reach == "server" if self.key else not self.needs_key
+
+    def may_use(self, name: str, catalog: Catalog) -> bool:
+        """Whether the key allows the collection that a name or alias leads to, perhaps later."""
+        if self.key is None or self.key.collections is None or name in self.key.collections:
+            return True
+        own = {_resolved(each, catalog) for each in self.key.collections} - {None}
+        return _resolved(name, catalog) in own
+
+    def require_collection(self, name: str, catalog: Catalog) -> None:
+        """Raise `ForbiddenError` for a collection that the key does not allow.
+
+        Whether there is such a collection makes no difference.
+        """
+        if not self.may_use(name, catalog):
+            raise ForbiddenError(f"this API key may not use the collection {name!r}")
+
+    def require_name(self, name: str) -> None:
+        """As `require_collection`, for a name that is set or removed: the key must have it."""
+        if self.key and self.key.collections is not None and name not in self.key.collections:
+            raise ForbiddenError(f"this API key may not use the name {name!r}")
+
+    @property
+    def share(self) -> float:
+        """The part of each queue that the client may fill."""
+        return (self.key and self.key.limits.share) or USUAL_SHARE
+
+    @property
+    def within(self) -> Filters:
+        """What every document that the caller sees or writes satisfies."""
+        return (self.key and self.key.filters) or {}
 
 
-def caller_of(scope: Scope, key_hashes: Collection[str]) -> ApiCaller:
+def caller_of(scope: Scope, keys: Keys) -> ApiCaller:
     """Check the API key of a request, which may have none."""
-    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-    if key_hashes and scheme.lower() == "bearer":
-        given = hash_key(key.strip())
-        # Compare all of them, each in constant time, so that the time reveals nothing.
-        if sum(hmac.compare_digest(given, known) for known in key_hashes):
-            return ApiCaller(f"key {given}", may_enter=True)
+    given = _key_in(Headers(scope=scope))
+    if given is not None and (found := keys.find(given)):
+        return ApiCaller(found.name, found, needs_key=True, sent_key=True)
     peer = scope.get("client")
-    return ApiCaller(_network(peer[0]) if peer else None, may_enter=not key_hashes)
+    client = _network(peer[0]) if peer else None
+    return ApiCaller(client, None, keys.required, sent_key=given is not None)
 
 
-def hash_key(key: str) -> str:
-    """SHA-256 of a key, in hexadecimal. Keys are long and random, so no salt is needed."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+def _key_in(headers: Headers) -> str | None:
+    """The key of a request. One of two is not taken: a proxy may have looked at the other."""
+    keys = headers.getlist(KEY_HEADER) or [
+        value.partition(" ")[2]
+        for value in headers.getlist("authorization")
+        if value.partition(" ")[0].lower() == "bearer"
+    ]
+    return keys[0].strip() if len(keys) == 1 else None
+
+
+def _resolved(name: str, catalog: Catalog) -> str | None:
+    try:
+        return catalog.resolve(name)
+    except NotFoundError:
+        return None
 
 
 def _network(host: str) -> str:
@@ -71,14 +140,14 @@ class HostCheck:
     address.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, keys: Keys) -> None:
         self._names = {name.lower() for name in settings.allowed_hosts | {settings.host}}
-        self._any = bool(settings.api_key_hashes) or ANY in self._names
+        self._keys = keys
 
     def check(self, scope: Scope) -> None:
         """Raise `HTTPException` 421 for another name."""
         host = Headers(scope=scope).get("host", "")
-        if host and not (self._any or self._is_own(host)):
+        if host and not (self._is_own(host) or self._keys.required):
             raise HTTPException(
                 421,
                 "this server has no keys and does not know the name in the Host header; "
@@ -86,6 +155,8 @@ class HostCheck:
             )
 
     def _is_own(self, host: str) -> bool:
+        if ANY in self._names:
+            return True
         found = _HOST.fullmatch(host)
         name = found["name"].lower().rstrip(".") if found else ""
         if name in self._names or name == "localhost" or name.endswith(".localhost"):
@@ -98,13 +169,16 @@ class HostCheck:
 
 
 def require_keys_or_loopback(settings: Settings) -> None:
-    """Raise `InvalidInputError` if other machines could use this server without a key."""
-    if settings.api_key_hashes or settings.allow_anonymous or _is_loopback(settings.host):
+    """Raise `InvalidInputError` if other machines could use this server without a key.
+
+    Raises `StoreError` where the keys file cannot be read.
+    """
+    if Keys(settings).required or settings.allow_anonymous or _is_loopback(settings.host):
         return
     raise InvalidInputError(
         f"{settings.host} can be reached from other machines, and without API keys everyone there "
-        "may read, write and delete; set api_key_hashes (`secondpass key` makes one), or use "
-        "--allow-anonymous (SECONDPASS_ALLOW_ANONYMOUS=1)",
+        "may read, write and delete; make a key (`secondpass keys create NAME --scope search`), or "
+        "use --allow-anonymous (SECONDPASS_ALLOW_ANONYMOUS=1)",
         "host",
     )
 

@@ -48,6 +48,7 @@ TABLE: dict[type[errors.SecondpassError], Row] = {
     errors.InvalidInputError: Row(422),
     errors.OverloadedError: Row(429),
     errors.NotAvailableError: Row(409),
+    errors.ForbiddenError: Row(403),
     errors.NotFoundError: Row(404),
     errors.VersionConflictError: Row(412),
     errors.ConflictError: Row(409, CONFLICT),

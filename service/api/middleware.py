@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.auth import HostCheck, caller_of
 from service.api.error_table import error_response, response_to
 from service.api.gateway import request_id_for
+from service.api.keys import Keys
 from service.api.metrics import Metrics, known_method
 from service.errors import NotReadyError
 from service.scheduling.shares import on_behalf_of
@@ -28,15 +29,15 @@ class RequestContext:
     The request's work is done on behalf of its caller.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, settings: Settings) -> None:
-        self.app, self.metrics, self._key_hashes = app, metrics, settings.api_key_hashes
-        self._hosts = HostCheck(settings)
+    def __init__(self, app: ASGIApp, metrics: Metrics, settings: Settings, keys: Keys) -> None:
+        self.app, self.metrics, self._keys = app, metrics, keys
+        self._hosts = HostCheck(settings, keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id, caller = request_id_for(scope), caller_of(scope, self._key_hashes)
+        request_id, caller = request_id_for(scope), caller_of(scope, self._keys)
         scope.setdefault("state", {}).update(request_id=request_id, caller=caller)
         _put_below_prefix(scope)
         status = 0
@@ -51,7 +52,7 @@ class RequestContext:
 
         try:
             self._hosts.check(scope)
-            with on_behalf_of(caller.client):
+            with on_behalf_of(caller.client, caller.share):
                 await self.app(scope, receive, send_with_id)
         except (asyncio.CancelledError, NotReadyError):
             log.warning("request %s was cut: the server is stopping", request_id)

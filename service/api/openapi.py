@@ -63,14 +63,35 @@ def example(value: Any) -> Json:
     return {"content": {JSON: {"example": value}}}
 
 
+SECURITY_SCHEMES: Json = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, where the server asks for one.",
+    },
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key in a header of its own.",
+    },
+}
+
+
+def security_of(scope: str | None) -> Json:
+    """Either header, with a key that has the scope, for a route's `openapi_extra`."""
+    return {"security": [{name: [scope] if scope else []} for name in SECURITY_SCHEMES]}
+
+
 ERRORS = failures(
     {
         401: "The API key is missing or wrong.",
+        403: "The API key lacks the scope, or may not use the collection or the document.",
         413: "The body is larger than the server accepts.",
         415: "The body is not declared to be JSON, or has a coding other than gzip.",
         421: "A server without keys does not know the name in `Host`.",
         422: "A field is wrong; `details` names each.",
-        429: "The queue is full; see `Retry-After`.",
+        429: "The queue is full, or the API key asks too fast; see `Retry-After`.",
         500: "A fault of the server; the log has the `request_id`.",
         503: "Models and index are loading (see `Retry-After`), or the store failed.",
         504: "The time ran out before there was an answer.",
@@ -106,9 +127,12 @@ def completed(document: Json, settings: Settings) -> Json:
     components = document["components"]
     schemas = components["schemas"]
     _set_limits(schemas, settings)
+    components["securitySchemes"] = SECURITY_SCHEMES
     components["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
     }
+    if settings.open_metrics:
+        del document["paths"]["/metrics"]["get"]["security"]
     for operation in _operations(document):
         _complete(operation, schemas)
     return document

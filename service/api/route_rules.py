@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
-from fastapi import Depends, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
@@ -19,11 +18,12 @@ from service.api import body
 from service.api.body import Body
 from service.api.error_table import MOST_NAME_CHARS
 from service.api.metrics import METHODS
-from service.api.state import ServerState
+from service.api.openapi import security_of
+from service.api.state import ServerState, caller_in, engine, server_state
 from service.errors import InvalidInputError
 from service.scheduling.gate import Gate
-
-_bearer = HTTPBearer(auto_error=False, description="An API key, where the server asks for one.")
+from service.store.key_file import Reach
+from service.store.key_file import Scope as KeyScope
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -33,7 +33,15 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 class Rules:
     """A route's rules for requests; decorates the endpoint of a `Route`."""
 
-    needs_key: bool = True
+    scope: KeyScope | None = "admin"
+    """What a key must allow; None for any key."""
+    narrowest: Reach = "server"
+    """The narrowest key that may come here. A collection in the path is checked before the body.
+    The route itself checks others, and joins the key's filter or shows nothing of a document."""
+    open: bool = False
+    """Whether it needs no key."""
+    open_by: Literal["open_metrics", "open_docs"] | None = None
+    """The setting that lets it need no key."""
     body: Body = Body()  # noqa: RUF009 - it is frozen
     """The body of a `POST` or `PUT`."""
     gate: Literal["reads", "writes", "changes"] | None = None
@@ -51,16 +59,21 @@ class Rules:
         return endpoint
 
 
-OPEN = Rules(needs_key=False)
-COMPATIBLE = Rules(body=Body("max_documents_body_bytes"), compatible=True)
+OPEN = Rules(scope=None, open=True)
+COMPATIBLE = Rules(
+    scope="search",
+    narrowest="documents",
+    body=Body("max_documents_body_bytes"),
+    compatible=True,
+)
 
 
 class Route(APIRoute):
     """Checks a request before FastAPI reads and parses the body.
 
-    First the key, then the names in the query string (FastAPI ignores misspelt ones), then the
-    body's type and size. A request takes its permit only once its body is complete, so that a slow
-    upload blocks no other request.
+    First the key and its rights, then the names in the query string (FastAPI ignores misspelt
+    ones), then the body's type and size. A request takes its permit only once its body is complete,
+    so that a slow upload blocks no other request.
 
     A slash at the end of a path is ignored, except in a document's id: no route redirects. `HEAD`
     is answered as `GET`, without the body.
@@ -70,8 +83,9 @@ class Route(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.rules: Rules = vars(endpoint).get("rules", Rules())
-        if self.rules.needs_key:  # for the OpenAPI document
-            options["dependencies"] = [Depends(_bearer), *(options.get("dependencies") or ())]
+        if not self.rules.open:  # for the OpenAPI document
+            security = security_of(self.rules.scope)
+            options["openapi_extra"] = {**(options.get("openapi_extra") or {}), **security}
         super().__init__(path, endpoint, **options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -97,14 +111,25 @@ class Route(APIRoute):
         names = frozenset(_query_names(self.dependant))
 
         async def checked(request: Request) -> Response:
-            if self.rules.needs_key and not request.state.caller.may_enter:
-                wanted = "a valid API key is needed: Authorization: Bearer <key>"
-                raise HTTPException(401, wanted, {"WWW-Authenticate": "Bearer"})
+            await self._check_key(request)
             if not self.rules.compatible:
                 _check_names(request, names)
             return await self._answer(request, handle)
 
         return checked
+
+    async def _check_key(self, request: Request) -> None:
+        rules, state = self.rules, await server_state(request)
+        if rules.open or (rules.open_by and getattr(state.settings, rules.open_by)):
+            return
+        caller = caller_in(request)
+        if caller.needs_key or rules.open_by:
+            caller.require_key()
+        if caller.key is not None:
+            caller.require(rules.scope, rules.narrowest)
+            state.keys.admit(caller.key)
+            if caller.key.collections and (name := request.path_params.get("name")):
+                caller.require_collection(name, (await engine(state)).folder.catalog)
 
     async def _answer(self, request: Request, handle: Handler) -> Response:
         rules = self.rules

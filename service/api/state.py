@@ -13,7 +13,9 @@ from typing import Annotated, NamedTuple, cast
 
 from fastapi import Depends, Request
 
+from service.api.auth import ApiCaller
 from service.api.connections import Phase
+from service.api.keys import Keys
 from service.api.metrics import Metrics
 from service.engine.bulk_jobs import Jobs
 from service.engine.collection_admin import Collections
@@ -22,6 +24,7 @@ from service.engine.live_collection import LiveCollection
 from service.errors import NotAvailableError, NotReadyError, SecondpassError, StoreError
 from service.scheduling.gate import Gate, Turnstile
 from service.settings import Settings
+from service.store.catalog import DEFAULT
 from service.store.spool_space import SpoolSpace
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,7 @@ class ServerState:
         self, settings: Settings, load: Callable[[], Engine], phase: Phase | None = None
     ) -> None:
         self.settings, self.phase = settings, phase or Phase()
+        self.keys = Keys(settings)
         self.metrics = Metrics()
         self.reads = Gate(settings.max_queue, "reads")
         self.writes = Gate(settings.max_queue, "writes")
@@ -131,9 +135,13 @@ EngineDep = Annotated[Engine, Depends(engine)]
 
 
 async def collection(request: Request, engine: EngineDep) -> LiveCollection:
-    """The collection that the path names, or the default one; raises `NotFoundError`."""
-    name = request.path_params.get("name")
-    return engine.collection() if name is None else engine.collection(name)
+    """The collection that the path names, or the default one.
+
+    Raises `NotFoundError`, and `ForbiddenError` where the key does not allow it.
+    """
+    name = request.path_params.get("name", DEFAULT)
+    caller_in(request).require_collection(name, engine.folder.catalog)
+    return engine.collection(name)
 
 
 async def jobs(engine: EngineDep) -> Jobs:
@@ -148,6 +156,16 @@ async def collections(state: StateDep) -> Collections:
     if state.engine is None or state.collections is None:
         raise NotReadyError("models and index are still loading")
     return state.collections
+
+
+def caller_in(request: Request) -> ApiCaller:
+    """Who sent the request."""
+    return cast(ApiCaller, request.state.caller)
+
+
+async def caller(request: Request) -> ApiCaller:
+    """As `caller_in`."""
+    return caller_in(request)
 
 
 async def request_id(request: Request) -> str:
@@ -166,16 +184,18 @@ class Asked(NamedTuple):
     request_id: str
     collection: LiveCollection
     state: ServerState
+    caller: ApiCaller
 
 
 async def asked(request: Request) -> Asked:
-    """As `request_id`, `collection` and `server_state`."""
+    """As `request_id`, `collection`, `server_state` and `caller`."""
     state = await server_state(request)
     found = await collection(request, await engine(state))
-    return Asked(await request_id(request), found, state)
+    return Asked(await request_id(request), found, state, caller_in(request))
 
 
 AskedDep = Annotated[Asked, Depends(asked)]
+CallerDep = Annotated[ApiCaller, Depends(caller)]
 CollectionDep = Annotated[LiveCollection, Depends(collection)]
 CollectionsDep = Annotated[Collections, Depends(collections)]
 JobsDep = Annotated[Jobs, Depends(jobs)]

@@ -10,6 +10,7 @@ from service.cli import (
     data,
     datasets,
     evaluate,
+    key_commands,
     mine,
     operate,
     train,
@@ -25,7 +26,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (data, operate, evaluate, calibrate, train, datasets, collection_commands, mine):
+for module in (
+    data,
+    operate,
+    key_commands,
+    evaluate,
+    calibrate,
+    train,
+    datasets,
+    collection_commands,
+    mine,
+):
     module.register(app)
 
 

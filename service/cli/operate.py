@@ -84,10 +84,10 @@ def serve(
 
 
 def key() -> None:
-    """Make an API key and its hash, which `api_key_hashes` takes."""
-    from service.api.auth import hash_key
+    """Make an API key that may do everything, and its hash, which `api_key_hashes` takes."""
+    from service.store.key_file import PREFIX, hash_key
 
-    secret = secrets.token_urlsafe(32)
+    secret = PREFIX + secrets.token_urlsafe(32)
     typer.echo(f"key   {secret}")
     typer.echo(f"hash  {hash_key(secret)}")
     where = "the server takes the hash (SECONDPASS_API_KEY_HASHES), callers send the key:"

@@ -22,8 +22,8 @@ from service.errors import (
     StoreFullError,
 )
 from service.protocols import Store
-from service.scheduling.gate import CLIENTS, Gate, Turnstile, in_thread, paced
-from service.scheduling.shares import current_client
+from service.scheduling.gate import Gate, Turnstile, in_thread, paced
+from service.scheduling.shares import current_caller, current_client
 from service.store.job_store import MOST_WAITING, Job, NewJob, Refusal, State
 from service.store.reserve import Reserve
 from service.types import DocumentLimits
@@ -169,7 +169,7 @@ class Jobs:
         if client is None:
             return
         waiting = list(self._clients.values()).count(client)
-        if waiting >= MOST_WAITING // CLIENTS:
+        if waiting >= current_caller().part_of(MOST_WAITING):
             raise OverloadedError(f"{waiting} jobs of this client are waiting; try again later", 60)
 
     def get(self, id_: str) -> Job:

@@ -67,7 +67,7 @@ class Collections:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
-        self._catalog = engine.folder.catalog
+        self.catalog = engine.folder.catalog
         self._maker = Maker(
             folder=engine.folder,
             settings=settings,
@@ -97,7 +97,7 @@ class Collections:
 
     def infos(self) -> list[CollectionInfo]:
         found = []
-        for name in sorted(self._catalog.collections):
+        for name in sorted(self.catalog.collections):
             with suppress(NotFoundError):  # removed meanwhile
                 try:
                     found.append(self._info(name))
@@ -108,20 +108,20 @@ class Collections:
 
     def info(self, name: str) -> CollectionInfo:
         """The collection that a name or alias leads to. Raises `NotFoundError`."""
-        return self._info(self._catalog.resolve(name))
+        return self._info(self.catalog.resolve(name))
 
     def aliases(self) -> dict[str, str]:
-        return dict(self._catalog.aliases)
+        return dict(self.catalog.aliases)
 
     def set_alias(self, alias: str, name: str) -> None:
         """Set an alias for the next requests. Raises `NotFoundError` and `ConflictError`."""
         if name in self._engine.unavailable:
             self._engine.collection(name)
-        self._catalog.set_alias(alias, name)
+        self.catalog.set_alias(alias, name)
 
     def remove_alias(self, alias: str) -> None:
         """Remove an alias. Raises `NotFoundError`, and `ConflictError` for `default`."""
-        self._engine.folder.reserve.spend(lambda: self._catalog.remove_alias(alias))
+        self._engine.folder.reserve.spend(lambda: self.catalog.remove_alias(alias))
 
     def create(self, name: str, own: Mapping[str, SettingValue]) -> None:
         """Create an empty collection. A failure leaves nothing behind.
@@ -150,14 +150,14 @@ class Collections:
         found = self._engine.collection(source)
         if target is found:
             raise ConflictError(f"{source!r} is the target itself")
-        made = self._catalog.collections[found.name].created.isoformat()
+        made = self.catalog.collections[found.name].created.isoformat()
         copy = Copy(target, self._source, CopyState(source=found.name, made=made, mirror=mirror))
         self._start_copy(target.name, copy)
         return copy.state
 
     def require_free(self, name: str) -> None:
         """Raise `InvalidInputError` for a bad name and `ConflictError` for one that is taken."""
-        self._catalog.require_free(name)
+        self.catalog.require_free(name)
 
     def snapshot(self, name: str) -> Generator[bytes]:
         """As `archive`, of an open collection."""
@@ -215,16 +215,16 @@ class Collections:
             self._copies[name] = copy
 
     def _source(self, state: CopyState) -> LiveCollection:
-        record = self._catalog.collections.get(state.source)
+        record = self.catalog.collections.get(state.source)
         if record is None or record.created.isoformat() != state.made:
             raise NotFoundError(f"the collection {state.source!r} is gone")
         return self._engine.collection(state.source)
 
     def _without_figures(self, name: str, *problems: str) -> CollectionInfo:
-        record = self._catalog.collections.get(name)
+        record = self.catalog.collections.get(name)
         if record is None:
             raise NotFoundError(f"there is no collection {name!r}")
-        aliases = sorted(a for a, c in self._catalog.aliases.items() if c == name)
+        aliases = sorted(a for a, c in self.catalog.aliases.items() if c == name)
         return CollectionInfo(name, aliases, record.created, record.settings, list(problems))
 
     def _info(self, name: str) -> CollectionInfo:

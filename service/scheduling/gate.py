@@ -11,15 +11,12 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from service.errors import DeadlineError, InvalidInputError, NotReadyError, OverloadedError
-from service.scheduling.shares import current_client
+from service.scheduling.shares import current_caller, current_client
 
 T = TypeVar("T")
 
 CLOSED = "what was asked is being closed"
 TOO_LATE = "the time allowed ran out"
-
-CLIENTS = 4
-"""A client holds at most one in this number of permits: that many clients use up a gate."""
 
 WINDOW_S = 60.0
 LEAST_BYTES = 60_000
@@ -41,7 +38,7 @@ class Limits:
 class Gate:
     """Counts what is under way and turns away what is above `limit`. Event-loop thread only.
 
-    A client holds at most a quarter of the permits, and at least one. Work without a client
+    A client holds at most its share of the permits, and at least one. Work without a client
     (`current_client` is None) has the whole limit.
     """
 
@@ -57,8 +54,9 @@ class Gate:
 
     def check(self) -> int:
         """Permits that the client could have now, 1 or more; else raises `OverloadedError`."""
-        client = current_client()
-        share = max(1, self._limit // CLIENTS) - self._held[client]
+        caller = current_caller()
+        client, most = caller.client, caller.part_of(self._limit)
+        share = most - self._held[client]
         free = self._limit - self.in_flight
         if free < 1:
             raise OverloadedError(f"{self._limit} {self._of} are under way or waiting; try again")
@@ -66,8 +64,8 @@ class Gate:
             return free
         if share < 1:
             raise _ShareError(
-                f"{self._held[client]} {self._of} of this client are under way or waiting, and a "
-                f"client may have a quarter of {self._limit}; try again"
+                f"{self._held[client]} {self._of} of this client are under way or waiting, and it "
+                f"may have {most} of {self._limit}; try again"
             )
         return min(free, share)
 

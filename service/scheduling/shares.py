@@ -34,13 +34,21 @@ GREEDY_PARTS = 4
 """A client that is ahead of others does a part in this number of pieces."""
 
 
+USUAL_SHARE = 0.25
+"""A client may fill this part of a queue, unless its key has another share."""
+
+
 class Caller:
     """A request, and the client that sent it. A caller without a client is a client of its own."""
 
-    def __init__(self, client: str | None = None) -> None:
-        self.client = client
+    def __init__(self, client: str | None = None, share: float = USUAL_SHARE) -> None:
+        self.client, self.share = client, share
         self.had = 0.0
         """Seconds that threads worked for it."""
+
+    def part_of(self, places: int) -> int:
+        """How many of a queue's places the client may take: at least one."""
+        return max(1, int(places * self.share))
 
     @property
     def account(self) -> Hashable:
@@ -64,9 +72,9 @@ def current_client() -> str | None:
     return current_caller().client
 
 
-def on_behalf_of(client: str | None) -> AbstractContextManager[Caller]:
-    """What follows is a request of this client."""
-    return _acting(Caller(client))
+def on_behalf_of(client: str | None, share: float = USUAL_SHARE) -> AbstractContextManager[Caller]:
+    """What follows is a request of this client, which may fill this part of each queue."""
+    return _acting(Caller(client, share))
 
 
 def one_caller() -> AbstractContextManager[Caller]:

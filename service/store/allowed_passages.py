@@ -8,7 +8,7 @@ import threading
 from cachetools import LRUCache
 
 from service.protocols import StoreView
-from service.store.filter_grammar import parse
+from service.store.filter_grammar import parse_both
 from service.types import Filters, Ids
 
 _MOST_BYTES = 32_000_000
@@ -28,7 +28,7 @@ class AllowedPassages:
 
     def of(self, store: StoreView, filters: Filters) -> Ids:
         """As `store.allowed(filters)`; read-only."""
-        key = repr(parse(filters))  # tells 1 from 1.0 and from true, which are equal in Python
+        key = repr(parse_both(filters))  # tells 1 from 1.0 and from true, which are equal in Python
         revision = store.revision
         with self._lock:
             if revision > self._revision:

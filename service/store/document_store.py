@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from service.documents.rows import is_unicode
-from service.errors import IndexMismatchError, VersionConflictError
+from service.errors import ForbiddenError, IndexMismatchError, VersionConflictError
 from service.store.database import Database
 from service.store.document_rows import (
     SET_ASIDE,
@@ -87,19 +87,29 @@ class DocumentStore:
         return passages
 
     def stage(
-        self, documents: Sequence[Document], expected: Expectations | None = None
+        self,
+        documents: Sequence[Document],
+        expected: Expectations | None = None,
+        within: Filters | None = None,
     ) -> list[Written]:
-        return self.staging(documents, expected)()
+        return self.staging(documents, expected, within)()
 
     def staging(
-        self, documents: Sequence[Document], expected: Expectations | None = None
+        self,
+        documents: Sequence[Document],
+        expected: Expectations | None = None,
+        within: Filters | None = None,
     ) -> Callable[[], list[Written]]:
         rows = [DocumentRow.of(document) for document in documents]
+        ids = [document.id for document in documents]
 
         def write() -> list[Written]:
             with self._database.writing() as connection:
-                _require(connection, expected or {})
-                return [stage_document(connection, row) for row in rows]
+                _require_within(connection, ids, within)
+                _require(connection, expected or {}, ids)
+                written = [stage_document(connection, row) for row in rows]
+                _require_within(connection, ids, within)
+                return written
 
         return write
 
@@ -146,11 +156,17 @@ class DocumentStore:
                     passage_rows(number, encoded, first),
                 )
 
-    def delete(self, ids: Collection[str], expected: Expectations | None = None) -> int:
+    def delete(
+        self,
+        ids: Collection[str],
+        expected: Expectations | None = None,
+        within: Filters | None = None,
+    ) -> int:
         def remove() -> int:
             with self._database.writing() as connection:
-                _require(connection, expected or {})
-                return _delete(connection, ids)
+                there = SqliteView(connection).satisfying(ids, within) if within else ids
+                _require(connection, expected or {}, there)
+                return _delete(connection, there)
 
         return self._database.freeing(remove)
 
@@ -244,11 +260,26 @@ def _dimension(connection: sqlite3.Connection) -> int:
     return identity.dimension
 
 
-def _require(connection: sqlite3.Connection, expected: Expectations) -> None:
+def _require(
+    connection: sqlite3.Connection, expected: Expectations, visible: Collection[str]
+) -> None:
     for id_, may_write in expected.items():
-        found = SqliteView(connection).document(id_)
+        found = SqliteView(connection).document(id_) if id_ in visible else None
         version = found.version if found else None
         if not may_write(version):
             raise VersionConflictError(
                 f"the document has version {version}" if found else "there is no such document"
             )
+
+
+def _require_within(
+    connection: sqlite3.Connection, ids: Collection[str], within: Filters | None
+) -> None:
+    """Raise `ForbiddenError` if a document is there and does not satisfy `within`."""
+    if not within:
+        return
+    view = SqliteView(connection)
+    inside = view.satisfying(ids, within)
+    for id_ in ids:
+        if id_ not in inside and view.document(id_) is not None:
+            raise ForbiddenError(f"the API key's filter excludes the document {id_!r}")

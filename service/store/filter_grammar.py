@@ -91,20 +91,35 @@ def parse(filters: Filters) -> Filter | None:
 
     Raises `InvalidInputError` that names the place (`filters.or.1.year.gte`) and the limit.
     """
+    return _read(filters, MAX_DEPTH, MAX_CONDITIONS)
+
+
+def both(one: Filters, other: Filters) -> Filters:
+    """What satisfies two filters, each within the limits; for `parse_both`."""
+    return {"and": [one, other]} if one and other else one or other
+
+
+def parse_both(filters: Filters) -> Filter | None:
+    """As `parse`, for what `both` may have joined: the store takes either."""
+    return _read(filters, MAX_DEPTH + 1, 2 * MAX_CONDITIONS)
+
+
+def _read(filters: Filters, depth: int, conditions: int) -> Filter | None:
     if isinstance(filters, Mapping) and not filters:
         return None
-    return _Reader().filters(filters, (ROOT,), depth=1)
+    return _Reader(depth, conditions).filters(filters, (ROOT,), depth=1)
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, most_depth: int, most_conditions: int) -> None:
+        self._most_depth, self._most_conditions = most_depth, most_conditions
         self._conditions = 0
 
     def filters(self, given: object, path: _Path, depth: int) -> Filter:
         if not isinstance(given, Mapping):
             raise _wrong("must be an object of fields and their conditions", path)
-        if depth > MAX_DEPTH:
-            raise _wrong(f"filters can be nested at most {MAX_DEPTH} deep", path)
+        if depth > self._most_depth:
+            raise _wrong(f"filters can be nested at most {self._most_depth} deep", path)
         if not given:
             raise _wrong("must hold at least one condition", path)
         return _all_of(
@@ -162,8 +177,9 @@ class _Reader:
 
     def _count(self, path: _Path) -> None:
         self._conditions += 1
-        if self._conditions > MAX_CONDITIONS:
-            raise _wrong(f"filters can have at most {MAX_CONDITIONS} conditions in all", path)
+        if self._conditions > self._most_conditions:
+            most = self._most_conditions
+            raise _wrong(f"filters can have at most {most} conditions in all", path)
 
 
 def _of_one_value(

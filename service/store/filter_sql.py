@@ -5,7 +5,7 @@ Each leaf is one walk through a stretch of the primary key (field, kind, value, 
 
 from typing import NamedTuple
 
-from service.store.filter_grammar import Exists, Filter, InRange, Joined, Not, OneOf, parse
+from service.store.filter_grammar import Exists, Filter, InRange, Joined, Not, OneOf, parse_both
 from service.store.metadata_values import Kind, kind_of
 from service.types import Filters
 
@@ -20,35 +20,39 @@ class Condition(NamedTuple):
     parameters: list[str | int | float]
 
 
-def condition(filters: Filters, column: str) -> Condition:
+def condition(filters: Filters, column: str, *, one_row: bool = False) -> Condition:
     """What a row satisfies whose `column` is the number of a document that satisfies `filters`.
 
+    With `one_row` each leaf looks that document up; otherwise it lists all that satisfy it, once.
     Raises `InvalidInputError` for what is no filter or beyond the limits.
     """
-    parsed = parse(filters)
-    return Condition("1", []) if parsed is None else _condition(parsed, column)
+    parsed = parse_both(filters)
+    return Condition("1", []) if parsed is None else _condition(parsed, column, one_row=one_row)
 
 
-def _condition(part: Filter, column: str) -> Condition:
+def _condition(part: Filter, column: str, *, one_row: bool) -> Condition:
     match part:
         case Not(inner):
-            sql, parameters = _condition(inner, column)
+            sql, parameters = _condition(inner, column, one_row=one_row)
             return Condition(f"NOT {sql}", parameters)
         case Joined(how, parts):
-            conditions = [_condition(each, column) for each in parts]
+            conditions = [_condition(each, column, one_row=one_row) for each in parts]
             return Condition(
                 f"({f' {how.upper()} '.join(each.sql for each in conditions)})",
                 [parameter for each in conditions for parameter in each.parameters],
             )
+        case _ if one_row:
+            sql, parameters = _documents(part, f"document = {column} AND ")
+            return Condition(f"EXISTS ({sql})", parameters)
         case _:
             sql, parameters = _documents(part)
             return Condition(f"{column} IN ({sql})", parameters)
 
 
-def _documents(leaf: OneOf | InRange | Exists) -> Condition:
+def _documents(leaf: OneOf | InRange | Exists, where: str = "") -> Condition:
     """The numbers of the documents whose metadata satisfies a condition without parts."""
     # Nothing but question marks and comparisons from the table above goes into any of these.
-    start = "SELECT document FROM metadata WHERE field = ?"
+    start = f"SELECT document FROM metadata WHERE {where}field = ?"  # noqa: S608
     match leaf:
         case Exists(field):
             return Condition(start, [field])

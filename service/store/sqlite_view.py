@@ -231,6 +231,15 @@ class SqliteView:
             )
         return StoredDocument(document, version, not staged, problem)
 
+    def satisfying(self, ids: Collection[str], filters: Filters) -> set[str]:
+        where = condition(filters, "documents.number", one_row=True)
+        query = f"SELECT id FROM documents WHERE id = ? AND {_LATEST} AND {where.sql}"  # noqa: S608
+        found = (
+            self.connection.execute(query, [id_, *where.parameters]).fetchone()
+            for id_ in filter(is_unicode, ids)
+        )
+        return {row[0] for row in found if row}
+
     def documents(self, filters: Filters, after: str, limit: int) -> Iterator[StoredDocument]:
         for id_ in self.ids(filters, after, limit):
             if (stored := self.document(id_)) is not None:

@@ -47,23 +47,30 @@ class Documents:
         documents: Sequence[Document],
         deadline: Deadline,
         expected: Expectations | None = None,
+        within: Filters | None = None,
     ) -> list[Written]:
         """Store all or none; searches see them once they are encoded.
 
         If several share an id, the last one wins. Raises `VersionConflictError` if a condition in
-        `expected` is not met, `InvalidInputError` for metadata that cannot be stored.
+        `expected` is not met, `ForbiddenError` as `Store.stage` does, and `InvalidInputError` for
+        metadata that cannot be stored.
         """
         if len(documents) == 1:
-            return await self._write(deadline, lambda: self._store.stage(documents, expected))
+            stage = partial(self._store.stage, documents, expected, within)
+            return await self._write(deadline, stage)
         # Elsewhere: a small write would wait for the writer's thread.
-        write = await asyncio.to_thread(self._store.staging, documents, expected)
+        write = await asyncio.to_thread(self._store.staging, documents, expected, within)
         return await self._write(deadline, write)
 
     async def delete(
-        self, ids: Collection[str], deadline: Deadline, expected: Expectations | None = None
+        self,
+        ids: Collection[str],
+        deadline: Deadline,
+        expected: Expectations | None = None,
+        within: Filters | None = None,
     ) -> int:
-        """Remove documents, from searches too; returns how many there were."""
-        return await self._write(deadline, lambda: self._store.delete(ids, expected))
+        """Remove documents that satisfy `within`, from searches too; returns how many."""
+        return await self._write(deadline, partial(self._store.delete, ids, expected, within))
 
     async def delete_matching(self, filters: Filters, deadline: Deadline) -> int:
         """Remove all documents that satisfy `filters`, a thousand in a transaction.
@@ -85,12 +92,15 @@ class Documents:
                 return removed
             removed += some
 
-    async def get(self, id_: str, deadline: Deadline) -> StoredDocument | None:
-        """The document as it was last written."""
+    async def get(
+        self, id_: str, deadline: Deadline, within: Filters | None = None
+    ) -> StoredDocument | None:
+        """The document as it was last written, if it satisfies `within`."""
 
         def read() -> StoredDocument | None:
             with self._store.view() as store:
-                return store.document(id_)
+                hidden = within and not store.satisfying([id_], within)
+                return None if hidden else store.document(id_)
 
         return await self._run(self._reader, deadline, read)
 

@@ -12,9 +12,9 @@ from fastapi.testclient import TestClient
 
 from service.api import body as body_module
 from service.api.app import create_app
-from service.api.auth import hash_key
 from service.scheduling import gate
 from service.settings import Settings
+from service.store.key_file import hash_key
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.serving import Borrowed, bulk_engine
 

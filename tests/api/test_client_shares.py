@@ -12,10 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.api.auth import caller_of, hash_key
+from service.api.auth import caller_of
+from service.api.keys import Keys
 from service.engine.engine import Engine
 from service.scheduling import gate
 from service.settings import Settings
+from service.store.key_file import hash_key
 from service.types import Vectors
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.serving import bulk_engine, serving
@@ -158,16 +160,20 @@ def scope(peer: str | None, key: str | None = None) -> dict[str, object]:
     return {"type": "http", "headers": headers, "client": (peer, 50_000) if peer else None}
 
 
+def keys(hashes: frozenset[str] = frozenset()) -> Keys:
+    return Keys(Settings(api_key_hashes=hashes))
+
+
 def test_a_client_is_its_key_where_that_is_known_else_its_address() -> None:
-    greedy = caller_of(scope("10.0.0.1", "greedy"), KEYS).client
-    assert greedy == caller_of(scope("10.0.0.2", "greedy"), KEYS).client
-    assert greedy != caller_of(scope("10.0.0.1", "modest"), KEYS).client
+    greedy = caller_of(scope("10.0.0.1", "greedy"), keys(KEYS)).client
+    assert greedy == caller_of(scope("10.0.0.2", "greedy"), keys(KEYS)).client
+    assert greedy != caller_of(scope("10.0.0.1", "modest"), keys(KEYS)).client
     assert "greedy" not in str(greedy)
     for key in (None, "made up"):
-        caller = caller_of(scope("10.0.0.1", key), KEYS)
-        assert (caller.client, caller.may_enter) == ("10.0.0.1", False)
-    assert caller_of(scope("10.0.0.1", "greedy"), frozenset()).client == "10.0.0.1"
-    assert caller_of(scope(None), KEYS).client is None
+        caller = caller_of(scope("10.0.0.1", key), keys(KEYS))
+        assert (caller.client, caller.key, caller.needs_key) == ("10.0.0.1", None, True)
+    assert caller_of(scope("10.0.0.1", "greedy"), keys()).client == "10.0.0.1"
+    assert caller_of(scope(None), keys(KEYS)).client is None
 
 
 @pytest.mark.parametrize(
@@ -183,4 +189,4 @@ def test_a_client_is_its_key_where_that_is_known_else_its_address() -> None:
 def test_addresses_behind_one_network_of_ipv6_are_one_client(
     one: str, other: str, same: bool
 ) -> None:
-    assert (caller_of(scope(one), ()).client == caller_of(scope(other), ()).client) == same
+    assert (caller_of(scope(one), keys()).client == caller_of(scope(other), keys()).client) == same

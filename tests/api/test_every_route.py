@@ -7,8 +7,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.api.auth import hash_key
 from service.settings import Settings
+from service.store.key_file import hash_key
 from tests.fixtures.hash_server import fill, running
 from tests.fixtures.routes import ROUTES, RULES
 from tests.fixtures.serving import Borrowed

@@ -4,9 +4,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.api.auth import hash_key, require_keys_or_loopback
+from service.api.auth import require_keys_or_loopback
 from service.errors import InvalidInputError, StoreError
 from service.settings import Settings
+from service.store.key_file import hash_key
 from tests.cli.test_commands import secondpass
 
 KEYS = frozenset({hash_key("right")})

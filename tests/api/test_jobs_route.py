@@ -15,12 +15,12 @@ from fastapi.testclient import TestClient
 
 from secondpass_client import AsyncSearchClient, Job, NotFoundError, SearchClient
 from service.api.app import create_app
-from service.api.auth import hash_key
 from service.engine import bulk_jobs as jobs_module
 from service.engine.engine import Engine
 from service.errors import StoreError
 from service.scheduling import gate
 from service.settings import Settings
+from service.store.key_file import hash_key
 from tests.fixtures.bulk import line, lines
 from tests.fixtures.doubles import HashEncoder
 from tests.fixtures.serving import Borrowed, bulk_engine, serving

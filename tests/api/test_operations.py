@@ -6,10 +6,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.api.auth import hash_key
 from service.engine.collection_admin import Collections
 from service.errors import IndexMismatchError, StoreError
 from service.settings import Settings
+from service.store.key_file import hash_key
 from service.store.sqlite_view import SqliteView
 from service.types import Counts
 from tests.fixtures.library import DOCUMENTS

@@ -9,11 +9,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.api.auth import hash_key
 from service.engine.build import build_pair_model
 from service.engine.engine import Engine
 from service.search.pair_model import PairModel
 from service.settings import Settings
+from service.store.key_file import hash_key
 from tests.fixtures.live import engine_of
 from tests.fixtures.pairs import LIMITS, THRESHOLD, PairEncoder, fill, searcher_with_cache
 

@@ -111,7 +111,7 @@ def _info(engine: Engine, state: ServerState, model: str, kind: dict[str, Any]) 
 @router.get("/tei/embed/health", operation_id="get_health_of_embed", include_in_schema=False)
 @router.get("/tei/rerank/health", operation_id="get_health_of_rerank", include_in_schema=False)
 @router.get("/health", operation_id="get_tei_health", summary="Is it ready? In TEI's format")
-@Rules(needs_key=False, compatible=True)
+@Rules(scope=None, open=True, compatible=True)
 async def get_tei_health(_engine: EngineDep) -> LiveBody:
     """200 once the models are loaded; `/readyz` tells more."""
     return LiveBody()

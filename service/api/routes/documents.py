@@ -37,11 +37,12 @@ from service.api.schemas.document_schemas import (
     StoredDocumentBody,
     WrittenBody,
 )
-from service.api.state import CollectionDep, PermitDep, ServerState, StateDep
+from service.api.state import AskedDep, CallerDep, CollectionDep, PermitDep, ServerState, StateDep
 from service.documents.jsonl import parse_document
 from service.documents.rows import check_id
 from service.errors import DeadlineError, NotFoundError
 from service.scheduling.gate import Deadline
+from service.store.filter_grammar import both
 from service.types import StoredDocument
 
 router = APIRouter(prefix="/documents", tags=["documents"], route_class=Route)
@@ -62,13 +63,12 @@ _ETAG = headers("ETag", "The version in quotes.", '"7"')
         **FULL,
     },
 )
-@Rules(body=_DOCUMENTS, gate="writes")
+@Rules(scope="write", narrowest="documents", body=_DOCUMENTS, gate="writes")
 async def put_document(
     id_: IdDep,
     body: RawDocument,
     response: Response,
-    collection: CollectionDep,
-    state: StateDep,
+    asked: AskedDep,
     condition: ConditionDep,
     patience: PatienceDep,
     permit: PermitDep,
@@ -78,11 +78,12 @@ async def put_document(
     The document is on disk when this answers, and searches see it soon after (with `wait`: before).
     Sending the same document again changes nothing, not even the version.
     """
+    collection, state = asked.collection, asked.state
     with sentence():
         document = parse_document(body, state.settings.document_limits, id_)
     deadline = _deadline(state)
     (written,) = await collection.documents.put(
-        [document], deadline, {id_: condition} if condition else None
+        [document], deadline, {id_: condition} if condition else None, asked.caller.within
     )
     if patience.left():
         permit.close()  # a request that waits no longer writes
@@ -101,13 +102,14 @@ async def put_document(
 
 
 @router.post("", summary="Store up to 1,000 documents", responses=FULL)
-@Rules(body=_DOCUMENTS, gate="writes")
+@Rules(scope="write", narrowest="documents", body=_DOCUMENTS, gate="writes")
 async def put_documents(
     body: DocumentsRequest,
     collection: CollectionDep,
     state: StateDep,
     patience: PatienceDep,
     permit: PermitDep,
+    caller: CallerDep,
 ) -> DocumentsResponse:
     """Store all valid documents in one transaction; the answer names each other one.
 
@@ -118,7 +120,7 @@ async def put_documents(
     indexed = True
     if batch.documents:
         deadline = _deadline(state)
-        written = await collection.documents.put(batch.documents, deadline)
+        written = await collection.documents.put(batch.documents, deadline, within=caller.within)
         versions = {one.version for one in written}
         permit.close()  # a request that waits no longer writes
         indexed = await collection.documents.wait(versions, patience, deadline)
@@ -132,9 +134,9 @@ async def put_documents(
 
 
 @router.post("/delete", summary="Delete many documents", responses=FULL)
-@Rules(body=_DOCUMENTS, gate="writes", field_depth=2)
+@Rules(scope="write", narrowest="documents", body=_DOCUMENTS, gate="writes", field_depth=2)
 async def delete_documents(
-    body: DeleteDocumentsRequest, collection: CollectionDep, state: StateDep
+    body: DeleteDocumentsRequest, collection: CollectionDep, state: StateDep, caller: CallerDep
 ) -> DeletedBody:
     """Delete by ids or by filters; searches no longer see the documents.
 
@@ -142,11 +144,13 @@ async def delete_documents(
     """
     deadline = _deadline(state)
     if body.filters is not None:
-        deleted = await collection.documents.delete_matching(body.filters, deadline)
+        deleted = await collection.documents.delete_matching(
+            both(caller.within, body.filters), deadline
+        )
     else:
         with sentence():
             ids = {check_id(id_, f"ids.{place}") for place, id_ in enumerate(body.ids or [])}
-        deleted = await collection.documents.delete(ids, deadline)
+        deleted = await collection.documents.delete(ids, deadline, within=caller.within)
     state.metrics.observe_documents(deleted=deleted)
     return DeletedBody(deleted=deleted)
 
@@ -161,16 +165,17 @@ async def delete_documents(
         **_GONE,
     },
 )
-@Rules(gate="reads")
+@Rules(scope="search", narrowest="documents", gate="reads")
 async def get_document(
     id_: IdDep,
     response: Response,
     collection: CollectionDep,
     state: StateDep,
+    caller: CallerDep,
     if_none_match: IfChanged = None,
 ) -> StoredDocumentBody | Response:
     """The document as it was last written, even if searches do not see that version yet."""
-    stored = await collection.documents.get(id_, _deadline(state))
+    stored = await collection.documents.get(id_, _deadline(state), caller.within)
     if stored is None:
         raise NotFoundError("there is no document with this id")
     response.headers["ETag"] = etag(stored.version)
@@ -180,12 +185,13 @@ async def get_document(
 
 
 @router.get("", summary="List documents", response_model=DocumentsPage)
-@Rules(gate="reads")
+@Rules(scope="search", narrowest="documents", gate="reads")
 async def list_documents(
     collection: CollectionDep,
     state: StateDep,
     after: AfterDep,
     filters: FiltersDep,
+    caller: CallerDep,
     limit: Annotated[
         int, Query(ge=1, le=MOST_DOCUMENTS, description="Most documents in a page.")
     ] = 100,
@@ -194,7 +200,8 @@ async def list_documents(
 
     A document that is written or deleted meanwhile may be missing; every other one is listed once.
     """
-    page = await collection.documents.page(filters, after, limit, _deadline(state))
+    within = both(caller.within, filters)
+    page = await collection.documents.page(within, after, limit, _deadline(state))
     cursor = cursor_after(page.after) if page.after is not None else None
     whole = DocumentsPage(documents=[], cursor=cursor).model_dump_json().encode()
     rows = (_stored(document).model_dump_json().encode() for document in page.documents)
@@ -206,14 +213,18 @@ async def list_documents(
 @router.delete(
     "/{id:rest}", status_code=204, summary="Delete a document", responses={**_CHANGED, **FULL}
 )
-@Rules(gate="writes")
+@Rules(scope="write", narrowest="documents", gate="writes")
 async def delete_document(
-    id_: IdDep, collection: CollectionDep, state: StateDep, if_match: IfMatch = None
+    id_: IdDep,
+    collection: CollectionDep,
+    state: StateDep,
+    caller: CallerDep,
+    if_match: IfMatch = None,
 ) -> None:
     """Delete it; searches no longer see it. 204 also if there is no such document."""
     condition = expectation(if_match)
     deleted = await collection.documents.delete(
-        [id_], _deadline(state), {id_: condition} if condition else None
+        [id_], _deadline(state), {id_: condition} if condition else None, caller.within
     )
     state.metrics.observe_documents(deleted=deleted)
 

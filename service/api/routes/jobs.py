@@ -20,11 +20,11 @@ from service.api.schemas.job_schemas import (
     JobSummaryBody,
     RefusalBody,
 )
-from service.api.state import CollectionDep, JobsDep, StateDep
+from service.api.state import CallerDep, CollectionDep, EngineDep, JobsDep, StateDep
 from service.engine.bulk_jobs import Jobs
-from service.errors import InvalidInputError
+from service.errors import InvalidInputError, NotFoundError
 from service.store.catalog import DEFAULT
-from service.store.job_store import KEPT_JOBS, Job
+from service.store.job_store import KEPT_JOBS, MOST_WAITING, Job
 
 uploads = APIRouter(tags=["documents"], route_class=Route)
 router = APIRouter(
@@ -33,6 +33,8 @@ router = APIRouter(
     route_class=Route,
     responses=failures({409: "This server runs no bulk jobs."}),
 )
+
+_OF_COLLECTIONS = Rules(scope="write", narrowest="collections")
 
 LOOK_EVERY_S = 0.25
 _RECONNECT_MS = 2000
@@ -79,7 +81,7 @@ _FAILURES = failures(
     responses=_FAILURES,
     openapi_extra=_BODY,
 )
-@Rules(body=NDJSON)
+@Rules(scope="write", narrowest="collections", body=NDJSON)
 async def upload_documents(
     request: Request,
     collection: CollectionDep,
@@ -114,31 +116,44 @@ async def _streaming(state: StateDep) -> AsyncIterator[None]:
 
 async def _found(
     jobs: JobsDep,
+    engine: EngineDep,
+    caller: CallerDep,
     id_: Annotated[str, Path(alias="id", description="The job's id.", examples=[JOB_ID])],
 ) -> Job:
-    return await asyncio.to_thread(jobs.get, id_)
+    job = await asyncio.to_thread(jobs.get, id_)
+    if not caller.may_use(job.collection, engine.folder.catalog):
+        raise NotFoundError(f"there is no job {id_!r}")
+    return job
 
 
 JobDep = Annotated[Job, Depends(_found)]
 
 
 @router.get("", summary="List jobs")
+@_OF_COLLECTIONS
 async def list_jobs(
     jobs: JobsDep,
+    engine: EngineDep,
+    caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=KEPT_JOBS, description="Most jobs in the answer.")] = 100,
 ) -> JobsBody:
     """Jobs, the newest first. The last thousand finished jobs are kept."""
-    found = await asyncio.to_thread(jobs.newest, limit)
-    return JobsBody(jobs=[JobSummaryBody(**_fields(jobs, job)) for job in found])
+    catalog = engine.folder.catalog
+    most = limit if caller.sees_all else KEPT_JOBS + MOST_WAITING
+    found = await asyncio.to_thread(jobs.newest, most)
+    own = [job for job in found if caller.may_use(job.collection, catalog)][:limit]
+    return JobsBody(jobs=[JobSummaryBody(**_fields(jobs, job)) for job in own])
 
 
 @router.get("/{id}", summary="Read a job", responses=_GONE)
+@_OF_COLLECTIONS
 async def get_job(jobs: JobsDep, job: JobDep) -> JobBody:
     """Its progress. The counts are those after the last stored batch of at most 64 lines."""
     return await asyncio.to_thread(_body, jobs, job)
 
 
 @router.delete("/{id}", summary="Cancel a job", responses=_GONE)
+@_OF_COLLECTIONS
 async def cancel_job(jobs: JobsDep, job: JobDep) -> JobBody:
     """Cancel it. What it has stored stays, and the running batch still counts.
 
@@ -160,13 +175,16 @@ async def cancel_job(jobs: JobsDep, job: JobDep) -> JobBody:
         **_GONE,
     },
 )
-async def follow_job(jobs: JobsDep, state: StateDep, job: JobDep) -> AsyncIterator[ServerSentEvent]:
+@_OF_COLLECTIONS
+async def follow_job(
+    jobs: JobsDep, state: StateDep, job: JobDep, caller: CallerDep
+) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: the job now, and after each change until it ends.
 
     Reconnect after a failed connection: nothing is missed, because each event has the whole job.
     """
     sent: JobBody | None = None
-    while not state.phase.closing:
+    while not state.phase.closing and state.keys.may_stay(caller.key):
         body = await asyncio.to_thread(lambda: _body(jobs, jobs.get(job.id)))
         if body != sent:
             ended = body.finished is not None

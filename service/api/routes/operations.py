@@ -1,6 +1,7 @@
 """Probes, metrics, and the OpenAPI document."""
 
 import asyncio
+from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -10,9 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service.api.error_table import RETRY_AFTER_S
 from service.api.gateway import LIVENESS, READINESS, not_ready
 from service.api.openapi import ERRORS, Responses
-from service.api.route_rules import OPEN, Route
+from service.api.route_rules import OPEN, Route, Rules
 from service.api.schemas.common import LiveBody, ReadyBody
-from service.api.state import StateDep
+from service.api.state import CallerDep, StateDep
 
 router = APIRouter(
     tags=["operations"],
@@ -22,7 +23,8 @@ router = APIRouter(
 
 _COUNTED = 'secondpass_requests_total{method="POST",path="/search",status="200"} 42.0\n'
 _TEXT: Responses = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": _COUNTED}}}
+    **{status: ERRORS[status] for status in (401, 403, 429)},
+    200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": _COUNTED}}},
 }
 _NOT_READY: Responses = {
     503: {
@@ -45,8 +47,11 @@ async def get_liveness() -> LiveBody:
 )
 @router.get(READINESS[0], summary="Can it search?", responses=_NOT_READY)
 @OPEN
-async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
-    """200 once models and index are loaded and a test search succeeds, else 503."""
+async def get_readiness(response: Response, state: StateDep, caller: CallerDep) -> ReadyBody:
+    """200 once models and index are loaded and a test search succeeds, else 503.
+
+    On a server with keys only a key that may see everything is shown figures and notes.
+    """
     if state.engine is None or state.phase.stopping:
         response.status_code = 503
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
@@ -55,8 +60,11 @@ async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
     checks = await asyncio.to_thread(state.engine.checks)  # it reads the store
     ready = all(check == "ok" for check in checks.values())
     response.status_code = 200 if ready else 503
+    status: Literal["ready", "not_ready"] = "ready" if ready else "not_ready"
+    if not caller.sees_all:
+        return ReadyBody(status=status, checks=checks)
     return ReadyBody(
-        status="ready" if ready else "not_ready",
+        status=status,
         checks=checks,
         documents=state.engine.documents,
         passages=state.engine.passages,
@@ -66,7 +74,7 @@ async def get_readiness(response: Response, state: StateDep) -> ReadyBody:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
-@OPEN
+@Rules(scope="metrics", open_by="open_metrics")
 async def get_metrics(state: StateDep) -> Response:
     """Counters, histograms and gauges in Prometheus' text format; unreadable gauges are `NaN`."""
     figures = await asyncio.to_thread(state.metrics.render)  # it reads the jobs' database
@@ -74,7 +82,7 @@ async def get_metrics(state: StateDep) -> Response:
 
 
 @router.get("/openapi.json", include_in_schema=False)
-@OPEN
+@Rules(scope=None, narrowest="documents", open_by="open_docs")
 async def get_openapi(request: Request) -> JSONResponse:
     """The OpenAPI document, with a proxy's path prefix."""
     prefix = request.scope["root_path"]
@@ -83,7 +91,7 @@ async def get_openapi(request: Request) -> JSONResponse:
 
 
 @router.get("/docs", include_in_schema=False)
-@OPEN
+@Rules(scope=None, narrowest="documents", open_by="open_docs")
 async def get_docs(request: Request) -> HTMLResponse:
     """The OpenAPI document as a web page."""
     address = f"{request.scope['root_path']}/openapi.json"

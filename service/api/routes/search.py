@@ -23,6 +23,7 @@ from service.api.schemas.search_schemas import (
 from service.api.state import Asked, AskedDep
 from service.errors import AnswerTooLargeError, InvalidInputError
 from service.search.query import Hit, Query, Result, Timings
+from service.store.filter_grammar import both
 
 router = APIRouter(tags=["search"], route_class=Route)
 
@@ -31,14 +32,14 @@ _HIT_FIELDS = attrgetter(*HitBody.model_fields)
 
 
 @router.post("/search", response_model=SearchResponse, summary="Search", responses=TIMED)
-@Rules(field_depth=2)
+@Rules(scope="search", narrowest="documents", field_depth=2)
 async def search(body: SearchRequest, asked: AskedDep) -> Response:
     """Recall passages with the bi-encoder, rerank them, and say how sure each hit is.
 
     Hits are ordered by score, then id. Until the index changes, the same request gives the same
     answer, up to the last digit of its scores. `cached` says if the answer is an earlier search's.
     """
-    result = await asked.collection.searcher.search(_query(body))
+    result = await asked.collection.searcher.search(_query(body, asked))
     content = await _entry(result, body, asked, common.MOST_BYTES)
     return _answer(content, result.timings_ms)
 
@@ -49,7 +50,7 @@ async def search(body: SearchRequest, asked: AskedDep) -> Response:
     summary="Several searches at once",
     responses=TIMED,
 )
-@Rules(field_depth=3)
+@Rules(scope="search", narrowest="documents", field_depth=3)
 async def search_batch(body: SearchBatchRequest, asked: AskedDep) -> Response:
     """Answer several searches, whose queries the bi-encoder encodes together.
 
@@ -60,6 +61,7 @@ async def search_batch(body: SearchBatchRequest, asked: AskedDep) -> Response:
     most = asked.state.settings.max_batch_queries
     if len(body.queries) > most:
         raise InvalidInputError(f"a request may have at most {most} queries", "queries")
+    asked.state.keys.charge(asked.caller.key, len(body.queries) - 1)
     timings = Timings()
     queries, left = iter(body.queries), common.MOST_BYTES
 
@@ -74,7 +76,7 @@ async def search_batch(body: SearchBatchRequest, asked: AskedDep) -> Response:
         return entry
 
     searcher = asked.collection.searcher
-    entries = await searcher.search_each([_query(q) for q in body.queries], take)
+    entries = await searcher.search_each([_query(q, asked) for q in body.queries], take)
     total = timings.finish()
     rest = json.dumps({"timings_ms": total, "request_id": asked.request_id}).encode()
     return _answer(b'{"results":[' + b",".join(entries) + b"]," + rest[1:], total)
@@ -86,7 +88,7 @@ async def _entry(found: Result | Exception, query: SearchRequest, asked: Asked, 
         return _failed(found, asked.request_id)
     asked.state.metrics.observe_search(found)
     hits = (_hit(hit, query) for hit in found.hits)
-    return await written(_response(found, asked.request_id), "hits", hits, most)
+    return await written(_response(found, asked), "hits", hits, most)
 
 
 def _failed(error: Exception, request_id: str) -> bytes:
@@ -101,8 +103,9 @@ def _hit(hit: Hit, query: SearchRequest) -> bytes:
     return as_json(body)
 
 
-def _query(body: SearchRequest) -> Query:
+def _query(body: SearchRequest, asked: Asked) -> Query:
     fields = dict(body)
+    fields["filters"] = both(asked.caller.within, body.filters)
     del fields["return_text"]  # only the answer depends on it
     return Query(**fields)
 
@@ -112,10 +115,12 @@ def _answer(content: bytes, timings_ms: Mapping[str, float]) -> Response:
     return Response(content, headers=headers, media_type="application/json")
 
 
-def _response(result: Result, request_id: str) -> bytes:
+def _response(result: Result, asked: Asked) -> bytes:
     """A `SearchResponse` without its hits as JSON."""
     index = {name: getattr(result, name) for name in IndexBody.model_fields}
-    apart = {"hits": [], "index": index, "request_id": request_id}
+    if asked.caller.within:
+        index["documents"] = None
+    apart = {"hits": [], "index": index, "request_id": asked.request_id}
     return as_json(
         {name: apart[name] if name in apart else getattr(result, name) for name in _FIELDS}
     )

@@ -19,7 +19,7 @@ router = APIRouter(
 
 
 @router.post("/similarity", summary="Do queries mean the same?", responses=TIMED)
-@Rules(field_depth=3)
+@Rules(scope="search", narrowest="documents", field_depth=3)
 async def compare_queries(
     body: SimilarityRequest, request_id: RequestIdDep, response: Response, engine: EngineDep
 ) -> SimilarityResponse:

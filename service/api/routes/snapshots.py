@@ -55,6 +55,7 @@ _REFUSED = failures(
     response_class=StreamingResponse,
     responses={200: {"description": "A tar.", **_NAMED, **_ARCHIVE}, **NOT_FOUND},
 )
+@Rules(narrowest="collections")
 async def read_snapshot(
     name: NameDep, collections: CollectionsDep, state: StateDep
 ) -> StreamingResponse:
@@ -76,7 +77,7 @@ async def read_snapshot(
     responses={**_REFUSED, **CONFLICT, **FULL},
     openapi_extra=_BODY,
 )
-@Rules(body=_TAR)
+@Rules(narrowest="collections", body=_TAR)
 async def restore_collection(
     name: OwnNameDep,
     request: Request,

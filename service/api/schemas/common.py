@@ -30,6 +30,7 @@ TimeoutMs = Annotated[int | None, Field(ge=1, le=MAX_TIMEOUT_MS)]
 CODES = {
     400: "bad_request",
     401: "unauthorized",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     408: "request_timeout",

@@ -138,7 +138,9 @@ class IndexBody(BaseModel):
         "and revision searched the same index.",
         examples=[1434],
     )
-    documents: int = Field(description="Documents in it.", examples=[1434])
+    documents: int | None = Field(
+        description="Documents in it; null for an API key with a filter.", examples=[1434]
+    )
 
 
 class CachedBody(BaseModel):

@@ -17,6 +17,7 @@ __all__ = [
     "ConnectionFailedError",
     "DeadlineExceededError",
     "DiskFullError",
+    "ForbiddenError",
     "HeadTooLargeError",
     "InternalError",
     "InvalidRequestError",
@@ -92,6 +93,10 @@ class BadRequestError(SearchError, code="bad_request", status=400):
 
 class UnauthorizedError(SearchError, code="unauthorized", status=401):
     """The server wants an API key, or another one."""
+
+
+class ForbiddenError(SearchError, code="forbidden", status=403):
+    """The API key does not allow it: it lacks a scope, a collection or a document."""
 
 
 class NotFoundError(SearchError, code="not_found", status=404):

@@ -76,7 +76,7 @@ class IndexInfo:
 
     generation: str
     revision: int
-    documents: int
+    documents: int | None
 
 
 @dataclass(frozen=True, slots=True)
