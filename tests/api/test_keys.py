@@ -138,7 +138,7 @@ FILTERED = {  # what a key with a filter may ask at all
     ("POST", "/search"), ("POST", "/search/batch"), ("POST", "/similarity"),
     ("GET", "/documents"), ("POST", "/documents"), ("POST", "/documents/delete"),
     ("GET", "/documents/py-with"), ("PUT", "/documents/py-with"),
-    ("DELETE", "/documents/py-with"),
+    ("DELETE", "/documents/py-with"), ("POST", "/mcp"),
 }  # fmt: skip
 
 
@@ -188,6 +188,31 @@ def test_no_filter_of_the_caller_shows_more_than_the_keys(
         assert deleted.status_code == 200
     left = fresh.ask("GET", "/documents").json()["documents"]
     assert {one["id"] for one in left} >= {row["id"] for row in ROWS} - own
+
+
+@pytest.mark.parametrize("filters", EVERYTHING)
+def test_an_agent_sees_no_more_than_its_key(fresh: Server, filters: dict[str, Any]) -> None:
+    key = fresh.key(filters={"tenant": "a"})
+
+    def call(tool: str, **arguments: Any) -> dict[str, Any]:
+        message = {
+            "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": {"name": tool, "arguments": arguments},
+        }  # fmt: skip
+        accept = {"Accept": "application/json, text/event-stream"}
+        answer = fresh.ask("POST", "/mcp", key, json=message, headers=accept)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json()["result"])
+
+    hits = call("search", query="tides", filters=filters)["structuredContent"]["hits"]
+    assert {hit["id"] for hit in hits} <= {"a-0", "a-1", "a-2"}
+    assert "moon" in str(call("fetch", id="a-0"))
+    hidden, missing = (call("fetch", id=id_) for id_ in ("b-0", "zzz"))
+    assert hidden["isError"]
+    assert (
+        hidden["structuredContent"]["error"]["message"]
+        == (missing["structuredContent"]["error"]["message"])
+    )
 
 
 def test_a_filter_at_the_limits_is_joined_to_one_at_the_limits(fresh: Server) -> None:

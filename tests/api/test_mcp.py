@@ -11,7 +11,6 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.auth import hash_key
 from service.api.routes import agents
 from service.api.schemas.agent_schemas import FetchAnswer, SearchAnswer
 from service.engine.engine import Engine
@@ -19,6 +18,7 @@ from service.errors import OverloadedError
 from service.scheduling.shares import current_caller
 from service.search.excerpts import around_best
 from service.settings import Settings
+from service.store.key_file import hash_key
 from tests.fixtures.hash_models import hash_settings
 from tests.fixtures.hash_server import running
 from tests.fixtures.library import DOCUMENTS
@@ -208,7 +208,7 @@ def test_the_work_is_done_on_behalf_of_the_caller(
     call(url, "search", mode, query=QUERY)
     assert len(seen) == 1
     assert seen[0] is not None
-    assert seen[0].startswith("key ")
+    assert seen[0].startswith("key-")
 
 
 def test_a_stranger_gets_no_answer(url: str) -> None:

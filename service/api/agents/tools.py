@@ -9,13 +9,15 @@ from service.errors import InvalidInputError, NotFoundError
 from service.scheduling.gate import Deadline
 from service.search.excerpts import Excerpter
 from service.search.query import Query
+from service.store.filter_grammar import both
 
 
 async def search(wanted: SearchArguments, asked: Asked) -> Answer:
     """The documents that answer the query best, each by an excerpt."""
     searcher = asked.collection.searcher
     excerpter, deadline = Excerpter(searcher), _deadline(asked)
-    query = Query(wanted.query, top_k=wanted.top_k, filters=wanted.filters)
+    filters = both(asked.caller.within, wanted.filters)
+    query = Query(wanted.query, top_k=wanted.top_k, filters=filters)
     result = await searcher.search(query)
     asked.state.metrics.observe_search(result)
     prepare, count = partial(searcher.preparing.run, deadline), excerpter.count
@@ -28,7 +30,7 @@ async def fetch(wanted: FetchArguments, asked: Asked) -> Answer:
     """A document's text, or a part of it."""
     collection, deadline = asked.collection, _deadline(asked)
     with asked.state.reads.permit():
-        stored = await collection.documents.get(wanted.id, deadline)
+        stored = await collection.documents.get(wanted.id, deadline, asked.caller.within)
         if stored is None:
             raise NotFoundError("there is no document with this id")
         if wanted.start > (size := len(stored.document.text)):

@@ -14,7 +14,7 @@ router = APIRouter(tags=["agents"], route_class=Route, include_in_schema=False)
 
 
 @router.post("/mcp")
-@Rules()
+@Rules(scope="search", narrowest="documents")
 async def mcp(request: Request, asked: AskedDep) -> Response:
     """Answer one message; it has a format and errors of its own, JSON-RPC."""
     answer = await asyncio.to_thread(_loaded)  # the first time, this takes a second
