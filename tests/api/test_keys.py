@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from service.store.key_file import SCOPES, KeyFile, Scope, hash_key
 from tests.fixtures.hash_models import hash_settings
-from tests.fixtures.hash_server import running
+from tests.fixtures.hash_server import look_at_keys, running
 from tests.fixtures.routes import ROUTES, RULES
 
 ADMIN = "the operator's own key"
@@ -36,11 +36,8 @@ class Server:
     def key(self, *scopes: Scope, **rights: Any) -> str:
         """A new key, which the server knows at once."""
         key = self.file.create("web", scopes=scopes or SCOPES, **rights)
-        self.look()
+        look_at_keys(self.client)
         return key
-
-    def look(self) -> None:
-        self.client.app.state.server.keys._looked = float("-inf")  # type: ignore[attr-defined]
 
     def ask(self, method: str, path: str, key: str | None = ADMIN, **sent: Any) -> httpx.Response:
         headers = {"X-API-Key": key} if key is not None else {}

@@ -135,6 +135,7 @@ class Health:
     checks: dict[str, str]
     documents: int | None = None
     passages: int | None = None
+    backends: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
