@@ -4,6 +4,7 @@
 .lock           held by the process that has the folder open
 .reserve        takes up the space that deletes need on a full disk
 catalog.json    the other collections and the aliases
+keys.json       API keys; commands may write it while a server owns the folder
 store.db, generations/            the collection `main`
 collections/NAME/store.db, ...    the others
 ```

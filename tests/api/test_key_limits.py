@@ -151,7 +151,7 @@ def client(settings: Settings, file: KeyFile) -> Iterator[TestClient]:
 def test_a_key_that_asks_too_fast_is_told_when_to_come_back(
     client: TestClient, file: KeyFile
 ) -> None:
-    limits = {"rate": 0.5, "burst": 2}
+    limits = {"rate": 0.05, "burst": 2}
     hasty = {"X-API-Key": file.create("hasty", scopes=("search",), limits=limits)}
     twin = {"X-API-Key": file.create("hasty", scopes=("search",), limits=limits)}
     calm = {"Authorization": f"Bearer {file.create('calm', scopes=('search',))}"}
@@ -161,25 +161,25 @@ def test_a_key_that_asks_too_fast_is_told_when_to_come_back(
     assert [answer.status_code for answer in found] == [200, 200, 429]
     error = found[-1].json()["error"]
     assert error["code"] == "overloaded"
-    assert "0.5 requests a second" in error["message"]
-    assert 1 <= int(found[-1].headers["Retry-After"]) <= 2
+    assert "0.05 requests a second" in error["message"]
+    assert 1 <= int(found[-1].headers["Retry-After"]) <= 20
     compatible = client.post("/rerank", headers=hasty, json={"query": "a", "texts": ["b"]})
     assert compatible.status_code == 429
-    assert "0.5 requests a second" in compatible.json()["detail"]
+    assert "0.05 requests a second" in compatible.json()["detail"]
     # A second key of the name is no second bucket.
     assert client.post("/search", headers=twin, **ask).status_code == 429
     assert client.post("/search", headers=calm, **ask).status_code == 200
 
 
 def test_each_search_of_a_batch_counts(client: TestClient, file: KeyFile) -> None:
-    key = file.create("web", scopes=("search",), limits={"rate": 0.5, "burst": 5})
+    key = file.create("web", scopes=("search",), limits={"rate": 0.1, "burst": 5})
     look_at_keys(client)
     queries = [{"query": f"tides {n}"} for n in range(9)]
     headers = {"X-API-Key": key}
     assert client.post("/search/batch", headers=headers, json={"queries": queries}).is_success
     refused = client.post("/search", headers=headers, json={"query": "tides"})
     assert refused.status_code == 429
-    assert 9 <= int(refused.headers["Retry-After"]) <= 10
+    assert 20 <= int(refused.headers["Retry-After"]) <= 50
 
 
 def test_neither_keys_nor_queries_nor_filters_are_logged(

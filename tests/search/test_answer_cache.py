@@ -17,6 +17,7 @@ from service.search.pair_model import PairModel, cosine
 from service.search.query import Query, RerankReport, Result
 from service.search.searcher import Searcher
 from service.store.data_folder import DataFolder
+from service.store.filter_grammar import both
 from service.text import language
 from service.types import Document
 from service.write.ingestor import Ingestor
@@ -115,6 +116,17 @@ def test_another_request_with_the_same_query_is_answered_itself(
     searcher = searcher_with_cache(folder, pair_model())
     ask(searcher, FIRST, Query(FIRST, filters={"n": 1.0}), Query(FIRST, filters={"n": [1]}))
     assert cached(ask(searcher, Query(FIRST, **changed))) == [False]
+
+
+def test_filters_of_two_keys_share_no_answer(folder: DataFolder) -> None:
+    searcher = searcher_with_cache(folder, pair_model())
+    asked = [
+        Query(FIRST, filters=both(key, own))
+        for key in ({}, {"n": 1}, {"n": 2}, {"not": {"n": 1}})
+        for own in ({}, {"m": {"exists": False}}, {"or": [{"n": 1}, {"n": 2}]})
+    ]
+    assert not any(cached(ask(searcher, *asked)))
+    assert all(cached(ask(searcher, *asked)))
 
 
 def test_numbers_must_be_equal_and_in_order(folder: DataFolder) -> None:
