@@ -119,7 +119,7 @@ def test_another_request_with_the_same_query_is_answered_itself(
 
 
 def test_filters_of_two_keys_share_no_answer(folder: DataFolder) -> None:
-    searcher = searcher_with_cache(folder, pair_model())
+    searcher = searcher_with_cache(folder, pair_model(), size=12)
     asked = [
         Query(FIRST, filters=both(key, own))
         for key in ({}, {"n": 1}, {"n": 2}, {"not": {"n": 1}})
