@@ -4,30 +4,30 @@ onnx, onnxruntime and onnxscript are the extra `secondpass[onnx]`.
 """
 
 import logging
-import platform
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from service.errors import ModelSourceError
-from service.models.prepared import Recipe, prepared_folder, sound_folder
+from service.models.onnx_files import (
+    Precision,
+    onnx_file,
+    onnx_session,
+    require_onnx,
+    saturates,
+)
 from service.reranker.forward import Logits, load_classifier
 from service.reranker.pair_tokens import TokenPair
 
-Precision = Literal["fp32", "int8"]
-
-_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 _VERSION = 1
 """Rises when the files would become others than before."""
-_FILE = "model.onnx"
 
 _EXPORTERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 """Their loggers, and the modules that their warnings are of."""
@@ -45,12 +45,7 @@ class OnnxForward:
 
         Raises `ModelSourceError` where onnxruntime cannot.
         """
-        try:
-            self._session = _session(file, threads)
-        except Exception as error:  # the library raises whatever its parts raise
-            raise ModelSourceError(
-                f"onnxruntime cannot open {file}: {type(error).__name__}: {error}"
-            ) from error
+        self._session = onnx_session(file, threads)
         names = {given.name for given in self._session.get_inputs()}
         self._takes_types = "token_type_ids" in names
 
@@ -63,29 +58,6 @@ class OnnxForward:
                 inputs["token_type_ids"] = pair.types[None]
             logits[place] = self._session.run(None, inputs)[0][0]
         return logits
-
-
-def _session(file: Path, threads: int) -> Any:
-    import onnxruntime  # noqa: PLC0415
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    # Waiting threads that spin take the core from the encoder's.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-
-
-def onnx_is_installed() -> bool:
-    """Whether the extra's packages are there; nothing is imported."""
-    return all(find_spec(package) for package in _PACKAGES)
-
-
-def require_onnx() -> None:
-    """Raise `ModuleNotFoundError` where a package is missing."""
-    missing = [package for package in _PACKAGES if find_spec(package) is None]
-    if missing:
-        raise ModuleNotFoundError(f"this rerank_backend needs {', '.join(missing)}")
 
 
 def prepare_onnx(
@@ -104,33 +76,27 @@ def prepare_onnx(
     be made, or may not be: without `export` nothing is written.
     """
     require_onnx()
-    narrow = precision == "int8" and _saturates()
+    narrow = precision == "int8" and saturates()
     kind = f"{precision}-narrow" if narrow else precision
-    place = cache_dir / "models" / f"onnx-{weights_sha256[:16]}-{kind}"
-    key = f"version {_VERSION}, weights {weights_sha256}, {kind}"
-    if not export:
-        if sound_folder(place, key) is None:
-            raise ModelSourceError(f"{place} is missing or damaged")
-        return place / _FILE
 
-    def write(unfinished: Path) -> None:
+    def write(file: Path) -> None:
         if precision == "fp32":
-            _export(folder, name, unfinished / _FILE)
+            _export(folder, name, file)
         else:
             whole = prepare_onnx(
                 folder, name, weights_sha256, cache_dir=cache_dir, precision="fp32"
             )
-            _quantise(whole, unfinished / _FILE, narrow=narrow)
+            _quantise(whole, file, narrow=narrow)
 
-    recipe = Recipe(key, _with_errors(name, write))
-    return prepared_folder(place.parent, place.name, recipe).path / _FILE
+    make = _with_errors(name, write) if export else None
+    return onnx_file(cache_dir, weights_sha256, kind, _VERSION, make)
 
 
 def _with_errors(name: str, write: Callable[[Path], None]) -> Callable[[Path], None]:
-    def guarded(folder: Path) -> None:
+    def guarded(file: Path) -> None:
         try:
             with _quiet():
-                write(folder)
+                write(file)
         except (OSError, ModelSourceError):
             raise
         except Exception as error:  # the exporter raises whatever its parts raise
@@ -190,20 +156,6 @@ def _quantise(whole: Path, file: Path, *, narrow: bool) -> None:
         reduce_range=narrow,
         weight_type=QuantType.QInt8,
     )
-
-
-def _saturates() -> bool:
-    """Whether int8 products overflow 16 bits on this CPU, so that weights get 7 bits.
-
-    They do on x86 without VNNI.
-    """
-    if platform.machine() not in {"x86_64", "AMD64"}:
-        return False
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return True
-    return "avx512_vnni" not in flags and "avx_vnni" not in flags
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import logging
 from sentence_transformers.util import get_device_name
 
 from service.errors import ModelError
+from service.models.onnx_files import onnx_is_installed
 from service.models.opening import Opening
 from service.models.sources import PreparedModel
 from service.reranker.backends import (
@@ -15,7 +16,7 @@ from service.reranker.backends import (
     recorded_backend,
 )
 from service.reranker.cross_encoder import CrossEncoderOptions, CrossEncoderReranker
-from service.reranker.onnx_forward import onnx_is_installed, prepare_onnx
+from service.reranker.onnx_forward import prepare_onnx
 from service.settings import Settings
 from service.types import Backend
 

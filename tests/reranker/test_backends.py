@@ -17,6 +17,7 @@ from service.engine.build import build_reranker
 from service.errors import ModelSourceError
 from service.extras import install_command
 from service.forward_pass import replace_parts
+from service.models import onnx_files
 from service.models.sources import PreparedModel, prepare
 from service.protocols import Reranker
 from service.reranker import backends, onnx_forward
@@ -190,7 +191,7 @@ def test_only_the_exporter_is_muted(caplog: pytest.LogCaptureFixture) -> None:
 def test_without_the_extra_the_error_says_what_to_install(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_forward, "find_spec", lambda package: None)
+    monkeypatch.setattr(onnx_files, "find_spec", lambda package: None)
     with pytest.raises(ModelSourceError, match=re.escape(f"onnxscript: {install_command('onnx')}")):
         build_reranker(settings.model_copy(update={"rerank_backend": "onnx-int8"}))
 
@@ -267,7 +268,7 @@ def test_a_recorded_choice_whose_packages_went_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record.model_copy(update={"chosen": "onnx-int8"}).write(settings.cache_dir)
-    monkeypatch.setattr(onnx_forward, "find_spec", lambda package: None)
+    monkeypatch.setattr(onnx_files, "find_spec", lambda package: None)
     assert opened(settings, small).backend == "torch"
 
 
@@ -287,7 +288,9 @@ def test_a_recorded_choice_whose_file_is_missing_leaves_it_to_torch(
     assert list(tmp_path.rglob("*")) == [file.parent, file]  # a start exports nothing
 
 
-@pytest.mark.parametrize("what", ["_session", "OnnxForward.logits"])
+@pytest.mark.parametrize(
+    "what", ["onnxruntime.InferenceSession", "service.reranker.onnx_forward.OnnxForward.logits"]
+)
 def test_a_recorded_choice_that_does_not_run_leaves_it_to_torch(
     settings: Settings,
     small: PreparedModel,
@@ -300,10 +303,10 @@ def test_a_recorded_choice_that_does_not_run_leaves_it_to_torch(
         raise RuntimeError("no such operator in this build")
 
     record.model_copy(update={"chosen": "onnx"}).write(settings.cache_dir)
-    monkeypatch.setattr(f"service.reranker.onnx_forward.{what}", fail)
+    monkeypatch.setattr(what, fail)
     assert opened(settings, small).backend == "torch"
     assert len(warned(caplog)) == 1
-    if what == "_session":
+    if what.startswith("onnxruntime"):
         with pytest.raises(ModelSourceError, match="no such operator"):
             opened(settings, small, rerank_backend="onnx")
 
