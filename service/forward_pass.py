@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers.activations import GELUActivation
 
 _SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05}
 """How much two ways to the same products may differ, as a share of a probe's greatest number."""
@@ -90,6 +89,9 @@ def replace_parts(model: nn.Module, parts: Iterable[Part], probe: Probe) -> None
 
 def _packed(model: nn.Module) -> Iterator[Part]:
     """What takes the place of which part: (its parent, its name there, the new part)."""
+    # A model of the library has imported it by now; at the top it would cost every start.
+    from transformers.activations import GELUActivation  # noqa: PLC0415
+
     for module in list(model.modules()):
         dense, after = (getattr(module, name, None) for name in ("dense", "intermediate_act_fn"))
         if type(dense) is nn.Linear and type(after) is GELUActivation:

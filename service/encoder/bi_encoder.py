@@ -202,10 +202,12 @@ def load_model(
     device: str,
     threads: int = 0,
     backends: Backends = PLAIN,
+    kept: Path | None = None,
 ) -> "LoadedModel":
     """What a bi-encoder's folder holds, as for `BiEncoder`. Raises `ModelSourceError`.
 
-    `backends` run a plain folder's transformer; any other model runs in float32.
+    `backends` run a plain folder's transformer, and `kept` is as for `Transformer.load`; any other
+    model runs in float32.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -218,6 +220,7 @@ def load_model(
                 device=device,
                 pooling=pooling,
                 backends=backends,
+                kept=kept,
             )
         # Not before it is needed: to import its library takes seconds and a hundred megabytes.
         from service.encoder.loading import load_by_library  # noqa: PLC0415

@@ -15,6 +15,8 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 import service.encoder.moe  # noqa: F401 - makes its architectures known to transformers
+from service.encoder.library_model import padded
+from service.encoder.open_backends import Opened
 from service.encoder.sentence_model import SentenceModel
 from service.encoder.sse import SSE
 from service.encoder.static_model import StaticModel
@@ -84,13 +86,11 @@ def plain_transformer(model: SentenceTransformer, *, batch_tokens: int) -> Trans
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
     if tokenizer is None or model.max_seq_length is None:
         return None
-    return Transformer(
-        read.model,
-        tokenizer,
-        longest=model.max_seq_length,
-        batch_tokens=batch_tokens,
-        pooling=pooling.pooling_mode,
-    )
+    config, longest = read.model.config, model.max_seq_length
+    run = padded(read.model, longest)
+    sizes = int(config.hidden_size), int(config.num_hidden_layers), longest
+    opened = Opened({"torch": run}, *sizes)
+    return Transformer(opened, tokenizer, batch_tokens=batch_tokens, pooling=pooling.pooling_mode)
 
 
 def _module(folder: Path, part: Mapping[str, Any]) -> nn.Module:

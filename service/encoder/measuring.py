@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service.backend_record import Record, machine
 from service.encoder.open_backends import PLAIN, Backends
+from service.encoder.packed_rows import packed_file
 from service.encoder.plain_folder import plain_pooling
 from service.encoder.transformer import Transformer
 from service.errors import ModelSourceError, StoreError
@@ -104,6 +105,7 @@ def _load(settings: Settings, model: PreparedModel, backends: Backends) -> Trans
         device="cpu",
         pooling=plain_pooling(model.folder) or "mean",
         backends=backends,
+        kept=packed_file(settings.cache_dir, model.weights_sha256),
     )
 
 

@@ -1,29 +1,22 @@
 """What runs an encoder's transformer: one backend for queries, and one for passages."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from torch import Tensor
 
-from service.encoder.padded import Padded
+from service.encoder.bert_folder import read_bert
 from service.encoder.side_by_side import SideBySide
 from service.errors import ModelSourceError
-from service.forward_pass import pack_linear_layers
 from service.types import EncoderBackend
 
 _DTYPES: Mapping[EncoderBackend, torch.dtype] = {
     "torch": torch.float32,
     "torch-bf16": torch.bfloat16,
 }
-
-_PROBE = tuple(range(5, 24))
-"""Pieces that every vocabulary has."""
-
-_SAME = 1e-3
-"""How much two ways to the same float32 states may differ, as a share of the greatest number."""
 
 
 class Backends(NamedTuple):
@@ -44,40 +37,52 @@ class Run(Protocol):
         ...
 
 
-def open_backends(model: nn.Module, longest: int, backends: Backends) -> dict[EncoderBackend, Run]:
-    """A pass for each backend that is named. `model` has no other use afterwards.
+class Opened(NamedTuple):
+    """A pass for each backend, and the model's sizes; `longest` is the most tokens it reads."""
 
-    float32 falls back to the model's own layers, everywhere but on a CPU, and for a make of its
-    own. Raises `ModelSourceError` for another backend that cannot run the model.
+    runs: Mapping[EncoderBackend, Run]
+    hidden: int
+    layers: int
+    longest: int
+
+
+def open_backends(
+    folder: Path, device: str, backends: Backends, longest: int, kept: Path | None = None
+) -> Opened:
+    """A folder's transformer, which reads at most `longest` tokens.
+
+    float32 falls back to the library's own model, everywhere but on a CPU, and for a make of its
+    own. Raises `ModelSourceError` for another backend that cannot run the model. `kept` is as for
+    `packed_rows`.
     """
-    padded = Padded(model, longest)
-    if next(model.parameters()).device.type != "cpu":
-        return dict.fromkeys(backends, padded)  # where nothing was measured
-    runs: dict[EncoderBackend, Run] = {}
-    for backend in dict.fromkeys(backends):
-        run = _side_by_side(model, backend, padded)
-        if run is None and backend != "torch":
-            raise ModelSourceError(f"{backend} cannot run {type(model).__name__} on this CPU")
-        runs[backend] = run or padded
-    if padded in runs.values():
-        pack_linear_layers(model, lambda: _probed(padded))
-    else:
-        model.encoder = nn.Module()  # its weights are copied
-    return runs
+    chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    on_cpu = torch.device(chosen).type == "cpu"
+    if on_cpu and (opened := _side_by_side(folder, backends, longest, kept)):
+        return opened
+    if on_cpu and backends != PLAIN:
+        raise ModelSourceError(f"{' and '.join(backends)} cannot run {folder} on this CPU")
+    # Not before it is needed: to import the library takes seconds and 150 MB.
+    from service.encoder.library_model import load_model, padded  # noqa: PLC0415
+
+    model = load_model(folder, torch.device(chosen))
+    config: Any = model.config
+    longest = min(longest, config.max_position_embeddings)
+    runs = dict.fromkeys(backends, padded(model, longest))  # nothing was measured elsewhere
+    return Opened(runs, int(config.hidden_size), int(config.num_hidden_layers), longest)
 
 
-def _side_by_side(model: nn.Module, backend: EncoderBackend, exact: Run) -> SideBySide | None:
+def _side_by_side(
+    folder: Path, backends: Backends, longest: int, kept: Path | None
+) -> Opened | None:
     try:
-        run = SideBySide(model, _DTYPES[backend])
-        found, expected = _probed(run), _probed(exact)
-    except (RuntimeError, AttributeError, TypeError, ValueError):
-        return None  # other layers, or operators of torch that no build promises
-    worst = np.abs(found - expected).max() / max(1.0, np.abs(expected).max())
-    limit = _SAME if backend == "torch" else 100 * _SAME
-    return run if worst <= limit else None
-
-
-def _probed(run: Run) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        found: NDArray[np.float32] = run([_PROBE])[0].numpy()
-    return found
+        bert = read_bert(folder, kept)
+        if bert is None:
+            return None
+        runs = {name: SideBySide(bert, _DTYPES[name]) for name in dict.fromkeys(backends)}
+        with torch.inference_mode():
+            for run in runs.values():
+                run([[0]])
+    # Another CPU, operators of torch that no build promises, or weights that do not fit.
+    except (OSError, RuntimeError, AttributeError, TypeError, ValueError, SafetensorError):
+        return None
+    return Opened(runs, bert.hidden, bert.layers, min(longest, bert.positions))

@@ -7,31 +7,37 @@ as large, and the rows of its 250,000 pieces are most of it. Kept as levels and 
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from safetensors.numpy import save
+from safetensors.torch import load_file
+from torch import Tensor
+
+from service.durable import new_file
+from service.errors import StoreError
+
+log = logging.getLogger(__name__)
 
 BLOCK = 32
 _HALF = BLOCK // 2
 _MIDDLE = 8.0
-_WEIGHTS = "model.safetensors"
 _ROWS_AT_ONCE = 512
 
 
-class PackedRows(nn.Module):
-    """Takes the place of an `nn.Embedding` that is only read."""
+class PackedRows:
+    """Gives the rows of an embedding that is only read."""
 
     def __init__(self, levels: Tensor, scales: Tensor) -> None:
         """Levels uint8 (rows, columns / 2), two in a byte; scales float16 (rows, columns / 32)."""
-        super().__init__()
         self._levels, self._scales = levels, scales
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def __call__(self, ids: Tensor) -> Tensor:
         """Ids (...) -> rows, float32 (..., columns)."""
         pairs = self._levels[ids].view(*ids.shape, -1, _HALF)
         weights = torch.cat([pairs & 0x0F, pairs >> 4], dim=-1).float()
@@ -40,28 +46,34 @@ class PackedRows(nn.Module):
         return weights.flatten(-2)
 
 
-def pack_embedding(embeddings: nn.Module, name: str, folder: Path) -> bool:
-    """Put a `PackedRows` in place of `embeddings.<name>`, loaded from `folder`; False if it cannot.
+def packed_file(cache_dir: Path, weights_sha256: str) -> Path:
+    """Where the packed rows of these weights are kept."""
+    return cache_dir / "models" / f"packed-{weights_sha256[:16]}.safetensors"
+
+
+def packed_rows(weights: Path, name: str, kept: Path | None = None) -> PackedRows | None:
+    """The rows of one matrix of a safetensors file; None where it cannot be packed.
 
     It can where each row of the file is exactly what 4 bits hold, as they were not trained since.
-    The rows are read from the file, not through the module: mapped, all would stay in memory.
+    The rows are not mapped: all would stay in memory. `kept` is a file for what was packed, which
+    only belongs to these weights: it is read if it is there, and else written.
     """
-    module: Any = getattr(embeddings, name)
-    shape = tuple(module.weight.shape)
-    start = _place(folder / _WEIGHTS, f".{name}.weight", shape)
-    if start is None or shape[1] % BLOCK:
-        return False
-    levels = np.empty((shape[0], shape[1] // 2), np.uint8)
-    scales = np.empty((shape[0], shape[1] // BLOCK), np.float16)
+    start, shape = _place(weights, name)
+    if not shape[1] or shape[1] % BLOCK:
+        return None
+    if kept and (found := _read(kept, shape)):
+        return found
+    levels, scales = _empty(shape)
     done = 0
-    for rows in _rows(folder / _WEIGHTS, start, shape):
+    for rows in _rows(weights, start, shape):
         packed = pack_rows(rows)
         if packed is None:
-            return False
+            return None
         levels[done : done + len(rows)], scales[done : done + len(rows)] = packed
         done += len(rows)
-    setattr(embeddings, name, PackedRows(torch.from_numpy(levels), torch.from_numpy(scales)))
-    return True
+    if kept:
+        _write(kept, levels, scales)
+    return PackedRows(torch.from_numpy(levels), torch.from_numpy(scales))
 
 
 def pack_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float16]] | None:
@@ -89,22 +101,43 @@ def pack_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.
     return pairs.reshape(len(rows), -1), scales.reshape(len(rows), -1)
 
 
-def _place(path: Path, ending: str, shape: tuple[int, ...]) -> int | None:
-    """Where in a safetensors file the one float32 matrix begins that ends so and has this shape."""
-    if not path.is_file() or len(shape) != 2:
+def _empty(shape: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    rows, columns = shape
+    return np.empty((rows, columns // 2), np.uint8), np.empty((rows, columns // BLOCK), np.float16)
+
+
+def _read(kept: Path, shape: tuple[int, int]) -> PackedRows | None:
+    try:
+        # Mapped: rows are in memory once they are asked for.
+        found = load_file(kept)
+        levels, scales = found["levels"], found["scales"]
+    except (OSError, SafetensorError, KeyError):
         return None
+    expected = [(torch.from_numpy(one).dtype, one.shape) for one in _empty(shape)]
+    same = [(one.dtype, tuple(one.shape)) for one in (levels, scales)] == expected
+    return PackedRows(levels, scales) if same else None
+
+
+def _write(kept: Path, levels: NDArray[np.uint8], scales: NDArray[np.float16]) -> None:
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(kept) as file:
+            file.write(save({"levels": levels, "scales": scales}))
+    except (OSError, StoreError) as error:
+        log.warning("the packed word embeddings are not kept: %s", error)
+
+
+def _place(path: Path, name: str) -> tuple[int, tuple[int, int]]:
+    """Where a float32 matrix of a safetensors file begins, and its shape; (0, 0) for any other."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    found = [
-        about["data_offsets"][0]
-        for name, about in header.items()
-        if f".{name}".endswith(ending) and (about["dtype"], tuple(about["shape"])) == ("F32", shape)
-    ]
-    return 8 + length + int(found[0]) if len(found) == 1 else None
+        about = json.loads(file.read(length))[name]
+    rows, columns = about["shape"]
+    shape = (rows, columns) if about["dtype"] == "F32" else (0, 0)
+    return 8 + length + int(about["data_offsets"][0]), shape
 
 
-def _rows(path: Path, start: int, shape: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
+def _rows(path: Path, start: int, shape: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
     rows, columns = shape
     with path.open("rb") as file:
         file.seek(start)

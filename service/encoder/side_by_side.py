@@ -12,36 +12,26 @@ from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
-from transformers import BertModel, RobertaModel, XLMRobertaModel
+
+from service.encoder.bert_folder import EMBEDDINGS_NORM, POSITIONS, TYPES, Bert
 
 
 class SideBySide:
     """What a BERT or (XLM-)RoBERTa of transformers computes, on a CPU. Any thread may call it."""
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        """Copy the layers' weights in `dtype`; the embeddings are shared, and stay as they are.
+    def __init__(self, bert: Bert, dtype: torch.dtype) -> None:
+        """Read the layers' weights in `dtype`; the word embeddings are shared.
 
-        Raises `ValueError` for a model of any other make, and what torch raises where this CPU or
-        this build lacks oneDNN's products.
+        Raises what torch raises where this CPU or this build lacks oneDNN's products.
         """
-        if type(model) not in (BertModel, RobertaModel, XLMRobertaModel):
-            raise ValueError(f"{type(model).__name__} has other layers")
-        config: Any = model.config
-        if config.hidden_act != "gelu" or config.is_decoder:
-            raise ValueError(f"{type(model).__name__} has another activation, or decodes")
-        embeddings: Any = model.embeddings
-        self._words = embeddings.word_embeddings
-        self._positions = embeddings.position_embeddings.weight.detach().clone()
-        self._positions += embeddings.token_type_embeddings.weight.detach()[0]
-        # RoBERTa counts positions from behind its padding's.
-        self._first = 0 if type(model) is BertModel else int(config.pad_token_id) + 1
-        self._norm = _of_norm(embeddings.LayerNorm, torch.float32)
-        self._dtype, self._heads = dtype, int(config.num_attention_heads)
-        self._epsilon = float(config.layer_norm_eps)
-        layers: Any = model.encoder.layer  # type: ignore[union-attr]
-        self._weights = [t for layer in layers for t in _weights(layer, dtype)]
+        self._words, self._first = bert.words, bert.first
+        self._positions = bert.read(POSITIONS).float() + bert.read(TYPES)[0].float()
+        self._norm = _of_norm(bert, EMBEDDINGS_NORM, torch.float32)
+        self._dtype, self._heads, self._epsilon = dtype, bert.heads, bert.epsilon
+        names = (f"encoder.layer.{layer}." for layer in range(bert.layers))
+        self._weights = [t for name in names for t in _weights(bert, name, dtype)]
         self._run = _compiled()
 
     def __call__(self, rows: Sequence[Sequence[int]], layers: Sequence[int] = ()) -> list[Tensor]:
@@ -109,23 +99,23 @@ def _compiled() -> Any:
             return _run
 
 
-def _weights(layer: Any, dtype: torch.dtype) -> Iterator[Tensor]:
-    own = layer.attention.self
-    yield from _of_linear([own.query, own.key, own.value], dtype)
-    yield from _of_linear([layer.attention.output.dense], dtype)
-    yield from _of_norm(layer.attention.output.LayerNorm, dtype)
-    yield from _of_linear([layer.intermediate.dense], dtype)
-    yield from _of_linear([layer.output.dense], dtype)
-    yield from _of_norm(layer.output.LayerNorm, dtype)
+def _weights(bert: Bert, layer: str, dtype: torch.dtype) -> Iterator[Tensor]:
+    own = layer + "attention.self."
+    yield from _of_linear(bert, [own + "query", own + "key", own + "value"], dtype)
+    yield from _of_linear(bert, [layer + "attention.output.dense"], dtype)
+    yield from _of_norm(bert, layer + "attention.output.LayerNorm", dtype)
+    yield from _of_linear(bert, [layer + "intermediate.dense"], dtype)
+    yield from _of_linear(bert, [layer + "output.dense"], dtype)
+    yield from _of_norm(bert, layer + "output.LayerNorm", dtype)
 
 
-def _of_linear(parts: Sequence[nn.Linear], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _of_linear(bert: Bert, parts: Sequence[str], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """One product for all of `parts`, in the layout that oneDNN multiplies fastest."""
-    weight = torch.cat([part.weight.detach() for part in parts]).to(dtype)
-    bias = torch.cat([part.bias.detach() for part in parts]).to(dtype)
+    weight = torch.cat([bert.read(f"{part}.weight").to(dtype) for part in parts])
+    bias = torch.cat([bert.read(f"{part}.bias").to(dtype) for part in parts])
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
     return packed, bias
 
 
-def _of_norm(norm: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return norm.weight.detach().to(dtype, copy=True), norm.bias.detach().to(dtype, copy=True)
+def _of_norm(bert: Bert, norm: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return bert.read(f"{norm}.weight").to(dtype), bert.read(f"{norm}.bias").to(dtype)

@@ -3,20 +3,17 @@
 import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from tokenizers import Encoding, Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import AutoModel, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
-import service.encoder.moe  # noqa: F401 - makes its architectures known to transformers
-from service.encoder.open_backends import PLAIN, Backends, open_backends
-from service.encoder.packed_rows import pack_embedding
+from service.encoder.open_backends import PLAIN, Backends, Opened, open_backends
 from service.encoder.plain_folder import Pooling, stated_window
+from service.encoder.tokenizer_folder import load_tokenizer
 from service.errors import ModelSourceError
 from service.forward_pass import token_batches
 from service.types import Piece, TokenStates, Vectors
@@ -34,30 +31,24 @@ class Transformer:
 
     def __init__(
         self,
-        model: nn.Module,
+        opened: Opened,
         tokenizer: Tokenizer,
         *,
-        longest: int,
         batch_tokens: int,
         pooling: Pooling = "mean",
         backends: Backends = PLAIN,
     ) -> None:
-        """Take a loaded transformer and its tokenizer, which have no other use afterwards.
-
-        `longest` is in tokens. Raises `ModelSourceError` for a backend that cannot run it.
-        """
-        config: Any = model.config
-        self._hidden, self._layers = int(config.hidden_size), int(config.num_hidden_layers)
-        self._tokenizer, self._longest = tokenizer, longest
+        """Take an opened transformer and its tokenizer, which has no other use afterwards."""
+        self._hidden, self._layers, self._longest = opened.hidden, opened.layers, opened.longest
+        self._tokenizer = tokenizer
         self._batch_tokens, self._pooling = batch_tokens, pooling
         # Truncation and padding would be state of the tokenizer, which threads share.
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._opening, self._closing = _special_pieces(tokenizer)
-        run = open_backends(model, longest, backends)
-        self._run, self.backends = run[backends.passages], backends
+        self._run, self.backends = opened.runs[backends.passages], backends
         self.queries = copy.copy(self)
-        self.queries._run = run[backends.queries]
+        self.queries._run = opened.runs[backends.queries]
 
     @classmethod
     def load(
@@ -68,31 +59,17 @@ class Transformer:
         device: str = "auto",
         pooling: Pooling = "mean",
         backends: Backends = PLAIN,
+        kept: Path | None = None,
     ) -> Self:
-        """Load what is in a folder. Raises `ModelSourceError`."""
+        """Load what is in a folder. Raises `ModelSourceError`.
+
+        `kept` is a file of these weights' own for what is made of them, to start sooner next time.
+        """
         # The tokenizer first: to make it takes memory that the model can have afterwards.
-        tokenizer = _load_tokenizer(folder)
-        model: Any = _load_model(folder, device)
-        longest = stated_window(folder) or min(
-            tokenizer.model_max_length, model.config.max_position_embeddings
-        )
-        words = getattr(getattr(model, "embeddings", None), "word_embeddings", None)
-        packed = (
-            words is not None
-            and words.weight.device.type == "cpu"
-            and pack_embedding(model.embeddings, "word_embeddings", folder)
-        )
-        loaded = cls(
-            model,
-            tokenizer.backend_tokenizer,
-            longest=longest,
-            batch_tokens=batch_tokens,
-            pooling=pooling,
-            backends=backends,
-        )
-        if packed:
-            _leave_file(model)
-        return loaded
+        tokenizer, window = load_tokenizer(folder)
+        longest = stated_window(folder) or window
+        opened = open_backends(folder, device, backends, longest, kept)
+        return cls(opened, tokenizer, batch_tokens=batch_tokens, pooling=pooling, backends=backends)
 
     @property
     def special_tokens(self) -> int:
@@ -214,37 +191,3 @@ def _special_pieces(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     text = special.index(0) if 0 in special else len(special)
     after = len(special) - special[::-1].index(0) if 0 in special else len(special)
     return seen.ids[:text], seen.ids[after:]
-
-
-def _leave_file(model: nn.Module) -> None:
-    """Copy the weights that are left: one that is still mapped keeps all of the file in memory."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone()
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    # With the special pieces that the folder's other files name.
-    try:
-        found = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
-        found.backend_tokenizer.get_vocab_size()
-    except Exception as error:  # the libraries raise whatever their parts raise
-        raise ModelSourceError(f"{folder} has no readable tokenizer: {error}") from error
-    return found
-
-
-def _load_model(folder: Path, device: str) -> nn.Module:
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        model: nn.Module = AutoModel.from_pretrained(
-            str(folder),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-        )
-    except Exception as error:  # the libraries raise whatever their parts raise
-        raise ModelSourceError(f"{folder} cannot be loaded: {error}") from error
-    chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    return model.eval().to(chosen)

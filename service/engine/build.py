@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.measuring import EncoderRecord, chosen_backends, measured_backends
+from service.encoder.packed_rows import packed_file
 from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
 from service.extras import install_command
@@ -69,6 +70,7 @@ def load_weights(settings: Settings, model: PreparedModel) -> "LoadedModel":
         settings.device,
         settings.threads,
         chosen_backends(settings, model),
+        packed_file(settings.cache_dir, model.weights_sha256),
     )
 
 
@@ -206,6 +208,7 @@ def _base(
             batch_tokens=settings.batch_tokens,
             device=settings.device,
             backends=chosen_backends(settings, base),
+            kept=packed_file(settings.cache_dir, base.weights_sha256),
         )
     transformer.require_layers(layers)
     return base, transformer

@@ -3,15 +3,15 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
-from torch import nn
 
-from service.encoder.packed_rows import PackedRows, pack_embedding, pack_rows
+from service.encoder.packed_rows import PackedRows, pack_rows, packed_rows
 from service.encoder.transformer import Transformer
 from service.models.q4 import BLOCK_DTYPE, dequantize
 from service.models.sources import PreparedModel
@@ -28,7 +28,8 @@ assert plain_pooling(folder) == "mean"
 model = Transformer.load(folder, batch_tokens=512, device="cpu")
 model.encode(["Ebbe und Flut"], 64)
 mapped = [line for line in open("/proc/self/maps") if "model.safetensors" in line]
-heavy = [name for name in ("sentence_transformers", "datasets", "sklearn") if name in sys.modules]
+libraries = ("transformers", "sentence_transformers", "datasets", "sklearn")
+heavy = [name for name in libraries if name in sys.modules]
 print(json.dumps([heavy, mapped]))
 """
 
@@ -43,6 +44,19 @@ def quantized(rows: int, columns: int) -> np.ndarray:
     blocks["nibbles"][1] = 0x88
     blocks["scale"][2:4] = [0.0, -0.0]
     return dequantize(blocks).reshape(rows, columns)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-7])
+
+
+def other_rows(file: Path) -> None:
+    save_file({"levels": np.zeros((30, 48), np.uint8), "scales": np.zeros((30, 3), "f2")}, file)
+
+
+def read(packed: PackedRows | None) -> np.ndarray:
+    assert packed is not None
+    return packed(torch.arange(40)).numpy()
 
 
 def test_each_row_is_the_same_to_the_bit() -> None:
@@ -61,23 +75,30 @@ def test_rows_that_were_trained_since_stay_as_they_are(tmp_path: Path, change: f
     rows = quantized(40, 96)
     rows[17, 5] += change
     assert pack_rows(rows) is None
-    module = nn.Module()
-    module.words = nn.Embedding.from_pretrained(torch.from_numpy(rows))
-    save_file({"words.weight": rows}, tmp_path / "model.safetensors")
-    assert not pack_embedding(module, "words", tmp_path)
-    assert isinstance(module.words, nn.Embedding)
+    save_file({"words": rows}, tmp_path / "model.safetensors")
+    assert packed_rows(tmp_path / "model.safetensors", "words") is None
 
 
-def test_what_is_not_in_the_file_stays_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoil", [lambda _file: None, truncate, other_rows])
+def test_packed_rows_are_kept_and_made_again_where_they_do_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None]
+) -> None:
     rows = quantized(40, 96)
-    module = nn.Module()
-    module.words = nn.Embedding.from_pretrained(torch.from_numpy(rows))
-    assert not pack_embedding(module, "words", tmp_path)
-    save_file({"words.weight": rows[:30]}, tmp_path / "model.safetensors")
-    assert not pack_embedding(module, "words", tmp_path)
-    save_file({"bert.words.weight": rows, "rows": rows}, tmp_path / "model.safetensors")
-    assert pack_embedding(module, "words", tmp_path)
-    assert np.array_equal(module.words(torch.arange(40)).numpy(), rows)
+    weights, kept = tmp_path / "model.safetensors", tmp_path / "cache" / "packed.safetensors"
+    save_file({"bert.words": rows, "rows": rows[:30]}, weights)
+    assert packed_rows(weights, "bert.words", kept)
+    spoil(kept)
+    assert np.array_equal(read(packed_rows(weights, "bert.words", kept)), rows)
+    monkeypatch.setattr("service.encoder.packed_rows.pack_rows", None)
+    assert np.array_equal(read(packed_rows(weights, "bert.words", kept)), rows)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    rows = quantized(40, 96)
+    save_file({"words": rows}, tmp_path / "model.safetensors")
+    (tmp_path / "kept").mkdir()
+    found = packed_rows(tmp_path / "model.safetensors", "words", tmp_path / "kept")
+    assert np.array_equal(read(found), rows)
 
 
 def test_the_default_encoders_vectors_are_the_same_to_the_bit(
@@ -87,11 +108,10 @@ def test_the_default_encoders_vectors_are_the_same_to_the_bit(
     packed = Transformer.load(e5.folder, batch_tokens=512, device="cpu")
     words = packed._run._words
     assert isinstance(words, PackedRows)
-    monkeypatch.setattr("service.encoder.transformer.pack_embedding", lambda *_: False)
+    monkeypatch.setattr("service.encoder.bert_folder.packed_rows", lambda *_: None)
     whole = Transformer.load(e5.folder, batch_tokens=512, device="cpu")
-    rows = whole._run._words.weight
-    some = torch.arange(0, len(rows), 97)
-    assert torch.equal(words(some).view(torch.int32), rows[some].view(torch.int32))
+    some = torch.arange(0, 250_000, 97)
+    assert torch.equal(words(some).view(torch.int32), whole._run._words(some).view(torch.int32))
     assert np.array_equal(packed.encode(texts, 64), whole.encode(texts, 64))
 
 

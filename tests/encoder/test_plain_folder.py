@@ -82,4 +82,4 @@ def test_both_ways_give_the_same_vectors_and_counts(folder: Path) -> None:
     assert isinstance(plain, Transformer)
     assert isinstance(other, Transformer)
     assert plain.count_tokens(TEXTS) == other.count_tokens(TEXTS)
-    assert np.array_equal(plain.encode(TEXTS, 512), other.encode(TEXTS, 512))
+    assert np.abs(plain.encode(TEXTS, 512) - other.encode(TEXTS, 512)).max() < 1e-5
