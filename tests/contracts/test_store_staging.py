@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from service.errors import (
+    ForbiddenError,
     InferenceError,
     InvalidInputError,
     UnprocessableTextError,
@@ -272,6 +273,41 @@ def test_a_condition_is_asked_of_the_version_written_last(store: Store, encoded:
     asked: list[int | None] = []
     store.delete(["d"], {"d": lambda version: asked.append(version) or True})
     assert asked == [waiting.version]
+
+
+def test_a_stage_within_a_filter_neither_takes_nor_gives_documents_away(
+    store: Store, encoded: Encoded
+) -> None:
+    mine = {"tenant": "a"}
+    store.put([encoded(id_, metadata={"tenant": id_[0]}) for id_ in ("a1", "b1")])
+    before = everything(store)
+    own = Document("a1", "new text", metadata=mine)
+    for stolen in (
+        Document("b1", "x", metadata=mine),
+        Document("a1", "x", metadata={"tenant": "b"}),
+        Document("a2", "x"),
+    ):
+        # The version of a hidden document is not told.
+        never = {"b1": lambda _version: False} if stolen.id == "b1" else {}
+        with pytest.raises(ForbiddenError, match=stolen.id):
+            store.stage([own, stolen], never, mine)
+        assert everything(store) == before
+    assert [row.id for row in store.stage([own, Document("a3", "x", metadata=mine)], None, mine)]
+    # The version that is written last counts, even while searches see another.
+    store.stage([Document("a1", "x", metadata={"tenant": "b"})])
+    assert now(store).satisfying(["a1", "a3", "b1", "unknown"], mine) == {"a3"}
+
+
+def test_a_delete_within_a_filter_passes_over_others_as_if_unknown(
+    store: Store, encoded: Encoded
+) -> None:
+    store.put([encoded(id_, metadata={"tenant": id_[0]}) for id_ in ("a1", "b1")])
+    asked: list[int | None] = []
+    expected = {"b1": lambda version: asked.append(version) or True}
+    assert store.delete(["b1", "unknown"], expected, {"tenant": "a"}) == 0
+    assert asked == [None]
+    assert store.delete(["a1", "b1"], None, {"tenant": "a"}) == 1
+    assert document(store, "b1") is not None
 
 
 def test_a_stage_that_fails_changes_nothing(store: Store, encoded: Encoded) -> None:

@@ -48,6 +48,15 @@ def test_a_batch_gets_no_more_permits_than_its_client_has_left() -> None:
             pass
 
 
+def test_a_client_may_have_another_share() -> None:
+    gate = Gate(16)
+    with on_behalf_of("large", 0.5), gate.permits(16) as large:
+        with on_behalf_of("small", 0.001), gate.permits(16) as small:
+            assert (large, small) == (8, 1)
+        with pytest.raises(OverloadedError, match="may have 8 of 16"), gate.permit():
+            pass
+
+
 def test_what_no_client_asks_for_has_the_whole_limit() -> None:
     with ExitStack() as held:
         assert taken(Gate(6), None, held) == 6

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.store.document_store import DocumentStore
-from service.store.filter_grammar import MAX_CONDITIONS, MAX_VALUES
+from service.store.filter_grammar import MAX_CONDITIONS, MAX_VALUES, both
 from service.store.filter_sql import condition
 from service.types import Document, EncodedDocument, IndexIdentity, Metadata, Span
 from tests.fixtures.stores import now
@@ -99,7 +99,11 @@ def test_filters_at_their_limits_work(filled: DocumentStore) -> None:
     many = {f"f{i}": [*values, "b"] for i in range(MAX_CONDITIONS - 1)}
     assert found(filled, {"v": [*values, "b"], **many}) == set()
     assert found(filled, {"or": [{name: value} for name, value in many.items()]}) == set()
-    assert found(filled, {"v": "b", "not": {"or": [{f: v} for f, v in many.items()]}}) == {"list"}
+    most = {"v": "b", "not": {"or": [{f: v} for f, v in many.items()]}}
+    assert found(filled, most) == {"list"}
+    assert found(filled, both(most, most)) == {"list"}
+    with filled.view() as view:
+        assert view.satisfying(["list", "none"], both(most, most)) == {"list"}
 
 
 @pytest.mark.parametrize(
@@ -250,9 +254,11 @@ def test_filters_agree_with_plain_python(
         with property_store.view() as view:
             passages = view.passages(view.allowed(filters).tolist()).values()
             listed = [stored.document.id for stored in view.documents(filters, "", 100)]
+            satisfying = view.satisfying([str(i) for i in range(20)], filters)
         wanted = sorted(str(i) for i, m in enumerate(corpus) if satisfies(m, filters))
         assert sorted(passage.document_id for passage in passages) == wanted
         assert listed == wanted
+        assert satisfying == set(wanted)
 
 
 @pytest.fixture(scope="module")
