@@ -113,12 +113,18 @@ def test_importing_the_ways_in_loads_nothing_heavy(module: str) -> None:
     assert done.stdout.split() == []
 
 
+def is_framework(path: Path) -> bool:
+    """Whether it is the client's module for a framework, which is not in every environment."""
+    names = {"haystack.py", "langchain.py", "llama_index.py"}
+    return path.is_relative_to(CLIENT) and path.name in names
+
+
 def test_importing_any_module_reads_no_model_and_writes_nothing(tmp_path: Path) -> None:
     names = [
         ".".join(inside.with_suffix("").parts).removesuffix(".__init__")
         for path in MODULES
         for inside in [path.relative_to(CLIENT if path.is_relative_to(CLIENT) else ROOT)]
-        if path.name != "__main__.py"
+        if path.name != "__main__.py" and not is_framework(path)
     ]
     code = f"import importlib\nfor name in {names}: importlib.import_module(name)"
     home = {"HOME": str(tmp_path), "PYTHONPATH": f"{ROOT}:{CLIENT}", "PATH": "/usr/bin:/bin"}

@@ -76,6 +76,7 @@ class SearchClient:
 
     search = _blocking(SearchCalls.search)
     search_batch = _blocking(SearchCalls.search_batch)
+    rerank = _blocking(SearchCalls.rerank)
     similarity = _blocking(SearchCalls.similarity)
     health = _blocking(SearchCalls.health)
     ready = _blocking(SearchCalls.ready)

@@ -15,10 +15,12 @@ __all__ = [
     "ModelsInfo",
     "PairVerdict",
     "PutResult",
+    "RankedDocument",
     "Refusal",
     "RefusedDocument",
     "ReplacedDocument",
     "RerankInfo",
+    "RerankResult",
     "SearchResult",
     "SimilarityResult",
     "StoredDocument",
@@ -104,6 +106,31 @@ class SearchResult:
     warnings: list[str]
     request_id: str
     cached: CachedInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """One of the texts that a request brought along; `index` is its place there, from 0.
+
+    `relevance_score` is the probability; where there is none, a number that rises with the logit.
+    """
+
+    index: int
+    relevance_score: float
+    confidence: Literal["high", "medium", "low", "uncalibrated"]
+    probability: float | None
+    rerank_score: float | None
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """The texts of a request, best first. `answerable` is None where nothing is calibrated."""
+
+    results: list[RankedDocument]
+    answerable: bool | None
+    model: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True)

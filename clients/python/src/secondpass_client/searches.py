@@ -13,7 +13,7 @@ from secondpass_client.errors import (
     error_from_content,
 )
 from secondpass_client.filters import Filters
-from secondpass_client.records import Health, SearchResult, SimilarityResult
+from secondpass_client.records import Health, RerankResult, SearchResult, SimilarityResult
 
 ConfidenceWord = Literal["low", "medium", "high"]
 Mode = Literal["dense", "sparse", "hybrid"]
@@ -97,6 +97,23 @@ class SearchCalls(Calls):
             one if isinstance(one, SearchResult) else error_from_content(one.error)
             for one in (await self._ask(_Batch, "POST", path, json=body)).results
         ]
+
+    async def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        timeout_ms: int | None = None,
+    ) -> RerankResult:
+        """Rank texts that are in no index. As `POST /rerank`.
+
+        Example:
+            ranked = client.rerank("how does a lock lift a ship", ["Water flows in.", "Tomatoes."])
+            best = ranked.results[0].index
+        """
+        body = given(query=query, documents=list(documents), top_n=top_n, timeout_ms=timeout_ms)
+        return await self._ask(RerankResult, "POST", "rerank", json=body)
 
     async def similarity(
         self, pairs: Sequence[tuple[str, str]], *, timeout_ms: int | None = None

@@ -1,0 +1,29 @@
+"""What the classes for LangChain, LlamaIndex and Haystack have in common."""
+
+from typing import Any
+
+from secondpass_client.records import Hit, RankedDocument, SearchResult
+
+
+def hit_metadata(result: SearchResult, hit: Hit) -> dict[str, Any]:
+    """The document's metadata, and what the search says of it; the latter wins over equal names."""
+    return hit.metadata | {
+        "id": hit.id,
+        "title": hit.title,
+        "start": hit.start,
+        "end": hit.end,
+        "confidence": hit.confidence,
+        "probability": hit.probability,
+        "rerank_score": hit.rerank_score,
+        "retrieval_score": hit.retrieval_score,
+        "answerable": result.answerable,
+    }
+
+
+def ranked_metadata(ranked: RankedDocument) -> dict[str, Any]:
+    """What the reranker says of a document."""
+    return {
+        "relevance_score": ranked.relevance_score,
+        "confidence": ranked.confidence,
+        "probability": ranked.probability,
+    }
