@@ -37,6 +37,7 @@ class Keys:
         self._rates = Rates(clock)
         self._looked = -inf
         self._mark: object = None
+        self._problem = ""
         self._records: Sequence[KeyRecord] = self._of_settings
         self._read()
 
@@ -78,15 +79,18 @@ class Keys:
             return
         try:
             self._read()
+            self._problem = ""
         except StoreError as error:
-            log.error("the API keys stay as they were: %s", error)
+            if str(error) != self._problem:  # log once, not every second
+                log.error("the API keys stay as they were: %s", error)
+            self._problem = str(error)
 
     def _read(self) -> None:
         self._looked = self._clock()
         mark = self._file.mark()
         if mark == self._mark:
             return
-        self._mark = mark
         self._records = (*self._of_settings, *self._file.read())
+        self._mark = mark  # only now, so that a read that fails is tried again
         self._required |= mark is not None
         log.info("%d API keys are known", len(self._records))
