@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import summary
 from benchmarks.growth import tables as growth
 from benchmarks.markdown import filled
 from benchmarks.speed import tables as speed
@@ -22,7 +21,7 @@ PAGES = (ROOT / "docs" / "performance.md", ROOT / "README.md")
 def all_tables(results: Path = RESULTS) -> dict[str, str]:
     """Of `latest.json` and `growth.json`, as far as they are there."""
     found: dict[str, str] = {}
-    for name, modules in (("latest", (speed, summary)), ("growth", (growth,))):
+    for name, modules in (("latest", (speed,)), ("growth", (growth,))):
         path = results / f"{name}.json"
         if path.exists():
             measured = json.loads(path.read_text(encoding="utf-8"))

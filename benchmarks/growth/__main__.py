@@ -47,7 +47,7 @@ def parts(short: bool) -> dict[str, Callable[[], dict[str, Any]]]:
     def ingest() -> dict[str, Any]:
         from benchmarks.growth import ingest as rates  # noqa: PLC0415
 
-        return rates.ingest(1, 64, 2_000) if short else rates.ingest(5, 400, 100_000)
+        return rates.ingest(2_000 if short else 100_000)
 
     def memory() -> dict[str, Any]:
         from benchmarks.growth import ingest as rates  # noqa: PLC0415

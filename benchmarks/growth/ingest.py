@@ -1,43 +1,29 @@
 """Passages a second on the way in, and the memory of a server that has many."""
 
-import json
 import sqlite3
-import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
-
 from benchmarks.growth.texts import every_sentence, passages
 from benchmarks.speed.http import Connection
-from benchmarks.speed.machine import flags
 from benchmarks.speed.preparation import ENCODER
 from benchmarks.speed.processes import ROOT, BenchError, Process, free_port
 from service.encoder.bi_encoder import BiEncoder
-from service.engine.build import build_encoder
+from service.engine.build import build_encoder, index_identity
 from service.engine.ingestion import ingesting
 from service.index.index_kinds import kind_for
-from service.models.registry import REGISTRY
-from service.models.sources import prepare
 from service.settings import Settings
 from service.store.data_folder import DataFolder
 from service.types import Document, EncodedDocument, Span, Vectors
 
 LOGS = ROOT / ".bench" / "logs"
 SSE_SECONDS_BAR, MEMORY_BAR_MB = 60.0, 1500.0
-INGEST_BARS = {True: 3.5, False: 2.3}
-"""Times faster than sentence-transformers; the first on a processor that multiplies bfloat16."""
-
-MATRIX_SHARE_BAR = 0.35
-"""Of the processor's bfloat16 rate."""
-
-STOCK = "sentence_transformers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,93 +40,9 @@ class Ingested:
     seconds: float
 
 
-def ingest(rounds: int, few: int, many: int) -> dict[str, Any]:
-    """Of the default encoder against `SentenceTransformer.encode`; of the static one with all."""
-    texts = list(passages(every_sentence(), many + many // 4))
-    return {"encode": _against_sentence_transformers(texts, few, rounds), "sse": _sse(texts, many)}
-
-
-def _against_sentence_transformers(pool: Sequence[str], few: int, rounds: int) -> dict[str, Any]:
-    """The same weights and texts, in turn: our encoder alone, and whole ingests.
-
-    Texts that are one passage each, so that all encode the same. An ingest chunks, encodes, stores
-    and builds the index; by default it also keeps token states for the reranker.
-    """
-    settings = Settings(encoder=ENCODER, hub_offline=True, device="cpu")
-    encoder = build_encoder(settings)
-    texts = _of_one_passage(encoder, pool[: 2 * few])[:few]
-    kind = REGISTRY[ENCODER].kind
-    folder = prepare(ENCODER, kind, cache_dir=settings.cache_dir, offline=True).folder
-    module = [sys.executable, "-m", "benchmarks.growth.stock_encoder", str(folder)]
-    with Process(module, LOGS / "stock-encoder.log", pipes=True) as stock:
-        seconds: dict[str, Callable[[], float]] = {
-            STOCK: lambda: _of_stock(stock, texts),
-            "encoder": lambda: _of_encoder(encoder, texts),
-            "ingest": lambda: _of_ingest(settings, texts),
-            "ingest_without_states": lambda: _of_ingest(
-                settings.model_copy(update={"passage_states": False}), texts
-            ),
-        }
-        turns = [{name: take() for name, take in seconds.items()} for _ in range(rounds + 1)][1:]
-    per_second = {
-        name: statistics.median(len(texts) / turn[name] for turn in turns) for name in seconds
-    }
-    counts = encoder.count_tokens(texts)
-    each, rate = statistics.mean(map(passage_gflop(folder), counts)), bfloat16_gflops()
-    return {
-        "passages": len(texts),
-        "mean_tokens": round(statistics.mean(counts), 1),
-        "per_second": {name: round(of, 1) for name, of in per_second.items()},
-        "times_faster": {
-            name: round(statistics.median(turn[STOCK] / turn[name] for turn in turns), 3)
-            for name in seconds
-            if name != STOCK
-        },
-        "bar": INGEST_BARS[bool({"avx512_bf16", "amx_bf16"} & set(flags()))],
-        "bfloat16_gflops": round(rate),
-        "matrix_share": {name: round(of * each / rate, 3) for name, of in per_second.items()},
-        "matrix_share_bar": MATRIX_SHARE_BAR,
-    }
-
-
-def passage_gflop(folder: Path) -> Callable[[int], float]:
-    """Of the matrix products in a BERT's layers, for a passage of so many tokens: 1e9 of them."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
-    layers, linear = config["num_hidden_layers"], 4 * hidden * hidden + 2 * hidden * inner
-    return lambda tokens: layers * tokens * (2 * linear + 4 * tokens * hidden) / 1e9
-
-
-def bfloat16_gflops(size: int = 2048, rounds: int = 20) -> float:
-    """What this machine's processors reach in a product of two square matrices, at best."""
-    left, right = (torch.randn(size, size).to(torch.bfloat16) for _ in range(2))
-    seconds = []
-    for _ in range(rounds):
-        began = perf_counter()
-        left @ right
-        seconds.append(perf_counter() - began)
-    return 2 * size**3 / min(seconds) / 1e9
-
-
-def _of_stock(stock: Process, texts: Sequence[str]) -> float:
-    answer = stock.ask({"texts": texts})
-    if answer["threads"] != torch.get_num_threads():
-        raise BenchError("unset OMP_NUM_THREADS: the other process has another number of threads")
-    return float(answer["seconds"])
-
-
-def _of_encoder(encoder: BiEncoder, texts: Sequence[str]) -> float:
-    began = perf_counter()
-    encoder.encode_passages(texts)
-    return perf_counter() - began
-
-
-def _of_ingest(settings: Settings, texts: Sequence[str]) -> float:
-    done = ingested(settings, texts)
-    states = done.passages if settings.passage_states else 0
-    if (done.passages, done.states) != (len(texts), states):
-        raise BenchError(f"of {len(texts)} texts: {done.passages} passages, {done.states} states")
-    return done.seconds
+def ingest(many: int) -> dict[str, Any]:
+    """Of the static encoder, from the first document to an index."""
+    return {"sse": _sse(list(passages(every_sentence(), many + many // 4)), many)}
 
 
 def ingested(settings: Settings, texts: Sequence[str]) -> Ingested:
@@ -231,7 +133,7 @@ def memory(number: int, searches: int) -> dict[str, Any]:
 
 def _fill(data_dir: Path, texts: list[str], vectors: Vectors) -> None:
     settings = Settings(data_dir=data_dir, encoder=ENCODER, hub_offline=True, device="cpu")
-    identity = build_encoder(settings).identity
+    identity = index_identity(settings, build_encoder(settings).identity)
     with DataFolder.open(data_dir) as folder:
         folder.store.set_identity(identity)
         for start in range(0, len(texts), 1000):

@@ -14,7 +14,7 @@ from benchmarks.growth.texts import every_sentence, of_length
 from benchmarks.speed.preparation import ENCODER, RERANKER, counter
 from benchmarks.speed.processes import BenchError
 from service.encoder.bi_encoder import BiEncoder
-from service.engine.build import build_encoder, build_reranker
+from service.engine.build import build_encoder, build_reranker, index_identity
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
 from service.protocols import Encoder, Reranker
@@ -111,7 +111,7 @@ def _stored(
 ) -> Iterator[Callable[[Sequence[str]], list[EncodedPassage]]]:
     """States of these texts, ingested as passages; raises `BenchError` where one has none."""
     with DataFolder.open(settings.data_dir) as folder:
-        folder.store.set_identity(encoder.identity)
+        folder.store.set_identity(index_identity(settings, encoder.identity))
         states = open_states(settings, folder.main, reranker, encoder.identity)
         if states is None:
             raise BenchError("there is no place for token states")

@@ -44,28 +44,8 @@ def _hnsw(part: Mapping[str, Any]) -> str:
     return table(head, [[name, *(of[key] for key in keys)] for name, of in part["hnsw"].items()])
 
 
-_WAYS = {
-    "sentence_transformers": "`SentenceTransformer.encode`",
-    "encoder": "the encoder alone",
-    "ingest": "an ingest, token states with it",
-    "ingest_without_states": "an ingest with `passage_states` off",
-}
-
-
 def _ingest(part: Mapping[str, Any]) -> str:
-    encode, sse = part["encode"], part["sse"]
-    bar = f"at least {encode['bar']:g}"
     rows = [
-        [
-            what,
-            encode["per_second"][name],
-            encode["times_faster"].get(name),
-            bar if name.startswith("ingest") else None,
-        ]
-        for name, what in _WAYS.items()
-    ]
-    head = [f"{encode['passages']} passages of {encode['mean_tokens']:g} tokens, e5-small"]
-    of_sse = [
         [
             f"{one['documents']:,} documents, {one['passages']:,} passages",
             one["index"],
@@ -73,26 +53,9 @@ def _ingest(part: Mapping[str, Any]) -> str:
             one["seconds"],
             f"at most {one['bar_seconds']:g}" if one["bar_seconds"] else None,
         ]
-        for one in sse
+        for one in part["sse"]
     ]
-    return "\n\n".join(
-        (
-            table([*head, "a second", "times faster", "bar"], rows),
-            *_matrix_share(encode),
-            table(["through sse-512", "index", "stored, s", "with its index, s", "bar"], of_sse),
-        )
-    )
-
-
-def _matrix_share(encode: Mapping[str, Any]) -> list[str]:
-    """A sentence, where the share was measured."""
-    if "matrix_share" not in encode:
-        return []
-    return [
-        f"The processors reach {encode['bfloat16_gflops']} GFLOP/s in bfloat16 products. The "
-        f"ingest uses {encode['matrix_share']['ingest']:.0%} of that (bar: at least "
-        f"{encode['matrix_share_bar']:.0%})."
-    ]
+    return table(["through sse-512", "index", "stored, s", "with its index, s", "bar"], rows)
 
 
 def _memory(part: Mapping[str, Any]) -> str:

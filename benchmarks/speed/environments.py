@@ -13,7 +13,7 @@ from benchmarks.speed.processes import BenchError, run
 REQUIREMENTS = Path(__file__).parent / "requirements"
 SHOWN = frozenset(
     (
-        "flashrank", "infinity-emb", "numpy", "onnxruntime", "sentence-transformers",
+        "fastembed", "infinity-emb", "numpy", "onnxruntime", "sentence-transformers",
         "tokenizers", "torch", "transformers",
     )
 )  # fmt: skip

@@ -1,32 +1,33 @@
-"""From answers to figures: percentiles, ratios within rounds, and the quality of each order."""
+"""From turns to figures: percentiles, rates, ratios within rounds, nDCG@10."""
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.measure import Load, Timed
-from benchmarks.speed.systems import Answered
+from benchmarks.speed.rounds import Turn
+from benchmarks.speed.systems import Answered, Kind
 from service.evaluation.measures import means, per_query
 
-Pick = Callable[[Answered], float | None]
+
+def of_system(turns: Sequence[Turn], system: str) -> dict[str, dict[str, float]]:
+    """Kind of turn -> texts or answers a second, the median over rounds, and percentiles in ms."""
+    by_kind: dict[Kind, list[Turn]] = defaultdict(list)
+    for turn in turns:
+        if turn.system == system:
+            by_kind[turn.kind].append(turn)
+    return {kind: _of_kind(of) for kind, of in by_kind.items()}
 
 
-def total_ms(answered: Answered) -> float | None:
-    """What the caller waited."""
-    return answered.total_ms
-
-
-def rerank_ms(answered: Answered) -> float | None:
-    """The scoring of the candidates."""
-    return answered.rerank_ms
-
-
-def outside_ms(answered: Answered) -> float | None:
-    """What the caller waited longer than the search took by the server's own clock."""
-    return None if answered.inside_ms is None else answered.total_ms - answered.inside_ms
+def _of_kind(turns: Sequence[Turn]) -> dict[str, float]:
+    rate = {"per_second": round(statistics.median(turn.per_second for turn in turns), 3)}
+    waited = [answer.total_ms for turn in turns for answer in turn.answers]
+    if not waited:
+        return rate
+    spread = percentiles(waited)
+    return {**rate, **spread, "p99_over_p50": round(spread["p99"] / spread["p50"], 2)}
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
@@ -35,73 +36,56 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
     return {**found, "of": len(values)}
 
 
-def spread(timed: Iterable[Timed], system: str, pick: Pick) -> dict[str, float] | None:
-    """`percentiles` of one system's answers; None where it has no such figure."""
-    values = [pick(each.answered) for each in timed if each.system == system]
-    known = [value for value in values if value is not None]
-    return percentiles(known) if known else None
+def http_ms(turns: Sequence[Turn], system: str) -> dict[str, float] | None:
+    """What one client waited longer than the search took by the server's own clock."""
+    answers = [a for t in turns if (t.system, t.kind) == (system, "1 client") for a in t.answers]
+    outside = [outside for answer in answers if (outside := _outside(answer)) is not None]
+    return percentiles(outside) if outside else None
 
 
-def ratio(timed: Iterable[Timed], slow: str, fast: str, pick: Pick) -> float | None:
-    """The median over rounds of (median of `slow` in the round / median of `fast` in it).
+def _outside(answer: Answered) -> float | None:
+    return None if answer.inside_ms is None else answer.total_ms - answer.inside_ms
+
+
+def _value(turn: Turn) -> float:
+    return turn.median_ms if turn.kind == "1 client" else turn.per_second
+
+
+def best(turns: Sequence[Turn], systems: Sequence[str], kind: Kind) -> str | None:
+    """The one with the best figure, the median over rounds; None where none was measured."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for turn in turns:
+        if turn.kind == kind and turn.system in systems:
+            values[turn.system].append(_value(turn))
+    choose = min if kind == "1 client" else max
+    return choose(values, key=lambda system: statistics.median(values[system]), default=None)
+
+
+def ratio(turns: Sequence[Turn], ours: tuple[str, Kind], other: tuple[str, Kind]) -> float | None:
+    """The median over rounds of (our figure in the round / the other's in it).
 
     Drift of the machine between rounds is in both, and falls out. None where either is missing.
     """
-    rounds: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for each in timed:
-        value = pick(each.answered)
-        if each.system in (slow, fast) and value is not None:
-            rounds[each.round][each.system].append(value)
+    values = {(turn.system, turn.kind, turn.round): _value(turn) for turn in turns}
+    rounds = sorted({turn.round for turn in turns})
     ratios = [
-        statistics.median(of[slow]) / statistics.median(of[fast])
-        for of in rounds.values()
-        if of[slow] and of[fast]
+        values[*ours, number] / values[*other, number]
+        for number in rounds
+        if (*ours, number) in values and (*other, number) in values
     ]
     return round(statistics.median(ratios), 3) if ratios else None
 
 
-def throughput(loads: Iterable[Load]) -> dict[str, dict[int, dict[str, float]]]:
-    """System -> clients -> answers a second (median over repeats) and percentiles in ms."""
-    grouped: dict[str, dict[int, list[Load]]] = defaultdict(lambda: defaultdict(list))
-    for load in loads:
-        grouped[load.system][load.clients].append(load)
-    return {
-        system: {clients: _load_figures(of) for clients, of in by_clients.items()}
-        for system, by_clients in grouped.items()
-    }
-
-
-def _load_figures(loads: Sequence[Load]) -> dict[str, float]:
-    spread_ms = percentiles([ms for load in loads for ms in load.milliseconds])
-    return {
-        "per_second": round(statistics.median(load.per_second for load in loads), 3),
-        **spread_ms,
-        "p99_over_p50": round(spread_ms["p99"] / spread_ms["p50"], 2),
-    }
-
-
 def quality(
-    qrels: Mapping[str, Mapping[str, int]], answers: Mapping[str, Iterable[Timed]], against: str
+    qrels: Mapping[str, Mapping[str, int]], found: Mapping[str, Mapping[str, list[str]]]
 ) -> dict[str, dict[str, Any]]:
-    """nDCG@10 of each pipeline over the queries it answered, and of `against` on the same ones.
-
-    `complete` is the share of its answers in which all candidates were reranked.
-    """
-    runs = {name: {t.question: list(t.answered.ids) for t in of} for name, of in answers.items()}
-    found = {}
-    for name, run in runs.items():
-        both = [query for query in run if query in runs[against] and query in qrels]
-        judged = {query: qrels[query] for query in both}
-        values = {who: _ndcg(judged, runs[who]) for who in (name, against)}
-        complete = [timed.answered.complete for timed in answers[name]]
-        found[name] = {
-            "ndcg@10": values[name],
-            "queries": len(both),
-            "difference": round(values[name] - values[against], 4),
-            "complete": round(statistics.mean(complete), 3),
+    """nDCG@10 of each system that searches; all were asked the same queries."""
+    return {
+        system: {
+            "ndcg@10": round(
+                means(per_query({q: qrels[q] for q in run}, run, ["ndcg@10"]))["ndcg@10"], 4
+            ),
+            "queries": len(run),
         }
-    return found
-
-
-def _ndcg(qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, list[str]]) -> float:
-    return round(means(per_query(qrels, run, ["ndcg@10"]))["ndcg@10"], 4)
+        for system, run in found.items()
+    }

@@ -1,76 +1,66 @@
-"""The systems that are compared, each a process of its own with the same verbs."""
+"""The systems that are compared, each a process of its own, and who asks them."""
 
-import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.speed.http import Connection
 from benchmarks.speed.processes import BenchError, Process, free_port
-from service.settings import Settings
+
+Kind = Literal["1 client", "16 clients", "queries", "passages"]
+"""What a turn is: searches one after another, by many at once, or texts encoded in a batch."""
+
+SERVED: tuple[Kind, ...] = ("1 client", "16 clients")
+BARE_TURNS: tuple[Kind, ...] = ("1 client", "queries", "passages")
 
 TOP_K = 10
+DEPTH = 20
+"""Passages that a cross-encoder reads, here and elsewhere."""
 
-_SERVED = {
-    "hub_offline": True,
-    "timeout_ms": 600_000,
-    "log_level": "warning",
-}
-_CROSS_ENCODER = {
-    "reranker": "minilm-l6-v0",
-    "rerank_weight": 1.0,
-    "max_reranks": 64,  # sixteen clients are let in; nobody is turned away
-}
-"""Its order is the cross-encoder's alone, as the others' is."""
+OURS, OURS_CROSS, OURS_INGEST = "secondpass", "secondpass, cross-encoder", "secondpass ingest"
+FAISS, FAISS_CROSS = "ONNX int8 + FAISS", "ONNX int8 + FAISS + cross-encoder int8"
+BARE, BARE_INT8 = "ONNX Runtime fp32", "ONNX Runtime int8"
+FASTEMBED, STOCK = "fastembed int8", "sentence-transformers fp32"
+INFINITY, INFINITY_RERANK = "infinity /embeddings", "infinity /rerank"
+
+_SERVED = {"hub_offline": True, "timeout_ms": 600_000, "log_level": "warning"}
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "exact": {**_CROSS_ENCODER, "rerank_backend": "torch"},
-    "fast": {**_CROSS_ENCODER, "rerank_backend": "auto", "rerank_depth": 20},
-    "interaction": {"reranker": "interaction-v1"},
+    OURS: {},
+    OURS_CROSS: {
+        "reranker": "minilm-l6-v0",
+        "rerank_backend": "auto",
+        "rerank_depth": DEPTH,
+        "rerank_weight": 1.0,  # the order is the cross-encoder's alone, as the others' is
+        "max_reranks": 64,  # sixteen clients are let in
+    },
 }
-"""Name -> settings of this service, besides its defaults. Settings it lacks are left out."""
+"""Name -> settings of this service, besides its defaults."""
 
 
 def settings_of(variant: str, data_dir: Path) -> dict[str, Any]:
     """All settings of a variant that are not defaults, as JSON has them."""
-    own = {k: v for k, v in VARIANTS[variant].items() if k in Settings.model_fields}
-    return {**_SERVED, **own, "data_dir": str(data_dir)}
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A query, and the candidates that stage one finds for it: (id, text)."""
-
-    id: str
-    query: str
-    candidates: Sequence[tuple[str, str]]
+    return {**_SERVED, **VARIANTS[variant], "data_dir": str(data_dir)}
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Passage ids, best first, and milliseconds; None where a system does not say.
-
-    `total_ms` is what the caller waited; `inside_ms` the search by the system's own clock;
-    `rerank_ms` the scoring of the candidates. `complete` is False where not all were reranked
-    that were to be.
-    """
+    """Passage ids, best first; what the caller waited, and the search by the server's own clock."""
 
     ids: tuple[str, ...]
     total_ms: float
-    rerank_ms: float | None = None
     inside_ms: float | None = None
-    complete: bool = True
 
 
 class Caller(ABC):
-    """What asks questions, one after another. Of one client."""
+    """What asks queries, one after another. Of one client."""
 
     @abstractmethod
-    def ask(self, question: Question) -> Answered:
+    def ask(self, query: str) -> Answered:
         """Raises `BenchError`."""
 
     @abstractmethod
@@ -80,48 +70,41 @@ class Caller(ABC):
 
 @dataclass
 class System:
-    """A system: `pipeline` names what computes, `way` how it is reached.
+    """A process and the turns it takes. `does` says how much of a search it does."""
 
-    `ways`: `in process`, where a clock around the call measures, or `HTTP`.
-    """
-
-    pipeline: str
-    way: str
+    name: str
+    does: str
     command: Sequence[str]
     log: Path
+    turns: tuple[Kind, ...]
     port: int | None = None
-    path: str = "/search"
-    brings_candidates: bool = False
-    variables: Mapping[str, str] = field(default_factory=dict)
+    caller_at: Callable[[int], Caller] | None = None
     process: Process | None = None
     start_seconds: float | None = None
 
-    @property
-    def name(self) -> str:
-        """Of the pipeline and the way."""
-        return f"{self.pipeline}, {self.way}"
-
-    def start(self, question: Question) -> None:
+    def start(self) -> None:
         """Start it and wait for its first answer. Raises `BenchError`."""
-        pipes = self.port is None
-        self.process = Process(self.command, self.log, pipes=pipes, **self.variables)
-        if pipes:
-            self.caller().ask(question)
+        self.process = Process(self.command, self.log, pipes=self.port is None)
+        if self.port is None:
+            self.caller().ask("How is it done?")
             self.start_seconds = self.process.wait_until(lambda: True)
         else:
-            self.start_seconds = self.process.wait_until(lambda: self._answers(question))
+            self.start_seconds = self.process.wait_until(self._answers)
 
     def caller(self) -> Caller:
         """One that asks this process."""
         if self.process is None:
             raise BenchError("not started")
-        if self.port is None:
-            return _Lines(self.process, brings_candidates=self.brings_candidates)
-        return _Infinity(self.port) if self.path == "/rerank" else _Search(self.port)
+        if self.port is None or self.caller_at is None:
+            return _Lines(self.process)
+        return self.caller_at(self.port)
 
-    def peak_mb(self) -> float | None:
-        """Most memory so far."""
-        return self.process.peak_mb() if self.process else None
+    def encode(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> float:
+        """Milliseconds, of a process without a port."""
+        if self.process is None:
+            raise BenchError("not started")
+        answer = self.process.ask({"texts": texts, "kind": kind})
+        return float(answer["milliseconds"])
 
     def stop(self) -> None:
         """Stop it, if it was started."""
@@ -129,10 +112,10 @@ class System:
             self.process.stop()
             self.process = None
 
-    def _answers(self, question: Question) -> bool:
+    def _answers(self) -> bool:
         caller = self.caller()
         try:
-            caller.ask(question)
+            caller.ask("How is it done?")
         except (OSError, HTTPException, BenchError):
             return False
         finally:
@@ -141,112 +124,109 @@ class System:
 
 
 class _Lines(Caller):
-    def __init__(self, process: Process, *, brings_candidates: bool) -> None:
-        self._process, self._brings_candidates = process, brings_candidates
+    def __init__(self, process: Process) -> None:
+        self._process = process
 
-    def ask(self, question: Question) -> Answered:
-        asked: dict[str, Any] = {"query": question.query, "top_k": TOP_K}
-        if self._brings_candidates:
-            asked["candidates"] = question.candidates
-        else:
-            asked["num_candidates"] = len(question.candidates)
-        answer = self._process.ask(asked)
-        inside = answer["timings_ms"].get("total")
-        return _answered(answer, inside or answer["timings_ms"]["rerank"])
+    def ask(self, query: str) -> Answered:
+        answer = self._process.ask({"texts": [query], "kind": "query"})
+        return Answered((), answer["milliseconds"])
 
     def close(self) -> None:
         """Nothing: the process is the system's."""
 
 
-class _Search(Caller):
+class _Posts(Caller):
+    """Posts to one path over a connection that stays open."""
+
+    path = "/search"
+
     def __init__(self, port: int) -> None:
         self._connection = Connection(port)
 
-    def ask(self, question: Question) -> Answered:
-        body = {
-            "query": question.query,
-            "top_k": TOP_K,
-            "num_candidates": len(question.candidates),
-        }
-        return _answered(*self._connection.post("/search", body))
+    def ask(self, query: str) -> Answered:
+        answer, milliseconds = self._connection.post(self.path, self._body(query))
+        ids = tuple(hit["id"] for hit in answer.get("hits", ()))
+        return Answered(ids, milliseconds, answer.get("timings_ms", {}).get("total"))
 
     def close(self) -> None:
         self._connection.close()
 
-
-class _Infinity(Caller):
-    def __init__(self, port: int) -> None:
-        self._connection = Connection(port)
-
-    def ask(self, question: Question) -> Answered:
-        body = {
-            "model": "reranker",
-            "query": question.query,
-            "documents": [text for _, text in question.candidates],
-            "top_n": TOP_K,
-        }
-        answer, milliseconds = self._connection.post("/rerank", body)
-        ids = [question.candidates[row["index"]][0] for row in answer["results"]]
-        return Answered(tuple(ids[:TOP_K]), milliseconds, milliseconds)
-
-    def close(self) -> None:
-        self._connection.close()
+    def _body(self, query: str) -> Mapping[str, Any]:
+        return {"query": query, "top_k": TOP_K}
 
 
-def _answered(answer: Mapping[str, Any], milliseconds: float) -> Answered:
-    timings = answer["timings_ms"]
-    report = answer.get("rerank", {"status": "complete"})
-    return Answered(
-        tuple(hit["id"] for hit in answer["hits"]),
-        milliseconds,
-        timings["rerank"],
-        timings.get("total"),
-        report["status"] == "complete",
-    )
+class _Embeddings(_Posts):
+    path = "/embeddings"
+
+    def _body(self, query: str) -> Mapping[str, Any]:
+        return {"model": "model", "input": [f"query: {query}"]}
 
 
-def stock(way: str, encoder: Path, reranker: Path, folder: Path, logs: Path) -> System:
-    """sentence-transformers and FAISS."""
-    port = free_port() if way == "HTTP" else None
-    how = ["lines"] if port is None else ["http"]
-    module = [sys.executable, "-m", "benchmarks.speed.workers.stock"]
-    arguments = [str(encoder), str(reranker), str(folder), *([str(port)] if port else [])]
-    log = logs / f"stock-{how[0]}.log"
-    return System("sentence-transformers", way, [*module, *how, *arguments], log, port)
+class _Rerank(_Posts):
+    """Gives the passages with each query: any do, as the time does not depend on their words."""
+
+    path = "/rerank"
+
+    def __init__(self, port: int, passages: Sequence[str]) -> None:
+        super().__init__(port)
+        self._passages = passages
+
+    def _body(self, query: str) -> Mapping[str, Any]:
+        first = hash(query) % (len(self._passages) - DEPTH)
+        given = self._passages[first : first + DEPTH]
+        return {"model": "model", "query": query, "documents": given, "top_n": TOP_K}
 
 
-def infinity(python: Path, reranker: Path, logs: Path) -> System:
-    """`infinity-emb` with its torch engine; its optional optimum parts are left out."""
-    port = free_port()
-    command = [
-        *(str(python.parent / "infinity_emb"), "v2", "--model-id", str(reranker)),
-        *("--served-model-name", "reranker", "--engine", "torch", "--device", "cpu"),
-        *("--dtype", "float32", "--no-bettertransformer"),
-        *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
-    ]
-    return System("infinity", "HTTP", command, logs / "infinity.log", port, "/rerank")
-
-
-def flashrank(python: Path, folder: Path, logs: Path) -> System:
-    """FlashRank on the exported weights."""
-    command = [str(python), "-m", "benchmarks.speed.workers.flashrank_lines", str(folder)]
-    log = logs / "flashrank.log"
-    return System("flashrank", "in process", command, log, brings_candidates=True)
-
-
-def secondpass(variant: str, way: str, data_dir: Path, logs: Path) -> System:
+def secondpass(variant: str, data_dir: Path, logs: Path) -> System:
     """This service."""
-    settings = settings_of(variant, data_dir)
-    name, log = f"secondpass {variant}", logs / f"secondpass-{variant}-{way.replace(' ', '-')}.log"
-    if way != "HTTP":
-        module = "benchmarks.speed.workers.secondpass_lines"
-        return System(name, way, [sys.executable, "-m", module, json.dumps(settings)], log)
     port = free_port()
+    settings = settings_of(variant, data_dir)
     flags = [part for key, value in settings.items() for part in _flag(key, value)]
     command = [sys.executable, "-m", "service", "serve", "--port", str(port), *flags]
-    return System(name, way, command, log, port)
+    log = logs / f"{variant.replace(', ', '-')}.log"
+    return System(variant, "searches and reranks", command, log, SERVED, port, _Posts)
 
 
 def _flag(key: str, value: object) -> list[str]:
     flag = f"--{key.replace('_', '-')}"
     return [flag] if value is True else [flag, str(value)]
+
+
+def onnx_search(encoder: Path, folder: Path, logs: Path, reranker: Path | None = None) -> System:
+    """ONNX Runtime and FAISS behind FastAPI."""
+    port = free_port()
+    name, does = (FAISS_CROSS, "searches and reranks") if reranker else (FAISS, "searches")
+    module = [sys.executable, "-m", "benchmarks.speed.workers.onnx_search", "http"]
+    given = [str(encoder), str(folder), str(port), *([str(reranker)] if reranker else [])]
+    log = logs / f"onnx-search-{'cross' if reranker else 'alone'}.log"
+    return System(name, does, [*module, *given], log, SERVED, port, _Posts)
+
+
+def vectors(
+    name: str, package: str, place: str, turns: tuple[Kind, ...], logs: Path,
+    python: Path = Path(sys.executable),
+) -> System:  # fmt: skip
+    """What turns texts into vectors, in a process of its own without HTTP."""
+    module = [str(python), "-m", "benchmarks.speed.workers.vectors", package]
+    does = "ingests" if package == "secondpass" else "encodes"
+    log = logs / f"{name.replace(' ', '-')}.log"
+    return System(name, does, [*module, *([place] if place else [])], log, turns)
+
+
+def infinity(python: Path, model: Path, logs: Path, passages: Sequence[str] | None) -> System:
+    """`infinity-emb` with its torch engine; with `passages` its reranker."""
+    port = free_port()
+    command = [
+        *(str(python.parent / "infinity_emb"), "v2", "--model-id", str(model)),
+        *("--served-model-name", "model", "--engine", "torch", "--device", "cpu"),
+        *("--dtype", "float32", "--no-bettertransformer"),
+        *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
+    ]
+    if passages is None:
+        log = logs / "infinity-embeddings.log"
+        return System(INFINITY, "encodes", command, log, SERVED, port, _Embeddings)
+    log = logs / "infinity-rerank.log"
+    does = f"reranks {DEPTH} given passages"
+    return System(
+        INFINITY_RERANK, does, command, log, SERVED, port, lambda at: _Rerank(at, passages)
+    )
