@@ -192,7 +192,7 @@ class Settings(BaseSettings):
     passage_states: Annotated[bool, Tag("passages", "answer")] = Field(
         True,
         description="Keep on disk what the reranker reads of each passage, so that a search need "
-        "not compute it: token states for an interaction reranker (about 13 KB for 100 tokens), "
+        "not compute it: token states for an interaction reranker (about 7 KB for 100 tokens), "
         "token ids for a cross-encoder (400 bytes).",
     )
     rerank_depth: Annotated[int, Field(ge=0, le=1000), RANKING] = Field(

@@ -19,5 +19,5 @@ def open_reranker(opening: Opening) -> Reranker:
         weights_sha256=model.weights_sha256,
         cache_bytes=settings.rerank_cache_mb * 1_000_000,
         # The number of bits changes the logits although the weights are the same.
-        variant="eight bits",
+        variant="four bits",
     )

@@ -38,7 +38,8 @@ _TABLES = (
     # To list the passages: the table's own pages hold the states.
     "CREATE INDEX passages_with_states ON states (passage)",
 )
-_SCHEMA = Schema(0x32E9A57, 2, _TABLES)
+# The version counts changes to what rerankers pack, too: older states must go.
+_SCHEMA = Schema(0x32E9A57, 3, _TABLES)
 
 _log = logging.getLogger(__name__)
 

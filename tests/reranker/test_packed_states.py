@@ -1,52 +1,106 @@
-"""Eight bits a number: what is lost, and what a match then is."""
+"""Four bits a number: what is lost, and what a match then is."""
 
 import numpy as np
 import pytest
 
-from service.reranker.packed_states import PackedStates, best_matches
+from service.reranker.packed_states import PackedPassages, is_packed, pack
 
 rng = np.random.default_rng(0)
+DIMENSION, HIDDEN = 128, 24
 
 
-def packed(tokens: int, dimension: int = 16) -> tuple[PackedStates, np.ndarray]:
+def unit(tokens: int, dimension: int = DIMENSION) -> np.ndarray:
     vectors = rng.normal(size=(tokens, dimension)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    ids = rng.integers(0, 5, tokens).astype(np.int32)
-    pooled = rng.normal(size=8).astype(np.float32)
-    return PackedStates.pack(ids, vectors, pooled, tokens > 4), vectors
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_what_is_written_is_read() -> None:
-    for tokens in (1, 3, 200):
-        states, _ = packed(tokens)
-        again = PackedStates.from_bytes(states.to_bytes())
-        for name in ("ids", "scales", "vectors", "pooled"):
-            assert np.array_equal(getattr(again, name), getattr(states, name)), name
-        assert again.truncated == states.truncated == (tokens > 4)
-        assert len(states.to_bytes()) == states.size + 7
+def packed(vectors: np.ndarray, ids: np.ndarray | None = None) -> bytes:
+    ids = np.arange(len(vectors), dtype=np.int32) if ids is None else ids
+    return pack(ids, vectors, unit(1, HIDDEN)[0], len(vectors) > 4)
 
 
-@pytest.mark.parametrize("data", [b"", b"abc", packed(3)[0].to_bytes()[:-1]])
+def test_what_is_packed_is_read() -> None:
+    pooled = unit(3, HIDDEN)
+    ids = [rng.integers(0, 250_000, tokens).astype(np.int32) for tokens in (1, 3, 200)]
+    parts = [pack(own, unit(len(own)), p, len(own) > 4) for own, p in zip(ids, pooled, strict=True)]
+    read = PackedPassages.of(parts, DIMENSION, HIDDEN)
+    assert read.tokens["id"].tolist() == (np.concatenate(ids) % 65536).tolist()
+    assert read.starts.tolist() == [0, 1, 4]
+    assert read.truncated.tolist() == [False, False, True]
+    assert np.abs(read.pooled - pooled).max() <= np.abs(pooled).max() / 250
+
+
+def test_a_passage_of_a_hundred_pieces_takes_seven_kilobytes() -> None:
+    data = pack(np.zeros(100, np.int32), unit(100), unit(1, 384)[0], truncated=False)
+    assert len(data) == 7192
+
+
+@pytest.mark.parametrize("data", [b"", b"abc", packed(unit(3))[:-1], b"\0" * 32])
 def test_what_is_none_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="packed states"):
-        PackedStates.from_bytes(data)
+    assert not is_packed(data, DIMENSION, HIDDEN)
 
 
-def test_a_number_is_off_by_half_a_step_at_most() -> None:
-    states, vectors = packed(50)
-    read = states.vectors * states.scales.astype(np.float32)[:, None]
-    step = np.abs(vectors).max(axis=1, keepdims=True) / 127
-    # The scale itself is rounded to eleven bits.
-    assert (np.abs(read - vectors) <= 0.5 * step + np.abs(vectors) / 2000).all()
+@pytest.mark.parametrize("dimension", [2, 33, 64])
+def test_it_is_of_one_dimension(dimension: int) -> None:
+    data = packed(unit(3, dimension))
+    assert is_packed(data, dimension, HIDDEN)
+    assert not is_packed(data, DIMENSION, HIDDEN)
+    assert not is_packed(data, dimension, HIDDEN + 1)
 
 
-def test_the_best_match_is_the_greatest_product_plus_what_equal_pieces_get() -> None:
-    query, query_ids = rng.normal(size=(4, 16)).astype(np.float32), np.array([0, 1, 2, 9], np.int32)
-    passages = [packed(tokens)[0] for tokens in (3, 1, 7)]
-    found = best_matches(query, query_ids, 0.25, passages)
-    assert found.shape == (3, 4)
-    for row, passage in zip(found, passages, strict=True):
-        vectors = passage.vectors * passage.scales.astype(np.float32)[:, None]
-        for token, best in enumerate(row):
-            products = vectors @ query[token] + 0.25 * (passage.ids == query_ids[token])
-            assert best == pytest.approx(products.max(), abs=1e-5)
+@pytest.mark.parametrize("peaked", [False, True])
+def test_a_product_is_off_by_little_and_by_nothing_on_the_mean(peaked: bool) -> None:
+    """Also where a few numbers have nearly all of the length, as states do."""
+    shape = np.where(np.arange(DIMENSION) < 4, 20.0, 1.0) if peaked else np.ones(DIMENSION)
+    vectors, queries = unit(500) * shape, unit(50) * shape
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    ids = np.full(len(queries), 250_000, np.int32)
+    alone = [packed(vector[None].astype(np.float32)) for vector in vectors]
+    read = PackedPassages.of(alone, DIMENSION, HIDDEN)
+    error = read.best_matches(queries.astype(np.float32), ids, 0.5) - queries @ vectors.T
+    assert error.std() < 0.012
+    assert abs(error.mean()) < 0.002
+
+
+@pytest.mark.parametrize("asked", [1, 4, 70])
+def test_the_best_match_is_the_greatest_product_plus_what_equal_pieces_get(asked: int) -> None:
+    query, query_ids = unit(asked), rng.integers(0, 9, asked).astype(np.int32)
+    tokens = [(unit(n), rng.integers(0, 9, n).astype(np.int32)) for n in (3, 1, 7)]
+    parts = [packed(vectors, ids) for vectors, ids in tokens]
+    found = PackedPassages.of(parts, DIMENSION, HIDDEN).best_matches(query, query_ids, 0.25)
+    assert found.shape == (asked, 3)
+    for column, (vectors, ids) in zip(found.T, tokens, strict=True):
+        products = vectors @ query.T + 0.25 * (ids[:, None] == query_ids)
+        assert column == pytest.approx(products.max(axis=0), abs=0.05)
+    each = [
+        PackedPassages.of([part], DIMENSION, HIDDEN).best_matches(query, query_ids, 0.25)
+        for part in parts
+    ]
+    assert np.array_equal(found, np.hstack(each)), "a match depends on its company"
+
+
+def test_parts_have_their_own_tokens_and_the_passages_vector() -> None:
+    vectors, query = unit(9), unit(4)
+    ids, asked = np.arange(9, dtype=np.int32), np.arange(4, dtype=np.int32)
+    cut = [(2, 5), (5, 6), (6, 8)]
+    each = [packed(vectors[start:end], ids[start:end]) for start, end in cut]
+    alone = PackedPassages.of(each, DIMENSION, HIDDEN).best_matches(query, asked, 0.25)
+    whole = PackedPassages.of([packed(vectors, ids)], DIMENSION, HIDDEN)
+    parts = whole.parts([2, 5, 6, 8])
+    assert np.array_equal(parts.best_matches(query, asked, 0.25), alone)
+    assert np.array_equal(parts.pooled, whole.pooled.repeat(3, axis=0))
+    assert parts.truncated.tolist() == [True] * 3
+
+
+def test_a_vector_of_zeros_matches_nothing() -> None:
+    data = packed(np.zeros((1, DIMENSION), np.float32))
+    read = PackedPassages.of([data], DIMENSION, HIDDEN)
+    assert not read.best_matches(unit(3), np.full(3, 9, np.int32), 0.5).any()
+
+
+def test_a_vector_that_is_no_number_shows() -> None:
+    vectors = unit(2)
+    vectors[1, 3] = np.nan
+    read = PackedPassages.of([packed(vectors)], DIMENSION, HIDDEN)
+    assert not np.isfinite(read.best_matches(unit(1), np.zeros(1, np.int32), 0.0)).any()
