@@ -69,14 +69,15 @@ class InteractionReranker(Reranker):
         weights_sha256: str,
         cache_bytes: int,
         variant: str = "",
+        kept: Path | None = None,
     ) -> None:
         """Load the head from `folder`; `encoder` is the bi-encoder in `base`.
 
-        Raises `ModelSourceError`.
+        `kept` is as for `piece_information`. Raises `ModelSourceError`.
         """
         self.model, self.weights_sha256, self.variant = model, weights_sha256, variant
         self._head = InteractionHead.load(folder)
-        self._information = piece_information(base)
+        self._information = piece_information(base, kept)
         self._encoder = encoder
         self._cache: LRUCache[str, bytes] = LRUCache(cache_bytes, len)
         self._lock = threading.Lock()

@@ -170,6 +170,20 @@ def test_rare_pieces_tell_more_than_common_ones(e5: PreparedModel) -> None:
     assert told[:4].tolist() == [0.0] * 4  # <s>, <pad>, </s>, <unk>
 
 
+@pytest.mark.parametrize("spoilt", [b"", b"no array"])
+def test_what_pieces_tell_is_kept_and_read_again_where_it_is_spoilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: bytes
+) -> None:
+    vocabulary = {"model": {"type": "Unigram", "vocab": [["a", -2.0], ["b", -9.5]]}}
+    text = json.dumps(vocabulary | {"added_tokens": [{"id": 0, "special": True}]})
+    (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8")
+    kept = tmp_path / "pieces.npy"
+    kept.write_bytes(spoilt)
+    assert piece_information(tmp_path, kept).tolist() == [0.0, 9.5]
+    monkeypatch.setattr("service.reranker.interaction._vocabulary", None)
+    assert piece_information(tmp_path, kept).tolist() == [0.0, 9.5]
+
+
 def test_weights_of_a_querys_tokens(e5: PreparedModel) -> None:
     head = make_head(e5)
     information = torch.tensor([[0.0, 0.0, 12.0, 5.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
