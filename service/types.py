@@ -37,7 +37,7 @@ Reads = Literal["texts", "token ids", "states"]
 Backend = Literal["torch", "torch-bf16", "onnx", "onnx-int8"]
 """What runs a cross-encoder."""
 
-EncoderBackend = Literal["torch", "torch-bf16"]
+EncoderBackend = Literal["torch", "torch-bf16", "onnx", "onnx-int8"]
 """What runs an encoder's transformer."""
 
 Mode = Literal["dense", "sparse", "hybrid"]

@@ -107,7 +107,9 @@ class BiEncoder:
     def backends(self) -> dict[str, str]:
         """What runs the transformer for queries and for passages; empty where there is none."""
         model = self.transformer
-        return dict(model.backends._asdict()) if model else {}
+        if model is None:
+            return {}
+        return {"queries": model.backends.queries, "passages": model.backends.passages}
 
     @property
     def static(self) -> bool:

@@ -2,18 +2,23 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
 from service.backend_record import Record, machine
+from service.encoder.onnx_layers import ONNX, layers_file
 from service.encoder.open_backends import PLAIN, Backends
 from service.encoder.packed_rows import packed_file
 from service.encoder.plain_folder import plain_pooling
 from service.encoder.transformer import Transformer
 from service.errors import ModelSourceError, StoreError
+from service.extras import install_command
+from service.models.onnx_files import onnx_is_installed
 from service.models.sources import PreparedModel
 from service.probe_texts import PROBES
 from service.settings import Settings
@@ -67,8 +72,45 @@ def chosen_backends(settings: Settings, model: PreparedModel) -> Backends:
         record = EncoderRecord.read(settings.cache_dir, model.weights_sha256, settings.threads)
         record = record or measured_backends(settings, model)
     best = record.chosen if record else PLAIN
-    queries, passages = (best[i] if one == "auto" else one for i, one in enumerate(named))
-    return Backends(queries, passages)
+    queries = _usable(settings, model, named[0], best.queries)
+    passages = _usable(settings, model, named[1], best.passages)
+    return _with_files(settings, model, Backends(queries, passages))
+
+
+def _usable(
+    settings: Settings,
+    model: PreparedModel,
+    named: Literal["auto", EncoderBackend],
+    best: EncoderBackend,
+) -> EncoderBackend:
+    """What is named, and else the best one; `torch` where its file is missing or damaged."""
+    if named != "auto":
+        return named
+    try:
+        if best in ONNX:
+            layers_file(model, best, settings.cache_dir, make=False)
+    except (ModelSourceError, ModuleNotFoundError) as error:
+        log.warning(
+            "%s cannot run %s, so torch does: %s; make it again: secondpass models prepare %s",
+            best,
+            model.name,
+            error,
+            model.name,
+        )
+        return "torch"
+    return best
+
+
+def _with_files(settings: Settings, model: PreparedModel, backends: Backends) -> Backends:
+    """The same with the files of ONNX Runtime, which may be made now. Raises `ModelSourceError`."""
+    names = [name for name in backends.names if name in ONNX]
+    if not names or not _has_choice(settings, model):
+        return backends
+    try:
+        files = tuple((name, layers_file(model, name, settings.cache_dir)) for name in names)
+    except ModuleNotFoundError as error:
+        raise ModelSourceError(f"{error}: {install_command('onnx')}") from error
+    return backends._replace(onnx_files=files)
 
 
 def measured_backends(settings: Settings, model: PreparedModel) -> EncoderRecord | None:
@@ -80,12 +122,14 @@ def measured_backends(settings: Settings, model: PreparedModel) -> EncoderRecord
         return None
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    transformers: dict[EncoderBackend, Transformer]
-    try:
-        both = _load(settings, model, Backends("torch", "torch-bf16"))
-        transformers = {"torch": both.queries, "torch-bf16": both}
-    except ModelSourceError:
-        transformers = {"torch": _load(settings, model, PLAIN)}
+    transformers: dict[EncoderBackend, Transformer] = {}
+    for pair in (Backends("torch", "torch-bf16"), Backends("onnx", "onnx-int8")):
+        if pair.queries == "torch" or onnx_is_installed():
+            with suppress(ModelSourceError):
+                both = _load(settings, model, _with_files(settings, model, pair))
+                transformers |= {pair.queries: both.queries, pair.passages: both}
+    if "torch" not in transformers:
+        transformers["torch"] = _load(settings, model, PLAIN)
     record = measure_encoder(transformers, model.name, model.weights_sha256)
     try:
         record.write(settings.cache_dir)

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from service.encoder.bert_folder import read_bert
+from service.encoder.onnx_layers import OnnxLayers
 from service.encoder.side_by_side import SideBySide
 from service.errors import ModelSourceError
 from service.types import EncoderBackend
@@ -24,6 +25,12 @@ class Backends(NamedTuple):
 
     queries: EncoderBackend
     passages: EncoderBackend
+    onnx_files: tuple[tuple[EncoderBackend, Path], ...] = ()
+
+    @property
+    def names(self) -> list[EncoderBackend]:
+        """Each backend once."""
+        return list(dict.fromkeys((self.queries, self.passages)))
 
 
 PLAIN = Backends("torch", "torch")
@@ -60,14 +67,14 @@ def open_backends(
     if on_cpu and (opened := _side_by_side(folder, backends, longest, kept)):
         return opened
     if on_cpu and backends != PLAIN:
-        raise ModelSourceError(f"{' and '.join(backends)} cannot run {folder} on this CPU")
+        raise ModelSourceError(f"{' and '.join(backends.names)} cannot run {folder} on this CPU")
     # Not before it is needed: to import the library takes seconds and 150 MB.
     from service.encoder.library_model import load_model, padded  # noqa: PLC0415
 
     model = load_model(folder, torch.device(chosen))
     config: Any = model.config
     longest = min(longest, config.max_position_embeddings)
-    runs = dict.fromkeys(backends, padded(model, longest))  # nothing was measured elsewhere
+    runs = dict.fromkeys(backends.names, padded(model, longest))  # nothing was measured elsewhere
     return Opened(runs, int(config.hidden_size), int(config.num_hidden_layers), longest)
 
 
@@ -78,7 +85,13 @@ def _side_by_side(
         bert = read_bert(folder, kept)
         if bert is None:
             return None
-        runs = {name: SideBySide(bert, _DTYPES[name]) for name in dict.fromkeys(backends)}
+        files = dict(backends.onnx_files)
+        runs: dict[EncoderBackend, Run] = {
+            name: OnnxLayers(bert, files[name])
+            if name in files
+            else SideBySide(bert, _DTYPES[name])
+            for name in backends.names
+        }
         with torch.inference_mode():
             for run in runs.values():
                 run([[0]])

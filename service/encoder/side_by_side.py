@@ -18,6 +18,23 @@ from torch.nn.functional import layer_norm, scaled_dot_product_attention
 from service.encoder.bert_folder import EMBEDDINGS_NORM, POSITIONS, TYPES, Bert
 
 
+class Embeddings:
+    """What the first layer reads of each piece. Any thread may call it."""
+
+    def __init__(self, bert: Bert) -> None:
+        """Read the positions' weights; those of the pieces are shared."""
+        self._words, self._first, self._epsilon = bert.words, bert.first, bert.epsilon
+        self._positions = bert.read(POSITIONS).float() + bert.read(TYPES)[0].float()
+        self._norm = _of_norm(bert, EMBEDDINGS_NORM, torch.float32)
+
+    def __call__(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Pieces of each text -> float32 (tokens, hidden), in their order."""
+        places = torch.cat([torch.arange(self._first, self._first + len(row)) for row in rows])
+        states = self._words(torch.tensor(list(chain.from_iterable(rows))))
+        states = states + self._positions[places]
+        return layer_norm(states, states.shape[-1:], *self._norm, self._epsilon)
+
+
 class SideBySide:
     """What a BERT or (XLM-)RoBERTa of transformers computes, on a CPU. Any thread may call it."""
 
@@ -26,9 +43,7 @@ class SideBySide:
 
         Raises what torch raises where this CPU or this build lacks oneDNN's products.
         """
-        self._words, self._first = bert.words, bert.first
-        self._positions = bert.read(POSITIONS).float() + bert.read(TYPES)[0].float()
-        self._norm = _of_norm(bert, EMBEDDINGS_NORM, torch.float32)
+        self._embed = Embeddings(bert)
         self._dtype, self._heads, self._epsilon = dtype, bert.heads, bert.epsilon
         names = (f"encoder.layer.{layer}." for layer in range(bert.layers))
         self._weights = [t for name in names for t in _weights(bert, name, dtype)]
@@ -41,10 +56,7 @@ class SideBySide:
         length are faster next to each other.
         """
         lengths = [len(row) for row in rows]
-        places = torch.cat([torch.arange(self._first, self._first + n) for n in lengths])
-        states = self._words(torch.tensor(list(chain.from_iterable(rows))))
-        states = states + self._positions[places]
-        states = layer_norm(states, states.shape[-1:], *self._norm, self._epsilon).to(self._dtype)
+        states = self._embed(rows).to(self._dtype)
         seen = self._run(states, self._weights, lengths, list(layers), self._heads, self._epsilon)
         return [one.float() for one in seen]
 
