@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from service.engine.build import build_encoder, build_state_reranker, index_identity
 from service.engine.collection_settings import settings_of
 from service.engine.live_collection import build_index
+from service.engine.passage_backend import note_backend, other_backend
 from service.settings import Settings
 from service.store.catalog import MAIN
 from service.store.data_folder import DataFolder
@@ -35,9 +36,10 @@ def ingesting(
     identity = index_identity(settings, encoder.identity)
     with opened.store.view() as view:
         stored = view.identity
-    if start_over and stored != identity:
+    if start_over and (stored != identity or other_backend(opened.store, encoder)):
         opened.store.start_over(identity)
     opened.store.set_identity(identity)
+    note_backend(opened.store, encoder)
     # Only token states that come with the vectors: the server makes those that need another pass.
     reranker = build_state_reranker(settings, encoder)
     states = open_states(settings, opened, reranker, encoder.identity)

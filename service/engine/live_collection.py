@@ -8,6 +8,7 @@ from service.confidence.calibration import Calibration, load_calibration, shippe
 from service.confidence.judge import Judge, Thresholds
 from service.engine.build import index_identity, limits
 from service.engine.model_pool import ModelPool
+from service.engine.passage_backend import note_backend, other_backend
 from service.index.generation import Generation, open_or_build
 from service.index.live_index import LiveIndex
 from service.protocols import Encoder, Reranker
@@ -103,7 +104,10 @@ def open_collection(
             hnsw_threshold=settings.hnsw_threshold,
             states=states,
         )
-        documents, notes = Documents(folder.store, indexer), _notes(name, generation, judge)
+        backend = other_backend(folder.store, encoder)
+        notes = _notes(name, generation, judge, backend)
+        note_backend(folder.store, encoder)
+        documents = Documents(folder.store, indexer)
         indexer.start()  # last, because nothing would stop it if a later step failed
         undo.pop_all()
     return LiveCollection(name, folder, searcher, documents, indexer, jobs_ingestor, notes)
@@ -218,8 +222,10 @@ def _judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> J
     )
 
 
-def _notes(name: str, generation: Generation, judge: Judge) -> list[str]:
+def _notes(name: str, generation: Generation, judge: Judge, other_backend: str | None) -> list[str]:
     notes = []
+    if other_backend:
+        notes.append(other_backend)
     if generation.rebuilt_because:
         # The log names the file; notes are for anyone who asks `/readyz`.
         reason = "it was damaged" if generation.damaged else generation.rebuilt_because

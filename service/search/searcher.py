@@ -243,6 +243,7 @@ class Searcher:
             timings_ms=timings,
             models={
                 "encoder": self.encoder.identity.model,
+                "encoder_backend": self.encoder.backends.get("queries", "torch"),
                 "reranker": stage.reranker.model if stage.reranker else NO_MODEL,
                 "calibration": "none" if ranking.uncalibrated else stage.judge.name or "none",
                 "order": ranking.order or recall.order,

@@ -10,12 +10,14 @@ from sentence_transformers import SentenceTransformer
 
 from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.moe import add_experts
-from service.encoder.open_backends import PLAIN, Backends
+from service.encoder.onnx_layers import ONNX, layers_file
+from service.encoder.open_backends import Backends
 from service.errors import NotAvailableError
+from service.models.onnx_files import onnx_is_installed
 from service.models.sources import PreparedModel, prepare
 from service.protocols import Encoder
 from service.text.normalizer import NORMALIZER_VERSION
-from service.types import EncoderIdentity, Vectors
+from service.types import EncoderBackend, EncoderIdentity, Vectors
 from tests.fixtures.multilingual import LONG, SENTENCES
 from tests.fixtures.small_sse import write_small_sse
 from tests.models.small_bert import write_small_bert
@@ -30,6 +32,21 @@ def transformer(_folder: Path, e5: PreparedModel) -> PreparedModel:
 
 def bfloat16(_folder: Path, e5: PreparedModel) -> PreparedModel:
     return e5
+
+
+def onnx(_folder: Path, e5: PreparedModel) -> PreparedModel:
+    return e5
+
+
+def int8(_folder: Path, e5: PreparedModel) -> PreparedModel:
+    return e5
+
+
+BACKENDS: dict[object, EncoderBackend] = {
+    bfloat16: "torch-bf16",
+    onnx: "onnx",
+    int8: "onnx-int8",
+}
 
 
 def static(folder: Path, _e5: PreparedModel) -> PreparedModel:
@@ -49,13 +66,16 @@ def prepared(folder: Path) -> PreparedModel:
 
 
 @pytest.fixture(
-    scope="module", params=[transformer, bfloat16, static, experts], ids=lambda make: make.__name__
+    scope="module",
+    params=[transformer, bfloat16, onnx, int8, static, experts],
+    ids=lambda make: make.__name__,
 )
 def encoder(
     request: pytest.FixtureRequest, e5: PreparedModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Encoder:
     make: Callable[[Path, PreparedModel], PreparedModel] = request.param
-    model = make(tmp_path_factory.mktemp("model"), e5)
+    folder = tmp_path_factory.mktemp("model")
+    model = make(folder, e5)
     assert model.dimension
     identity = EncoderIdentity(
         model.name,
@@ -66,7 +86,13 @@ def encoder(
         WINDOW,
         NORMALIZER_VERSION,
     )
-    backends = Backends("torch-bf16", "torch-bf16") if make is bfloat16 else PLAIN
+    name = BACKENDS.get(make, "torch")
+    files = ()
+    if name in ONNX:
+        if not onnx_is_installed():
+            pytest.skip("the extra onnx is not installed")
+        files = ((name, layers_file(model, name, folder)),)
+    backends = Backends(name, name, files)
     loaded = load_model(model.folder, model.name, 512, "cpu", backends=backends)
     return BiEncoder.over(loaded, identity)
 
@@ -75,6 +101,8 @@ def near(found: Vectors, expected: Vectors, encoder: Encoder) -> bool:
     """Equal but for how a product rounds, which is what a text's company may change."""
     exact = encoder.backends.get("passages") != "torch-bf16"
     same = 1.0 - (found.astype(np.float64) * expected).sum(axis=1)
+    if encoder.backends.get("passages") in ONNX:  # each text is a call of its own
+        return np.array_equal(found, expected)
     return bool(same.max() <= (1e-6 if exact else 1e-4))
 
 

@@ -1,6 +1,8 @@
 """Which backends run an encoder: what was measured, on this machine, of these weights."""
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,10 +10,16 @@ import pytest
 from service.backend_record import record_file
 from service.encoder import measuring
 from service.encoder.measuring import EncoderRecord, chosen_backends, measured_backends
+from service.encoder.onnx_layers import layers_file
 from service.encoder.open_backends import PLAIN, Backends
 from service.encoder.transformer import Transformer
+from service.errors import ModelSourceError
+from service.extras import install_command
+from service.models import onnx_files
+from service.models.onnx_files import onnx_is_installed
 from service.models.sources import PreparedModel, prepare
 from service.settings import Settings
+from service.types import EncoderBackend
 from tests.fixtures.multilingual import LONG, SENTENCES
 from tests.fixtures.small_models import write_small_encoder
 
@@ -54,7 +62,7 @@ def test_what_is_measured_is_recorded_and_taken_from_then_on(
     first = chosen_backends(settings, small)
     record = EncoderRecord.read(settings.cache_dir, small.weights_sha256)
     assert record is not None
-    assert record.chosen == first
+    assert record.chosen[:2] == first[:2]
     assert record.measured["torch"].least_cosine == pytest.approx(1.0, abs=1e-5)
     other = Backends("torch-bf16", "torch")
     record.model_copy(update={"chosen": other}).write(settings.cache_dir)
@@ -89,4 +97,59 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     small: PreparedModel, settings: Settings
 ) -> None:
     record_file(settings.cache_dir, small.weights_sha256).mkdir(parents=True)
-    assert set(chosen_backends(settings, small)) <= {"torch", "torch-bf16"}
+    assert set(chosen_backends(settings, small).names) <= set(get_args(EncoderBackend))
+
+
+@pytest.fixture
+def int8(small: PreparedModel, settings: Settings) -> Path:
+    """The file of a recorded choice of int8 for queries."""
+    if not onnx_is_installed():
+        pytest.skip("the extra onnx is not installed")
+    record = measured_backends(settings, small)
+    assert record is not None
+    assert set(record.measured) >= {"torch", "onnx", "onnx-int8"}
+    assert record.measured["onnx"].least_cosine == pytest.approx(1.0, abs=1e-5)
+    record.model_copy(update={"chosen": Backends("onnx-int8", "torch")}).write(settings.cache_dir)
+    return layers_file(small, "onnx-int8", settings.cache_dir, make=False)
+
+
+def test_a_damaged_file_leaves_it_to_torch(
+    small: PreparedModel, settings: Settings, int8: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = chosen_backends(settings, small)
+    assert found == Backends("onnx-int8", "torch", (("onnx-int8", int8),))
+    damaged = bytearray(int8.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    int8.write_bytes(damaged)
+    assert chosen_backends(settings, small) == PLAIN
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "is missing or damaged" in message
+    assert "secondpass models prepare" in message
+    named = settings.model_copy(update={"encoder_query_backend": "onnx-int8"})
+    assert chosen_backends(named, small) == found  # made again
+    assert int8.read_bytes() != bytes(damaged)
+
+
+def test_a_recorded_choice_whose_packages_went_is_not_taken(
+    small: PreparedModel, settings: Settings, int8: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_files, "find_spec", lambda package: None)
+    assert chosen_backends(settings, small) == PLAIN
+    named = settings.model_copy(update={"encoder_query_backend": "onnx"})
+    with pytest.raises(ModelSourceError, match=re.escape(install_command("onnx"))):
+        chosen_backends(named, small)
+
+
+def test_int8_is_near_float32_in_vectors_and_states(e5: PreparedModel, tmp_path: Path) -> None:
+    if not onnx_is_installed():
+        pytest.skip("the extra onnx is not installed")
+    files = (("onnx-int8", layers_file(e5, "onnx-int8", tmp_path)),)
+    both = Transformer.load(
+        e5.folder, batch_tokens=1024, device="cpu", backends=Backends("torch", "onnx-int8", files)
+    )
+    exact, fast = both.queries.encode(TEXTS, 64), both.encode(TEXTS, 64)
+    assert cosines(exact, fast).min() >= measuring.LEAST_COSINE
+    states = [one.states(TEXTS[:3], 64, (0, 6, 12)) for one in (both.queries, both)]
+    for ours, theirs in zip(*states, strict=True):
+        np.testing.assert_allclose(ours.states[:, :384], theirs.states[:, :384], atol=1e-6)
+        assert cosines(ours.states[:, 384:], theirs.states[:, 384:]).min() >= 0.99

@@ -121,6 +121,9 @@ class ModelsBody(BaseModel):
     """The models of the answer."""
 
     encoder: str = Field(description="The bi-encoder.", examples=["e5-small"])
+    encoder_backend: str = Field(
+        description="What ran the encoder for the query.", examples=["torch-bf16"]
+    )
     reranker: str = Field(description="The reranker, or `none`.", examples=["interaction-v1"])
     calibration: str = Field(
         description="The calibration artifact's name; `none` if all hits are uncalibrated.",

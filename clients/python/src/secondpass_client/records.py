@@ -70,6 +70,7 @@ class ModelsInfo:
     reranker: str
     calibration: str
     order: str = ""
+    encoder_backend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
