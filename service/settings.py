@@ -313,6 +313,14 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], SERVER] = Field(
         "info", description="Least severe log line that is written."
     )
+    log_format: Annotated[Literal["text", "json"], SERVER] = Field(
+        "text", description="Form of log lines: text, or one JSON object per line."
+    )
+    traces: Annotated[bool, SERVER] = Field(
+        False,
+        description="Send OpenTelemetry traces of requests and their stages where the "
+        "`OTEL_EXPORTER_OTLP_*` variables say; needs `secondpass[otel]`.",
+    )
 
     @property
     def document_limits(self) -> DocumentLimits:

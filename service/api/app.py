@@ -49,6 +49,8 @@ def create_app(
     )
     app.state.server = state
     app.add_middleware(RequestContext, metrics=state.metrics, settings=settings, keys=state.keys)
+    if settings.traces:
+        _trace(app)
     error_table.install(app)
     for router in (search.router, jobs.uploads, documents.router, agents.router):
         app.include_router(router, responses=openapi.ERRORS)
@@ -65,3 +67,9 @@ def create_app(
         app.include_router(router)
     openapi.install(app, settings)
     return app
+
+
+def _trace(app: FastAPI) -> None:
+    from service.api import tracing  # noqa: PLC0415 - an extra, and slow to import
+
+    app.add_middleware(tracing.Tracing, tracer=tracing.tracer_provider().get_tracer(__name__))

@@ -12,6 +12,7 @@ from service.api.auth import HostCheck, caller_of
 from service.api.error_table import error_response, response_to
 from service.api.gateway import request_id_for
 from service.api.keys import Keys
+from service.api.logs import log_request, stage_times
 from service.api.metrics import Metrics, known_method
 from service.errors import NotReadyError
 from service.scheduling.shares import on_behalf_of
@@ -19,6 +20,12 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+TRACE_ID = "X-Trace-ID"
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
+    r"-[0-9a-f]{2}(?P<more>-.*)?"
+)
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,16}")
 _MOST_PREFIX_CHARS = 256
 
@@ -38,16 +45,22 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         request_id, caller = request_id_for(scope), caller_of(scope, self._keys)
-        scope.setdefault("state", {}).update(request_id=request_id, caller=caller)
+        state = scope.setdefault("state", {})
+        trace_id = state.get("trace_id") or trace_id_of(scope)
+        state.update(request_id=request_id, caller=caller)
         _put_below_prefix(scope)
-        status = 0
+        status, stages = 0, None
         began = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, stages
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                if trace_id:
+                    headers[TRACE_ID] = trace_id
+                stages = headers.get("server-timing")
             await send(message)
 
         try:
@@ -71,8 +84,28 @@ class RequestContext:
             # The route's pattern: a client's path must not make a new metric or enter the log.
             path: str = getattr(scope.get("route"), "path", "unmatched")
             self.metrics.observe_request(scope["method"], path, status, seconds)
-            method = known_method(scope["method"])
-            log.info("%s %s %d %.1f ms %s", method, path, status, seconds * 1000, request_id)
+            log_request(
+                {
+                    "request_id": request_id,
+                    "trace_id": trace_id,
+                    "client": caller.client,
+                    "method": known_method(scope["method"]),
+                    "route": path,
+                    "collection": state.get("collection"),
+                    "status": status,
+                    "ms": round(seconds * 1000, 1),
+                    "stages_ms": stages and stage_times(stages),
+                }
+            )
+
+
+def trace_id_of(scope: Scope) -> str | None:
+    """The trace that the header `traceparent` names; None without a valid one."""
+    given = Headers(scope=scope).getlist("traceparent")
+    found = _TRACEPARENT.fullmatch(given[0].strip()) if len(given) == 1 else None
+    if found is None or (found["version"] == "00" and found["more"]):
+        return None
+    return found["trace"]
 
 
 def _put_below_prefix(scope: Scope) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -24,6 +25,7 @@ from service.api.connection import Connection
 from service.api.connections import Connections, Phase, Rarely
 from service.api.gateway import MOST_HEAD_BYTES, Gateway, on_the_wire, refusal
 from service.errors import InvalidInputError
+from service.extras import install_command
 from service.memory import freeze_objects
 from service.settings import Settings
 
@@ -54,6 +56,8 @@ def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
     Raises `InvalidInputError` if the address cannot be used, or would be open to everyone.
     """
     require_keys_or_loopback(settings)
+    if settings.traces:
+        _require_otel()
     listener = _listen(settings.host, settings.port)
     phase, failed = Phase(), False
 
@@ -78,6 +82,14 @@ def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
     with listener:
         server.run()
     return not failed
+
+
+def _require_otel() -> None:
+    try:
+        version("opentelemetry-exporter-otlp-proto-http")
+    except PackageNotFoundError as error:
+        need = f"traces need more packages: {install_command('otel')}"
+        raise InvalidInputError(need, "traces") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -141,7 +141,9 @@ async def collection(request: Request, engine: EngineDep) -> LiveCollection:
     """
     name = request.path_params.get("name", DEFAULT)
     caller_in(request).require_collection(name, engine.folder.catalog)
-    return engine.collection(name)
+    found = engine.collection(name)
+    request.state.collection = found.name  # for the log
+    return found
 
 
 async def jobs(engine: EngineDep) -> Jobs:

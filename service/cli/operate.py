@@ -1,8 +1,6 @@
 """Commands that run and inspect a service: serve, models, keys."""
 
-import logging
 import secrets
-import sys
 import threading
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,15 +56,10 @@ def serve(
     ] = False,
 ) -> None:
     """Run the search service until it is interrupted."""
+    from service.api.logs import configure_logging
     from service.api.server import serve as run
 
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    # Its messages about loading look like errors.
-    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    configure_logging(settings)
 
     def load() -> "Engine":
         from service.engine.engine import open_engine

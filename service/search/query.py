@@ -1,8 +1,9 @@
 """A search: what it asks, how the encoder reads it, what it answers, and how long that took."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from service.protocols import Encoder
@@ -103,6 +104,12 @@ class Result:
     cached: CachedFrom | None = None
 
 
+stage_observer: ContextVar[Callable[[str, float], None] | None] = ContextVar(
+    "stage_observer", default=None
+)
+"""Is told the name and the milliseconds of each stage of the request under way, when it ends."""
+
+
 class Timings:
     """How many milliseconds each stage of a request took."""
 
@@ -117,7 +124,9 @@ class Timings:
         try:
             yield
         finally:
-            self._stages[name] = _milliseconds(began)
+            took = self._stages[name] = _milliseconds(began)
+            if observe := stage_observer.get():
+                observe(name, took)
 
     def finish(self) -> dict[str, float]:
         """The stages in their order, then `total`."""

@@ -142,6 +142,7 @@ def test_answers_are_what_is_declared(client: TestClient) -> None:
         ("get", "/jobs/{id}/events", client.get("/jobs/none/events")),
         ("get", "/aliases", client.get("/aliases")),
         ("get", "/readyz", client.get("/readyz")),
+        ("get", "/version", client.get("/version")),
         ("get", "/metrics", client.get("/metrics")),
         ("get", "/metrics", client.get("/metrics?no=1")),
         (

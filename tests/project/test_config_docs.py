@@ -40,6 +40,7 @@ def another_value(name: str, value: object) -> str:
     """A value within the limits that is not the default, as the environment would carry it."""
     named = {
         "log_level": "debug",
+        "log_format": "json",
         "api_key_hashes": "0" * 64,
         "confidence_high": "0.9",
         "embedding_dimensions": "256",

@@ -13,9 +13,12 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+RUN = ("train", "onnx", "mcp", "otel")
+"""The extras that `service` imports from."""
+
 WANTED = [
     Requirement(line)
-    for part in (PROJECT["dependencies"], *map(EXTRAS.get, ("train", "onnx", "mcp", "dev")))
+    for part in (PROJECT["dependencies"], *map(EXTRAS.get, (*RUN, "dev")))
     for line in part
     if not line.startswith("secondpass")
 ]
@@ -68,11 +71,12 @@ def test_pins_are_versions_alone() -> None:
 
 
 def test_every_package_that_the_service_imports_is_asked_for() -> None:
-    asked = PROJECT["dependencies"] + EXTRAS["train"] + EXTRAS["onnx"] + EXTRAS["mcp"]
+    asked = PROJECT["dependencies"] + [line for extra in RUN for line in EXTRAS[extra]]
     named = {canonicalize_name(Requirement(line).name) for line in asked}
     called = {"bs4": "beautifulsoup4", "faiss": "faiss-cpu", "sklearn": "scikit-learn"}
     # Parts of a package that is asked for, and used with it.
     parts = {
+        "opentelemetry": "opentelemetry-sdk",
         "starlette": "fastapi",
         "pydantic_core": "pydantic",
         "transformers": "sentence-transformers",

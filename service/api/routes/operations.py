@@ -12,7 +12,7 @@ from service.api.error_table import RETRY_AFTER_S
 from service.api.gateway import LIVENESS, READINESS, not_ready
 from service.api.openapi import ERRORS, Responses
 from service.api.route_rules import OPEN, Route, Rules
-from service.api.schemas.common import LiveBody, ReadyBody
+from service.api.schemas.common import LiveBody, ReadyBody, VersionBody
 from service.api.state import CallerDep, StateDep
 
 router = APIRouter(
@@ -71,6 +71,13 @@ async def get_readiness(response: Response, state: StateDep, caller: CallerDep) 
         backends=dict(state.engine.backends),
         notes=state.engine.notes,
     )
+
+
+@router.get("/version", summary="What runs here?")
+@Rules(scope=None, narrowest="documents", open_by="open_docs")
+async def get_version() -> VersionBody:
+    """The versions of the service, of Python and of torch."""
+    return VersionBody()
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)

@@ -1,0 +1,54 @@
+"""Log lines, as text or as JSON, and the line of each request."""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; what a caller gives as `extra={"fields": ...}` are its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Write log lines to standard error, as the settings say."""
+    handler = logging.StreamHandler(sys.stderr)
+    as_json = settings.log_format == "json"
+    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter(_TEXT))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    # Its messages about loading look like errors.
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+
+
+def log_request(fields: Mapping[str, Any]) -> None:
+    """Write a request's line. It never holds content: no query, no path as it was sent."""
+    if log.isEnabledFor(logging.INFO):
+        known = {name: value for name, value in fields.items() if value is not None}
+        words = (known[name] for name in ("method", "route", "status", "ms", "request_id"))
+        log.info("%s %s %d %.1f ms %s", *words, extra={"fields": known})
+
+
+def stage_times(server_timing: str) -> dict[str, float]:
+    """The milliseconds in our own header `Server-Timing`, by stage."""
+    stages = (stage.partition(";dur=") for stage in server_timing.split(", "))
+    return {name: float(milliseconds) for name, _, milliseconds in stages}
