@@ -1,16 +1,60 @@
 """Prometheus metrics, one registry per application."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from service import __version__
 from service.search.query import Result
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+MOST_COLLECTIONS = 100
+"""Names of collections that metrics have; the requests of others are counted as `other`."""
+
+
+def build() -> dict[str, str]:
+    """The versions of the service, of Python and of torch."""
+    torch = importlib.metadata.version("torch")
+    return {"version": __version__, "python": platform.python_version(), "torch": torch}
+
 
 def known_method(method: str) -> str:
     """The method, or `other`, because a client may send any word."""
     return method if method in METHODS else "other"
+
+
+Documents = tuple[str, Mapping[str, int]]
+"""A collection, and how many documents it has by their state."""
+
+
+class _DocumentsCollector(Collector):
+    def __init__(self, read: Callable[[], Iterable[Documents]]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        yield GaugeMetricFamily("secondpass_documents", "")
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        text = "Documents of a collection: in the index, waiting for it, or failed."
+        family = GaugeMetricFamily("secondpass_documents", text, labels=["collection", "state"])
+        for name, states in islice(self._read(), MOST_COLLECTIONS):
+            for state, count in states.items():
+                family.add_metric([name, state], count)
+        yield family
 
 
 class Metrics:
@@ -19,9 +63,16 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = self._counter(
-            "requests", "Requests by method, route and status.", "method", "path", "status"
+            "requests",
+            "Requests by method, route, status and collection.",
+            *("method", "path", "status", "collection"),
         )
-        self._seconds = self._histogram("request", "Time of a request, in seconds.", "path")
+        self._seconds = self._histogram(
+            "request", "Time of a request, in seconds.", "method", "path"
+        )
+        self._queue_wait = self._histogram(
+            "queue_wait", "Time that a request's work waited for a thread, in seconds."
+        )
         self._stages = self._histogram("stage", "Time of a search's stage, in seconds.", "stage")
         self._reranks = self._counter("reranks", "Searches by rerank status.", "status")
         self._confidence = self._counter("top_hits", "Searches by their first hit.", "confidence")
@@ -32,21 +83,41 @@ class Metrics:
         self.cached_answers = self._gauge("answer_cache_answers", "Answers kept.")
         self.in_flight = self._gauge("searches_in_flight", "Searches that run or wait.")
         self.jobs = self._gauge("jobs_unfinished", "Bulk jobs that are queued or running.")
-        self.documents = self._gauge("documents", "Documents in the index.")
+        self._collections: set[str] = set()
+        Info("secondpass_build", "What runs here.", registry=self.registry).info(build())
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"secondpass_{name}_total", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, label: str) -> Histogram:
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
         name = f"secondpass_{name}_seconds"
-        return Histogram(name, text, [label], buckets=_SECONDS, registry=self.registry)
+        return Histogram(name, text, labels, buckets=_SECONDS, registry=self.registry)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"secondpass_{name}", text, registry=self.registry)
 
-    def observe_request(self, method: str, path: str, status: int, seconds: float) -> None:
-        self._requests.labels(known_method(method), path, str(status)).inc()
-        self._seconds.labels(path).observe(seconds)
+    def observe_request(
+        self, method: str, path: str, status: int, seconds: float, collection: str | None
+    ) -> None:
+        method = known_method(method)
+        self._requests.labels(method, path, str(status), self._label(collection)).inc()
+        self._seconds.labels(method, path).observe(seconds)
+
+    def observe_wait(self, seconds: float) -> None:
+        self._queue_wait.observe(seconds)
+
+    def count_documents(self, read: Callable[[], Iterable[Documents]]) -> None:
+        """Let `read` give what `secondpass_documents` shows, each time it is asked for."""
+        self.registry.register(_DocumentsCollector(read))
+
+    def _label(self, collection: str | None) -> str:
+        """The collection, or `other` once there were too many names."""
+        if collection is None or collection in self._collections:
+            return collection or ""
+        if len(self._collections) >= MOST_COLLECTIONS:
+            return "other"
+        self._collections.add(collection)
+        return collection
 
     def observe_search(self, result: Result) -> None:
         for stage, milliseconds in result.timings_ms.items():

@@ -49,7 +49,7 @@ class RequestContext:
         trace_id = state.get("trace_id") or trace_id_of(scope)
         state.update(request_id=request_id, caller=caller)
         _put_below_prefix(scope)
-        status, stages = 0, None
+        status, stages, work = 0, None, None
         began = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
@@ -65,7 +65,7 @@ class RequestContext:
 
         try:
             self._hosts.check(scope)
-            with on_behalf_of(caller.client, caller.share):
+            with on_behalf_of(caller.client, caller.share) as work:
                 await self.app(scope, receive, send_with_id)
         except (asyncio.CancelledError, NotReadyError):
             log.warning("request %s was cut: the server is stopping", request_id)
@@ -83,7 +83,11 @@ class RequestContext:
             seconds = time.perf_counter() - began
             # The route's pattern: a client's path must not make a new metric or enter the log.
             path: str = getattr(scope.get("route"), "path", "unmatched")
-            self.metrics.observe_request(scope["method"], path, status, seconds)
+            collection = state.get("collection")
+            self.metrics.observe_request(scope["method"], path, status, seconds, collection)
+            queued = work.waited if work else 0.0
+            if queued:
+                self.metrics.observe_wait(queued)
             log_request(
                 {
                     "request_id": request_id,
@@ -91,9 +95,10 @@ class RequestContext:
                     "client": caller.client,
                     "method": known_method(scope["method"]),
                     "route": path,
-                    "collection": state.get("collection"),
+                    "collection": collection,
                     "status": status,
                     "ms": round(seconds * 1000, 1),
+                    "queued_ms": round(queued * 1000, 1),
                     "stages_ms": stages and stage_times(stages),
                 }
             )

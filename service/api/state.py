@@ -7,7 +7,7 @@ function itself.
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, NamedTuple, cast
 
@@ -16,7 +16,7 @@ from fastapi import Depends, Request
 from service.api.auth import ApiCaller
 from service.api.connections import Phase
 from service.api.keys import Keys
-from service.api.metrics import Metrics
+from service.api.metrics import Documents, Metrics
 from service.engine.bulk_jobs import Jobs
 from service.engine.collection_admin import Collections
 from service.engine.engine import Engine
@@ -112,9 +112,20 @@ class ServerState:
                 return math.nan
 
         self.metrics.jobs.set_function(jobs)
-        self.metrics.documents.set_function(lambda: engine.documents)
+        self.metrics.count_documents(lambda: _documents(engine))
         self.metrics.in_flight.set_function(lambda: engine.searcher.in_flight)
         self.metrics.cached_answers.set_function(lambda: len(engine.searcher.answers or ()))
+
+
+def _documents(engine: Engine) -> Iterator[Documents]:
+    for name, collection in sorted(engine.collections.items()):
+        try:
+            with collection.folder.store.view() as store:
+                indexed, (staged, failed) = store.counts.documents, store.unseen
+        except StoreError as error:
+            log.error("the metric of the documents of %s: %s", name, error)
+            continue
+        yield name, {"indexed": indexed, "staged": staged, "failed": failed}
 
 
 async def server_state(request: Request) -> ServerState:

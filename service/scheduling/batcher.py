@@ -144,6 +144,7 @@ class Batcher(Generic[In, Out]):
                 del self._lines[caller]
             if item.future.set_running_or_notify_cancel():
                 taken.append(item)
+                caller.waited += self._shares.clock() - item.since
                 left -= item.cost
                 room[caller.account] -= item.cost
                 by_account[caller.account] += 1

@@ -45,6 +45,8 @@ class Caller:
         self.client, self.share = client, share
         self.had = 0.0
         """Seconds that threads worked for it."""
+        self.waited = 0.0
+        """Seconds that its work waited for a thread, summed over all pieces."""
 
     def part_of(self, places: int) -> int:
         """How many of a queue's places the client may take: at least one."""

@@ -347,7 +347,7 @@ def test_a_metric_that_cannot_be_read_is_no_number_and_no_failure(
     answer = client.get("/metrics")
     assert answer.status_code == 200
     assert "secondpass_jobs_unfinished NaN" in answer.text
-    assert "secondpass_documents " in answer.text
+    assert "secondpass_documents{" in answer.text
 
 
 def test_a_server_without_jobs_says_so(engine: Engine) -> None:

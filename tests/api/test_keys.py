@@ -17,7 +17,7 @@ from tests.fixtures.hash_server import look_at_keys, running
 from tests.fixtures.routes import ROUTES, RULES
 
 ADMIN = "the operator's own key"
-OPEN = {"/livez", "/readyz", "/healthz", "/metrics", "/docs", "/openapi.json"} | {
+OPEN = {"/livez", "/readyz", "/healthz", "/version", "/metrics", "/docs", "/openapi.json"} | {
     "/health", "/tei/embed/health", "/tei/rerank/health"
 }  # fmt: skip
 ROWS = [

@@ -1,3 +1,4 @@
+import re
 import threading
 from typing import NoReturn
 from unittest.mock import Mock
@@ -6,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
+from service.api.metrics import MOST_COLLECTIONS, Metrics
 from service.engine.collection_admin import Collections
 from service.errors import IndexMismatchError, StoreError
 from service.settings import Settings
@@ -73,11 +75,26 @@ def test_metrics_count_requests_and_stages(client: TestClient) -> None:
     client.post("/search", json={"query": "tides"})
     client.get("/made-up-path")
     text = client.get("/metrics").text
-    assert 'secondpass_requests_total{method="POST",path="/search",status="200"}' in text
+    labels = 'collection="main",method="POST",path="/search",status="200"'
+    assert f"secondpass_requests_total{{{labels}}}" in text
     assert 'path="unmatched",status="404"' in text
     assert "made-up-path" not in text
     assert 'secondpass_stage_seconds_count{stage="encode"}' in text
-    assert f"secondpass_documents {float(len(DOCUMENTS))}" in text
+    for state, count in {"indexed": len(DOCUMENTS), "staged": 0, "failed": 0}.items():
+        line = f'secondpass_documents{{collection="main",state="{state}"}} {float(count)}'
+        assert line in text
+    assert 'secondpass_request_seconds_count{method="POST",path="/search"}' in text
+    assert re.search(r"secondpass_queue_wait_seconds_count [1-9]", text)
+    assert f'version="{client.get("/version").json()["version"]}"' in text
+
+
+def test_requests_to_many_collections_share_one_label() -> None:
+    metrics = Metrics()
+    for number in range(MOST_COLLECTIONS + 5):
+        metrics.observe_request("GET", "/search", 200, 0.1, f"c{number}")
+    text = metrics.render().decode()
+    assert text.count("secondpass_requests_total{") == MOST_COLLECTIONS + 1
+    assert re.search(r'secondpass_requests_total\{collection="other".*\} 5\.0', text)
 
 
 def test_openapi_describes_every_field_with_limits(client: TestClient) -> None:

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.error_table import RETRY_AFTER_S
 from service.api.gateway import LIVENESS, READINESS, not_ready
+from service.api.metrics import build
 from service.api.openapi import ERRORS, Responses
 from service.api.route_rules import OPEN, Route, Rules
 from service.api.schemas.common import LiveBody, ReadyBody, VersionBody
@@ -21,7 +22,7 @@ router = APIRouter(
     responses={status: ERRORS[status] for status in (421, 422, 500)},
 )
 
-_COUNTED = 'secondpass_requests_total{method="POST",path="/search",status="200"} 42.0\n'
+_COUNTED = 'secondpass_reranks_total{status="complete"} 42.0\n'
 _TEXT: Responses = {
     **{status: ERRORS[status] for status in (401, 403, 429)},
     200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": _COUNTED}}},
@@ -77,7 +78,7 @@ async def get_readiness(response: Response, state: StateDep, caller: CallerDep) 
 @Rules(scope=None, narrowest="documents", open_by="open_docs")
 async def get_version() -> VersionBody:
     """The versions of the service, of Python and of torch."""
-    return VersionBody()
+    return VersionBody(**build())
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)

@@ -1,8 +1,6 @@
 """The wire: what all requests, answers, errors and probes have in common."""
 
 import asyncio
-import importlib.metadata
-import platform
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
@@ -10,7 +8,6 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 
-from service import __version__
 from service.errors import AnswerTooLargeError
 from service.settings import MAX_TIMEOUT_MS
 
@@ -156,15 +153,9 @@ class ReadyBody(BaseModel):
 class VersionBody(BaseModel):
     """What runs here."""
 
-    version: str = Field(__version__, description="Version of the service.", examples=["0.1.0"])
-    python: str = Field(
-        platform.python_version(), description="Version of Python.", examples=["3.13.1"]
-    )
-    torch: str = Field(
-        importlib.metadata.version("torch"),
-        description="Version and build of torch.",
-        examples=["2.13.0+cpu"],
-    )
+    version: str = Field(description="Version of the service.", examples=["0.1.0"])
+    python: str = Field(description="Version of Python.", examples=["3.13.1"])
+    torch: str = Field(description="Version and build of torch.", examples=["2.13.0+cpu"])
 
 
 def server_timing(timings_ms: Mapping[str, float]) -> str:
