@@ -19,13 +19,25 @@ _HEAD = """\
 
 <!-- Generated from service/settings.py by `make docs`; a test keeps the two equal. -->
 
-Every setting has an environment variable and a flag. The flag wins, then the variable, then the
-default.
+Every setting has an environment variable and a flag, and a name in a configuration file. The flag
+wins, then the variable, then the file, then the default.
 
 ```
 SECONDPASS_PORT=9000 secondpass serve --data-dir mine
+secondpass serve --config secondpass.toml
 ```
 
+- The file is TOML. Its names are those of the flags, with `_` in place of `-`. `SECONDPASS_CONFIG`
+  names it too. An unknown name stops the start, and the error names the nearest one.
+
+  ```
+  port = 9000
+  data_dir = "mine"
+  allowed_hosts = ["search.example"]
+  ```
+
+- A variable with `_FILE` at its end names a file that holds the value, such as a mounted secret:
+  `SECONDPASS_API_KEY_HASHES_FILE=/run/secrets/hashes`. It wins over the configuration file.
 - A value outside its limits stops the start, and the error names it. So does an unknown variable
   that begins with `SECONDPASS_`; the error names the nearest one.
 - Relative paths count from the folder in which the command runs.

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
 
+from service.environment import CONFIG, configured
 from service.errors import InvalidInputError
 from service.settings import Settings, environment_variables, settings_about
 
@@ -38,6 +39,22 @@ SystemOption = Annotated[
     ),
 ]
 
+_CONFIG = inspect.Parameter(
+    "config",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help=escape(f"TOML file with settings. [env: {CONFIG}]"),
+            show_default=False,
+            rich_help_panel="Settings",
+        ),
+    ],
+)
+
 Command = Callable[..., None]
 
 
@@ -48,7 +65,7 @@ def flag(name: str) -> str:
 
 def with_settings(*names: str) -> Callable[[Command], Command]:
     """Give a command a flag for each named setting; it receives them as `settings`."""
-    flags = [_parameter(name, Settings.model_fields[name]) for name in names]
+    flags = [_CONFIG, *(_parameter(name, Settings.model_fields[name]) for name in names)]
     return with_parameters("settings", flags, read_settings)
 
 
@@ -86,9 +103,13 @@ def named_value(text: str, option: str, form: str = "NAME=VALUE") -> tuple[str, 
 
 
 def read_settings(given: dict[str, Any]) -> Settings:
-    """Settings from flags, then the environment, then defaults; errors name the flag."""
+    """Settings from flags, the environment, files and defaults, in this order.
+
+    `config` is the configuration file. Errors name the flag.
+    """
+    config = given.pop("config", None)
     try:
-        return Settings(**given)
+        return Settings(**{**configured(config), **given})
     except ValidationError as error:
         problems = [_problem(found["loc"], found["msg"]) for found in error.errors()]
         raise InvalidInputError("; ".join(problems)) from error
