@@ -131,8 +131,9 @@ def completed(document: Json, settings: Settings) -> Json:
     components["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
     }
-    if settings.open_metrics:
-        del document["paths"]["/metrics"]["get"]["security"]
+    opened = {"/metrics": settings.open_metrics, "/version": settings.open_docs}
+    for path in (path for path, is_open in opened.items() if is_open):
+        del document["paths"][path]["get"]["security"]
     for operation in _operations(document):
         _complete(operation, schemas)
     return document

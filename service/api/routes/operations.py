@@ -23,8 +23,9 @@ router = APIRouter(
 )
 
 _COUNTED = 'secondpass_reranks_total{status="complete"} 42.0\n'
+_BY_KEY: Responses = {status: ERRORS[status] for status in (401, 403, 429)}
 _TEXT: Responses = {
-    **{status: ERRORS[status] for status in (401, 403, 429)},
+    **_BY_KEY,
     200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": _COUNTED}}},
 }
 _NOT_READY: Responses = {
@@ -74,7 +75,7 @@ async def get_readiness(response: Response, state: StateDep, caller: CallerDep) 
     )
 
 
-@router.get("/version", summary="What runs here?")
+@router.get("/version", summary="What runs here?", responses=_BY_KEY)
 @Rules(scope=None, narrowest="documents", open_by="open_docs")
 async def get_version() -> VersionBody:
     """The versions of the service, of Python and of torch."""
