@@ -205,8 +205,11 @@ class StoreView(Protocol):
     def still_staged(self, versions: Collection[int]) -> bool:
         """Whether a document that was written at one of `versions` waits to be encoded."""
 
-    def waiting(self, limit: int, *, newest: bool = False) -> list[StagedDocument]:
-        """At most `limit` documents that wait and are not set aside, oldest or newest first."""
+    def waiting(self, limit: int, *, newest: bool = False, after: int = 0) -> list[StagedDocument]:
+        """At most `limit` documents that wait and are not set aside, oldest or newest first.
+
+        Only those whose version is above `after`.
+        """
 
     def next_long(self, *, shortest: bool) -> tuple[StagedDocument, int] | None:
         """The oldest or shortest document set aside, and how many passages `keep_slice` kept."""

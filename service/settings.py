@@ -163,7 +163,7 @@ class Settings(BaseSettings):
         int, Field(ge=1, le=1000), Tag("passages", "answer", per_collection=True)
     ] = Field(4, description="Most candidates that one document may take up.")
     batch_tokens: Annotated[int, Field(ge=512, le=1_000_000), MODELS] = Field(
-        1024, description="Tokens in one batch of a model, with padding; a GPU gains from more."
+        8192, description="Tokens in one batch of a model, with padding."
     )
     rerank_max_length: Annotated[int, Field(ge=32, le=8192), RERANKER] = Field(
         512, description="Tokens of a (query, passage) pair; the passage is cut."

@@ -47,8 +47,7 @@ def ingesting(
         overlap = settings.passage_overlap
         ingestor = Ingestor(opened.store, encoder, overlap=overlap, chunked=chunked, states=states)
         yield ingestor
-        while ingestor.index_staged():
-            pass
+        ingestor.index_waiting()
     finally:
         if states:
             states.close()
@@ -67,9 +66,5 @@ def reindex(
     After an interruption the next run, or a server, continues where it stopped; searches see the
     documents that are done. Raises `NotFoundError`.
     """
-    done = 0
     with ingesting(folder, settings, collection=collection, start_over=True) as ingestor:
-        while documents := ingestor.index_staged():
-            done += documents
-            on_progress(done)
-    return done
+        return ingestor.index_waiting(on_progress)

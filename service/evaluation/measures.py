@@ -52,10 +52,13 @@ def per_query(
         for query in judged
     }
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(judged, 0.0) for name in measures}
+    # By its text: to compare two measures is to build the texts of both.
+    names: dict[str, list[str]] = {}
+    for name in measures:
+        names.setdefault(str(known[name]), []).append(name)
     for found in ir_measures.iter_calc({known[name] for name in measures}, judged, scored):
-        for name in measures:
-            if known[name] == found.measure:
-                values[name][found.query_id] = found.value
+        for name in names[str(found.measure)]:
+            values[name][found.query_id] = found.value
     return values
 
 

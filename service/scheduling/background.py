@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from service.scheduling.shares import SHARES, PartSize, Shares
 
 PART_S = 0.04
-"""About how long a part of the work takes, for which a search that comes meanwhile shares the CPU
-with it."""
+QUIET_PART_S = 0.3
+"""About how long a part of the work takes while clients are at work, and while there is none. A
+search that comes meanwhile shares the CPU with it."""
 
 _LEAST_CHARS, _MOST_CHARS = 1 << 9, 1 << 22
 
@@ -19,8 +20,9 @@ class Background:
 
     def __init__(self, shares: Shares = SHARES) -> None:
         self._shares = shares
-        self._chars = PartSize(
-            4 * _LEAST_CHARS, least=_LEAST_CHARS, most=_MOST_CHARS, seconds=PART_S
+        self._chars, self._quiet_chars = (
+            PartSize(4 * _LEAST_CHARS, least=_LEAST_CHARS, most=_MOST_CHARS, seconds=seconds)
+            for seconds in (PART_S, QUIET_PART_S)
         )
 
     def encode(self, encode: Callable[[Sequence[int]], None], texts: Sequence[str]) -> None:
@@ -28,17 +30,18 @@ class Background:
         # Texts of similar length come together, as in an encoder's own batches.
         places = sorted(range(len(texts)), key=lambda place: (-len(texts[place]), place))
         while places:
-            part = self._part(places, texts)
-            places = places[len(part) :]
             with self._shares.turn(ACCOUNT):
+                size = self._quiet_chars if self._shares.is_alone(ACCOUNT) else self._chars
+                part = self._part(places, texts, size)
+                places = places[len(part) :]
                 began = self._shares.clock()
                 encode(part)
                 chars = sum(len(texts[place]) for place in part)
-                self._chars.took(chars, self._shares.clock() - began)
+                size.took(chars, self._shares.clock() - began)
 
-    def _part(self, places: Sequence[int], texts: Sequence[str]) -> list[int]:
+    def _part(self, places: Sequence[int], texts: Sequence[str], size: PartSize) -> list[int]:
         part: list[int] = []
-        left = self._chars.part(greedy=self._shares.is_greedy(ACCOUNT))
+        left = size.part(greedy=self._shares.is_greedy(ACCOUNT))
         for place in places:
             if part and len(texts[place]) > left:
                 break

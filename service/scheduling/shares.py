@@ -174,9 +174,12 @@ class Shares:
         client that is ahead works in small parts, one at a time.
         """
         with self.changed:
-            moment = self.clock() - PATIENCE_S
-            self._left = {other: at for other, at in self._left.items() if at > moment}
-            return self._leads(account, {*self._at_work, *self._left})
+            return self._leads(account, self._recent())
+
+    def is_alone(self, account: Hashable) -> bool:
+        """Whether no other client is at work, or was a moment ago."""
+        with self.changed:
+            return self._recent() <= {account}
 
     def charge(self, account: Hashable, seconds: float) -> None:
         """Note that a thread worked `seconds` for the client."""
@@ -227,6 +230,11 @@ class Shares:
     def wait(self) -> None:
         """Until something has changed, or a moment has passed; hold `changed`."""
         self.changed.wait(_LOOK_EVERY_S)
+
+    def _recent(self) -> set[Hashable]:
+        moment = self.clock() - PATIENCE_S
+        self._left = {other: at for other, at in self._left.items() if at > moment}
+        return {*self._at_work, *self._left}
 
     def _leads(self, account: Hashable, others: Iterable[Hashable]) -> bool:
         least = min((self.had(other) for other in others if other != account), default=inf)

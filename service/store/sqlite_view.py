@@ -264,12 +264,13 @@ class SqliteView:
         )
         return found is not None
 
-    def waiting(self, limit: int, *, newest: bool = False) -> list[StagedDocument]:
+    def waiting(self, limit: int, *, newest: bool = False, after: int = 0) -> list[StagedDocument]:
         rows = self.connection.execute(
             f"SELECT version, {_DOCUMENT} FROM documents "  # noqa: S608
-            f"WHERE {_WAITS} AND number NOT IN (SELECT document FROM unfinished) "
+            f"WHERE {_WAITS} AND version > ? "
+            "AND number NOT IN (SELECT document FROM unfinished) "
             f"ORDER BY version {'DESC' if newest else ''} LIMIT ?",
-            [limit],
+            [after, limit],
         )
         return [StagedDocument(_document(*columns), version) for version, *columns in rows]
 

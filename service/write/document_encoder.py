@@ -20,13 +20,14 @@ from service.write.passage_states import PassageStates
 class Chunked:
     """A document and its passages; `inputs` are the texts that models read, without a prefix.
 
-    Each text begins with the title up to `title_end`.
+    Each text begins with the title up to `title_end`. `tokens` are those of the document's text.
     """
 
     document: Document
     spans: Sequence[Span]
     inputs: Sequence[str]
     title_end: int
+    tokens: int
 
 
 class DocumentEncoder:
@@ -90,7 +91,7 @@ class DocumentEncoder:
     def _counter(self, documents: Iterable[Document]) -> TokenCounter:
         """Counts the tokens of whole texts and titles in one call, which is faster."""
         count_tokens = self._encoder.count_tokens
-        whole = [document.text.strip() for document in documents if self._chunked]
+        whole = [document.text.strip() for document in documents]
         titles = {document.title.strip() for document in documents} - {""}
         asked = map(break_up, {*whole, *titles, *(f"{title} " for title in titles)})
         texts = list({text for text in asked if is_unicode(text)})
@@ -121,7 +122,8 @@ class DocumentEncoder:
         kept = [span for span, text in zip(cut.spans, texts, strict=True) if text]
         if not kept:
             raise _nothing_left()
-        return Chunked(document, kept, list(filter(None, texts)), cut.title_end)
+        (tokens,) = count_tokens([break_up(document.text.strip())])
+        return Chunked(document, kept, list(filter(None, texts)), cut.title_end, tokens)
 
 
 def _nothing_left() -> UnprocessableTextError:

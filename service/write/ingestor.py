@@ -1,11 +1,12 @@
 """From documents to stored vectors: chunk, encode, store, in batches that are each durable."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
-from service.errors import UnprocessableTextError
+from service.errors import ModelError, UnprocessableTextError
 from service.protocols import Encoder, Store
 from service.scheduling.ahead import ahead
 from service.scheduling.background import Background
@@ -14,10 +15,17 @@ from service.write.document_encoder import Chunked, DocumentEncoder
 from service.write.passage_states import PassageStates
 from service.write.staged import LONG_CHARS, IndexStep, StagedDocuments
 
-BATCH_PASSAGES = 64
-STATIC_BATCH_PASSAGES = 2048
-"""Passages that are encoded and stored together. A static encoder takes about a second for a
+BATCH_TOKENS = 1 << 14
+STATIC_BATCH_TOKENS = 1 << 18
+"""Tokens that are encoded and stored together. A static encoder takes about a second for a
 batch."""
+
+_LOT = 64
+_STATIC_LOT = 2048
+"""The most documents that are read and chunked together."""
+
+_MOST_LOTS = 4
+"""A batch has at most this many times as many documents, so that a kill costs few of any length."""
 
 _LOT_CHARS = 1 << 22
 """About the characters of documents that are read before the first one is encoded."""
@@ -57,7 +65,9 @@ class Ingestor:
         `states` keeps the token states that come with the vectors. If not `chunked`, a document is
         one passage and the encoder reads what fits its window. Published figures are measured so.
         """
-        self._store, self._states, self._static = store, states, encoder.static
+        self._store, self._states = store, states
+        self._batch_tokens = STATIC_BATCH_TOKENS if encoder.static else BATCH_TOKENS
+        self._lot = _STATIC_LOT if encoder.static else _LOT
         self._documents = DocumentEncoder(
             encoder, overlap=overlap, chunked=chunked, background=background, states=states
         )
@@ -75,11 +85,10 @@ class Ingestor:
         """
         report = IngestReport()
         under_way: dict[str, Document] = {}
-        with (
-            ahead(self._read(rows, under_way), "reading") as read,
-            ahead(map(self._encoded, read), "encoding") as encoded,
-        ):
+        with self._encoded_ahead(self._read(rows, under_way)) as encoded:
             for batch, documents in encoded:
+                if isinstance(documents, Exception):
+                    raise documents
                 report.unchanged += batch.unchanged
                 report.refused += batch.refused
                 self._put_and_count(documents, report)
@@ -109,6 +118,24 @@ class Ingestor:
             self._put(encoded, note(refused), long)
         return refused
 
+    def index_waiting(self, on_progress: Callable[[int], None] = lambda _done: None) -> int:
+        """Encode all documents that wait, as `ingest` does new ones; returns how many are done.
+
+        A document that cannot be encoded stops waiting: its `problem` says why.
+        """
+        done = 0
+        with self._encoded_ahead(self._waiting()) as encoded:
+            for batch, documents in encoded:
+                if not isinstance(documents, Exception):
+                    self._publish([(batch.staged[row.document.id], row) for row in documents])
+                    done += len(documents)
+                    on_progress(done)
+        # Those of a batch that failed, one by one, and those that a server has begun.
+        while more := self.index_staged():
+            done += more
+            on_progress(done)
+        return done
+
     def index_some(self) -> IndexStep:
         """Encode a few of the waiting documents, and let searches see those that are complete.
 
@@ -130,9 +157,8 @@ class Ingestor:
 
         `under_way` has the last version of each document that is not stored yet.
         """
-        most = STATIC_BATCH_PASSAGES if self._static else BATCH_PASSAGES
         batch = _Batch()
-        for lot in _lots(rows, most):
+        for lot in _lots(rows, self._lot):
             documents = [row for row in lot if isinstance(row, Document)]
             batch.refused += [row for row in lot if isinstance(row, Refused)]
             new = self._changed(documents, under_way)
@@ -143,14 +169,55 @@ class Ingestor:
                     batch = _Batch()
                 batch.add(chunked)
                 under_way[chunked.document.id] = chunked.document
-                if batch.passages >= most:
+                if self._is_full(batch):
                     yield batch
                     batch = _Batch()
         yield batch
 
-    def _encoded(self, batch: "_Batch") -> tuple["_Batch", list[EncodedDocument]]:
-        chunks = list(batch.chunks.values())
-        return batch, self._documents.encode(chunks) if chunks else []
+    def _is_full(self, batch: "_Batch") -> bool:
+        enough = batch.tokens >= self._batch_tokens
+        return enough or len(batch.chunks) >= _MOST_LOTS * self._lot
+
+    def _waiting(self) -> Iterator["_Batch"]:
+        """The documents that wait and have text, in batches."""
+        batch, after = _Batch(), 0
+        while True:
+            with self._store.view() as view:
+                rows = view.waiting(self._lot, after=after)
+            for row, found in zip(
+                rows, self._documents.chunk([row.document for row in rows]), strict=True
+            ):
+                after = row.version
+                if isinstance(found, Chunked):
+                    batch.add(found)
+                    batch.staged[row.document.id] = row
+                if self._is_full(batch):
+                    yield batch
+                    batch = _Batch()
+            if not rows:
+                break
+        yield batch
+
+    @contextmanager
+    def _encoded_ahead(
+        self, batches: Iterable["_Batch"]
+    ) -> Iterator[Iterator[tuple["_Batch", list[EncodedDocument] | ModelError | RuntimeError]]]:
+        """Each batch with its documents' vectors, or with why they have none."""
+
+        def encoded(
+            batch: _Batch,
+        ) -> tuple[_Batch, list[EncodedDocument] | ModelError | RuntimeError]:
+            chunks = list(batch.chunks.values())
+            try:
+                return batch, self._documents.encode(chunks) if chunks else []
+            except (ModelError, RuntimeError) as error:  # torch raises the latter
+                return batch, error
+
+        with (
+            ahead(batches, "reading") as read,
+            ahead(map(encoded, read), "encoding") as done,
+        ):
+            yield done
 
     def _changed(
         self,
@@ -216,13 +283,14 @@ class _Batch:
     """Documents that are encoded and stored together, by id, and rows that were read with them."""
 
     chunks: dict[str, Chunked] = field(default_factory=dict)
-    passages: int = 0
+    staged: dict[str, StagedDocument] = field(default_factory=dict)
+    tokens: int = 0
     unchanged: int = 0
     refused: list[Refused] = field(default_factory=list)
 
     def add(self, chunked: Chunked) -> None:
         self.chunks[chunked.document.id] = chunked
-        self.passages += len(chunked.spans)
+        self.tokens += chunked.tokens
 
 
 def _refused(document: Document, error: UnprocessableTextError) -> Refused:

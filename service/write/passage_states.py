@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from service.errors import ModelError, StoreError
+from service.forward_pass import token_batches
 from service.protocols import Encoder, Reranker, Store, StoreView
 from service.scheduling.background import ACCOUNT
 from service.scheduling.shares import SHARES
@@ -32,7 +33,11 @@ from service.types import (
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 16
-"""Passages whose states are in memory together; each has up to 200,000 numbers."""
+"""Passages that are taken from the backlog together."""
+
+_TOKENS_AT_ONCE = 7_500
+"""Tokens whose states are in memory together; each has some 800 numbers. With their prefixes they
+are about one batch of the encoder."""
 
 _IN_A_TURN = 4
 """Passages whose states are made before a search may come between."""
@@ -98,9 +103,7 @@ class PassageStates:
         if not self._layers:
             return encoder.encode_passages(texts), packed
         vectors = np.empty((len(texts), encoder.identity.dimension), np.float32)
-        by_length = sorted(range(len(texts)), key=lambda place: (-len(texts[place]), place))
-        for start in range(0, len(texts), _AT_ONCE):
-            places = by_length[start : start + _AT_ONCE]
+        for places in token_batches(encoder.count_tokens(texts), _TOKENS_AT_ONCE):
             vectors[places], seen = encoder.encode_passages_and_states(
                 [texts[place] for place in places], self._layers
             )

@@ -1,11 +1,12 @@
 """What is encoded behind the requests gives way to them."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
+import pytest
 
-from service.scheduling.background import PART_S, Background
+from service.scheduling.background import PART_S, QUIET_PART_S, Background
 from service.scheduling.shares import Shares
 from service.types import Vectors
 from tests.fixtures.doubles import DIMENSION, HashEncoder
@@ -26,8 +27,15 @@ class Timed(HashEncoder):
         return super().encode_passages(texts)
 
 
-def encoded(encoder: Timed, rounds: int = 1) -> Vectors:
-    background = Background(Shares(lambda: encoder.now))
+class Busy(Shares):
+    """Clients that are at work, and never behind."""
+
+    def is_alone(self, _account: Hashable) -> bool:
+        return False
+
+
+def encoded(encoder: Timed, rounds: int = 1, kind: type[Shares] = Shares) -> Vectors:
+    background = Background(kind(lambda: encoder.now))
     vectors = np.empty((len(TEXTS), DIMENSION), np.float32)
 
     def encode(places: Sequence[int]) -> None:
@@ -42,12 +50,14 @@ def test_each_text_gets_its_own_vector() -> None:
     assert np.array_equal(encoded(Timed(0.0)), HashEncoder().encode_passages(TEXTS))
 
 
-def test_a_part_takes_about_as_long_on_a_slow_machine_as_on_a_fast_one() -> None:
+@pytest.mark.parametrize(("kind", "seconds"), [(Busy, PART_S), (Shares, QUIET_PART_S)])
+def test_a_part_takes_about_as_long_on_a_slow_machine_as_on_a_fast_one(
+    kind: type[Shares], seconds: float
+) -> None:
     for seconds_per_char in (3e-5, 3e-6):
         encoder = Timed(seconds_per_char)
-        encoded(encoder, rounds=8)
-        last = encoder.chars[-3] * seconds_per_char
-        assert PART_S / 3 < last < 3 * PART_S
+        encoded(encoder, 8, kind)
+        assert seconds / 3 < max(encoder.chars[-8:]) * seconds_per_char < 3 * seconds
 
 
 def test_between_two_parts_a_search_comes_first() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import StoreFullError
+from service.errors import InferenceError, StoreFullError
 from service.store.data_folder import DataFolder
 from service.store.document_store import DocumentStore
 from service.types import Document, EncodedDocument, Vectors
@@ -55,6 +55,10 @@ def store(tmp_path: Path) -> Iterator[DocumentStore]:
         yield folder.store
 
 
+WORDS = 7
+"""Tokens of each text of `tides`, and of `CountingEncoder`."""
+
+
 def tides(number: int) -> list[Document]:
     return [Document(f"d{i}", f"The tide of day {i} rises twice.", "Tides") for i in range(number)]
 
@@ -66,20 +70,27 @@ def test_tokens_of_many_texts_are_counted_at_once(store: DocumentStore) -> None:
     assert encoder.encoded == [64]
 
 
-def test_batches_are_the_same_whatever_lots_they_are_read_in(store: DocumentStore) -> None:
+def test_batches_hold_as_many_tokens_whatever_lots_they_are_read_in(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingestor, "BATCH_TOKENS", 100 * WORDS)
     encoder = CountingEncoder()
-    long = [Document(f"l{i}", " ".join(f"word{i}" for _ in range(100))) for i in range(70)]
-    Ingestor(store, encoder, overlap=0).ingest([*tides(50), *long])
-    assert encoder.encoded == [64, 64, 62]  # 50 and seven of two passages each; then 32 of them
+    long = [Document(f"l{i}", " ".join(f"word{i}" for _ in range(100))) for i in range(20)]
+    Ingestor(store, encoder, overlap=0).ingest([*tides(150), *long])
+    # 100 short ones; 50 and four of two passages each; seven of these, which are 700 words; nine.
+    assert encoder.encoded == [100, 50 + 2 * 4, 2 * 7, 2 * 7, 2 * 2]
 
 
-def test_a_static_encoder_gets_more_at_once(store: DocumentStore) -> None:
+def test_a_static_encoder_gets_more_at_once(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingestor, "STATIC_BATCH_TOKENS", 2000 * WORDS)
     encoder = CountingEncoder(static=True)
     heard: list[tuple[int, int]] = []
     report = Ingestor(store, encoder, overlap=0).ingest(
         tides(2100), lambda report: heard.append((report.passages, now(store).counts.passages))
     )
-    assert encoder.encoded == [2048, 52]
+    assert encoder.encoded == [2000, 100]
     assert all(told <= there for told, there in heard)
     assert heard[-1] == (2100, 2100)
     assert (report.added, report.updated) == (2100, 0)
@@ -92,8 +103,8 @@ def test_a_static_encoder_gets_more_at_once(store: DocumentStore) -> None:
 def test_a_batch_is_encoded_while_another_is_stored(
     store: DocumentStore, monkeypatch: pytest.MonkeyPatch, static: bool
 ) -> None:
-    monkeypatch.setattr(ingestor, "STATIC_BATCH_PASSAGES", 4)
-    monkeypatch.setattr(ingestor, "BATCH_PASSAGES", 4)
+    monkeypatch.setattr(ingestor, "STATIC_BATCH_TOKENS", 4 * WORDS)
+    monkeypatch.setattr(ingestor, "BATCH_TOKENS", 4 * WORDS)
     encoder = CountingEncoder(static=static)
     put, beside = store.put, []
 
@@ -113,8 +124,8 @@ def test_a_batch_is_encoded_while_another_is_stored(
 def test_what_was_stored_before_a_failure_stays(
     store: DocumentStore, monkeypatch: pytest.MonkeyPatch, static: bool
 ) -> None:
-    monkeypatch.setattr(ingestor, "STATIC_BATCH_PASSAGES", 4)
-    monkeypatch.setattr(ingestor, "BATCH_PASSAGES", 4)
+    monkeypatch.setattr(ingestor, "STATIC_BATCH_TOKENS", 4 * WORDS)
+    monkeypatch.setattr(ingestor, "BATCH_TOKENS", 4 * WORDS)
     put = store.put
 
     def full(rows: Sequence[EncodedDocument], *more: Any) -> list[list[int]]:
@@ -146,7 +157,7 @@ def test_of_several_with_one_id_among_many_the_last_counts(store: DocumentStore)
 def test_versions_that_are_under_way_together_are_stored_in_their_order(
     store: DocumentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingestor, "BATCH_PASSAGES", 1)
+    monkeypatch.setattr(ingestor, "BATCH_TOKENS", 1)
     texts = ["first", "second", "second", "first", "first", "last"]
     report = Ingestor(store, CountingEncoder(), overlap=0).ingest(
         Document("d", f"The {text} version.") for text in texts
@@ -156,3 +167,36 @@ def test_versions_that_are_under_way_together_are_stored_in_their_order(
         stored = view.document("d")
     assert stored is not None
     assert stored.document.text == "The last version."
+
+
+class Moody(CountingEncoder):
+    """Fails on a text with a certain word."""
+
+    def encode_passages(self, texts: Sequence[str], /) -> Vectors:
+        if any("unlucky" in text for text in texts):
+            raise InferenceError("a vector has no direction")
+        return super().encode_passages(texts)
+
+
+def test_what_waits_is_encoded_in_batches_too_and_one_that_fails_is_named(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingestor, "BATCH_TOKENS", 40 * WORDS)
+    long = Document("long", " ".join(f"word{i}" for i in range(3000)))
+    bad, none = Document("bad", "An unlucky text."), Document("none", "\u200b")
+    for document in [*tides(100), bad, none, long]:
+        store.stage([document])
+    encoder, heard = Moody(), list[int]()
+    # Nothing of the last batch is stored before each of its documents was tried alone.
+    assert Ingestor(store, encoder, overlap=0).index_waiting(heard.append) == 101 + 2
+    assert encoder.encoded[:2] == [40, 40]
+    assert heard[:2] == [40, 80]
+    assert heard == sorted(heard)
+    with store.view() as view:
+        assert view.counts.documents == 101
+        found = [view.document(id_) for id_ in ("bad", "none")]
+    problems = [one and one.problem for one in found]
+    assert problems == [
+        "a vector has no direction",
+        "nothing is left of the text once it is cleaned",
+    ]
