@@ -112,9 +112,12 @@ def _open(
 
 
 def _variant(settings: Settings, backend: Backend) -> str:
-    """What decides a logit beside the weights; fp32 is the same wherever it runs."""
+    """What decides a logit beside the weights; fp32 is the same wherever it runs.
+
+    A backend that `auto` takes was measured to be close to fp32, so it shares fp32's calibration.
+    """
     variant = f"window {settings.rerank_max_length}"
-    if backend in {"torch-bf16", "onnx-int8"}:
+    if settings.rerank_backend == backend and backend in {"torch-bf16", "onnx-int8"}:
         variant += f", {backend}"
     if settings.rerank_window:
         variant += f", best {settings.rerank_window}"

@@ -113,7 +113,7 @@ def test_a_reranker_alone_is_calibrated_with_words_and_a_picture_and_served(
     done = secondpass("calibrate", *arguments, "--share", 1, "--high", 0.8, "--medium", 0.3)
     assert done.returncode == 0, done.stderr
     artifact = load_calibration(out)
-    assert artifact.format == 2
+    assert artifact.format == 3
     assert artifact.rerank_weights == {"*": 1.0}
     assert set(artifact.curves) == {"retrieval", "rerank"}
     high = artifact.thresholds["high"]

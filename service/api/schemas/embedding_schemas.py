@@ -56,34 +56,34 @@ class EmbeddingRequest(LenientBody):
 class EmbeddingBody(BaseModel):
     """The vector of one text."""
 
-    object: Literal["embedding"] = "embedding"
-    index: int = Field(examples=[0])
+    object: Literal["embedding"] = Field("embedding", description="Always `embedding`.")
+    index: int = Field(description="Place of the text, from 0.", examples=[0])
     embedding: list[float] | str = Field(description="Of unit length.", examples=[_VECTOR])
 
 
 class EmbeddingResponse(BaseModel):
     """A vector for each text, in their order."""
 
-    object: Literal["list"] = "list"
-    data: list[EmbeddingBody]
-    model: str = Field(examples=["e5-small"])
-    usage: UsageBody
+    object: Literal["list"] = Field("list", description="Always `list`.")
+    data: list[EmbeddingBody] = Field(description="One vector a text.")
+    model: str = Field(description="The encoder.", examples=["e5-small"])
+    usage: UsageBody = Field(description="Tokens that were read.")
 
 
 class ModelBody(BaseModel):
     """A model that requests may name."""
 
-    id: str = Field(examples=["e5-small:query"])
-    object: Literal["model"] = "model"
-    created: int = Field(0, examples=[0])
-    owned_by: str = Field("secondpass", examples=["secondpass"])
+    id: str = Field(description="What a request may name.", examples=["e5-small:query"])
+    object: Literal["model"] = Field("model", description="Always `model`.")
+    created: int = Field(0, description="Always 0.", examples=[0])
+    owned_by: str = Field("secondpass", description="Always `secondpass`.", examples=["secondpass"])
 
 
 class ModelsList(BaseModel):
     """The models of this server."""
 
-    object: Literal["list"] = "list"
-    data: list[ModelBody]
+    object: Literal["list"] = Field("list", description="Always `list`.")
+    data: list[ModelBody] = Field(description="Encoder and reranker.")
 
 
 class CohereEmbedRequest(LenientBody):
@@ -93,7 +93,9 @@ class CohereEmbedRequest(LenientBody):
         json_schema_extra={"examples": [{"texts": [_TEXT], "input_type": "search_query"}]}
     )
 
-    texts: list[str] | None = Field(None, max_length=MOST_INPUTS)
+    texts: list[str] | None = Field(
+        None, description="At most 2,048 texts.", max_length=MOST_INPUTS
+    )
     inputs: list[dict[str, Any]] | None = Field(
         None,
         max_length=MOST_INPUTS,
@@ -109,18 +111,22 @@ class CohereEmbedRequest(LenientBody):
 class VectorsBody(BaseModel):
     """The vectors of all texts by kind."""
 
-    float_: list[list[float]] | None = Field(None, alias="float", examples=[[_VECTOR]])
-    base64: list[str] | None = Field(None)
+    float_: list[list[float]] | None = Field(
+        None, description="One list of numbers a text.", alias="float", examples=[[_VECTOR]]
+    )
+    base64: list[str] | None = Field(None, description="One text of little-endian float32 a text.")
 
 
 class CohereEmbedResponse(BaseModel):
     """Vectors in the order of the texts."""
 
     id: RequestId
-    embeddings: VectorsBody
-    texts: list[str] = Field(examples=[[_TEXT]])
-    meta: MetaBody
-    response_type: Literal["embeddings_by_type"] = "embeddings_by_type"
+    embeddings: VectorsBody = Field(description="By kind.")
+    texts: list[str] = Field(description="Those of the request.", examples=[[_TEXT]])
+    meta: MetaBody = Field(description="As in `POST /v2/rerank`.")
+    response_type: Literal["embeddings_by_type"] = Field(
+        "embeddings_by_type", description="Always `embeddings_by_type`."
+    )
 
 
 class EmbedRequest(LenientBody):
@@ -154,9 +160,9 @@ class TokenizeRequest(LenientBody):
 class TokenBody(BaseModel):
     """One token."""
 
-    id: int = Field(examples=[3642])
-    text: str = Field(examples=["how"])
-    special: bool = False
+    id: int = Field(description="In the vocabulary.", examples=[3642])
+    text: str = Field(description="The piece.", examples=["how"])
+    special: bool = Field(False, description="Whether the tokenizer added it.")
     start: int = Field(description="In code points.", examples=[0])
     stop: int = Field(description="Exclusive.", examples=[3])
 
@@ -164,21 +170,23 @@ class TokenBody(BaseModel):
 class InfoBody(BaseModel):
     """What the server has, in the format of text-embeddings-inference."""
 
-    model_id: str = Field(examples=["interaction-v1"])
-    model_sha: str | None = None
-    model_dtype: str = Field("float32", examples=["float32"])
-    served_model_name: str = Field(examples=["interaction-v1"])
+    model_id: str = Field(description="The model.", examples=["interaction-v1"])
+    model_sha: str | None = Field(None, description="Always null.")
+    model_dtype: str = Field("float32", description="Of its answers.", examples=["float32"])
+    served_model_name: str = Field(description="The model.", examples=["interaction-v1"])
     model_type: dict[str, dict[str, Any]] = Field(
         description="`reranker` or `embedding`, whichever the address is for.",
         examples=[{"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}],
     )
-    max_concurrent_requests: int = Field(examples=[256])
-    max_input_length: int = Field(examples=[512])
-    max_batch_tokens: int = Field(examples=[1024])
-    max_batch_requests: int | None = None
-    max_client_batch_size: int = Field(examples=[1000])
-    auto_truncate: bool = Field(True, examples=[True])
-    tokenization_workers: int = Field(1, examples=[1])
-    version: str = Field(examples=["0.1.0"])
-    sha: str | None = None
-    docker_label: str | None = None
+    max_concurrent_requests: int = Field(
+        description="At a time; others wait or get 429.", examples=[256]
+    )
+    max_input_length: int = Field(description="Tokens of a text.", examples=[512])
+    max_batch_tokens: int = Field(description="Tokens of a batch.", examples=[1024])
+    max_batch_requests: int | None = Field(None, description="Always null.")
+    max_client_batch_size: int = Field(description="Texts in one request.", examples=[1000])
+    auto_truncate: bool = Field(True, description="Long texts are always cut.", examples=[True])
+    tokenization_workers: int = Field(1, description="Always 1.", examples=[1])
+    version: str = Field(description="Of the server.", examples=["0.1.0"])
+    sha: str | None = Field(None, description="Always null.")
+    docker_label: str | None = Field(None, description="Always null.")

@@ -82,7 +82,7 @@ class RerankRequest(LenientBody):
 class TextBody(BaseModel):
     """A document that is shown again."""
 
-    text: str = Field(examples=[TEXTS[1]])
+    text: str = Field(description="The document.", examples=[TEXTS[1]])
 
 
 class SpanBody(BaseModel):
@@ -119,35 +119,35 @@ class RerankResultBody(BaseModel):
 class TokensBody(BaseModel):
     """Tokens that were read."""
 
-    input_tokens: int = Field(examples=[30])
+    input_tokens: int = Field(description="Of the query and all documents.", examples=[30])
 
 
 class VersionBody(BaseModel):
     """The format's version."""
 
-    version: str = Field(examples=["2"])
+    version: str = Field(description="Of Cohere's API.", examples=["2"])
 
 
 class UnitsBody(BaseModel):
     """What Cohere would bill."""
 
-    search_units: int = Field(examples=[1])
+    search_units: int = Field(description="Always 1.", examples=[1])
 
 
 class MetaBody(BaseModel):
     """About the answer."""
 
-    api_version: VersionBody
-    billed_units: UnitsBody
-    tokens: TokensBody
-    warnings: list[str] = Field(examples=[[]])
+    api_version: VersionBody = Field(description="The format.")
+    billed_units: UnitsBody = Field(description="For clients that count them.")
+    tokens: TokensBody = Field(description="What was read.")
+    warnings: list[str] = Field(description="What the caller should know.", examples=[[]])
 
 
 class UsageBody(BaseModel):
     """Tokens that were read."""
 
-    prompt_tokens: int = Field(examples=[30])
-    total_tokens: int = Field(examples=[30])
+    prompt_tokens: int = Field(description="Tokens of the request.", examples=[30])
+    total_tokens: int = Field(description="The same.", examples=[30])
 
 
 class RerankResponse(BaseModel):
@@ -155,19 +155,19 @@ class RerankResponse(BaseModel):
 
     id: RequestId
     model: str = Field(description="The reranker.", examples=["interaction-v1"])
-    results: list[RerankResultBody]
+    results: list[RerankResultBody] = Field(description="At most `top_n`.")
     answerable: bool | None = Field(
         description="False if no document reaches `medium`; null without a calibration.",
         examples=[True],
     )
-    meta: MetaBody
-    usage: UsageBody
+    meta: MetaBody = Field(description="As Cohere's.")
+    usage: UsageBody = Field(description="As Jina's.")
 
 
 class RankBody(BaseModel):
     """One text, in the format of text-embeddings-inference."""
 
-    index: int = Field(examples=[1])
+    index: int = Field(description="Place of the text in the request, from 0.", examples=[1])
     score: float = Field(description="As `relevance_score`.", examples=[0.61])
     text: str | None = Field(None, description="With `return_text`.")
 
@@ -189,16 +189,16 @@ class ScoreRequest(LenientBody):
 class ScoreBody(BaseModel):
     """The score of one pair."""
 
-    index: int = Field(examples=[0])
-    object: Literal["score"] = "score"
-    score: float = Field(examples=[0.61])
+    index: int = Field(description="Place of the pair, from 0.", examples=[0])
+    object: Literal["score"] = Field("score", description="Always `score`.")
+    score: float = Field(description="As `relevance_score`.", examples=[0.61])
 
 
 class ScoreResponse(BaseModel):
     """A score for each pair, in their order."""
 
     id: RequestId
-    object: Literal["list"] = "list"
-    model: str = Field(examples=["interaction-v1"])
-    data: list[ScoreBody]
-    usage: UsageBody
+    object: Literal["list"] = Field("list", description="Always `list`.")
+    model: str = Field(description="The reranker.", examples=["interaction-v1"])
+    data: list[ScoreBody] = Field(description="One score a pair.")
+    usage: UsageBody = Field(description="Tokens that were read.")
