@@ -12,9 +12,9 @@ import httpx
 import numpy as np
 import pytest
 
-from service.api.auth import hash_key
 from service.engine.engine import Engine
 from service.settings import Settings
+from service.store.key_file import hash_key
 from tests.fixtures.serving import serving
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of other packages are not ours to mend

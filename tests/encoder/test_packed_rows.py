@@ -106,12 +106,14 @@ def test_the_default_encoders_vectors_are_the_same_to_the_bit(
 ) -> None:
     texts = [text for sentences in SENTENCES.values() for text in sentences[:2]]
     packed = Transformer.load(e5.folder, batch_tokens=512, device="cpu")
-    words = packed._run._words
+    words = packed._run._embed._words
     assert isinstance(words, PackedRows)
     monkeypatch.setattr("service.encoder.bert_folder.packed_rows", lambda *_: None)
     whole = Transformer.load(e5.folder, batch_tokens=512, device="cpu")
     some = torch.arange(0, 250_000, 97)
-    assert torch.equal(words(some).view(torch.int32), whole._run._words(some).view(torch.int32))
+    assert torch.equal(
+        words(some).view(torch.int32), whole._run._embed._words(some).view(torch.int32)
+    )
     assert np.array_equal(packed.encode(texts, 64), whole.encode(texts, 64))
 
 

@@ -8,8 +8,8 @@ import pytest
 from service.datasets import article_key
 from service.errors import InvalidInputError
 from service.training.mining import Choice, Examples, from_collection, mine
-from service.training.mining.compose import rank_siblings
 from service.training.mining.examples import sample_examples
+from service.training.mining.rankings import rank_siblings
 from tests.fixtures.articles import articles
 from tests.fixtures.doubles import HashEncoder
 

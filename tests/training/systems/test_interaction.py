@@ -112,9 +112,10 @@ def test_it_learns_and_is_served(base: Path, articles: Path, tmp_path: Path) -> 
     texts = SENTENCES["vietnamese"]
     served = [score.logit for score in reranker.score_pairs([(texts[1], text) for text in texts])]
     trained = _as_in_training(base, InteractionHead.load(outcome.out), texts[1], texts, tmp_path)
-    # Served vectors are kept in four bits a number.
-    assert served == pytest.approx(trained, abs=0.1)
-    assert max(served) - min(served) > 1
+    # Served vectors are kept in four bits a number; over 8 dimensions the rounding averages little.
+    assert served == pytest.approx(trained, abs=0.5)
+    assert max(served) - min(served) > 2
+    assert np.argmax(served) == np.argmax(trained)
 
 
 def test_a_training_that_stops_half_way_goes_on_to_the_same_weights(
