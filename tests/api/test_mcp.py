@@ -163,6 +163,7 @@ def long_document(url: str) -> Iterator[str]:
         ("search", {"query": "a", "nonsense": 1}, "invalid_request: nonsense: "),
         ("search", {"query": "a", "filters": {"and": 3}}, "invalid_request: "),
         ("search", {"query": "a", "max_tokens": 5}, "invalid_request: max_tokens: "),
+        ("fetch", {"id": ""}, "invalid_request: id is empty"),
         ("fetch", {"id": "nowhere"}, "not_found: there is no document with this id"),
         ("fetch", {"id": "py-sort", "start": 9999}, "invalid_request: start: the document has"),
     ],
@@ -246,6 +247,15 @@ def test_a_message_that_is_not_of_the_protocol_is_refused(url: str) -> None:
     broken = post(f"{url}/mcp", {"Content-Type": "application/json"}, content=b"{")
     assert broken.status_code == 400
     assert broken.json()["error"]["code"] == -32700
+
+
+def test_a_subscription_is_refused_at_once(url: str) -> None:
+    method, version = "subscriptions/listen", "2026-07-28"
+    prefix = "io.modelcontextprotocol/"
+    meta = {f"{prefix}protocolVersion": version, f"{prefix}clientCapabilities": {}}
+    message = {**MESSAGE, "method": method, "params": {"_meta": meta, "notifications": {}}}
+    headers = {"MCP-Protocol-Version": version, "Mcp-Method": method}
+    assert post(f"{url}/mcp", headers, json=message).json()["error"]["code"] == -32601
 
 
 def test_each_collection_has_its_own(url: str) -> None:

@@ -1,5 +1,6 @@
 """The MCP endpoint by the package `mcp`: each request is complete in itself, without a session."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -113,10 +114,15 @@ async def answer(request: Request, asked: Asked) -> Response:
         security_settings=_security(request, settings),
         max_request_body_size=settings.max_body_bytes,
     )
-    body, collected = await request.body(), _Collected()
+    whole: Message = {"type": "http.request", "body": await request.body(), "more_body": False}
+    messages, collected = iter([whole]), _Collected()
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if message := next(messages, None):
+            return message
+        # The package asks in a loop whether the client has gone: an answer would make it spin.
+        never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await never
 
     async with sessions.run():
         await sessions.handle_request(request.scope, receive, collected.take)
@@ -171,7 +177,7 @@ def _security(request: Request, settings: Settings) -> TransportSecuritySettings
 
 
 class _Collected:
-    """An answer of the package, as a response of ours."""
+    """Collects the answer of the package `mcp` and turns it into a response."""
 
     def __init__(self) -> None:
         self._status, self._headers, self._body = 500, dict[str, str](), b""

@@ -3,8 +3,10 @@
 from functools import partial
 
 from service.api.agents.token_budget import Answer, excerpt_tokens, fetch_answer, search_answer
+from service.api.document_requests import sentence
 from service.api.schemas.agent_schemas import FetchArguments, SearchArguments
 from service.api.state import Asked
+from service.documents.rows import check_id
 from service.errors import InvalidInputError, NotFoundError
 from service.scheduling.gate import Deadline
 from service.search.excerpts import Excerpter
@@ -30,7 +32,9 @@ async def fetch(wanted: FetchArguments, asked: Asked) -> Answer:
     """A document's text, or a part of it."""
     collection, deadline = asked.collection, _deadline(asked)
     with asked.state.reads.permit():
-        stored = await collection.documents.get(wanted.id, deadline, asked.caller.within)
+        with sentence():
+            id_ = check_id(wanted.id)
+        stored = await collection.documents.get(id_, deadline, asked.caller.within)
         if stored is None:
             raise NotFoundError("there is no document with this id")
         if wanted.start > (size := len(stored.document.text)):
