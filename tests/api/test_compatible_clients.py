@@ -107,6 +107,10 @@ def test_cohere_first_version(url: str) -> None:
     )
     assert indexes(answer.results) == ORDER[:2]
     assert answer.results[0].document.text == TEXTS[BEST]
+    asked = {"texts": TEXTS, "model": "any", "input_type": "search_document"}
+    vectors = client.embed(**asked).embeddings
+    assert np.linalg.norm(np.array(vectors), axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert client.embed(**asked, embedding_types=["float"]).embeddings.float_ == vectors
 
 
 def test_openai(url: str) -> None:

@@ -5,17 +5,15 @@ from functools import partial
 from fastapi import APIRouter, Response
 
 from service.api.compatible import embedding, reranking
-from service.api.openapi import ERRORS, TIMED, example
+from service.api.openapi import ERRORS, JSON, TIMED, example
 from service.api.route_rules import COMPATIBLE, Route
-from service.api.schemas.common import REQUEST_ID, server_timing
-from service.api.schemas.embedding_schemas import (
-    CohereEmbedRequest,
-    CohereEmbedResponse,
-    VectorsBody,
-)
+from service.api.schemas.common import REQUEST_ID, as_json, server_timing, written
+from service.api.schemas.embedding_schemas import CohereEmbedRequest, CohereEmbedResponse
 from service.api.schemas.rerank_schemas import RankBody, RerankRequest, RerankResponse
 from service.api.state import EngineDep, RequestIdDep
+from service.engine.engine import Engine
 from service.errors import InvalidInputError
+from service.types import Vectors
 
 router = APIRouter(tags=["compatible"], route_class=Route, responses=ERRORS)
 
@@ -93,36 +91,61 @@ async def rerank_as_infinity(
     return reranking.response(ranking, body, texts, request_id, bare_documents=True)
 
 
-@alias("/v1/embed", operation_id="embed_as_cohere_v_one")
 @router.post(
     "/v2/embed",
     operation_id="embed_as_cohere",
-    response_model_exclude_unset=True,
+    response_model=CohereEmbedResponse,
     summary="Encode texts, in Cohere's format",
 )
 @COMPATIBLE
 async def embed_as_cohere(
     body: CohereEmbedRequest, request_id: RequestIdDep, engine: EngineDep
-) -> CohereEmbedResponse:
-    """Vectors of unit length. `/v1/embed` is the same."""
-    field = "texts" if body.inputs is None else "inputs"
-    given = (
-        body.texts
-        if body.inputs is None
-        else [
-            reranking.text_of(entry, None, f"inputs.{place}")
-            for place, entry in enumerate(body.inputs)
-        ]
-    )
+) -> Response:
+    """Vectors of unit length. `/v1/embed` gives a bare list if `embedding_types` is left out."""
+    kinds = dict.fromkeys(body.embedding_types or ["float"])
+    content, vectors = await _embedded(body, request_id, engine, "by_type", {k: [] for k in kinds})
+    for kind in kinds:
+        content = await written(content, kind, embedding.rows(vectors, kind))
+    return Response(content, media_type=JSON)
+
+
+@alias("/v1/embed", operation_id="embed_as_cohere_v_one")
+@COMPATIBLE
+async def embed_as_cohere_v_one(
+    body: CohereEmbedRequest, request_id: RequestIdDep, engine: EngineDep
+) -> Response:
+    """As `/v2/embed`, but a bare list of vectors if the request names no kind."""
+    if body.embedding_types:
+        return await embed_as_cohere(body, request_id, engine)
+    content, vectors = await _embedded(body, request_id, engine, "floats", [])
+    content = await written(content, "embeddings", embedding.rows(vectors, "float"))
+    return Response(content, media_type=JSON)
+
+
+async def _embedded(
+    body: CohereEmbedRequest, request_id: str, engine: Engine, form: str, empty: object
+) -> tuple[bytes, Vectors]:
+    """The answer, whose `embeddings` are `empty`, and the vectors that belong there."""
+    field, given = _texts_in(body)
     texts = embedding.texts_of(given, field)
     side = embedding.side_of(body.input_type, body.model)
     found = await embedding.embed(engine, texts, side or "passage", field, body.output_dimension)
-    kinds = dict.fromkeys(body.embedding_types or ["float"])
-    vectors = {kind: await embedding.written(found.vectors, kind) for kind in kinds}
-    warnings = [] if side else [embedding.NO_SIDE]
-    return CohereEmbedResponse(
-        id=request_id,
-        embeddings=VectorsBody.model_validate(vectors),
-        texts=texts,
-        meta=reranking.meta(found.tokens, warnings),
-    )
+    meta = reranking.meta(found.tokens, [] if side else [embedding.NO_SIDE])
+    answer = {
+        "id": request_id,
+        "embeddings": empty,
+        "texts": texts,
+        "meta": meta.model_dump(),
+        "response_type": f"embeddings_{form}",
+    }
+    return as_json(answer), found.vectors
+
+
+def _texts_in(body: CohereEmbedRequest) -> tuple[str, list[str] | None]:
+    """The field that has the texts, and its texts. Raises `InvalidInputError`."""
+    if body.inputs is None:
+        return "texts", body.texts
+    texts = [
+        reranking.text_of(entry, None, f"inputs.{place}") for place, entry in enumerate(body.inputs)
+    ]
+    return "inputs", texts

@@ -1,12 +1,13 @@
 """What the embedding endpoints of all formats share."""
 
-import asyncio
 import base64
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from service.api.schemas.common import as_json
 from service.api.schemas.embedding_schemas import MOST_INPUTS, InputType
 from service.engine.engine import Engine
 from service.errors import InvalidInputError
@@ -19,11 +20,11 @@ _QUERIES = frozenset({"query", "search_query", "classification", "clustering"})
 """E5's authors give both sides of a symmetric task the prefix of queries."""
 
 _DECIMALS = 8
-"""Of a float in JSON: what float32 can tell of a number in a unit vector."""
+"""Decimals of a number in JSON. A float32 in a unit vector has no more."""
 
 
 def side_of(input_type: InputType | None, model: str | None) -> Side | None:
-    """What the texts are; None if the request does not say."""
+    """Whether the texts are queries or passages; None if the request does not say."""
     if input_type:
         return "query" if input_type in _QUERIES else "passage"
     match (model or "").rpartition(":")[2]:
@@ -64,8 +65,10 @@ async def embed(
     return replace(found, vectors=vectors / np.maximum(norms, np.finfo(np.float32).tiny))
 
 
-async def written(vectors: Vectors, kind: str) -> list[list[float]] | list[str]:
-    """The vectors as JSON has them."""
-    if kind == "base64":
-        return [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
-    return await asyncio.to_thread(lambda: np.round(vectors.astype(float), _DECIMALS).tolist())
+def rows(vectors: Vectors, kind: str | None) -> Iterator[bytes]:
+    """Each vector as JSON: `base64`, or else a list of numbers."""
+    for vector in vectors:
+        if kind == "base64":
+            yield as_json(base64.b64encode(vector.astype("<f4").tobytes()).decode())
+        else:
+            yield as_json(np.round(vector.astype(float), _DECIMALS).tolist())

@@ -4,10 +4,10 @@ from fastapi import APIRouter, Response
 
 from service.api.compatible import embedding
 from service.api.compatible.reranking import usage
-from service.api.openapi import ERRORS, headers
+from service.api.openapi import ERRORS, JSON, headers
 from service.api.route_rules import COMPATIBLE, Route
+from service.api.schemas.common import written
 from service.api.schemas.embedding_schemas import (
-    EmbeddingBody,
     EmbeddingRequest,
     EmbeddingResponse,
     ModelBody,
@@ -24,25 +24,25 @@ _WARNED = headers("warnings", "Present if the texts were taken to be passages.",
 @router.post(
     "/v1/embeddings",
     operation_id="embed_as_openai",
+    response_model=EmbeddingResponse,
     summary="Encode texts, in OpenAI's format",
     responses={200: _WARNED},
 )
 @COMPATIBLE
-async def embed_as_openai(
-    body: EmbeddingRequest, response: Response, engine: EngineDep
-) -> EmbeddingResponse:
+async def embed_as_openai(body: EmbeddingRequest, engine: EngineDep) -> Response:
     """Vectors of unit length, in the order of the texts; long texts are cut."""
     texts = embedding.texts_of(body.input, "input")
     side = embedding.side_of(body.input_type, body.model)
     found = await embedding.embed(engine, texts, side or "passage", "input", body.dimensions)
-    vectors = await embedding.written(found.vectors, body.encoding_format or "float")
-    if side is None:
-        response.headers["warnings"] = embedding.NO_SIDE
-    return EmbeddingResponse(
-        data=[EmbeddingBody(index=i, embedding=vector) for i, vector in enumerate(vectors)],
-        model=engine.searcher.encoder.identity.model,
-        usage=usage(found.tokens),
+    model = engine.searcher.encoder.identity.model
+    whole = EmbeddingResponse(data=[], model=model, usage=usage(found.tokens))
+    rows = (
+        b'{"object":"embedding","index":%d,"embedding":%b}' % row
+        for row in enumerate(embedding.rows(found.vectors, body.encoding_format))
     )
+    content = await written(whole.model_dump_json().encode(), "data", rows)
+    headers = {} if side else {"warnings": embedding.NO_SIDE}
+    return Response(content, headers=headers, media_type=JSON)
 
 
 @router.get("/v1/models", operation_id="list_models", summary="Models, in OpenAI's format")

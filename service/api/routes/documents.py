@@ -1,7 +1,6 @@
 """`/documents`: store, read, list and delete documents."""
 
 import asyncio
-import sys
 from contextlib import suppress
 from typing import Annotated
 
@@ -205,8 +204,7 @@ async def list_documents(
     cursor = cursor_after(page.after) if page.after is not None else None
     whole = DocumentsPage(documents=[], cursor=cursor).model_dump_json().encode()
     rows = (_stored(document).model_dump_json().encode() for document in page.documents)
-    # `Documents.page` limits the size.
-    content = await written(whole, "documents", rows, sys.maxsize)
+    content = await written(whole, "documents", rows)  # `Documents.page` limits the size
     return Response(content, media_type="application/json")
 
 

@@ -1,6 +1,7 @@
 """The wire: what all requests, answers, errors and probes have in common."""
 
 import asyncio
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
@@ -168,13 +169,20 @@ def as_json(value: object) -> bytes:
     return to_json(value, inf_nan_mode="null")
 
 
-async def written(whole: bytes, field: str, rows: Iterable[bytes], most: int) -> bytes:
-    """`whole` with `rows` in its empty list `field`; all of it is JSON.
-
-    Written piece by piece, so that other requests get their turn in between. Raises
-    `AnswerTooLargeError` above `most` bytes.
-    """
+async def written(
+    whole: bytes, field: str, rows: Iterable[bytes], most: int = sys.maxsize
+) -> bytes:
+    """`whole` with `rows` in its empty list `field`; all of it is JSON. As `joined`."""
     before, mark, after = whole.partition(f'"{field}":['.encode())
+    return before + mark + await joined(rows, most) + after
+
+
+async def joined(rows: Iterable[bytes], most: int = sys.maxsize) -> bytes:
+    """The rows with commas in between.
+
+    Written piece by piece, so that other requests get their turn. Raises `AnswerTooLargeError`
+    above `most` bytes.
+    """
     pieces: list[bytes] = []
     total = since = 0
     for piece in rows:
@@ -186,4 +194,4 @@ async def written(whole: bytes, field: str, rows: Iterable[bytes], most: int) ->
         if since > _AT_ONCE_BYTES:
             since = 0
             await asyncio.sleep(0)
-    return before + mark + b",".join(pieces) + after
+    return b",".join(pieces)

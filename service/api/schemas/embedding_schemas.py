@@ -10,6 +10,9 @@ from service.api.schemas.rerank_schemas import LenientBody, MetaBody, UsageBody
 MOST_INPUTS = 2048
 """Texts in one request, as OpenAI allows."""
 
+MOST_CHARS = 1 << 18
+"""Most characters that one request may split into tokens: the answer lists every token."""
+
 InputType = Literal[
     "query", "passage", "document", "search_query", "search_document",
     "classification", "clustering", "image",
@@ -153,7 +156,8 @@ class TokenizeRequest(LenientBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": [_TEXT]}]})
 
     inputs: str | list[str] = Field(
-        description="A text or at most 2,048 texts.", examples=[[_TEXT]]
+        description="A text or at most 2,048 texts, together 262,144 characters.",
+        examples=[[_TEXT]],
     )
 
 
@@ -175,7 +179,7 @@ class InfoBody(BaseModel):
     model_dtype: str = Field("float32", description="Of its answers.", examples=["float32"])
     served_model_name: str = Field(description="The model.", examples=["interaction-v1"])
     model_type: dict[str, dict[str, Any]] = Field(
-        description="`reranker` or `embedding`, whichever the address is for.",
+        description="`reranker` or `embedding`, depending on the address.",
         examples=[{"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}],
     )
     max_concurrent_requests: int = Field(
