@@ -85,7 +85,11 @@ def response_to(error: Exception, scope: Scope) -> JSONResponse:
     rules = getattr(scope.get("route"), "rules", None)
     if rules and rules.compatible:
         content = failure.body.error
-        told = [f"{detail.field}: {detail.message}" for detail in content.details or ()]
+        told = [
+            f"{detail.field}: {detail.message}"
+            for detail in content.details or ()
+            if detail.message != content.message
+        ]
         failure.body.detail = "; ".join([content.message, *told])
     return _response(failure)
 

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import ceil, exp
+from math import ceil
 
 import numpy as np
 
-from service.confidence.calibration import Ordering
-from service.confidence.judge import ORDER, Judge
-from service.protocols import Reranker
+from service.confidence.judge import ORDER
 from service.scheduling.gate import Deadline
 from service.scheduling.shares import SHARES, one_caller
 from service.search.embedder import CHARS_PER_TOKEN
 from service.search.query import Timings
+from service.search.relevance import Scale
 from service.search.relevant_spans import RelevantSpan, SpanLimits, chosen, span_ends
 from service.search.searcher import Searcher
 from service.search.second_stage import LANGUAGE_SAMPLE
@@ -24,7 +23,7 @@ from service.text.passage import passage_text
 from service.types import EncodedPassage, EncodedQuery, Span, Word
 
 TOKENS_PER_DOCUMENT = 4096
-"""What is read of a document, unless a request says less."""
+"""Most tokens that are read of a document, unless the request names another number."""
 
 _CUT_CHARS = 65_536
 """Documents are cut into passages this many characters at a time; others get turns in between."""
@@ -52,13 +51,15 @@ class RankedDocument:
 class DocumentRanking:
     """Documents, best first.
 
-    `answerable` is None where nothing is calibrated. `model` gave the scores. `tokens` counts what
-    was read of all documents.
+    `answerable` is None where nothing is calibrated. `model` gave the scores; `reranked` is False
+    where it is the encoder, whose scores are cosines. `tokens` counts what was read of all
+    documents.
     """
 
     documents: list[RankedDocument]
     answerable: bool | None
     model: str
+    reranked: bool
     tokens: int
     timings_ms: dict[str, float]
     warnings: list[str] = field(default_factory=list)
@@ -75,43 +76,16 @@ class _Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scale:
-    """From scores to relevance. `reranker` is None where they are cosines."""
-
-    judge: Judge
-    reranker: Reranker | None
-    language: str
-    share: float
-
-    def probabilities(self, scores: Sequence[float]) -> list[float] | None:
-        if self.reranker and self.share < 1.0:
-            return None  # a curve of fused scores holds for the candidates of a search alone
-        ordering: Ordering = "rerank" if self.reranker else "retrieval"
-        return self.judge.probabilities(scores, ordering, self.language)
-
-    def relevance(self, scores: Sequence[float]) -> list[float]:
-        return self.probabilities(scores) or [self._squashed(score) for score in scores]
-
-    def _squashed(self, score: float) -> float:
-        if self.reranker is None:
-            return (1.0 + score) / 2.0
-        if self.reranker.reads == "states":
-            # Logits of any scale: a logistic function would make most of them the same.
-            return 0.5 + 0.5 * score / (1.0 + abs(score))
-        return 1.0 / (1.0 + exp(-score)) if score > -700.0 else 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class _Scores:
-    """Of passages, in their order: scores, whether they were cut, the best window of the query."""
+    """For each passage: its score, whether it was cut, the window of the query that fits best."""
 
     values: list[float]
     truncated: list[bool]
     windows: list[int]
-    scale: _Scale
+    scale: Scale
 
     def of(self, cuts: Sequence[_Cut], index: int) -> "_Scores":
-        """Those of one document's passages."""
+        """The scores of one document's passages."""
         start = sum(len(cut.texts) for cut in cuts[:index])
         part = slice(start, start + len(cuts[index].texts))
         return _Scores(self.values[part], self.truncated[part], self.windows[part], self.scale)
@@ -127,11 +101,11 @@ class DocumentRanker:
         self,
         query: str,
         documents: Sequence[str],
+        deadline: Deadline,
         *,
         top_n: int | None = None,
         tokens_per_document: int = TOKENS_PER_DOCUMENT,
         spans: SpanLimits | None = None,
-        timeout_ms: int | None = None,
     ) -> DocumentRanking:
         """Score every document by its best passage; give the first `top_n`, or all.
 
@@ -139,10 +113,10 @@ class DocumentRanker:
         or too long, `OverloadedError` (queue full), and `DeadlineError`, as an answer is whole.
         """
         searcher, timings = self._searcher, Timings()
-        deadline = Deadline((timeout_ms or searcher.limits.timeout_ms) / 1000)
         with one_caller() as caller, searcher.gate.permit(), SHARES.at_work(caller.account):
             with timings.stage("normalize"):
-                text, warnings = searcher.normalize_query(query)
+                normalize = partial(searcher.normalize_query, query)
+                text, warnings = await searcher.preparing.run(deadline, normalize)
                 cuts = await self._cut_all(documents, tokens_per_document, deadline)
             with timings.stage("encode"):
                 encoded = await searcher.encode_query(text, deadline)
@@ -162,10 +136,12 @@ class DocumentRanker:
             warnings.append(f"the ends of {unread} documents were not read")
         if answerable is None and ranked:
             warnings.append("no calibration fits these models: the scores are no probabilities")
+        reranker = scores.scale.reranker
         return DocumentRanking(
             ranked,
             answerable,
-            searcher.scorer,
+            reranker.model if reranker else searcher.encoder.identity.model,
+            reranker is not None,
             sum(one.tokens for one in cuts),
             timings.finish(),
             warnings,
@@ -211,7 +187,7 @@ class DocumentRanker:
         language = search_language(text, texts[:LANGUAGE_SAMPLE])
         share = judge.rerank_weight(language)
         if reranker is None or share == 0.0:  # as in a search
-            scale = _Scale(judge, None, language, share)
+            scale = Scale(judge, None, language, share)
             cosines = await self._cosines(query, texts, deadline)
             return _Scores(cosines, [False] * len(texts), [0] * len(texts), scale)
         # Where a query has several windows, the one that fits a passage best counts.
@@ -223,7 +199,7 @@ class DocumentRanker:
             logits.max(axis=0).tolist(),
             [pair.truncated for pair in pairs[: len(texts)]],
             logits.argmax(axis=0).tolist(),
-            _Scale(judge, reranker, language, share),
+            Scale(judge, reranker, language, share),
         )
 
     async def _cosines(
@@ -262,7 +238,7 @@ class DocumentRanker:
         limits: SpanLimits,
         deadline: Deadline,
     ) -> list[RelevantSpan]:
-        """Of one document, whose passages have these scores."""
+        """The spans of one document, whose passages have these scores."""
         parts: list[tuple[Span, float]] = []
         for place, score in enumerate(scores.values):
             # No part scores above its passage.

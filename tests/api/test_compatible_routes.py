@@ -1,7 +1,7 @@
 """Endpoints in other services' formats: what no client of theirs shows."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.engine.engine import Engine
+from service.scheduling.gate import Deadline
+from service.search.document_ranker import DocumentRanker, DocumentRanking
 from tests.fixtures.hash_models import hash_settings
 from tests.fixtures.hash_server import running
 from tests.fixtures.openapi import SPEC, errors_of
@@ -171,7 +173,7 @@ def test_spans_keep_to_threshold_and_number(client: TestClient) -> None:
 
 def test_what_cannot_be_ranked_is_refused_in_detail(client: TestClient) -> None:
     both = refused(client, "/rerank", query=QUERY, documents=TEXTS, texts=TEXTS)
-    assert "either documents or texts" in both
+    assert both == "give either documents or texts"
     assert "either documents or texts" in refused(client, "/rerank", query=QUERY)
     assert "query" in refused(client, "/rerank", documents=TEXTS)
     assert "1000" in refused(client, "/rerank", query=QUERY, documents=["a"] * 1001)
@@ -204,6 +206,23 @@ def test_scores_of_pairs(client: TestClient) -> None:
     assert "text_2" in refused(client, "/score", text_1=QUERY)
 
 
+def test_all_queries_of_a_score_share_one_deadline(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rank, deadlines = DocumentRanker.rank, list[Deadline]()
+
+    async def noted(
+        self: DocumentRanker, query: str, documents: Sequence[str], deadline: Deadline
+    ) -> DocumentRanking:
+        deadlines.append(deadline)
+        return await rank(self, query, documents, deadline)
+
+    monkeypatch.setattr(DocumentRanker, "rank", noted)
+    post(client, "/score", text_1=[QUERY, "knots"], text_2=TEXTS[1:])
+    first, second = deadlines
+    assert first is second
+
+
 def test_embeddings_are_those_of_the_index(client: TestClient, engine: Engine) -> None:
     encoder = engine.searcher.encoder
     for side, encode in (("query", encoder.encode_queries), ("passage", encoder.encode_passages)):
@@ -230,6 +249,10 @@ def test_embeddings_are_those_of_the_index(client: TestClient, engine: Engine) -
         )
         np.testing.assert_allclose(np.array(cohere["embeddings"]["float"]), wanted, atol=1e-6)
         assert len(cohere["embeddings"]["base64"]) == 3
+        assert cohere["response_type"] == "embeddings_by_type"
+        first = post(client, "/v1/embed", texts=TEXTS, input_type=side)
+        np.testing.assert_allclose(np.array(first["embeddings"]), wanted, atol=1e-6)
+        assert first["response_type"] == "embeddings_floats"
 
 
 def test_a_text_that_is_neither_query_nor_passage_has_a_warning(client: TestClient) -> None:
@@ -264,6 +287,10 @@ def test_tokens_spell_the_text(client: TestClient, engine: Engine) -> None:
     assert "".join(token["text"] for token in tokens).replace(" ", "") == text.replace(" ", "")
 
 
+def test_tokens_of_too_long_texts_are_refused(client: TestClient) -> None:
+    assert "262144" in refused(client, "/tokenize", inputs=["a " * 65_537] * 2)
+
+
 def test_info_names_one_kind_of_model_at_each_address(client: TestClient) -> None:
     kinds = {
         path: next(iter(client.get(f"{path}/info").json()["model_type"]))
@@ -290,5 +317,7 @@ def test_without_a_reranker_the_cosine_orders(without: TestClient) -> None:
     assert all(0.0 <= score <= 1.0 for score in scores)
     assert body["results"][0]["confidence"] == "uncalibrated"
     assert body["answerable"] is None
+    assert body["results"][0]["rerank_score"] is None
+    assert body["model"] == "e5-small"
     assert "no probabilities" in body["meta"]["warnings"][0]
     assert without.get("/info").json()["model_id"] == "e5-small"

@@ -19,6 +19,7 @@ from service.api.schemas.rerank_schemas import (
 )
 from service.engine.engine import Engine
 from service.errors import InvalidInputError
+from service.scheduling.gate import Deadline
 from service.search.document_ranker import (
     TOKENS_PER_DOCUMENT,
     DocumentRanker,
@@ -30,14 +31,15 @@ from service.search.relevant_spans import SpanLimits
 
 async def rank(engine: Engine, body: RerankRequest, documents: Sequence[str]) -> DocumentRanking:
     """Rank documents as the request says, with the models of the default collection."""
+    searcher = engine.searcher
     tokens = body.max_tokens_per_doc or max(0, body.truncate_prompt_tokens or 0)
-    return await DocumentRanker(engine.searcher).rank(
+    return await DocumentRanker(searcher).rank(
         body.query,
         documents,
+        Deadline((body.timeout_ms or searcher.limits.timeout_ms) / 1000),
         top_n=body.top_n or None,
         tokens_per_document=min(tokens or TOKENS_PER_DOCUMENT, MOST_TOKENS),
         spans=_span_limits(body),
-        timeout_ms=body.timeout_ms,
     )
 
 
@@ -57,7 +59,7 @@ def texts_of(body: RerankRequest) -> list[str]:
 
 
 def text_of(document: Mapping[str, Any], fields: Sequence[str] | None, where: str) -> str:
-    """What is read of an object; raises `InvalidInputError`."""
+    """The text of a document that is an object. Raises `InvalidInputError`."""
     content = document.get("content")
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
@@ -108,7 +110,7 @@ def response(
             relevance_score=score_of(one, raw=body.raw_scores),
             confidence=one.confidence,
             probability=one.probability,
-            rerank_score=one.score,
+            rerank_score=one.score if ranking.reranked else None,
             truncated=one.truncated,
         )
         if body.return_documents:

@@ -13,12 +13,13 @@ from service.api.schemas.rerank_schemas import (
 )
 from service.api.state import EngineDep, RequestIdDep
 from service.errors import InvalidInputError
+from service.scheduling.gate import Deadline
 from service.search.document_ranker import DocumentRanker
 
 router = APIRouter(tags=["compatible"], route_class=Route, responses=ERRORS)
 
 MOST_QUERIES = 64
-"""Different texts on the left in one request: each is ranked by itself."""
+"""Most different texts on the left in one request: each one costs a ranking."""
 
 
 @router.post("/v1/score", operation_id="score_as_vllm_v_one", include_in_schema=False)
@@ -26,8 +27,8 @@ MOST_QUERIES = 64
 @COMPATIBLE
 async def score(body: ScoreRequest, request_id: RequestIdDep, engine: EngineDep) -> ScoreResponse:
     """Score one text with each of the others, or texts pair by pair. `/v1/score` is the same."""
-    left = _texts(body.text_1, body.queries, body.data_1, "text_1")
-    right = _texts(body.text_2, body.documents, body.data_2, "text_2")
+    left = _texts("text_1", body.text_1, body.queries, body.data_1)
+    right = _texts("text_2", body.text_2, body.documents, body.data_2)
     if len(left) == 1:
         left *= len(right)
     if len(left) != len(right):
@@ -36,24 +37,27 @@ async def score(body: ScoreRequest, request_id: RequestIdDep, engine: EngineDep)
         raise InvalidInputError(f"text_1 may have {MOST_QUERIES} different texts", "text_1")
     scores: dict[int, float] = {}
     tokens = 0
+    searcher = engine.searcher
+    deadline = Deadline(searcher.limits.timeout_ms / 1000)
     for query in dict.fromkeys(left):
         places = [place for place, text in enumerate(left) if text == query]
-        ranking = await DocumentRanker(engine.searcher).rank(query, [right[i] for i in places])
+        documents = [right[place] for place in places]
+        ranking = await DocumentRanker(searcher).rank(query, documents, deadline)
         tokens += ranking.tokens
         for one in ranking.documents:
             scores[places[one.index]] = reranking.score_of(one, raw=body.raw_scores)
     return ScoreResponse(
         id=request_id,
-        model=engine.searcher.scorer,
+        model=searcher.scorer,
         data=[ScoreBody(index=index, score=scores[index]) for index in range(len(right))],
         usage=reranking.usage(tokens),
     )
 
 
-def _texts(*given: str | list[str] | None) -> list[str]:
-    *values, field = given
-    texts = next((value for value in values if value is not None), None)
+def _texts(field: str, *given: str | list[str] | None) -> list[str]:
+    """The texts of the first name that is given. Raises `InvalidInputError`."""
+    texts = next((value for value in given if value is not None), None)
     found = [texts] if isinstance(texts, str) else texts or []
     if not 1 <= len(found) <= MOST_DOCUMENTS:
-        raise InvalidInputError(f"{field} must have 1 to {MOST_DOCUMENTS} texts", str(field))
+        raise InvalidInputError(f"{field} must have 1 to {MOST_DOCUMENTS} texts", field)
     return found

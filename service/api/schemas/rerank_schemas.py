@@ -8,10 +8,10 @@ from service.api.schemas.common import RequestId, TimeoutMs
 from service.types import Word
 
 MOST_DOCUMENTS = 1000
-"""In one request, as Cohere advises."""
+"""Most documents in one request, as Cohere advises."""
 
 MOST_TOKENS = 32_768
-"""Of one document, whatever a request asks for."""
+"""Most tokens that are read of a document, whatever the request asks for."""
 
 QUERY: JsonValue = "What is the capital of the United States?"
 TEXTS: list[JsonValue] = [
@@ -63,7 +63,9 @@ class RerankRequest(LenientBody):
     )
     return_documents: bool | None = Field(None, description="Give each result its document.")
     return_text: bool | None = Field(None, description="The same, with `texts`.")
-    raw_scores: bool | None = Field(None, description="Logits in place of probabilities as scores.")
+    raw_scores: bool | None = Field(
+        None, description="Logits in place of probabilities as scores; cosines without a reranker."
+    )
     rank_fields: list[str] | None = Field(
         None, description="Fields of the documents that are read; all if left out."
     )
@@ -111,7 +113,7 @@ class RerankResultBody(BaseModel):
         description="Calibrated probability that it is relevant.", examples=[0.61]
     )
     rerank_score: float | None = Field(
-        description="The reranker's score (a logit).", examples=[65.1]
+        description="The reranker's score (a logit); null if nothing was reranked.", examples=[65.1]
     )
     truncated: bool = Field(description="Whether the end was not read.")
 

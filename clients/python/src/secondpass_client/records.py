@@ -113,7 +113,8 @@ class SearchResult:
 class RankedDocument:
     """One of the texts that a request brought along; `index` is its place there, from 0.
 
-    `relevance_score` is the probability; where there is none, a number that rises with the logit.
+    `relevance_score` is the probability; where there is none, a number that rises with the score of
+    the model. `rerank_score` is None where the service has no reranker.
     """
 
     index: int
