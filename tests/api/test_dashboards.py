@@ -58,6 +58,15 @@ def test_brackets_are_closed(expression: str) -> None:
     assert not open_ones
 
 
+@pytest.mark.parametrize("expression", [e for e in EXPRESSIONS if " and " in e])
+def test_both_sides_of_an_and_have_equal_labels(expression: str) -> None:
+    left, right = (
+        dict(re.findall(r'(\w+)="(\w+)"', side)) for side in re.split(r"\band\b", expression)
+    )
+    ignored = set(re.findall(r"ignoring \((\w+)\)", expression))
+    assert {name for name in left if left[name] != right.get(name)} <= ignored
+
+
 def test_every_alert_says_what_is_wrong_and_for_how_long() -> None:
     assert len({rule["alert"] for rule in RULES}) == len(RULES)
     for rule in RULES:
