@@ -9,7 +9,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,7 +31,11 @@ class Tracing:
             return
         parent = self._propagator.extract(dict(Headers(scope=scope)))
         with self._tracer.start_as_current_span(
-            "request", parent, SpanKind.SERVER, record_exception=False
+            "request",
+            parent,
+            SpanKind.SERVER,
+            record_exception=False,  # its text may have what the client sent
+            set_status_on_exception=False,
         ) as span:
             state = scope.setdefault("state", {})
             state["trace_id"] = f"{span.get_span_context().trace_id:032x}"
@@ -39,6 +43,8 @@ class Tracing:
             async def send_on(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
+                    if message["status"] >= 500:
+                        span.set_status(StatusCode.ERROR)
                 await send(message)
 
             token = stage_observer.set(self._stage)

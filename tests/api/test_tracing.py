@@ -1,16 +1,19 @@
 """OpenTelemetry's spans of a search, and what is imported without them."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from fastapi.testclient import TestClient
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+from starlette.types import Receive, Scope, Send
 
 from service.api import server, tracing
 from service.api.app import create_app
@@ -76,6 +79,20 @@ def test_a_path_that_is_no_route_is_not_in_the_trace(
     (span,) = exported.get_finished_spans()
     assert (span.name, span.parent) == ("unmatched", None)
     assert answer.headers["X-Trace-ID"] == f"{span.context.trace_id:032x}"
+
+
+def test_an_error_marks_the_span_without_its_text(exported: InMemorySpanExporter) -> None:
+    async def fails(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        raise RuntimeError("s3cret")
+
+    traced = tracing.Tracing(fails, tracing.tracer_provider().get_tracer("test"))
+    scope = {"type": "http", "method": "GET", "headers": []}
+    with pytest.raises(RuntimeError):
+        asyncio.run(traced(scope, AsyncMock(), AsyncMock()))
+    (span,) = exported.get_finished_spans()
+    assert span.status.status_code is StatusCode.ERROR
+    assert "s3cret" not in span.to_json()
 
 
 def test_without_traces_the_sdk_is_not_imported() -> None:
