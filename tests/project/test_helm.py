@@ -1,9 +1,11 @@
 """The Helm chart, rendered: by `helm` where it is installed, else by what its templates use."""
 
+import hashlib
 import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,12 @@ from service.environment import check_environment
 
 CHART = Path(__file__).parents[2] / "docker" / "helm" / "secondpass"
 VALUES = ["values.yaml", "values-gpu.yaml"]
-_ACTION = re.compile(r"\{\{ \.([\w.]+)( \| toJson)? \}\}")
+_FUNCTIONS: dict[str | None, Callable[[Any], str]] = {
+    None: str,
+    "toJson": json.dumps,
+    "sha256sum": lambda text: hashlib.sha256(text.encode()).hexdigest(),
+}
+_ACTION = re.compile(r"\{\{ \.([\w.]+)(?: \| (toJson|sha256sum))? \}\}")
 
 
 def values(name: str) -> dict[str, Any]:
@@ -36,7 +43,7 @@ def rendered(name: str) -> dict[str, dict[str, Any]]:
 
         def put(found: re.Match[str]) -> str:
             value: Any = reduce(lambda at, key: at[key], found[1].split("."), known)
-            return json.dumps(value) if found[2] else str(value)
+            return _FUNCTIONS[found[2]](value)
 
         texts = [_ACTION.sub(put, file.read_text()) for file in CHART.glob("templates/*.yaml")]
     assert "{{" not in "".join(texts)
@@ -70,6 +77,11 @@ def test_the_server_takes_the_settings(name: str, tmp_path: Path) -> None:
     config = tmp_path / "secondpass.toml"
     config.write_text(found["ConfigMap"]["data"]["secondpass.toml"])
     assert read_settings({"config": config}).log_format == "json"
+
+
+def test_other_settings_make_another_pod() -> None:
+    one, other = (rendered(name)["Deployment"]["spec"]["template"] for name in VALUES)
+    assert one["metadata"]["annotations"] != other["metadata"]["annotations"]
 
 
 def test_the_gpu_values_ask_for_a_gpu() -> None:
