@@ -63,7 +63,7 @@ class ApiCaller:
         return self.key.reach == "server" if self.key else not self.needs_key
 
     def may_use(self, name: str, catalog: Catalog) -> bool:
-        """Whether the key allows the collection that a name or alias leads to, perhaps later."""
+        """Whether the key allows the collection of this name or alias, which need not exist yet."""
         if self.key is None or self.key.collections is None or name in self.key.collections:
             return True
         own = {_resolved(each, catalog) for each in self.key.collections} - {None}
@@ -78,7 +78,7 @@ class ApiCaller:
             raise ForbiddenError(f"this API key may not use the collection {name!r}")
 
     def require_name(self, name: str) -> None:
-        """As `require_collection`, for a name that is set or removed: the key must have it."""
+        """Raise `ForbiddenError` if the key does not list a name that is to be set or removed."""
         if self.key and self.key.collections is not None and name not in self.key.collections:
             raise ForbiddenError(f"this API key may not use the name {name!r}")
 
@@ -89,7 +89,7 @@ class ApiCaller:
 
     @property
     def within(self) -> Filters:
-        """What every document that the caller sees or writes satisfies."""
+        """The filter that limits which documents the caller may see and write."""
         return (self.key and self.key.filters) or {}
 
 

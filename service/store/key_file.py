@@ -1,7 +1,7 @@
 """API keys in one small file. Commands write it, and any number of servers read it.
 
 A key is shown once, when it is made. The file has its SHA-256: a key is long and random, so its
-hash needs no salt and gives nothing away.
+hash needs no salt and cannot be reversed.
 """
 
 import hashlib
@@ -189,7 +189,7 @@ class KeyFile:
 
 
 def _first(error: ValidationError) -> str:
-    """The first fault, without the input: somebody may have written a key there."""
+    """The first fault, without the input: it may be a key."""
     fault = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(map(str, fault["loc"]))
     return f"{where}: {fault['msg']}" if where else fault["msg"]

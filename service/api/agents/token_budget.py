@@ -19,7 +19,7 @@ LEAST_EXCERPT = 32
 """A shorter excerpt says too little; fewer hits are shown instead."""
 
 _FOR_ESCAPES = 10
-"""One in so much of a budget is kept for what JSON adds to a text."""
+"""A tenth of a budget is kept for what JSON adds to a text."""
 
 _TRIES = 8
 
@@ -39,7 +39,7 @@ class Answer:
     text: str
 
     def tokens(self, count: TokenCounter) -> int:
-        """Those of the longer form."""
+        """The tokens of the longer form."""
         return max(count([self.text, self.body.model_dump_json()]))
 
 

@@ -23,7 +23,7 @@ async def mcp(request: Request, asked: AskedDep) -> Response:
 
 @cache
 def _loaded() -> Callable[[Request, Asked], Awaitable[Response]]:
-    """What answers. Raises `NotAvailableError` without the package."""
+    """The function that answers. Raises `NotAvailableError` without the package."""
     try:
         from service.api.agents.mcp_server import answer  # noqa: PLC0415
     except ImportError as error:

@@ -22,7 +22,7 @@ Tokens = Annotated[int, Field(ge=LEAST_TOKENS, le=MOST_TOKENS)]
 
 
 class SearchArguments(RequestBody):
-    """Of the tool `search`."""
+    """The arguments of the tool `search`."""
 
     query: str = Field(description="The question or keywords, in any language.")
     top_k: int = Field(5, ge=1, le=MOST_HITS, description="Most documents in the answer.")
@@ -37,7 +37,7 @@ class SearchArguments(RequestBody):
 
 
 class FetchArguments(RequestBody):
-    """Of the tool `fetch`."""
+    """The arguments of the tool `fetch`."""
 
     id: str = Field(description="The id of a document, as `search` gives it.")
     start: int = Field(

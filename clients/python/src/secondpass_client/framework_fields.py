@@ -6,7 +6,7 @@ from secondpass_client.records import Hit, RankedDocument, SearchResult
 
 
 def hit_metadata(result: SearchResult, hit: Hit) -> dict[str, Any]:
-    """The document's metadata, and what the search says of it; the latter wins over equal names."""
+    """The document's metadata and the hit's fields, which win where names are equal."""
     return hit.metadata | {
         "id": hit.id,
         "title": hit.title,
@@ -21,7 +21,7 @@ def hit_metadata(result: SearchResult, hit: Hit) -> dict[str, Any]:
 
 
 def ranked_metadata(ranked: RankedDocument) -> dict[str, Any]:
-    """What the reranker says of a document."""
+    """The reranker's fields for a document."""
     return {
         "relevance_score": ranked.relevance_score,
         "confidence": ranked.confidence,
