@@ -1,18 +1,19 @@
 """From documents to stored vectors: chunk, encode, store, in batches that are each durable."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from types import MappingProxyType
 
 from service.errors import ModelError, UnprocessableTextError
 from service.protocols import Encoder, Store
 from service.scheduling.ahead import ahead
 from service.scheduling.background import Background
 from service.types import Document, EncodedDocument, Refused, StagedDocument
+from service.write.batches import LOT_CHARS, Batch, UnderWay, lots
 from service.write.document_encoder import Chunked, DocumentEncoder
 from service.write.passage_states import PassageStates
+from service.write.row_batches import row_batches
 from service.write.staged import LONG_CHARS, IndexStep, StagedDocuments
 
 BATCH_TOKENS = 1 << 14
@@ -26,9 +27,6 @@ _STATIC_LOT = 2048
 
 _MOST_LOTS = 4
 """A batch has at most this many times as many documents, so that a kill costs few of any length."""
-
-_LOT_CHARS = 1 << 22
-"""About the characters of documents that are read before the first one is encoded."""
 
 
 @dataclass(slots=True)
@@ -84,7 +82,7 @@ class Ingestor:
         stored here. So a kill costs at most the three of them.
         """
         report = IngestReport()
-        under_way: dict[str, Document] = {}
+        under_way = UnderWay()
         with self._encoded_ahead(self._read(rows, under_way)) as encoded:
             for batch, documents in encoded:
                 if isinstance(documents, Exception):
@@ -92,9 +90,7 @@ class Ingestor:
                 report.unchanged += batch.unchanged
                 report.refused += batch.refused
                 self._put_and_count(documents, report)
-                for row in documents:
-                    if under_way.get(row.document.id) is row.document:
-                        del under_way[row.document.id]
+                under_way.remove([row.document for row in documents])
                 on_progress(report)
         return report
 
@@ -108,7 +104,7 @@ class Ingestor:
         the errors of `Store.put`.
         """
         refused: list[Refused] = []
-        new = self._changed(documents)
+        new = self._changed(documents, UnderWay())
         short = [document for document in new if len(document.text) <= LONG_CHARS]
         chunks = list(self._accepted(short, refused))
         long = [document for document in new if len(document.text) > LONG_CHARS]
@@ -150,15 +146,10 @@ class Ingestor:
             if done or not worked:
                 return done
 
-    def _read(
-        self, rows: Iterable[Document | Refused], under_way: dict[str, Document]
-    ) -> Iterator["_Batch"]:
-        """The rows in batches, at least one; no id occurs twice in a batch.
-
-        `under_way` has the last version of each document that is not stored yet.
-        """
-        batch = _Batch()
-        for lot in _lots(rows, self._lot):
+    def _read(self, rows: Iterable[Document | Refused], under_way: UnderWay) -> Iterator[Batch]:
+        """The rows in batches, at least one; no id occurs twice in a batch."""
+        batch = Batch()
+        for lot in lots(rows, self._lot):
             documents = [row for row in lot if isinstance(row, Document)]
             batch.refused += [row for row in lot if isinstance(row, Refused)]
             new = self._changed(documents, under_way)
@@ -166,47 +157,52 @@ class Ingestor:
             for chunked in self._accepted(new, batch.refused):
                 if chunked.document.id in batch.chunks:
                     yield batch
-                    batch = _Batch()
+                    batch = Batch()
                 batch.add(chunked)
-                under_way[chunked.document.id] = chunked.document
+                under_way.add(chunked.document)
                 if self._is_full(batch):
                     yield batch
-                    batch = _Batch()
+                    batch = Batch()
         yield batch
 
-    def _is_full(self, batch: "_Batch") -> bool:
+    def _is_full(self, batch: Batch) -> bool:
         enough = batch.tokens >= self._batch_tokens
         return enough or len(batch.chunks) >= _MOST_LOTS * self._lot
 
-    def _waiting(self) -> Iterator["_Batch"]:
+    def _waiting(self) -> Iterator[Batch]:
         """The documents that wait and have text, in batches."""
-        batch, after = _Batch(), 0
-        while True:
-            with self._store.view() as view:
-                rows = view.waiting(self._lot, after=after)
-            for row, found in zip(
-                rows, self._documents.chunk([row.document for row in rows]), strict=True
-            ):
-                after = row.version
+        batch = Batch()
+        waiting = self._waiting_documents()
+        for lot in row_batches(waiting, lambda row: len(row.document.text), LOT_CHARS, self._lot):
+            chunks = self._documents.chunk([row.document for row in lot])
+            for row, found in zip(lot, chunks, strict=True):
                 if isinstance(found, Chunked):
                     batch.add(found)
                     batch.staged[row.document.id] = row
                 if self._is_full(batch):
                     yield batch
-                    batch = _Batch()
-            if not rows:
-                break
+                    batch = Batch()
         yield batch
+
+    def _waiting_documents(self) -> Iterator[StagedDocument]:
+        after = 0
+        while True:
+            with self._store.view() as view:
+                rows = view.waiting(_LOT, after=after)
+            if not rows:
+                return
+            yield from rows
+            after = rows[-1].version
 
     @contextmanager
     def _encoded_ahead(
-        self, batches: Iterable["_Batch"]
-    ) -> Iterator[Iterator[tuple["_Batch", list[EncodedDocument] | ModelError | RuntimeError]]]:
+        self, batches: Iterable[Batch]
+    ) -> Iterator[Iterator[tuple[Batch, list[EncodedDocument] | ModelError | RuntimeError]]]:
         """Each batch with its documents' vectors, or with why they have none."""
 
         def encoded(
-            batch: _Batch,
-        ) -> tuple[_Batch, list[EncodedDocument] | ModelError | RuntimeError]:
+            batch: Batch,
+        ) -> tuple[Batch, list[EncodedDocument] | ModelError | RuntimeError]:
             chunks = list(batch.chunks.values())
             try:
                 return batch, self._documents.encode(chunks) if chunks else []
@@ -219,13 +215,9 @@ class Ingestor:
         ):
             yield done
 
-    def _changed(
-        self,
-        documents: Sequence[Document],
-        under_way: Mapping[str, Document] = MappingProxyType({}),
-    ) -> list[Document]:
-        # Looked up before the store is read, which has what was stored meanwhile.
-        coming = {d.id: under_way[d.id].content_hash for d in documents if d.id in under_way}
+    def _changed(self, documents: Sequence[Document], under_way: UnderWay) -> list[Document]:
+        # Asked before the store is read, which has what was stored meanwhile.
+        coming = under_way.content_hashes(documents)
         with self._store.view() as view:
             known = view.content_hashes([document.id for document in documents]) | coming
         return [d for d in documents if known.get(d.id) != d.content_hash]
@@ -278,38 +270,5 @@ class Ingestor:
             write()
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Documents that are encoded and stored together, by id, and rows that were read with them."""
-
-    chunks: dict[str, Chunked] = field(default_factory=dict)
-    staged: dict[str, StagedDocument] = field(default_factory=dict)
-    tokens: int = 0
-    unchanged: int = 0
-    refused: list[Refused] = field(default_factory=list)
-
-    def add(self, chunked: Chunked) -> None:
-        self.chunks[chunked.document.id] = chunked
-        self.tokens += chunked.tokens
-
-
 def _refused(document: Document, error: UnprocessableTextError) -> Refused:
     return Refused(document.id, None, error.field, str(error))
-
-
-def _lots(rows: Iterable[Document | Refused], most: int) -> Iterator[list[Document | Refused]]:
-    """The rows, at most `most` at a time; no id occurs twice in a lot."""
-    lot: list[Document | Refused] = []
-    ids: set[str] = set()
-    chars = 0
-    for row in rows:
-        again = isinstance(row, Document) and row.id in ids
-        if lot and (again or len(lot) >= most or chars >= _LOT_CHARS):
-            yield lot
-            lot, ids, chars = [], set(), 0
-        lot.append(row)
-        if isinstance(row, Document):
-            ids.add(row.id)
-            chars += len(row.text)
-    if lot:
-        yield lot
