@@ -264,6 +264,8 @@ class Jobs:
         except Exception:
             log.exception("job %s failed", job.id)
             self._finish(job.id, "failed", "an unforeseen error; the server's log has it")
+        finally:
+            self._running = None  # a job that was cancelled during a batch was shown after it
 
     def _store_batches(self, job: Job) -> None:
         job = self._with_last_step(job)
@@ -313,9 +315,9 @@ class Jobs:
         return target
 
     def _finish(self, id_: str, state: State, reason: str | None = None) -> Job:
-        job = self._store.finish(id_, state, reason)
         if self._running and self._running.id == id_:
             self._running = None
+        job = self._store.finish(id_, state, reason)
         self._job_notes.pop(id_, None)
         self._clients.pop(id_, None)
         self._spool.remove(id_)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import pairwise
@@ -579,6 +580,10 @@ def test_a_running_job_stops_after_the_batch_under_way(
     assert jobs.get(job.id).state == "running"
     assert jobs.cancel(job.id).state == "cancelled"
     go_on.set()
+    deadline = time.monotonic() + 10
+    while jobs.get(job.id).done < BATCH_LINES or jobs.notes:
+        assert time.monotonic() < deadline, jobs.notes
+        time.sleep(0.01)
     after = receive(jobs, line(999))
     assert wait_for(jobs, after.id).done == 1
     assert jobs.get(job.id).done == BATCH_LINES
