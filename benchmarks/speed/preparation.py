@@ -113,8 +113,10 @@ def _models(logs: Path) -> tuple[Path, Path, dict[str, str]]:
         if Record.read(settings.cache_dir, model.weights_sha256, settings.threads) is None:
             command = [sys.executable, "-m", "service", "models", "prepare", model.name]
             run(command, logs / f"prepare-{model.name}.log")
+    chosen = chosen_backends(settings, encoder)
     backends = {
-        **chosen_backends(settings, encoder)._asdict(),
+        "queries": chosen.queries,
+        "passages": chosen.passages,
         "cross-encoder": recorded_backend(
             settings.cache_dir, reranker.weights_sha256, settings.threads
         ),
