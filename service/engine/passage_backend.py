@@ -9,11 +9,14 @@ _NOTE = "passage_backend"
 
 
 def note_backend(store: Store, encoder: Encoder) -> None:
-    """Keep what encodes the passages, in a store that has none yet."""
+    """Keep what will encode the passages, in a store that has none yet.
+
+    Of passages from a snapshot it is not known.
+    """
     backend = encoder.backends.get("passages")
     with store.view() as view:
-        known = view.note(_NOTE) if view.counts.passages else None
-    if backend and known is None:
+        known, empty = view.note(_NOTE), not view.counts.passages
+    if backend and empty and known != backend:
         store.set_note(_NOTE, backend)
 
 
