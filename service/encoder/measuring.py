@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import perf_counter
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from service.backend_record import Record, machine
 from service.encoder.onnx_layers import ONNX, layers_file
 from service.encoder.open_backends import PLAIN, Backends
-from service.encoder.packed_rows import packed_file
+from service.encoder.packed_rows import packed_folder
 from service.encoder.plain_folder import plain_pooling
 from service.encoder.transformer import Transformer
 from service.errors import ModelSourceError, StoreError
@@ -23,6 +23,8 @@ from service.models.sources import PreparedModel
 from service.probe_texts import PROBES
 from service.settings import Settings
 from service.types import EncoderBackend, Vectors
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ _HOPELESS = 5.0
 _QUERIES = [query for query, _passages in PROBES]
 _PASSAGES = PROBES[0][1][::2]
 _TIMED = _PASSAGES[::3]
+
+_Named = Literal["auto", EncoderBackend]
 
 
 class MeasuredEncoder(BaseModel):
@@ -64,24 +68,47 @@ class EncoderRecord(Record):
     chosen: Backends
 
 
+def with_backends(settings: Settings, model: PreparedModel, load: Callable[[Backends], T]) -> T:
+    """Load a model with `chosen_backends`; what `auto` chose and cannot run is left to `torch`."""
+    backends = chosen_backends(settings, model)
+    try:
+        return load(backends)
+    except ModelSourceError as error:
+        plain = _backends(settings, model, PLAIN)
+        if plain == backends:
+            raise
+        spared = [name for name in backends.names if name not in plain.names]
+        _warn(" and ".join(spared), model, error)
+        return load(plain)
+
+
 def chosen_backends(settings: Settings, model: PreparedModel) -> Backends:
     """Those that the settings name, and else what was measured here, which may be done now."""
-    named = settings.encoder_query_backend, settings.encoder_passage_backend
+    if not _on_cpu(settings):
+        return PLAIN
     record = None
-    if "auto" in named and _has_choice(settings, model):
+    if "auto" in _named(settings) and _has_choice(settings, model):
         record = EncoderRecord.read(settings.cache_dir, model.weights_sha256, settings.threads)
         record = record or measured_backends(settings, model)
-    best = record.chosen if record else PLAIN
-    queries = _usable(settings, model, named[0], best.queries)
-    passages = _usable(settings, model, named[1], best.passages)
-    return _with_files(settings, model, Backends(queries, passages))
+    return _backends(settings, model, record.chosen if record else PLAIN)
+
+
+def _named(settings: Settings) -> tuple[_Named, _Named]:
+    return settings.encoder_query_backend, settings.encoder_passage_backend
+
+
+def _backends(settings: Settings, model: PreparedModel, best: Backends) -> Backends:
+    """Those that are named, the best ones for `auto`, and the files of ONNX Runtime."""
+    queries, passages = _named(settings)
+    chosen = Backends(
+        _usable(settings, model, queries, best.queries),
+        _usable(settings, model, passages, best.passages),
+    )
+    return _with_files(settings, model, chosen)
 
 
 def _usable(
-    settings: Settings,
-    model: PreparedModel,
-    named: Literal["auto", EncoderBackend],
-    best: EncoderBackend,
+    settings: Settings, model: PreparedModel, named: _Named, best: EncoderBackend
 ) -> EncoderBackend:
     """What is named, and else the best one; `torch` where its file is missing or damaged."""
     if named != "auto":
@@ -90,15 +117,19 @@ def _usable(
         if best in ONNX:
             layers_file(model, best, settings.cache_dir, make=False)
     except (ModelSourceError, ModuleNotFoundError) as error:
-        log.warning(
-            "%s cannot run %s, so torch does: %s; make it again: secondpass models prepare %s",
-            best,
-            model.name,
-            error,
-            model.name,
-        )
+        _warn(best, model, error)
         return "torch"
     return best
+
+
+def _warn(backend: str, model: PreparedModel, error: Exception) -> None:
+    log.warning(
+        "%s cannot run %s, so torch does: %s; make it again: secondpass models prepare %s",
+        backend,
+        model.name,
+        error,
+        model.name,
+    )
 
 
 def _with_files(settings: Settings, model: PreparedModel, backends: Backends) -> Backends:
@@ -139,10 +170,11 @@ def measured_backends(settings: Settings, model: PreparedModel) -> EncoderRecord
 
 
 def _has_choice(settings: Settings, model: PreparedModel) -> bool:
-    on_cpu = settings.device == "cpu" or (
-        settings.device == "auto" and not torch.cuda.is_available()
-    )
-    return on_cpu and plain_pooling(model.folder) is not None
+    return _on_cpu(settings) and plain_pooling(model.folder) is not None
+
+
+def _on_cpu(settings: Settings) -> bool:
+    return settings.device == "cpu" or (settings.device == "auto" and not torch.cuda.is_available())
 
 
 def _load(settings: Settings, model: PreparedModel, backends: Backends) -> Transformer:
@@ -152,7 +184,7 @@ def _load(settings: Settings, model: PreparedModel, backends: Backends) -> Trans
         device="cpu",
         pooling=plain_pooling(model.folder) or "mean",
         backends=backends,
-        kept=packed_file(settings.cache_dir, model.weights_sha256),
+        kept=packed_folder(settings.cache_dir, model.weights_sha256),
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from service.encoder.bert_folder import Bert, read_bert
 from service.encoder.onnx_graph import STATES, output_of, write_graph
 from service.encoder.side_by_side import Embeddings
-from service.errors import ModelSourceError
+from service.errors import InferenceError, ModelSourceError
 from service.models.onnx_files import Precision, onnx_file, onnx_session, require_onnx, saturates
 from service.models.sources import PreparedModel
 from service.types import EncoderBackend
@@ -33,14 +33,17 @@ class OnnxLayers:
         self._session = onnx_session(file, torch.get_num_threads())
 
     def __call__(self, rows: Sequence[Sequence[int]], layers: Sequence[int] = ()) -> list[Tensor]:
-        """As `SideBySide`."""
+        """As `SideBySide`. Raises `InferenceError`."""
         seen = [self._states(row, (self._last, *layers)) for row in rows]
         return [torch.cat(states) for states in zip(*seen, strict=True)]
 
     def _states(self, row: Sequence[int], layers: Sequence[int]) -> list[Tensor]:
         embedded = self._embed([row])
         asked = [layer for layer in dict.fromkeys(layers) if layer > 0]
-        found = self._session.run([output_of(n) for n in asked], {STATES: embedded.numpy()})
+        try:
+            found = self._session.run([output_of(n) for n in asked], {STATES: embedded.numpy()})
+        except Exception as error:  # the library raises whatever its parts raise
+            raise InferenceError(f"ONNX Runtime failed: {type(error).__name__}: {error}") from error
         states = {0: embedded} | dict(zip(asked, map(torch.from_numpy, found), strict=True))
         return [states[layer] for layer in layers]
 
@@ -61,6 +64,13 @@ def layers_file(
         bert = read_bert(model.folder)
         if bert is None:
             raise ModelSourceError(f"{backend} cannot run {model.name}: it has other layers")
-        write_graph(bert, file, bits=bits)
+        try:
+            write_graph(bert, file, bits=bits)
+        except OSError:
+            raise
+        except Exception as error:  # the library raises whatever its parts raise
+            raise ModelSourceError(
+                f"{backend} cannot run {model.name}: {type(error).__name__}: {error}"
+            ) from error
 
     return onnx_file(cache_dir, model.weights_sha256, kind, _VERSION, write if make else None)

@@ -11,7 +11,7 @@ from torch import Tensor
 from service.encoder.bert_folder import read_bert
 from service.encoder.onnx_layers import OnnxLayers
 from service.encoder.side_by_side import SideBySide
-from service.errors import ModelSourceError
+from service.errors import InferenceError, ModelSourceError
 from service.types import EncoderBackend
 
 _DTYPES: Mapping[EncoderBackend, torch.dtype] = {
@@ -98,4 +98,6 @@ def _side_by_side(
     # Another CPU, operators of torch that no build promises, or weights that do not fit.
     except (OSError, RuntimeError, AttributeError, TypeError, ValueError, SafetensorError):
         return None
+    except InferenceError as error:
+        raise ModelSourceError(f"{folder} cannot be run: {error}") from error
     return Opened(runs, bert.hidden, bert.layers, min(longest, bert.positions))

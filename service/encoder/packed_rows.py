@@ -10,17 +10,17 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch import Tensor
 
-from service.durable import new_file
-from service.errors import StoreError
+from service.errors import ModelSourceError
+from service.models.prepared import Recipe, prepared_folder, sound_folder
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,10 @@ BLOCK = 32
 _HALF = BLOCK // 2
 _MIDDLE = 8.0
 _ROWS_AT_ONCE = 512
+
+_FILE = "packed.safetensors"
+_VERSION = 1
+"""Rises when the file would become another than before."""
 
 
 class PackedRows:
@@ -46,24 +50,28 @@ class PackedRows:
         return weights.flatten(-2)
 
 
-def packed_file(cache_dir: Path, weights_sha256: str) -> Path:
+def packed_folder(cache_dir: Path, weights_sha256: str) -> Path:
     """Where the packed rows of these weights are kept."""
-    return cache_dir / "models" / f"packed-{weights_sha256[:16]}.safetensors"
+    return cache_dir / "models" / f"packed-{weights_sha256[:16]}"
 
 
 def packed_rows(weights: Path, name: str, kept: Path | None = None) -> PackedRows | None:
     """The rows of one matrix of a safetensors file; None where it cannot be packed.
 
     It can where each row of the file is exactly what 4 bits hold, as they were not trained since.
-    The rows are not mapped: all would stay in memory. `kept` is a file for what was packed, which
-    only belongs to these weights: it is read if it is there, and else written.
+    The rows are not mapped: all would stay in memory. `kept` is a folder for what was packed, which
+    only belongs to these weights: it is read if it is there and undamaged, and else written.
     """
     start, shape = _place(weights, name)
     if not shape[1] or shape[1] % BLOCK:
         return None
-    if kept and (found := _read(kept, shape)):
-        return found
-    levels, scales = _empty(shape)
+    key = f"version {_VERSION}, {name}, {shape[0]} x {shape[1]}"
+    if kept and sound_folder(kept, key):
+        # Mapped: rows are in memory once they are asked for.
+        found = load_file(kept / _FILE)
+        return PackedRows(found["levels"], found["scales"])
+    levels = np.empty((shape[0], shape[1] // 2), np.uint8)
+    scales = np.empty((shape[0], shape[1] // BLOCK), np.float16)
     done = 0
     for rows in _rows(weights, start, shape):
         packed = pack_rows(rows)
@@ -72,7 +80,7 @@ def packed_rows(weights: Path, name: str, kept: Path | None = None) -> PackedRow
         levels[done : done + len(rows)], scales[done : done + len(rows)] = packed
         done += len(rows)
     if kept:
-        _write(kept, levels, scales)
+        _write(kept, key, {"levels": levels, "scales": scales})
     return PackedRows(torch.from_numpy(levels), torch.from_numpy(scales))
 
 
@@ -101,29 +109,11 @@ def pack_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.
     return pairs.reshape(len(rows), -1), scales.reshape(len(rows), -1)
 
 
-def _empty(shape: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-    rows, columns = shape
-    return np.empty((rows, columns // 2), np.uint8), np.empty((rows, columns // BLOCK), np.float16)
-
-
-def _read(kept: Path, shape: tuple[int, int]) -> PackedRows | None:
+def _write(kept: Path, key: str, tensors: dict[str, NDArray[Any]]) -> None:
+    recipe = Recipe(key, lambda folder: save_file(tensors, folder / _FILE))
     try:
-        # Mapped: rows are in memory once they are asked for.
-        found = load_file(kept)
-        levels, scales = found["levels"], found["scales"]
-    except (OSError, SafetensorError, KeyError):
-        return None
-    expected = [(torch.from_numpy(one).dtype, one.shape) for one in _empty(shape)]
-    same = [(one.dtype, tuple(one.shape)) for one in (levels, scales)] == expected
-    return PackedRows(levels, scales) if same else None
-
-
-def _write(kept: Path, levels: NDArray[np.uint8], scales: NDArray[np.float16]) -> None:
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(kept) as file:
-            file.write(save({"levels": levels, "scales": scales}))
-    except (OSError, StoreError) as error:
+        prepared_folder(kept.parent, kept.name, recipe)
+    except ModelSourceError as error:
         log.warning("the packed word embeddings are not kept: %s", error)
 
 

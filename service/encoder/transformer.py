@@ -63,7 +63,8 @@ class Transformer:
     ) -> Self:
         """Load what is in a folder. Raises `ModelSourceError`.
 
-        `kept` is a file of these weights' own for what is made of them, to start sooner next time.
+        `kept` is a folder of these weights' own for what is made of them, to start sooner next
+        time.
         """
         # The tokenizer first: to make it takes memory that the model can have afterwards.
         tokenizer, window = load_tokenizer(folder)

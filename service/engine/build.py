@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from service.encoder.bi_encoder import BiEncoder, load_model
-from service.encoder.measuring import EncoderRecord, chosen_backends, measured_backends
-from service.encoder.packed_rows import packed_file
+from service.encoder.measuring import EncoderRecord, measured_backends, with_backends
+from service.encoder.packed_rows import packed_folder
 from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
 from service.extras import install_command
@@ -63,14 +63,18 @@ def _encoder(
 
 def load_weights(settings: Settings, model: PreparedModel) -> "LoadedModel":
     """Load a bi-encoder's weights for the device, threads and backends of the settings."""
-    return load_model(
-        model.folder,
-        model.name,
-        settings.batch_tokens,
-        settings.device,
-        settings.threads,
-        chosen_backends(settings, model),
-        packed_file(settings.cache_dir, model.weights_sha256),
+    return with_backends(
+        settings,
+        model,
+        lambda backends: load_model(
+            model.folder,
+            model.name,
+            settings.batch_tokens,
+            settings.device,
+            settings.threads,
+            backends,
+            packed_folder(settings.cache_dir, model.weights_sha256),
+        ),
     )
 
 
@@ -203,12 +207,16 @@ def _base(
         loaded = load(base) if load else None
         transformer = loaded if isinstance(loaded, Transformer) else None
     if transformer is None:
-        transformer = Transformer.load(
-            base.folder,
-            batch_tokens=settings.batch_tokens,
-            device=settings.device,
-            backends=chosen_backends(settings, base),
-            kept=packed_file(settings.cache_dir, base.weights_sha256),
+        transformer = with_backends(
+            settings,
+            base,
+            lambda backends: Transformer.load(
+                base.folder,
+                batch_tokens=settings.batch_tokens,
+                device=settings.device,
+                backends=backends,
+                kept=packed_folder(settings.cache_dir, base.weights_sha256),
+            ),
         )
     transformer.require_layers(layers)
     return base, transformer

@@ -33,14 +33,14 @@ def require_onnx() -> None:
 def onnx_session(file: Path, threads: int) -> Any:
     """Open a graph; `threads` 0 for all cores. Raises `ModelSourceError`."""
     require_onnx()
-    import onnxruntime  # noqa: PLC0415
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    # Waiting threads that spin take the core from those that compute.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
+        import onnxruntime  # noqa: PLC0415
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Waiting threads that spin take the core from those that compute.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library raises whatever its parts raise
         raise ModelSourceError(

@@ -18,11 +18,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from service.durable import new_file
-from service.errors import ModelSourceError, StoreError
+from service.errors import ModelSourceError
+from service.models.prepared import Recipe, prepared_folder, sound_folder
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+
+_KEPT = "pieces.npy"
+_KEPT_KEY = "version 1"
+"""Changes when the file would become another than before."""
 
 COMMON = 4.0
 """Information, in nats, up to which a piece counts for nothing: one in 55 pieces is such a one."""
@@ -136,12 +140,11 @@ def piece_information(folder: Path, kept: Path | None = None) -> Tensor:
     A Unigram tokenizer carries each piece's log probability over its training text; its negative
     is Shannon's information content, an inverse frequency for every language at once, with no
     corpus. Special pieces have no information. Other tokenizers have no such numbers: all their
-    pieces get the same information. `kept` is a file of this folder's own: to read it takes a
-    hundredth of the time of the tokenizer. It is written if it is not there.
+    pieces get the same information. `kept` is a folder for the result, of this model's own: to read
+    it takes a hundredth of the time of the tokenizer. It is written unless it is there, undamaged.
     """
-    if kept:
-        with suppress(OSError, ValueError, EOFError):
-            return torch.from_numpy(np.load(kept, allow_pickle=False))
+    if kept and sound_folder(kept, _KEPT_KEY):
+        return torch.from_numpy(np.load(kept / _KEPT, allow_pickle=False))
     model, special = _vocabulary(folder)
     pieces = model["vocab"]
     if model.get("type") == "Unigram":
@@ -150,8 +153,9 @@ def piece_information(folder: Path, kept: Path | None = None) -> Tensor:
         told = torch.full((len(pieces),), 10.0)
     told[[i for i in special if i < len(told)]] = 0.0
     if kept:
-        with suppress(OSError, StoreError), new_file(kept) as file:
-            np.save(file, told.numpy())
+        recipe = Recipe(_KEPT_KEY, lambda made: np.save(made / _KEPT, told.numpy()))
+        with suppress(ModelSourceError):
+            prepared_folder(kept.parent, kept.name, recipe)
     return told
 
 

@@ -20,5 +20,5 @@ def open_reranker(opening: Opening) -> Reranker:
         cache_bytes=settings.rerank_cache_mb * 1_000_000,
         # The number of bits changes the logits although the weights are the same.
         variant="four bits",
-        kept=settings.cache_dir / "models" / f"pieces-{base.weights_sha256[:16]}.npy",
+        kept=settings.cache_dir / "models" / f"pieces-{base.weights_sha256[:16]}",
     )

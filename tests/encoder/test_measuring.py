@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from service.backend_record import record_file
-from service.encoder import measuring
+from service.encoder import measuring, onnx_layers
 from service.encoder.measuring import EncoderRecord, chosen_backends, measured_backends
 from service.encoder.onnx_layers import layers_file
 from service.encoder.open_backends import PLAIN, Backends
 from service.encoder.transformer import Transformer
+from service.engine.build import load_weights
 from service.errors import ModelSourceError
 from service.extras import install_command
 from service.models import onnx_files
@@ -138,6 +139,55 @@ def test_a_recorded_choice_whose_packages_went_is_not_taken(
     named = settings.model_copy(update={"encoder_query_backend": "onnx"})
     with pytest.raises(ModelSourceError, match=re.escape(install_command("onnx"))):
         chosen_backends(named, small)
+
+
+@pytest.mark.parametrize("fails", ["opens", "runs"])
+def test_what_onnx_runtime_cannot_run_is_left_to_torch(
+    small: PreparedModel,
+    settings: Settings,
+    int8: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fails: str,
+) -> None:
+    class Failing:
+        def run(self, *_: object) -> None:
+            raise Exception("no such operator")  # the library's errors have no other base
+
+    def session(file: Path, _threads: int) -> Failing:
+        if fails == "opens":
+            raise ModelSourceError(f"onnxruntime cannot open {file}")
+        return Failing()
+
+    monkeypatch.setattr(onnx_layers, "onnx_session", session)
+    encoder = load_weights(settings, small)
+    assert isinstance(encoder, Transformer)
+    assert encoder.backends == PLAIN
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "so torch does" in message
+    named = settings.model_copy(update={"encoder_query_backend": "onnx-int8"})
+    with pytest.raises(ModelSourceError, match=r"cannot open|no such operator"):
+        load_weights(named, small)
+
+
+def test_a_graph_that_cannot_be_written_leaves_the_choice_to_torch(
+    small: PreparedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not onnx_is_installed():
+        pytest.skip("the extra onnx is not installed")
+
+    def too_large(*_: object, **_about: object) -> None:
+        raise ValueError("more than two gigabytes")
+
+    monkeypatch.setattr(onnx_layers, "write_graph", too_large)
+    record = measured_backends(settings, small)
+    assert record is not None
+    assert set(record.measured) <= {"torch", "torch-bf16"}
+
+
+def test_elsewhere_than_on_a_cpu_float32_runs_whatever_is_named(small: PreparedModel) -> None:
+    named = Settings(device="cuda", encoder_query_backend="onnx-int8")
+    assert chosen_backends(named, small) == PLAIN
 
 
 def test_int8_is_near_float32_in_vectors_and_states(e5: PreparedModel, tmp_path: Path) -> None:

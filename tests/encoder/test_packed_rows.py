@@ -54,6 +54,12 @@ def other_rows(file: Path) -> None:
     save_file({"levels": np.zeros((30, 48), np.uint8), "scales": np.zeros((30, 3), "f2")}, file)
 
 
+def flip_a_bit(file: Path) -> None:
+    spoilt = bytearray(file.read_bytes())
+    spoilt[-7] ^= 1
+    file.write_bytes(spoilt)
+
+
 def read(packed: PackedRows | None) -> np.ndarray:
     assert packed is not None
     return packed(torch.arange(40)).numpy()
@@ -79,15 +85,15 @@ def test_rows_that_were_trained_since_stay_as_they_are(tmp_path: Path, change: f
     assert packed_rows(tmp_path / "model.safetensors", "words") is None
 
 
-@pytest.mark.parametrize("spoil", [lambda _file: None, truncate, other_rows])
+@pytest.mark.parametrize("spoil", [lambda _file: None, truncate, other_rows, flip_a_bit])
 def test_packed_rows_are_kept_and_made_again_where_they_do_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None]
 ) -> None:
     rows = quantized(40, 96)
-    weights, kept = tmp_path / "model.safetensors", tmp_path / "cache" / "packed.safetensors"
+    weights, kept = tmp_path / "model.safetensors", tmp_path / "cache" / "packed"
     save_file({"bert.words": rows, "rows": rows[:30]}, weights)
     assert packed_rows(weights, "bert.words", kept)
-    spoil(kept)
+    spoil(kept / "packed.safetensors")
     assert np.array_equal(read(packed_rows(weights, "bert.words", kept)), rows)
     monkeypatch.setattr("service.encoder.packed_rows.pack_rows", None)
     assert np.array_equal(read(packed_rows(weights, "bert.words", kept)), rows)
@@ -96,8 +102,8 @@ def test_packed_rows_are_kept_and_made_again_where_they_do_not_fit(
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     rows = quantized(40, 96)
     save_file({"words": rows}, tmp_path / "model.safetensors")
-    (tmp_path / "kept").mkdir()
-    found = packed_rows(tmp_path / "model.safetensors", "words", tmp_path / "kept")
+    (tmp_path / "file").touch()
+    found = packed_rows(tmp_path / "model.safetensors", "words", tmp_path / "file" / "kept")
     assert np.array_equal(read(found), rows)
 
 

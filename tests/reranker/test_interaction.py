@@ -170,16 +170,20 @@ def test_rare_pieces_tell_more_than_common_ones(e5: PreparedModel) -> None:
     assert told[:4].tolist() == [0.0] * 4  # <s>, <pad>, </s>, <unk>
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"no array"])
+@pytest.mark.parametrize("cut", [0, 3, 8])
 def test_what_pieces_tell_is_kept_and_read_again_where_it_is_spoilt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
 ) -> None:
     vocabulary = {"model": {"type": "Unigram", "vocab": [["a", -2.0], ["b", -9.5]]}}
     text = json.dumps(vocabulary | {"added_tokens": [{"id": 0, "special": True}]})
     (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8")
-    kept = tmp_path / "pieces.npy"
-    kept.write_bytes(spoilt)
+    kept = tmp_path / "cache" / "pieces"
     assert piece_information(tmp_path, kept).tolist() == [0.0, 9.5]
+    file = kept / "pieces.npy"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) - cut] + bytes(cut))
+    assert piece_information(tmp_path, kept).tolist() == [0.0, 9.5]
+    assert file.read_bytes() == whole
     monkeypatch.setattr("service.reranker.interaction._vocabulary", None)
     assert piece_information(tmp_path, kept).tolist() == [0.0, 9.5]
 
