@@ -51,7 +51,7 @@ class KeptRows(AbstractContextManager["KeptRows"]):
         return found
 
     def write(self, rows: Mapping[bytes, Iterable[Any]]) -> None:
-        """Keep these; they are on disk when it returns."""
+        """Keep these; a kill of the process afterwards loses none."""
         statement = f"INSERT OR REPLACE INTO {self._table} VALUES ({self._places})"  # noqa: S608
         try:
             with self._lock, self._database:

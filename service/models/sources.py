@@ -14,7 +14,7 @@ On the hub, its cache folder comes first, and where offline is asked for nothing
 Each prefix of a bi-encoder comes from, in this order: the settings; the model's own
 `config_sentence_transformers.json` (`prompts`: `query`, and `passage` or `document`; empty ones say
 nothing, as sentence-transformers writes them into every model); the registry. Without any
-any they are empty and `prefixes_from` is `unknown`.
+of these they are empty and `prefixes_from` is `unknown`.
 """
 
 import difflib
