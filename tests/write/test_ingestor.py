@@ -200,3 +200,15 @@ def test_what_waits_is_encoded_in_batches_too_and_one_that_fails_is_named(
         "a vector has no direction",
         "nothing is left of the text once it is cleaned",
     ]
+
+
+def test_what_waits_is_read_in_lots_of_bounded_length(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingestor, "LOT_CHARS", 40)  # reached with the second text
+    for document in tides(4):
+        store.stage([document])
+    encoder = CountingEncoder()
+    assert Ingestor(store, encoder, overlap=0).index_waiting() == 4
+    assert encoder.counted == [2 + 2, 2 + 2]
+    assert encoder.encoded == [4]
