@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.processes import Process, free_port
-from service.api.auth import hash_key
 from service.demo import demo_documents
 from service.evaluation.provenance import provenance
+from service.store.key_file import hash_key
 from service.types import Document
 
 SEED = 11
