@@ -85,7 +85,7 @@ def quality(
             "ndcg@10": round(
                 means(per_query({q: qrels[q] for q in run}, run, ["ndcg@10"]))["ndcg@10"], 4
             ),
-            "queries": len(run),
+            "labelled_queries": len(run),
         }
         for system, run in found.items()
     }
