@@ -50,7 +50,7 @@ def _ratios(comparisons: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _against(one: Mapping[str, Any]) -> str:
-    batches = ", batches of 32" if one["kind"] == "queries" else ""
+    batches = " (by 32)" if one["kind"] == "queries" else ""
     return f"{one['against']}{batches}"
 
 

@@ -54,7 +54,9 @@ def test_a_system_has_the_median_rate_and_the_percentiles_of_all_answers() -> No
 def test_quality_is_of_the_queries_that_were_asked() -> None:
     qrels = {"q0": {"a": 1}, "q1": {"b": 1}, "q2": {"a": 1}}
     found = figures.quality(qrels, {"ours": {"q0": ["a", "b"], "q1": ["a", "b"]}})
-    assert found == {"ours": {"ndcg@10": pytest.approx((1 + 0.6309) / 2, abs=1e-4), "labelled_queries": 2}}
+    assert found == {
+        "ours": {"ndcg@10": pytest.approx((1 + 0.6309) / 2, abs=1e-4), "labelled_queries": 2}
+    }
 
 
 def test_a_bar_is_held_missed_or_not_measured() -> None:
