@@ -93,3 +93,14 @@ def _versions() -> dict[str, str]:
         with suppress(ImportError):
             found[package] = version(package)
     return found
+
+
+def warn_of_torch(backend: str, model: str, error: Exception) -> None:
+    """Log that torch runs a model in place of its recorded backend, and how to mend that."""
+    log.warning(
+        "%s cannot run %s, so torch does: %s; make it again: secondpass models prepare %s",
+        backend,
+        model,
+        error,
+        model,
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from service.backend_record import Record, machine
+from service.backend_record import Record, machine, warn_of_torch
 from service.encoder.onnx_layers import ONNX, layers_file
 from service.encoder.open_backends import PLAIN, Backends
 from service.encoder.packed_rows import packed_folder
@@ -78,7 +78,7 @@ def with_backends(settings: Settings, model: PreparedModel, load: Callable[[Back
         if plain == backends:
             raise
         spared = [name for name in backends.names if name not in plain.names]
-        _warn(" and ".join(spared), model, error)
+        warn_of_torch(" and ".join(spared), model.name, error)
         return load(plain)
 
 
@@ -117,19 +117,9 @@ def _usable(
         if best in ONNX:
             layers_file(model, best, settings.cache_dir, make=False)
     except (ModelSourceError, ModuleNotFoundError) as error:
-        _warn(best, model, error)
+        warn_of_torch(best, model.name, error)
         return "torch"
     return best
-
-
-def _warn(backend: str, model: PreparedModel, error: Exception) -> None:
-    log.warning(
-        "%s cannot run %s, so torch does: %s; make it again: secondpass models prepare %s",
-        backend,
-        model.name,
-        error,
-        model.name,
-    )
 
 
 def _with_files(settings: Settings, model: PreparedModel, backends: Backends) -> Backends:

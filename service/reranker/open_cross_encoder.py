@@ -1,9 +1,8 @@
 """Cross-encoders as the settings want them: which backend, and its files."""
 
-import logging
-
 from sentence_transformers.util import get_device_name
 
+from service.backend_record import warn_of_torch
 from service.errors import ModelError
 from service.models.onnx_files import onnx_is_installed
 from service.models.opening import Opening
@@ -19,8 +18,6 @@ from service.reranker.cross_encoder import CrossEncoderOptions, CrossEncoderRera
 from service.reranker.onnx_forward import prepare_onnx
 from service.settings import Settings
 from service.types import Backend
-
-log = logging.getLogger(__name__)
 
 
 def open_reranker(opening: Opening) -> CrossEncoderReranker:
@@ -44,13 +41,7 @@ def open_cross_encoder(settings: Settings, model: PreparedModel) -> CrossEncoder
             reranker = _open(settings, model, backend, export=False)
             reranker.score_pairs([("ready", "ready")])  # a session may open and yet not run
         except (ModelError, ModuleNotFoundError) as error:
-            log.warning(
-                "%s cannot run %s, so torch does: %s; make it again: secondpass models prepare %s",
-                backend,
-                model.name,
-                error,
-                model.name,
-            )
+            warn_of_torch(backend, model.name, error)
         else:
             return reranker
     return _open(settings, model, REFERENCE)

@@ -32,7 +32,7 @@ async def score(body: ScoreRequest, request_id: RequestIdDep, engine: EngineDep)
     if len(left) == 1:
         left *= len(right)
     if len(left) != len(right):
-        raise InvalidInputError("text_1 must be one text, or as many as text_2", "text_1")
+        raise InvalidInputError("text_1 must be one text, or one for each of text_2", "text_1")
     if len(set(left)) > MOST_QUERIES:
         raise InvalidInputError(f"text_1 may have {MOST_QUERIES} different texts", "text_1")
     scores: dict[int, float] = {}

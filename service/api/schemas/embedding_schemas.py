@@ -186,7 +186,7 @@ class InfoBody(BaseModel):
         description="At a time; others wait or get 429.", examples=[256]
     )
     max_input_length: int = Field(description="Tokens of a text.", examples=[512])
-    max_batch_tokens: int = Field(description="Tokens of a batch.", examples=[1024])
+    max_batch_tokens: int = Field(description="Tokens of a batch.", examples=[8192])
     max_batch_requests: int | None = Field(None, description="Always null.")
     max_client_batch_size: int = Field(description="Texts in one request.", examples=[1000])
     auto_truncate: bool = Field(True, description="Long texts are always cut.", examples=[True])
