@@ -202,7 +202,7 @@ def test_scores_of_pairs(client: TestClient) -> None:
         pairs = post(client, "/v1/score", **body)["data"]
         assert pairs[0]["score"] == by_index[1]
         assert pairs[1]["score"] > by_index[2]
-    assert "as many" in refused(client, "/score", text_1=[QUERY, "b"], text_2=TEXTS)
+    assert "one for each" in refused(client, "/score", text_1=[QUERY, "b"], text_2=TEXTS)
     assert "text_2" in refused(client, "/score", text_1=QUERY)
 
 
