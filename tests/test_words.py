@@ -35,7 +35,7 @@ def test_the_full_text_index_neither_parts_nor_changes_a_word(text: str, words: 
     connection = sqlite3.connect(":memory:")
     for statement in lexical.TABLES:
         connection.execute(statement)
-    lexical.insert(connection, [(1, "", text)])
+    lexical.insert(connection, [(1, lexical.words("", text))])
     stored = {term for (term,) in connection.execute("SELECT term FROM word_counts")}
     assert stored == set(words)
     for word in words:

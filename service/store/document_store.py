@@ -13,13 +13,14 @@ from service.store.database import Database
 from service.store.document_rows import (
     SET_ASIDE,
     DocumentRow,
+    PassageRows,
     check_passages,
     next_version,
     passage_rows,
-    publish_document,
-    put_document,
+    publish_documents,
+    put_documents,
     restore_row,
-    stage_document,
+    stage_documents,
 )
 from service.store.passage_cache import PassageCache
 from service.store.reserve import Reserve
@@ -72,16 +73,12 @@ class DocumentStore:
     ) -> list[list[int]]:
         if not rows and not staged:
             return []
-        prepared = [DocumentRow.of(row.document) for row in rows]
+        prepared = [(DocumentRow.of(row.document), PassageRows.of(row)) for row in rows]
         to_stage = [DocumentRow.of(document) for document in staged]
         with self._database.writing() as connection:
-            dimension = _dimension(connection)
-            passages = []
-            for document, row in zip(prepared, rows, strict=True):
-                check_passages(row, dimension)
-                passages.append(put_document(connection, document, row))
-            for document in to_stage:
-                stage_document(connection, document)
+            _check(connection, rows)
+            passages = put_documents(connection, prepared)
+            stage_documents(connection, to_stage)
             if note:
                 _set_note(connection, *note)
         return passages
@@ -107,19 +104,17 @@ class DocumentStore:
             with self._database.writing() as connection:
                 _require_within(connection, ids, within)
                 _require(connection, expected or {}, ids)
-                written = [stage_document(connection, row) for row in rows]
+                written = stage_documents(connection, rows)
                 _require_within(connection, ids, within)
                 return written
 
         return write
 
     def publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> list[list[int]]:
+        prepared = [(staged, PassageRows.of(encoded)) for staged, encoded in rows]
         with self._database.writing() as connection:
-            dimension = _dimension(connection)
-            passages = []
-            for staged, encoded in rows:
-                check_passages(encoded, dimension)
-                passages.append(publish_document(connection, staged, encoded))
+            _check(connection, [encoded for _, encoded in rows])
+            passages = publish_documents(connection, prepared)
             next_version(connection)
         return passages
 
@@ -251,6 +246,12 @@ def _delete(connection: sqlite3.Connection, ids: Collection[str]) -> int:
     if there:
         next_version(connection)
     return there
+
+
+def _check(connection: sqlite3.Connection, rows: Sequence[EncodedDocument]) -> None:
+    dimension = _dimension(connection)
+    for row in rows:
+        check_passages(row, dimension)
 
 
 def _dimension(connection: sqlite3.Connection) -> int:

@@ -8,8 +8,9 @@ none of them. Words are written and removed in the transaction of their passages
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
+from service.store.many_rows import execute_rows
 from service.types import Candidate, Ids
 from service.words import tokenize
 
@@ -28,12 +29,14 @@ MOST_REPEATS = 4
 """A word that the query has several times counts as often, up to this."""
 
 
-def insert(connection: sqlite3.Connection, passages: Iterable[tuple[int, str, str]]) -> None:
-    """Write the words of passages: (id, title of its document, its own text)."""
-    connection.executemany(
-        "INSERT INTO passage_words (rowid, words) VALUES (?, ?)",
-        ((id_, " ".join(tokenize(f"{title}\n{text}"))) for id_, title, text in passages),
-    )
+def words(title: str, text: str) -> str:
+    """The words that a passage is found by: those of its document's title and its own."""
+    return " ".join(tokenize(f"{title}\n{text}"))
+
+
+def insert(connection: sqlite3.Connection, passages: Sequence[tuple[int, str]]) -> None:
+    """Write the `words` of passages, named by their ids."""
+    execute_rows(connection, "INSERT INTO passage_words (rowid, words) VALUES {rows}", passages)
 
 
 def search(

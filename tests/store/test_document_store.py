@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,3 +131,59 @@ def test_a_full_disk_is_told_and_what_was_written_before_is_there(
         connection.execute("PRAGMA max_page_count = 1000000")
     store.stage([large])
     assert [row.document for row in staged(store)] == [large]
+
+
+class Counting:
+    """A connection that counts the statements that are executed, once for each row."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection, self.statements = connection, 0
+
+    def execute(self, *given: Any) -> sqlite3.Cursor:
+        self.statements += 1
+        return self.connection.execute(*given)
+
+    def executemany(self, statement: str, rows: Iterable[Any]) -> None:
+        for row in rows:
+            self.execute(statement, row)
+
+    def rollback(self) -> None:
+        self.connection.rollback()
+
+
+@pytest.mark.parametrize("write", ["stage", "write again", "publish", "put"])
+def test_many_documents_take_as_many_statements_as_few(
+    store: DocumentStore, encoded: Encoded, write: str
+) -> None:
+    # Beside busy threads each statement waits for the interpreter's lock, and all writers with it.
+    def statements(count: int) -> int:
+        rows = [encoded(f"{write}-{count}-{n}", metadata={"n": n}) for n in range(count)]
+        documents = [row.document for row in rows]
+        if write in {"write again", "publish"}:
+            store.stage(documents)
+        writer: Any = Counting(store._database._writer)
+        store._database._writer = writer
+        if write == "stage":
+            store.stage(documents)
+        elif write == "write again":
+            store.stage([replace(one, metadata={"n": -1}) for one in documents[: count // 2]])
+        elif write == "publish":
+            by_id = {row.document.id: row for row in rows}
+            store.publish([(one, by_id[one.document.id]) for one in staged(store)])
+        else:
+            store.put(rows)
+        store._database._writer = writer.connection
+        return writer.statements
+
+    assert statements(40) == statements(10)
+
+
+def test_an_id_that_occurs_twice_in_a_write_is_written_twice(store: DocumentStore) -> None:
+    before, again, other = (
+        Document("a", "one"),
+        Document("a", "two", metadata={"n": 1}),
+        Document("b", "three"),
+    )
+    written = store.stage([before, other, again])
+    assert [(one.id, one.created) for one in written] == [("a", True), ("b", True), ("a", False)]
+    assert [one.document for one in staged(store)] == [other, again]
