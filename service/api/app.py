@@ -14,7 +14,9 @@ from service.api.routes import (
     collections,
     documents,
     jobs,
+    key,
     operations,
+    page,
     search,
     similarity,
     snapshots,
@@ -61,9 +63,22 @@ def create_app(
             dependencies=[Depends(collection_in_path)],
             responses=openapi.ERRORS | openapi.failures({404: "There is no such collection."}),
         )
-    for router in (similarity.router, jobs.router, collections.router, snapshots.router):
+    for router in (
+        similarity.router,
+        jobs.router,
+        collections.router,
+        snapshots.router,
+        key.router,
+    ):
         app.include_router(router, responses=openapi.ERRORS)
-    for router in (cohere.router, tei.router, openai.router, vllm.router, operations.router):
+    for router in (
+        cohere.router,
+        tei.router,
+        openai.router,
+        vllm.router,
+        operations.router,
+        page.router,
+    ):
         app.include_router(router)
     openapi.install(app, settings)
     return app

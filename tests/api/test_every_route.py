@@ -90,6 +90,7 @@ def test_the_key_is_asked_for_before_the_query_parameters(client: TestClient) ->
     assert isinstance(app, FastAPI)
     locked = create_app(settings, lambda: Borrowed(app.state.server.engine))  # type: ignore[arg-type, return-value]
     own = {"/livez", "/readyz", "/healthz", "/version", "/metrics", "/docs", "/openapi.json"}
+    own |= {"/", "/page/style.css", "/docs/swagger-ui.css"}
     health = {"/health", "/tei/embed/health", "/tei/rerank/health"}
     with TestClient(locked) as stranger:
         for method, path in ROUTES:

@@ -142,7 +142,8 @@ def test_addresses_stand_below_the_prefix_of_a_proxy(client: TestClient, prefix:
     assert made.headers["Location"] == f"{bare}/collections/{name}"
     assert client.post("/search", json={"query": "tides"}, headers=headers).status_code == 200
     assert client.delete(f"/collections/{name}/", headers=headers).status_code == 204
-    assert f"{bare}/openapi.json" in client.get("/docs", headers=headers).text
+    for path in ("/", "/docs"):
+        assert f'<base href="{bare}/">' in client.get(path, headers=headers).text
     assert {"url": bare} in client.get("/openapi.json", headers=headers).json()["servers"]
     assert "servers" not in client.get("/openapi.json").json()
     assert client.put("/search", headers=headers).headers["Allow"] == "POST"

@@ -4,8 +4,7 @@ import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.error_table import RETRY_AFTER_S
@@ -97,11 +96,3 @@ async def get_openapi(request: Request) -> JSONResponse:
     prefix = request.scope["root_path"]
     servers = {"servers": [{"url": prefix}]} if prefix else {}
     return JSONResponse({**request.app.openapi(), **servers})
-
-
-@router.get("/docs", include_in_schema=False)
-@Rules(scope=None, narrowest="documents", open_by="open_docs")
-async def get_docs(request: Request) -> HTMLResponse:
-    """The OpenAPI document as a web page."""
-    address = f"{request.scope['root_path']}/openapi.json"
-    return get_swagger_ui_html(openapi_url=address, title=f"{request.app.title} - Swagger UI")

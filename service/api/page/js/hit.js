@@ -1,0 +1,64 @@
+/** A hit of a search as a card. */
+import { confidence } from "./confidence.js";
+import { el } from "./dom.js";
+import { openExplanation } from "./explain.js";
+import { marked } from "./highlight.js";
+import { metadataChips } from "./metadata.js";
+import { address } from "./place.js";
+import { button } from "./ui.js";
+
+/** `answer` is the search's answer; `narrow(filters)` searches again with one more condition. */
+export function hitCard(hit, { answer, collection, narrow }) {
+  const title = hit.title || hit.id;
+  return el(
+    "article",
+    { class: "box hit" },
+    el(
+      "div",
+      { class: "hit-top" },
+      el("h3", {}, el("span", { class: "rank" }, `${hit.rank}`), title),
+      confidence(hit),
+    ),
+    hit.title && el("p", { class: "mono muted" }, hit.id),
+    el("p", { class: "passage" }, marked(hit.text ?? "", hit.highlights)),
+    metadataChips(hit.metadata, narrow),
+    el(
+      "div",
+      { class: "hit-foot" },
+      ranks(hit, answer),
+      el(
+        "div",
+        { class: "actions" },
+        button("Why is it here?", () => openExplanation(hit, answer, collection), "quiet", {
+          "aria-label": `Why is it here? ${title}`,
+        }),
+        el(
+          "a",
+          {
+            href: address("documents", { id: hit.id }, collection),
+            "aria-label": `Document: ${title}`,
+          },
+          "Document",
+        ),
+      ),
+    ),
+  );
+}
+
+/** The ranks of both stages side by side. */
+export function ranks(hit, answer) {
+  const second = answer.rerank.scored > 0 && hit.rerank_score !== null;
+  const moved = hit.retrieval_rank - hit.rank;
+  const arrow = moved > 0 ? `▲ ${moved} up` : moved < 0 ? `▼ ${-moved} down` : "same place";
+  return el(
+    "dl",
+    { class: "ranks" },
+    el("div", {}, el("dt", {}, "First pass"), el("dd", {}, `#${hit.retrieval_rank}`)),
+    el(
+      "div",
+      {},
+      el("dt", {}, "Second pass"),
+      el("dd", {}, second ? `#${hit.rank}` : "not read", second && el("small", {}, arrow)),
+    ),
+  );
+}

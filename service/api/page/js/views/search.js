@@ -1,0 +1,199 @@
+/** Search: a question, its hits, and what each stage did. */
+import { inCollection, post } from "../api.js";
+import { el, fill } from "../dom.js";
+import { conditionRows } from "../filters.js";
+import { hitCard } from "../hit.js";
+import { rankChart } from "../rank_chart.js";
+import { address, go } from "../place.js";
+import { timings } from "../timings.js";
+import { errorBox, field, number, percent, select } from "../ui.js";
+
+const HITS_A_PAGE = 10;
+
+const EXAMPLES = [
+  "read a CSV file into dictionaries",
+  "sort a list by two keys",
+  "what raises ValueError",
+  "catch several exceptions in one handler",
+  "how long should I boil an egg",
+];
+/** Questions to the demo corpus; nothing in it answers the last one. */
+
+const MODES = [
+  ["", "the server's default"],
+  ["dense", "meaning (vectors)"],
+  ["sparse", "words"],
+  ["hybrid", "both"],
+];
+const LEVELS = [
+  ["", "all hits"],
+  ["medium", "medium or high"],
+  ["high", "high only"],
+];
+
+export async function show({ main, params, collection, signal }) {
+  const box = el("input", {
+    type: "search",
+    name: "q",
+    placeholder: "Ask a question, or type keywords",
+    "aria-label": "Query",
+    autocomplete: "off",
+  });
+  const mode = select(MODES, "");
+  const least = select(LEVELS, "");
+  const conditions = conditionRows();
+  const options = el(
+    "details",
+    { class: "options" },
+    el("summary", {}, "Filters and options"),
+    el(
+      "div",
+      { class: "stack" },
+      conditions.node,
+      el("div", { class: "row" }, field("Find passages by", mode), field("Show", least)),
+    ),
+  );
+  const form = el(
+    "form",
+    { role: "search", class: "search" },
+    el("div", { class: "ask" }, box, el("button", { class: "primary" }, "Search")),
+    options,
+  );
+  const results = el("div", { class: "stack", id: "results" });
+  let running = new AbortController();
+  signal.addEventListener("abort", () => running.abort());
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const asked = {
+      q: box.value.trim(),
+      mode: mode.value,
+      least: least.value,
+      filters: conditions.text(),
+    };
+    const next = address("search", asked);
+    if (next === location.hash) update(new URLSearchParams(asked));
+    else location.hash = next;
+  });
+
+  async function update(next) {
+    box.value = next.get("q") ?? "";
+    mode.value = next.get("mode") ?? "";
+    least.value = next.get("least") ?? "";
+    conditions.set(next.get("filters"));
+    options.open ||= Boolean(next.get("filters") || next.get("mode") || next.get("least"));
+    running.abort();
+    running = new AbortController();
+    if (!box.value) {
+      fill(results, welcome());
+      return;
+    }
+    results.setAttribute("aria-busy", "true");
+    await search(next, running.signal);
+    results.removeAttribute("aria-busy");
+  }
+
+  async function search(asked, stop) {
+    try {
+      const answer = await post(inCollection(collection, "search"), request(asked), {
+        signal: stop,
+      });
+      fill(results, answered(answer, asked, collection));
+    } catch (error) {
+      if (error.name !== "AbortError") fill(results, errorBox(error));
+    }
+  }
+
+  fill(main, el("h1", { class: "unseen" }, "Search"), form, results);
+  update(params);
+  if (!params.get("q")) box.focus();
+  return update;
+}
+
+function request(asked) {
+  const body = { query: asked.get("q"), top_k: HITS_A_PAGE };
+  if (asked.get("mode")) body.mode = asked.get("mode");
+  if (asked.get("least")) body.min_confidence = asked.get("least");
+  if (asked.get("filters")) body.filters = JSON.parse(asked.get("filters"));
+  return body;
+}
+
+function welcome() {
+  const examples = EXAMPLES.map((text) =>
+    el("li", {}, el("a", { class: "button", href: address("search", { q: text }) }, text)),
+  );
+  return el(
+    "section",
+    { class: "welcome" },
+    el("h2", {}, "Search that tells you how sure it is"),
+    el(
+      "p",
+      { class: "muted" },
+      "The first pass finds candidates, the second reads each one beside your question. Every hit " +
+        "says how likely it is to be relevant. If nothing fits, the answer says so.",
+    ),
+    el("p", {}, "Try one of these on the demo collection; nothing there answers the last one:"),
+    el("ul", { class: "examples" }, examples),
+  );
+}
+
+function answered(answer, asked, collection) {
+  const { hits } = answer;
+  const cards = hits.map((hit) =>
+    el("li", {}, hitCard(hit, { answer, collection, narrow: (filters) => narrow(asked, filters) })),
+  );
+  return [
+    el("p", { class: "muted", role: "status" }, summary(answer)),
+    verdict(answer),
+    (answer.warnings ?? []).map((text) => el("p", { class: "box warn" }, text)),
+    hits.length > 0 &&
+      el(
+        "div",
+        { class: "found" },
+        el("ol", { class: "hits" }, cards),
+        el("aside", { class: "stack", "aria-label": "How this was found" }, [
+          timings(answer),
+          rankChart(hits),
+        ]),
+      ),
+  ];
+}
+
+function summary({ hits, timings_ms: times, index, cached }) {
+  const found = hits.length === 1 ? "1 hit" : `${hits.length} hits`;
+  const among = index.documents === null ? "" : ` in ${number(index.documents)} documents`;
+  const again = cached ? ", from an earlier question with the same meaning" : "";
+  return `${found}${among}, ${Math.round(times.total)} ms${again}`;
+}
+
+/** Whether anything answers the question, in words. */
+function verdict({ hits, answerable }) {
+  if (hits.length === 0) {
+    return el(
+      "div",
+      { class: "box" },
+      el("h2", {}, "No hits"),
+      el("p", {}, "No document matches these filters and options."),
+    );
+  }
+  if (answerable !== false) return null;
+  const best = Math.max(...hits.map((hit) => hit.probability ?? 0));
+  return el(
+    "div",
+    { class: "box warn" },
+    el("h2", {}, "Probably nothing here answers this"),
+    el(
+      "p",
+      {},
+      `The most likely hit has a probability of ${percent(best)}. The hits below are only the ` +
+        "nearest texts.",
+    ),
+  );
+}
+
+/** Search again with one more condition. */
+function narrow(asked, filters) {
+  const before = asked.get("filters") ? JSON.parse(asked.get("filters")) : {};
+  const next = { ...Object.fromEntries(asked), filters: JSON.stringify({ ...before, ...filters }) };
+  go("search", next);
+}
