@@ -15,6 +15,7 @@ from service.api.routes import (
     documents,
     jobs,
     key,
+    labelling,
     operations,
     page,
     search,
@@ -54,7 +55,13 @@ def create_app(
     if settings.traces:
         _trace(app)
     error_table.install(app)
-    for router in (search.router, jobs.uploads, documents.router, agents.router):
+    for router in (
+        search.router,
+        jobs.uploads,
+        documents.router,
+        labelling.router,
+        agents.router,
+    ):
         app.include_router(router, responses=openapi.ERRORS)
         app.include_router(
             router,

@@ -14,7 +14,7 @@ from service.errors import InvalidInputError
 from service.types import Document, Refused
 
 read_documents = read_jsonl
-_QRELS_HEADER = "query-id\tcorpus-id\tscore"
+QRELS_HEADER = "query-id\tcorpus-id\tscore"
 
 
 def find_files(folder: Path) -> Files | None:
@@ -39,8 +39,8 @@ def query_of(row: dict[str, Any], max_chars: int) -> Query:
 def read_judgements(path: Path, _max_chars: int) -> Numbered[Judgement]:
     """Tab-separated lines under BEIR's header."""
     lines = filled_lines(path)
-    if next(lines, (1, _QRELS_HEADER)) != (1, _QRELS_HEADER):
-        reason = f"must be {' '.join(_QRELS_HEADER.split())}, tab-separated"
+    if next(lines, (1, QRELS_HEADER)) != (1, QRELS_HEADER):
+        reason = f"must be {' '.join(QRELS_HEADER.split())}, tab-separated"
         yield 1, Refused(shown(path), 1, None, reason)
     yield from parsed(path, lines, _judgement)
 
@@ -60,7 +60,7 @@ def write_beir(folder: Path, collection: Collection) -> None:
     empty = sorted({id_ for grades in collection.unfindable.values() for id_ in grades})
     documents = [*collection.documents, *(Document(id_, "") for id_ in empty)]
     with new_folder(folder) as unfinished:
-        write_json_lines(corpus_file(unfinished), map(_document_row, documents))
+        write_json_lines(corpus_file(unfinished), map(document_row, documents))
         write_json_lines(
             unfinished / "queries.jsonl",
             ({"_id": id_, "text": text} for id_, text in collection.queries.items()),
@@ -70,10 +70,11 @@ def write_beir(folder: Path, collection: Collection) -> None:
             for query, grades in collection.judged.items()
             for document, grade in grades.items()
         )
-        write_lines(unfinished / "qrels.tsv", (_QRELS_HEADER, *judged))
+        write_lines(unfinished / "qrels.tsv", (QRELS_HEADER, *judged))
 
 
-def _document_row(document: Document) -> dict[str, Any]:
+def document_row(document: Document) -> dict[str, Any]:
+    """A line of the corpus."""
     row = {"_id": document.id, "title": document.title, "text": document.text}
     metadata = dict(document.metadata)
     return {**row, "metadata": metadata} if metadata else row

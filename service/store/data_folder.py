@@ -6,6 +6,7 @@
 catalog.json    the other collections and the aliases
 keys.json       API keys; commands may write it while a server owns the folder
 store.db, generations/            the collection `main`
+labels.db, calibration.json       its labels, and the calibrations fitted to them
 collections/NAME/store.db, ...    the others
 ```
 """
@@ -26,19 +27,28 @@ from service.protocols import Store
 from service.store.catalog import DEFAULT, MAIN, Catalog
 from service.store.database import files_of
 from service.store.document_store import DocumentStore
+from service.store.label_store import LabelStore
 from service.store.reserve import Reserve
+
+CALIBRATION_FILE = "calibration.json"
+"""In a collection's folder: the calibrations that were fitted to its labels."""
 
 _DROPPED = ".dropped-"
 _OURS = {
-    *(file.name for name in ("states.db", "store.db") for file in files_of(Path(name))),
+    *(
+        file.name
+        for name in ("labels.db", "states.db", "store.db")
+        for file in files_of(Path(name))
+    ),
     "generations",
+    CALIBRATION_FILE,
     ".lock",  # there once somebody opened a collection's folder as a data folder
 }
 """What a collection's folder may hold."""
 
 
 class CollectionFolder:
-    """A store and the folder of its generations."""
+    """A store, the folder of its generations, and the labels beside them."""
 
     def __init__(self, path: Path, reindex: str, reserve: Reserve | None = None) -> None:
         """Make the folder if there is none. Raises `StoreError`."""
@@ -48,6 +58,24 @@ class CollectionFolder:
             self.generations.mkdir(parents=True, exist_ok=True)
             self.store: Store = DocumentStore(path / "store.db", reindex, reserve)
             flush(path)
+        self._reserve = reserve
+        self._labels: LabelStore | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def labels(self) -> LabelStore:
+        """Judgements and clicks; opened at the first use. Raises `StoreError`."""
+        with self._lock:
+            if self._labels is None:
+                self._labels = LabelStore(self.path / "labels.db", self._reserve)
+            return self._labels
+
+    def close(self) -> None:
+        """Let the files go."""
+        self.store.close()
+        with self._lock:
+            if self._labels is not None:
+                self._labels.close()
 
 
 class DataFolder:
@@ -159,7 +187,7 @@ class DataFolder:
 
     def close_collection(self, name: str) -> None:
         if name in self._opened:
-            self._opened.pop(name).store.close()
+            self._opened.pop(name).close()
 
     def drop(self, name: str, let_go: Callable[[], None] = lambda: None) -> None:
         """Remove a collection for good; `let_go` ends its use once no request can find it.

@@ -136,6 +136,7 @@ FILTERED = {  # what a key with a filter may ask at all
     ("GET", "/documents"), ("POST", "/documents"), ("POST", "/documents/delete"),
     ("GET", "/documents/py-with"), ("PUT", "/documents/py-with"),
     ("DELETE", "/documents/py-with"), ("POST", "/mcp"),
+    ("POST", "/labels"), ("POST", "/feedback"),
 }  # fmt: skip
 
 

@@ -79,7 +79,7 @@ def test_every_operation_has_examples_that_are_valid(operation: dict[str, Any]) 
             bodies += response.get("content", {}).items()
     shown = 0
     for kind, media in bodies:
-        if kind == "application/x-tar":
+        if kind in {"application/x-tar", "application/zip"}:
             continue
         assert "example" in media, kind
         assert errors_of(media["schema"], media["example"]) == []

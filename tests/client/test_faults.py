@@ -135,7 +135,7 @@ def test_an_archive_is_written_in_threads(tmp_path: Path, monkeypatch: pytest.Mo
         fsync(number)
 
     monkeypatch.setattr(archives.os, "fsync", told)
-    archive = httpx.Response(200, content=b"whole" + archives.END)
+    archive = httpx.Response(200, content=b"whole" + archives.TAR.start)
     without_blocking(Script(archive), "snapshot", tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_bytes() == archive.content
     assert threads

@@ -2,31 +2,27 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
 
 from service.api import body
+from service.api.archives import archive_answer, content_of, named
 from service.api.body import Body
-from service.api.openapi import FULL, failures, headers
+from service.api.openapi import FULL, failures
 from service.api.route_rules import Route, Rules
 from service.api.routes.collections import CONFLICT, NOT_FOUND, NameDep, OwnNameDep, described
 from service.api.schemas.collection_schemas import CollectionBody
 from service.api.state import CollectionsDep, ServerState, StateDep
 from service.durable import explained
-from service.errors import NotReadyError
 from service.scheduling.gate import Deadline, in_thread, paced
 from service.store.snapshot import MEDIA_TYPE
 
 router = APIRouter(tags=["snapshots"], route_class=Route)
-
-IDLE_S = 60.0
-"""A reader that stalls this long is disconnected: it keeps the store's log from shrinking."""
 
 PATIENCE_S = 600.0
 """How long a complete archive waits for the restores before it."""
@@ -37,8 +33,7 @@ _TAR = Body(
     media_types=(MEDIA_TYPE, "application/octet-stream"),
     streamed=True,
 )
-_ARCHIVE = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-_NAMED = headers("Content-Disposition", "A file name.", 'attachment; filename="articles-2.tar"')
+_ARCHIVE = content_of(MEDIA_TYPE)
 _BODY = {"requestBody": {"required": True, "description": "The archive.", **_ARCHIVE}}
 _REFUSED = failures(
     {
@@ -53,7 +48,7 @@ _REFUSED = failures(
     "/collections/{name}/snapshot",
     summary="An archive of a collection",
     response_class=StreamingResponse,
-    responses={200: {"description": "A tar.", **_NAMED, **_ARCHIVE}, **NOT_FOUND},
+    responses={200: {"description": "A tar.", **named("articles-2.tar"), **_ARCHIVE}, **NOT_FOUND},
 )
 @Rules(narrowest="collections")
 async def read_snapshot(
@@ -65,9 +60,8 @@ async def read_snapshot(
     An archive without `manifest.sha256` at its end is incomplete.
     """
     found = await asyncio.to_thread(collections.info, name)
-    pieces = _read(collections.snapshot(found.name), state)
-    first = await anext(pieces)  # refuse before the answer begins
-    return _ArchiveResponse(first, pieces, found.name)
+    pieces = collections.snapshot(found.name)
+    return await archive_answer(pieces, state, f"{found.name}.tar", MEDIA_TYPE)
 
 
 @router.post(
@@ -112,45 +106,6 @@ async def restore_collection(
         async with state.restores.patient_permit(Deadline(PATIENCE_S)):
             await in_thread(lambda: collections.restore(name, spool, re_embed=re_embed))
     return described(await asyncio.to_thread(collections.info, name))
-
-
-async def _read(archive: Generator[bytes], state: ServerState) -> AsyncGenerator[bytes]:
-    """The pieces of an archive, read in threads; holds a permit and the store until closed.
-
-    Raises `OverloadedError`, `NotFoundError` or `StoreError` before the first one.
-    """
-    with state.snapshots.permit():
-        try:
-            while (piece := await in_thread(lambda: next(archive, None))) is not None:
-                if state.phase.cut:
-                    raise NotReadyError("the server is stopping")
-                yield piece
-        finally:
-            await in_thread(archive.close)
-
-
-class _ArchiveResponse(StreamingResponse):
-    """Ends if the caller stops reading."""
-
-    def __init__(self, first: bytes, rest: AsyncGenerator[bytes], name: str) -> None:
-        async def pieces() -> AsyncIterator[bytes]:
-            yield first
-            async for piece in rest:
-                yield piece
-
-        disposition = {"Content-Disposition": f'attachment; filename="{name}.tar"'}
-        super().__init__(pieces(), media_type=MEDIA_TYPE, headers=disposition)
-        self._rest = rest
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(IDLE_S):
-                await send(message)
-
-        try:
-            await super().__call__(scope, receive, send_in_time)
-        finally:
-            await self._rest.aclose()
 
 
 @contextmanager

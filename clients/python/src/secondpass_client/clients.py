@@ -13,6 +13,7 @@ import httpx
 from secondpass_client.collections import CollectionCalls
 from secondpass_client.documents import DocumentCalls
 from secondpass_client.jobs import JobCalls
+from secondpass_client.labels import LabelCalls
 from secondpass_client.records import WireDocument
 from secondpass_client.searches import SearchCalls
 from secondpass_client.wire import AsyncWire, BlockingWire, http_options, run
@@ -21,7 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _AllCalls(SearchCalls, DocumentCalls, JobCalls, CollectionCalls):
+class _AllCalls(SearchCalls, DocumentCalls, JobCalls, LabelCalls, CollectionCalls):
     pass
 
 
@@ -104,6 +105,13 @@ class SearchClient:
     jobs = _blocking(JobCalls.jobs)
     cancel = _blocking(JobCalls.cancel)
     wait = _blocking(JobCalls.wait)
+
+    label = _blocking(LabelCalls.label)
+    send_feedback = _blocking(LabelCalls.send_feedback)
+    labels = _iterating(LabelCalls.labels)
+    label_counts = _blocking(LabelCalls.label_counts)
+    delete_labels = _blocking(LabelCalls.delete_labels)
+    export_labels = _blocking(LabelCalls.export_labels)
 
     collections = _blocking(CollectionCalls.collections)
     collection = _blocking(CollectionCalls.collection)

@@ -12,6 +12,10 @@ __all__ = [
     "Hit",
     "IndexInfo",
     "Job",
+    "JudgedHit",
+    "LabelCounts",
+    "LabelPage",
+    "LabelledQuery",
     "ModelsInfo",
     "PairVerdict",
     "PutResult",
@@ -294,3 +298,45 @@ class Collection:
     reranker: str | None = None
     problems: list[str] = field(default_factory=list)
     copy: CopyProgress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedHit:
+    """What is known of a document for a query; `judgement` is None where there are clicks alone.
+
+    `rank` is where it was last shown, `at` when it last changed.
+    """
+
+    id: str
+    judgement: Literal["relevant", "partly", "not_relevant"] | None
+    clicks: int = 0
+    rank: int | None = None
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledQuery:
+    """A query and its judged hits; `id` names it in exports and when it is deleted."""
+
+    id: str
+    query: str
+    hits: list[JudgedHit]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCounts:
+    """How many labels there are; `relevant` and `not_relevant` are judged hits."""
+
+    queries: int
+    judged: int
+    relevant: int
+    not_relevant: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPage:
+    """Some labelled queries, and where the next ones begin."""
+
+    queries: list[LabelledQuery]
+    counts: LabelCounts
+    cursor: str | None = None
