@@ -41,6 +41,15 @@ class Documents:
     def __init__(self, store: Store, indexer: Indexer) -> None:
         self._store, self._indexer = store, indexer
         self._writer, self._reader = OwnerThread("writer"), OwnerThread("reader")
+        self._preparer = OwnerThread("preparer")
+
+    async def prepare(self, deadline: Deadline, work: Callable[[], T]) -> T:
+        """Run what a large write needs before its transaction, one at a time.
+
+        A few of them in threads of their own would keep every small write waiting for the
+        interpreter's lock. Raises `DeadlineError`.
+        """
+        return await self._run(self._preparer, deadline, work)
 
     async def put(
         self,
@@ -58,8 +67,9 @@ class Documents:
         if len(documents) == 1:
             stage = partial(self._store.stage, documents, expected, within)
             return await self._write(deadline, stage)
-        # Elsewhere: a small write would wait for the writer's thread.
-        write = await asyncio.to_thread(self._store.staging, documents, expected, within)
+        write = await self.prepare(
+            deadline, partial(self._store.staging, documents, expected, within)
+        )
         return await self._write(deadline, write)
 
     async def delete(
@@ -141,6 +151,7 @@ class Documents:
 
     def close(self) -> None:
         """Finish what is being written."""
+        self._preparer.close()
         self._writer.close()
         self._reader.close()
 

@@ -1,7 +1,7 @@
 """`/documents`: store, read, list and delete documents."""
 
-import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -114,11 +114,12 @@ async def put_documents(
 
     As `PUT` for each: they are on disk when this answers, and sending them again does no harm.
     """
-    # In a thread: 64 MiB of metadata take a second to check.
-    batch = await asyncio.to_thread(read_batch, body.documents, state.settings.document_limits)
+    deadline = _deadline(state)
+    # 64 MiB of metadata take a second to check.
+    read = partial(read_batch, body.documents, state.settings.document_limits)
+    batch = await collection.documents.prepare(deadline, read)
     indexed = True
     if batch.documents:
-        deadline = _deadline(state)
         written = await collection.documents.put(batch.documents, deadline, within=caller.within)
         versions = {one.version for one in written}
         permit.close()  # a request that waits no longer writes
