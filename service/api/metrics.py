@@ -37,23 +37,24 @@ def known_method(method: str) -> str:
     return method if method in METHODS else "other"
 
 
-Documents = tuple[str, Mapping[str, int]]
-"""A collection, and how many documents it has by their state."""
+Rows = Iterable[tuple[str, Mapping[str, float]]]
+"""Collections, and the values that each of them has."""
 
 
-class _DocumentsCollector(Collector):
-    def __init__(self, read: Callable[[], Iterable[Documents]]) -> None:
-        self._read = read
+class _OfCollections(Collector):
+    """A gauge by collection and one more label, read when it is asked for."""
+
+    def __init__(self, name: str, text: str, label: str, read: Callable[[], Rows]) -> None:
+        self._name, self._text, self._label, self._read = name, text, label, read
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        yield GaugeMetricFamily("secondpass_documents", "")
+        yield GaugeMetricFamily(self._name, "")
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        text = "Documents of a collection: in the index, waiting for it, or failed."
-        family = GaugeMetricFamily("secondpass_documents", text, labels=["collection", "state"])
-        for name, states in islice(self._read(), MOST_COLLECTIONS):
-            for state, count in states.items():
-                family.add_metric([name, state], count)
+        family = GaugeMetricFamily(self._name, self._text, labels=["collection", self._label])
+        for name, values in islice(self._read(), MOST_COLLECTIONS):
+            for label, value in values.items():
+                family.add_metric([name, label], value)
         yield family
 
 
@@ -106,9 +107,18 @@ class Metrics:
     def observe_wait(self, seconds: float) -> None:
         self._queue_wait.observe(seconds)
 
-    def count_documents(self, read: Callable[[], Iterable[Documents]]) -> None:
+    def count_documents(self, read: Callable[[], Rows]) -> None:
         """Let `read` give what `secondpass_documents` shows, each time it is asked for."""
-        self.registry.register(_DocumentsCollector(read))
+        text = "Documents of a collection: in the index, waiting for it, or failed."
+        self._of_collections("documents", text, "state", read)
+
+    def measure_drift(self, read: Callable[[], Rows]) -> None:
+        """Let `read` give what `secondpass_drift_psi` shows, each time it is asked for."""
+        text = "Population stability index of the latest searches against the calibration's."
+        self._of_collections("drift_psi", text, "measure", read)
+
+    def _of_collections(self, name: str, text: str, label: str, read: Callable[[], Rows]) -> None:
+        self.registry.register(_OfCollections(f"secondpass_{name}", text, label, read))
 
     def _label(self, collection: str | None) -> str:
         """The collection, or `other` once there were too many names."""

@@ -7,7 +7,7 @@ function itself.
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, NamedTuple, cast
 
@@ -16,7 +16,7 @@ from fastapi import Depends, Request
 from service.api.auth import ApiCaller
 from service.api.connections import Phase
 from service.api.keys import Keys
-from service.api.metrics import Documents, Metrics
+from service.api.metrics import Metrics, Rows
 from service.engine.bulk_jobs import Jobs
 from service.engine.collection_admin import Collections
 from service.engine.engine import Engine
@@ -113,11 +113,12 @@ class ServerState:
 
         self.metrics.jobs.set_function(jobs)
         self.metrics.count_documents(lambda: _documents(engine))
+        self.metrics.measure_drift(lambda: _drift(engine))
         self.metrics.in_flight.set_function(lambda: engine.searcher.in_flight)
         self.metrics.cached_answers.set_function(lambda: len(engine.searcher.answers or ()))
 
 
-def _documents(engine: Engine) -> Iterator[Documents]:
+def _documents(engine: Engine) -> Rows:
     for name, collection in sorted(engine.collections.items()):
         try:
             with collection.folder.store.view() as store:
@@ -126,6 +127,11 @@ def _documents(engine: Engine) -> Iterator[Documents]:
             log.error("the metric of the documents of %s: %s", name, error)
             continue
         yield name, {"indexed": indexed, "staged": staged, "failed": failed}
+
+
+def _drift(engine: Engine) -> Rows:
+    for name, collection in sorted(engine.collections.items()):
+        yield name, dict(collection.searcher.drift.indices())
 
 
 async def server_state(request: Request) -> ServerState:

@@ -85,6 +85,7 @@ def calibrate(
     from service.evaluation.fitting import FitOptions, Labels, fit
     from service.evaluation.observations import Draw, observe_all
     from service.evaluation.plots import check_plots, plot_reliability, save
+    from service.evaluation.reference import reference
 
     if medium > high:
         raise InvalidInputError("--medium must not be above --high", "medium")
@@ -99,6 +100,8 @@ def calibrate(
     labels = Labels(*([seen.collections[path] for path in group] for group in groups))
     found = fit(labels, FitOptions(settings.rerank_depth, share, every_language, high, medium))
     artifact = _artifact(name, settings, seen, found)
+    kept = reference(labels.reranked, artifact)
+    artifact = artifact.model_copy(update={"reference": kept})
     write_text(out, artifact.model_dump_json(indent=2))
     if picture:
         at = {word: one.probability for word, one in found.words.items()}

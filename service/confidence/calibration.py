@@ -1,5 +1,6 @@
 """The calibration artifact: which weights it belongs to, how it ranks, what its scores mean."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,9 @@ Ordering = Literal["retrieval", "fused", "rerank"]
 """What orders the hits: the cosine, the cosine moved by the logit, or the logit."""
 
 Method = Literal["platt", "isotonic"]
+
+Measure = Literal["logit", "confidence", "query_tokens"]
+"""What is known of each search: its first hit's logit and word (as `ORDER`), its query's length."""
 
 EVERY_LANGUAGE = "*"
 """Key of the share for every language that is not named."""
@@ -114,12 +118,33 @@ class WordThreshold(BaseModel):
     high: float | None
 
 
+class Histogram(BaseModel):
+    """How many values are below the first border, between two, and from the last one on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    borders: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Histogram":
+        if not np.isfinite(self.borders).all() or (np.diff(self.borders) <= 0).any():
+            raise ValueError("borders must be finite and rise")
+        if len(self.counts) != len(self.borders) + 1 or min(self.counts) < 0:
+            raise ValueError("there must be one count more than borders, none of them negative")
+        return self
+
+    def place(self, value: float) -> int:
+        """The place of the value's count."""
+        return bisect_right(self.borders, value)
+
+
 class Calibration(BaseModel):
     """Bound to one encoder and one variant of one reranker; with others hits are `uncalibrated`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     name: str
     date: str
     encoder_weights_sha256: str
@@ -138,6 +163,8 @@ class Calibration(BaseModel):
     curves: dict[Ordering, Curve]
     mixed_curves: dict[Ordering, Curve] = Field(default_factory=dict)
     """For searches whose query and passages differ; without these they are uncalibrated."""
+    reference: dict[Measure, Histogram] = Field(default_factory=dict)
+    """The labelled searches as they are; drift is measured against it, or not without it."""
     data: dict[str, str]
     """Collection -> SHA-256 over its three files."""
 

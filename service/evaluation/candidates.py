@@ -46,10 +46,14 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One query twice: with all documents, and without the documents that are relevant to it."""
+    """One query twice: with all documents, and without the documents that are relevant to it.
+
+    `tokens` is the query's length.
+    """
 
     answered: Candidates
     unanswered: Candidates
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ class Observer:
         without = _without(find, relevant)
         depth = self._depth if rerank else 0
         first, second = self._logits(encoded, with_answer[:depth], without[:depth])
-        return Search(_candidates(text, with_answer, first), _candidates(text, without, second))
+        answered = _candidates(text, with_answer, first)
+        return Search(answered, _candidates(text, without, second), encoded.tokens)
 
     def passages(self, encoded: EncodedQuery) -> list[EncodedPassage]:
         """The candidates as the reranker reads them."""

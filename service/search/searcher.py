@@ -8,6 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
+from service.confidence.drift import Drift
 from service.confidence.judge import ORDER
 from service.errors import DeadlineError, InvalidInputError
 from service.protocols import Encoder
@@ -79,6 +80,7 @@ class Searcher:
     ) -> None:
         self.encoder, self.retriever, self.second_stage = encoder, retriever, second_stage
         self.limits, self.answers = limits, answers
+        self.drift = Drift.of(second_stage.judge)
         self.gate = Gate(limits.queue)
         size = PartSize(4 * LEAST_CHARS, least=LEAST_CHARS, most=MOST_CHARS, seconds=PASS_S)
         self._encoding = Batcher(
@@ -194,9 +196,22 @@ class Searcher:
             with timings.stage("rerank"):
                 if query.rerank:
                     ranking = await self.second_stage.rank(text, encoded, recall.found, deadline)
+                    self._observe(encoded, ranking)
                 else:
                     ranking = self.second_stage.unranked(recall.found)
         return self._result(query, ranking, recall, timings.finish(), warnings)
+
+    def _observe(self, query: EncodedQuery, ranking: Ranking) -> None:
+        if not ranking.rows:
+            return
+        first = ranking.rows[0]
+        self.drift.observe(
+            {
+                "query_tokens": query.tokens,
+                "confidence": ORDER[first.confidence],
+                "logit": first.pair.logit if first.pair else None,
+            }
+        )
 
     async def encode_query(self, text: str, deadline: Deadline) -> EncodedQuery:
         """A normalised query as the stages read it, encoded together with others."""

@@ -8,7 +8,9 @@ from fastapi.testclient import TestClient
 
 from service.api.app import create_app
 from service.api.metrics import MOST_COLLECTIONS, Metrics
+from service.confidence import drift
 from service.engine.collection_admin import Collections
+from service.engine.engine import Engine
 from service.errors import IndexMismatchError, StoreError
 from service.settings import Settings
 from service.store.key_file import hash_key
@@ -176,3 +178,20 @@ def test_the_right_key_opens_search_and_probes_need_none(locked: TestClient) -> 
     assert locked.post("/search", json={"query": "tides"}, headers=headers).status_code == 200
     assert locked.get("/livez").status_code == 200
     assert locked.get("/readyz").status_code == 200
+
+
+def test_drift_is_shown_by_collection_once_there_are_enough_searches(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown() -> set[str]:
+        name = r'^secondpass_drift_psi\{collection="main",measure="(\w+)"\} \d'
+        return set(re.findall(name, client.get("/metrics").text, re.MULTILINE))
+
+    monkeypatch.setattr(drift, "FEWEST", 2)
+    fresh = drift.Drift.of(engine.searcher.second_stage.judge)
+    monkeypatch.setattr(engine.searcher, "drift", fresh)
+    for rerank in (True, False, False):
+        client.post("/search", json={"query": "tides", "rerank": rerank})
+    assert shown() == set()
+    client.post("/search", json={"query": "high tide"})
+    assert shown() == {"logit", "confidence", "query_tokens"}

@@ -113,9 +113,13 @@ def test_a_reranker_alone_is_calibrated_with_words_and_a_picture_and_served(
     done = secondpass("calibrate", *arguments, "--share", 1, "--high", 0.8, "--medium", 0.3)
     assert done.returncode == 0, done.stderr
     artifact = load_calibration(out)
-    assert artifact.format == 3
+    assert artifact.format == 4
     assert artifact.rerank_weights == {"*": 1.0}
     assert set(artifact.curves) == {"retrieval", "rerank"}
+    assert set(artifact.reference) == {"logit", "confidence", "query_tokens"}
+    assert (
+        sum(artifact.reference["logit"].counts) == len(QUESTIONS) * 3
+    )  # each once, and not without its answer
     high = artifact.thresholds["high"]
     assert (high.precision, artifact.thresholds["medium"].precision) == (0.8, 0.3)
     assert high.found is not None

@@ -130,7 +130,7 @@ def test_an_artifact_survives_its_file(tmp_path) -> None:
         "{}",
         '{"format": 3}',
         "no json",
-        ARTIFACT.model_dump_json().replace('"format":3', '"format":2'),
+        ARTIFACT.model_dump_json().replace('"format":4', '"format":3'),
     ],
 )
 def test_what_is_no_artifact_is_refused(tmp_path, content: str) -> None:
