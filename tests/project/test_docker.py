@@ -277,8 +277,9 @@ def test_the_server_is_not_root_and_asks_no_hub() -> None:
     assert environment_of_image()["SECONDPASS_DATA_DIR"] == "/data"
 
 
-def test_compose_starts_it_with_the_fewest_rights() -> None:
-    service = compose()["services"]["search"]
+@pytest.mark.parametrize("name", ["search", "search-gpu"])
+def test_compose_starts_it_with_the_fewest_rights(name: str) -> None:
+    service = compose()["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -288,6 +289,29 @@ def test_compose_starts_it_with_the_fewest_rights() -> None:
     assert list(compose()["volumes"]) == ["data"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     assert rest_of("final", "VOLUME") == ["/data"]
+
+
+def test_compose_has_a_profile_for_each_device_and_starts_the_cpu_unless_told() -> None:
+    services = compose()["services"]
+    assert {name: one["profiles"] for name, one in services.items()} == {
+        "search": ["cpu"],
+        "search-gpu": ["gpu"],
+    }
+    assert "COMPOSE_PROFILES=cpu" in (ROOT / ".env").read_text().splitlines()
+    cpu, gpu = services["search"], services["search-gpu"]
+    assert cpu["image"] != gpu["image"]
+    assert gpu["build"]["args"] == cpu["build"]["args"] | {"TORCH_INDEX_URL": ""}
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    # What other services call it, and what the server answers to without keys.
+    assert gpu["networks"]["default"]["aliases"] == ["search"]
+    apart = {"profiles", "build", "image", "environment", "networks", "mem_limit", "deploy"}
+    assert {k: v for k, v in gpu.items() if k not in apart} == {
+        k: v for k, v in cpu.items() if k not in apart
+    }
+    more = gpu["environment"].items() - cpu["environment"].items()
+    read = Settings(**{name.removeprefix("SECONDPASS_").lower(): value for name, value in more})
+    assert (read.device, read.batch_tokens) == ("cuda", 16384)
 
 
 def test_torch_is_the_cpu_build_unless_one_build_argument_is_empty() -> None:
@@ -325,7 +349,7 @@ def test_only_compose_which_publishes_on_loopback_does_without_keys(
     monkeypatch.delenv("SECONDPASS_DEMO")  # the entry script's
     require_keys_or_loopback(Settings())
     assert Settings().api_key_hashes == frozenset()
-    assert Settings().allowed_hosts == set(compose()["services"]) == {"search"}
+    assert Settings().allowed_hosts == {"search"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("useradd"), reason="needs root")

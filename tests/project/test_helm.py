@@ -73,7 +73,7 @@ def test_the_parts_fit_together(name: str) -> None:
 def test_the_server_takes_the_settings(name: str, tmp_path: Path) -> None:
     found = rendered(name)
     (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
-    check_environment({one["name"]: one["value"] for one in container["env"]})
+    check_environment({one["name"]: one.get("value", "") for one in container["env"]})
     config = tmp_path / "secondpass.toml"
     config.write_text(found["ConfigMap"]["data"]["secondpass.toml"])
     assert read_settings({"config": config}).log_format == "json"
@@ -89,3 +89,15 @@ def test_the_gpu_values_ask_for_a_gpu() -> None:
         "containers"
     ]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+def test_the_keys_file_and_the_hashes_come_from_one_secret_and_either_is_enough() -> None:
+    pod = rendered("values.yaml")["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    environment = {one["name"]: one for one in container["env"]}
+    (mount,) = (one for one in container["volumeMounts"] if one["name"] == "keys")
+    assert "subPath" not in mount  # such a file does not change with the Secret
+    assert environment["SECONDPASS_KEYS_FILE"]["value"] == f"{mount['mountPath']}/keys.json"
+    hashes = environment["SECONDPASS_API_KEY_HASHES"]["valueFrom"]["secretKeyRef"]
+    (secret,) = (one["secret"]["secretName"] for one in pod["volumes"] if one["name"] == "keys")
+    assert hashes == {"name": secret, "key": "hashes", "optional": True}
