@@ -1,7 +1,7 @@
 """Vectors of texts that a request brings along."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -63,22 +63,20 @@ class Embedder:
         )
         self.close = self._batcher.close
 
-    async def embed(self, texts: Sequence[str], side: Side, field: str) -> Embeddings:
+    async def embed(self, texts: Mapping[str, str], side: Side) -> Embeddings:
         """Vectors in the order of the texts, each of what fits the encoder's window.
 
-        Raises `UnprocessableTextError` for a text that is empty after cleaning (`field` and the
-        text's place name it), `OverloadedError` (queue full) and `DeadlineError`.
+        Each text has its field of the request as key. Raises `UnprocessableTextError` for one that
+        is empty after cleaning, `OverloadedError` (queue full) and `DeadlineError`.
         """
         deadline = Deadline(self._limits.timeout_ms / 1000)
         with one_caller() as caller, self._gate.permit(), SHARES.at_work(caller.account):
-            return await self.vectors(texts, side, deadline, field)
+            return await self.vectors(texts, side, deadline)
 
-    async def vectors(
-        self, texts: Sequence[str], side: Side, deadline: Deadline, field: str
-    ) -> Embeddings:
+    async def vectors(self, texts: Mapping[str, str], side: Side, deadline: Deadline) -> Embeddings:
         """As `embed`, for a request that has its permit already."""
         most = CHARS_PER_TOKEN * self._budget(side)
-        items = [_Text(t[:most], side, f"{field}.{place}") for place, t in enumerate(texts)]
+        items = [_Text(text[:most], side, field) for field, text in texts.items()]
         tasks = [asyncio.ensure_future(self._batcher.run(item, deadline)) for item in items]
         try:
             encoded = await asyncio.gather(*tasks)
@@ -88,16 +86,22 @@ class Embedder:
         return Embeddings(
             np.stack([one.vector for one in encoded]),
             sum(one.tokens for one in encoded),
-            [i for i, one in enumerate(encoded) if one.truncated or len(texts[i]) > most],
+            [
+                place
+                for place, (one, text) in enumerate(zip(encoded, texts.values(), strict=True))
+                if one.truncated or len(text) > most
+            ],
         )
 
-    async def pieces(self, texts: Sequence[str]) -> list[list[Piece]]:
+    async def pieces(self, texts: Mapping[str, str]) -> list[list[Piece]]:
         """The tokens of each text as it is; raises as `embed`, and `NotAvailableError`."""
-        for place, text in enumerate(texts):
-            require_unicode(text, f"inputs.{place}")
+        for field, text in texts.items():
+            require_unicode(text, field)
         deadline = Deadline(self._limits.timeout_ms / 1000)
         with one_caller() as caller, self._gate.permit(), SHARES.at_work(caller.account):
-            return await self._preparing.run(deadline, partial(self.encoder.pieces, texts))
+            return await self._preparing.run(
+                deadline, partial(self.encoder.pieces, [*texts.values()])
+            )
 
     def _budget(self, side: Side) -> int:
         return self.encoder.query_budget if side == "query" else self.encoder.passage_budget

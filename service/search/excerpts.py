@@ -82,7 +82,8 @@ class Excerpter:
         filled = [text for text in read if text]
         if not filled:
             return [-inf] * len(texts)
-        found = await self._searcher.embedder.vectors(filled, "passage", deadline, "hits")
+        named = {f"hits.{place}": text for place, text in enumerate(filled)}
+        found = await self._searcher.embedder.vectors(named, "passage", deadline)
         cosines = iter((query.vectors @ found.vectors.T).max(axis=0).tolist())
         return [next(cosines) if text else -inf for text in read]
 

@@ -223,10 +223,13 @@ class Searcher:
         layers = reranker.layers(self.encoder.identity) if reranker else ()
         return encode_queries(self.encoder, texts, layers)
 
-    def normalize_query(self, text: str) -> tuple[str, list[str]]:
-        """A query as the models read it, and warnings. Raises `UnprocessableTextError`."""
-        prefixes = self.encoder.identity.prefixes
-        normalized = normalize(text, max_chars=self.limits.query_chars, prefixes=prefixes)
+    def normalize_query(self, text: str, field: str = "query") -> tuple[str, list[str]]:
+        """A query as the models read it, and warnings.
+
+        Raises `UnprocessableTextError`, which names the `field` of the request.
+        """
+        prefixes, most = self.encoder.identity.prefixes, self.limits.query_chars
+        normalized = normalize(text, max_chars=most, prefixes=prefixes, field=field)
         if normalized.removed_prefix in (None, "query:"):
             return normalized.text, []
         return normalized.text, [

@@ -212,12 +212,16 @@ class SecondStage:
         self,
         reranker: Reranker,
         query: EncodedQuery,
-        passages: Sequence[EncodedPassage],
+        places: Sequence[T],
+        read: Callable[[Sequence[T]], list[EncodedPassage]],
         deadline: Deadline,
     ) -> list[PairScore]:
-        """Scores of passages that a request brings along; raises as `rank`, and `DeadlineError`."""
+        """Scores of passages that a request brings along; raises as `rank`, and `DeadlineError`.
+
+        `read` gives the passages at some of the `places`. It runs in the reranker's thread.
+        """
         async with self._gate.patient_permit(deadline, when_full=False):
-            scores, complete = await self._score(reranker, query, passages, list, deadline)
+            scores, complete = await self._score(reranker, query, places, read, deadline)
         if not complete:
             raise DeadlineError(TOO_LATE)
         return scores

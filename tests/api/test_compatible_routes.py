@@ -1,6 +1,9 @@
 """Endpoints in other services' formats: what no client of theirs shows."""
 
 import base64
+import json
+import re
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +13,9 @@ from fastapi.testclient import TestClient
 
 from service.engine.engine import Engine
 from service.scheduling.gate import Deadline
+from service.search import document_ranker
 from service.search.document_ranker import DocumentRanker, DocumentRanking
+from service.types import EncodedPassage
 from tests.fixtures.hash_models import hash_settings
 from tests.fixtures.hash_server import running
 from tests.fixtures.openapi import SPEC, errors_of
@@ -184,6 +189,69 @@ def test_what_cannot_be_ranked_is_refused_in_detail(client: TestClient) -> None:
     assert "surrogate" in lone.json()["detail"]
 
 
+LONG_QUERY = "how are ropes made and used at sea? " * 60
+LONE = "\ud800"
+BAD_FIELDS: list[tuple[str, dict[str, Any], str]] = [
+    ("/rerank", {"query": QUERY, "documents": ["a", LONE]}, "documents.1"),
+    ("/rerank", {"query": QUERY, "texts": ["a", LONE]}, "texts.1"),
+    ("/tei/rerank", {"query": QUERY, "texts": ["a", LONE]}, "texts.1"),
+    ("/infinity/rerank", {"query": QUERY, "documents": [LONE]}, "documents.0"),
+    ("/score", {"text_1": " ", "text_2": "a"}, "text_1"),
+    ("/score", {"queries": " ", "documents": "a"}, "queries"),
+    ("/score", {"queries": "a", "documents": []}, "documents"),
+    ("/score", {"data_1": "a", "data_2": ["a", LONE]}, "data_2.1"),
+    ("/score", {"data_1": ["a", "b"], "data_2": "a"}, "data_1"),
+    ("/score", {"queries": [f"{n}" for n in range(65)], "text_2": ["a"] * 65}, "queries"),
+    ("/v1/embeddings", {"input": " "}, "input"),
+    ("/v1/embeddings", {"input": [" "]}, "input.0"),
+    ("/v1/embeddings", {"input": "a", "dimensions": 385}, "dimensions"),
+    ("/embed", {"inputs": " "}, "inputs"),
+    ("/embed", {"inputs": "a", "dimensions": 385}, "dimensions"),
+    ("/tokenize", {"inputs": LONE}, "inputs"),
+    ("/tokenize", {"inputs": ["a", LONE]}, "inputs.1"),
+    ("/v2/embed", {"texts": ["a", " "]}, "texts.1"),
+    ("/v2/embed", {"inputs": [{"content": [{"type": "text", "text": " "}]}]}, "inputs.0"),
+    ("/v2/embed", {"texts": ["a"], "output_dimension": 385}, "output_dimension"),
+    ("/v1/embed", {"texts": ["a"], "output_dimension": 385}, "output_dimension"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "field"), BAD_FIELDS)
+def test_an_error_names_the_field_as_the_client_sent_it(
+    client: TestClient, path: str, body: dict[str, Any], field: str
+) -> None:
+    answer = client.post(path, content=json.dumps(body), headers=JSON)
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert [one["field"] for one in error["details"]] == [field]
+    assert field in error["message"]
+
+
+def test_more_pairs_than_a_request_may_have_are_refused(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_ranker, "MOST_PAIRS", 4)
+    assert len(post(client, "/rerank", query=QUERY, texts=["a"] * 4)) == 4
+    told = refused(client, "/rerank", query=LONG_QUERY, texts=["a"] * 4)
+    assert re.match(r"the texts have 4 passages and the query is read in \d+ parts", told)
+
+
+def test_passages_are_put_together_in_the_thread_that_scores_them(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    real = document_ranker.EncodedPassage
+
+    def made(*values: Any, **more: Any) -> EncodedPassage:
+        threads.add(threading.current_thread().name)
+        return real(*values, **more)
+
+    monkeypatch.setattr(document_ranker, "EncodedPassage", made)
+    post(client, "/rerank", query=LONG_QUERY, documents=TEXTS)
+    assert threads
+    assert all(name.startswith("reranker") for name in threads), threads
+
+
 def test_a_rerank_that_is_late_answers_504(client: TestClient) -> None:
     words = [f"Document {n} is about ropes and {n * 7919}. " * 30 for n in range(200)]
     answer = client.post("/rerank", json={"query": QUERY, "documents": words, "timeout_ms": 50})
@@ -212,10 +280,10 @@ def test_all_queries_of_a_score_share_one_deadline(
     rank, deadlines = DocumentRanker.rank, list[Deadline]()
 
     async def noted(
-        self: DocumentRanker, query: str, documents: Sequence[str], deadline: Deadline
+        self: DocumentRanker, query: str, documents: Sequence[str], deadline: Deadline, **more: Any
     ) -> DocumentRanking:
         deadlines.append(deadline)
-        return await rank(self, query, documents, deadline)
+        return await rank(self, query, documents, deadline, **more)
 
     monkeypatch.setattr(DocumentRanker, "rank", noted)
     post(client, "/score", text_1=[QUERY, "knots"], text_2=TEXTS[1:])

@@ -129,12 +129,13 @@ async def _embedded(
     field, given = _texts_in(body)
     texts = embedding.texts_of(given, field)
     side = embedding.side_of(body.input_type, body.model)
-    found = await embedding.embed(engine, texts, side or "passage", field, body.output_dimension)
+    size, kind = body.output_dimension, side or "passage"
+    found = await embedding.embed(engine, texts, kind, size, "output_dimension")
     meta = reranking.meta(found.tokens, [] if side else [embedding.NO_SIDE])
     answer = {
         "id": request_id,
         "embeddings": empty,
-        "texts": texts,
+        "texts": [*texts.values()],
         "meta": meta.model_dump(),
         "response_type": f"embeddings_{form}",
     }

@@ -1,7 +1,7 @@
 """What the embedding endpoints of all formats share."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,8 +35,8 @@ def side_of(input_type: InputType | None, model: str | None) -> Side | None:
     return None
 
 
-def texts_of(given: Any, field: str) -> list[str]:
-    """A text or texts; raises `InvalidInputError` for anything else, such as token ids."""
+def texts_of(given: Any, field: str) -> dict[str, str]:
+    """A text or texts, each by its field; raises `InvalidInputError` for token ids and others."""
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not 1 <= len(texts) <= MOST_INPUTS:
         raise InvalidInputError(f"{field} must be a text or 1 to {MOST_INPUTS} texts", field)
@@ -46,18 +46,27 @@ def texts_of(given: Any, field: str) -> list[str]:
             "(langchain-openai: check_embedding_ctx_length=False)",
             field,
         )
-    return texts
+    if isinstance(given, str):
+        return {field: given}
+    return {f"{field}.{place}": text for place, text in enumerate(texts)}
 
 
 async def embed(
-    engine: Engine, texts: list[str], side: Side, field: str, dimensions: int | None
+    engine: Engine,
+    texts: Mapping[str, str],
+    side: Side,
+    dimensions: int | None,
+    of_dimensions: str = "dimensions",
 ) -> Embeddings:
-    """Vectors by the encoder of the default collection, cut to `dimensions`."""
+    """Vectors by the encoder of the default collection, cut to `dimensions`.
+
+    Errors name the request's fields: the keys of `texts`, and `of_dimensions`.
+    """
     embedder = engine.searcher.embedder
     size = embedder.encoder.identity.dimension
     if dimensions is not None and dimensions > size:
-        raise InvalidInputError(f"the vectors have {size} dimensions", "dimensions")
-    found = await embedder.embed(texts, side, field)
+        raise InvalidInputError(f"{of_dimensions} may be {size} at most", of_dimensions)
+    found = await embedder.embed(texts, side)
     if dimensions is None or dimensions == size:
         return found
     vectors = found.vectors[:, :dimensions]

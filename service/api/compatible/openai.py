@@ -33,7 +33,7 @@ async def embed_as_openai(body: EmbeddingRequest, engine: EngineDep) -> Response
     """Vectors of unit length, in the order of the texts; long texts are cut."""
     texts = embedding.texts_of(body.input, "input")
     side = embedding.side_of(body.input_type, body.model)
-    found = await embedding.embed(engine, texts, side or "passage", "input", body.dimensions)
+    found = await embedding.embed(engine, texts, side or "passage", body.dimensions)
     model = engine.searcher.encoder.identity.model
     whole = EmbeddingResponse(data=[], model=model, usage=usage(found.tokens))
     rows = (

@@ -24,6 +24,7 @@ from service.search.document_ranker import (
     TOKENS_PER_DOCUMENT,
     DocumentRanker,
     DocumentRanking,
+    Names,
     RankedDocument,
 )
 from service.search.relevant_spans import SpanLimits
@@ -32,6 +33,7 @@ from service.search.relevant_spans import SpanLimits
 async def rank(engine: Engine, body: RerankRequest, documents: Sequence[str]) -> DocumentRanking:
     """Rank documents as the request says, with the models of the default collection."""
     searcher = engine.searcher
+    names = Names(documents="documents" if body.texts is None else "texts")
     tokens = body.max_tokens_per_doc or max(0, body.truncate_prompt_tokens or 0)
     return await DocumentRanker(searcher).rank(
         body.query,
@@ -40,6 +42,7 @@ async def rank(engine: Engine, body: RerankRequest, documents: Sequence[str]) ->
         top_n=body.top_n or None,
         tokens_per_document=min(tokens or TOKENS_PER_DOCUMENT, MOST_TOKENS),
         spans=_span_limits(body),
+        names=names,
     )
 
 

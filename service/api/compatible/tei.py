@@ -59,7 +59,7 @@ async def embed_as_tei(body: EmbedRequest, engine: EngineDep) -> Response:
     """Vectors of unit length. `/tei/embed/embed` is the same."""
     texts = embedding.texts_of(body.inputs, "inputs")
     side = embedding.side_of(None, f":{body.prompt_name}") or "passage"
-    found = await embedding.embed(engine, texts, side, "inputs", body.dimensions)
+    found = await embedding.embed(engine, texts, side, body.dimensions)
     content = await joined(embedding.rows(found.vectors, "float"))
     return Response(b"[%b]" % content, media_type=JSON)
 
@@ -76,11 +76,11 @@ async def embed_as_tei(body: EmbedRequest, engine: EngineDep) -> Response:
 async def tokenize(body: TokenizeRequest, engine: EngineDep) -> Response:
     """The tokens of each text, as the encoder reads it without prefix."""
     texts = embedding.texts_of(body.inputs, "inputs")
-    if sum(map(len, texts)) > MOST_CHARS:
+    if sum(map(len, texts.values())) > MOST_CHARS:
         raise InvalidInputError(f"inputs may have {MOST_CHARS} characters together", "inputs")
     found = await engine.searcher.embedder.pieces(texts)
     # In a thread: each character may be a token.
-    content = await asyncio.to_thread(lambda: b",".join(map(_tokens, texts, found)))
+    content = await asyncio.to_thread(lambda: b",".join(map(_tokens, texts.values(), found)))
     return Response(b"[%b]" % content, media_type=JSON)
 
 

@@ -14,7 +14,7 @@ from service.api.schemas.rerank_schemas import (
 from service.api.state import EngineDep, RequestIdDep
 from service.errors import InvalidInputError
 from service.scheduling.gate import Deadline
-from service.search.document_ranker import DocumentRanker
+from service.search.document_ranker import DocumentRanker, Names
 
 router = APIRouter(tags=["compatible"], route_class=Route, responses=ERRORS)
 
@@ -27,14 +27,17 @@ MOST_QUERIES = 64
 @COMPATIBLE
 async def score(body: ScoreRequest, request_id: RequestIdDep, engine: EngineDep) -> ScoreResponse:
     """Score one text with each of the others, or texts pair by pair. `/v1/score` is the same."""
-    left = _texts("text_1", body.text_1, body.queries, body.data_1)
-    right = _texts("text_2", body.text_2, body.documents, body.data_2)
+    of_left, left = _texts(body, "text_1", "queries", "data_1")
+    of_right, right = _texts(body, "text_2", "documents", "data_2")
+    names = Names(of_left, of_right)
     if len(left) == 1:
         left *= len(right)
     if len(left) != len(right):
-        raise InvalidInputError("text_1 must be one text, or one for each of text_2", "text_1")
+        told = f"{of_left} must be one text, or one for each of {of_right}"
+        raise InvalidInputError(told, of_left)
     if len(set(left)) > MOST_QUERIES:
-        raise InvalidInputError(f"text_1 may have {MOST_QUERIES} different texts", "text_1")
+        told = f"{of_left} may have {MOST_QUERIES} different texts"
+        raise InvalidInputError(told, of_left)
     scores: dict[int, float] = {}
     tokens = 0
     searcher = engine.searcher
@@ -42,7 +45,7 @@ async def score(body: ScoreRequest, request_id: RequestIdDep, engine: EngineDep)
     for query in dict.fromkeys(left):
         places = [place for place, text in enumerate(left) if text == query]
         documents = [right[place] for place in places]
-        ranking = await DocumentRanker(searcher).rank(query, documents, deadline)
+        ranking = await DocumentRanker(searcher).rank(query, documents, deadline, names=names)
         tokens += ranking.tokens
         for one in ranking.documents:
             scores[places[one.index]] = reranking.score_of(one, raw=body.raw_scores)
@@ -54,10 +57,11 @@ async def score(body: ScoreRequest, request_id: RequestIdDep, engine: EngineDep)
     )
 
 
-def _texts(field: str, *given: str | list[str] | None) -> list[str]:
-    """The texts of the first name that is given. Raises `InvalidInputError`."""
-    texts = next((value for value in given if value is not None), None)
+def _texts(body: ScoreRequest, *names: str) -> tuple[str, list[str]]:
+    """The first of the names that is given, and its texts. Raises `InvalidInputError`."""
+    name = next((name for name in names if getattr(body, name) is not None), names[0])
+    texts = getattr(body, name)
     found = [texts] if isinstance(texts, str) else texts or []
     if not 1 <= len(found) <= MOST_DOCUMENTS:
-        raise InvalidInputError(f"{field} must have 1 to {MOST_DOCUMENTS} texts", field)
-    return found
+        raise InvalidInputError(f"{name} must have 1 to {MOST_DOCUMENTS} texts", name)
+    return name, found
