@@ -12,6 +12,23 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_IN_MESSAGE = ("method", "route", "status", "ms", "request_id")
+"""The fields of a request that its message has, in this order."""
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people; the fields that the message does not have follow it as `name=value`."""
+
+    def __init__(self) -> None:
+        super().__init__(_TEXT)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        fields = getattr(record, "fields", {})
+        shown = {name: value for name, value in fields.items() if name not in _IN_MESSAGE}
+        stages = shown.pop("stages_ms", None) or {}
+        shown |= {f"{stage}_ms": value for stage, value in stages.items()}
+        more = [f"{name}={value}" for name, value in shown.items()]
+        return " ".join([super().formatMessage(record), *more])
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,7 +51,7 @@ def configure_logging(settings: Settings) -> None:
     """Write log lines to standard error, as the settings say."""
     handler = logging.StreamHandler(sys.stderr)
     as_json = settings.log_format == "json"
-    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     # Its messages about loading look like errors.
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
@@ -44,7 +61,7 @@ def log_request(fields: Mapping[str, Any]) -> None:
     """Write a request's line. It never holds content: no query, no path as it was sent."""
     if log.isEnabledFor(logging.INFO):
         known = {name: value for name, value in fields.items() if value is not None}
-        words = (known[name] for name in ("method", "route", "status", "ms", "request_id"))
+        words = (known[name] for name in _IN_MESSAGE)
         log.info("%s %s %d %.1f ms %s", *words, extra={"fields": known})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.logs import JsonFormatter
+from service.api.logs import JsonFormatter, TextFormatter
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -58,6 +58,27 @@ def test_a_search_has_one_line_with_its_stages_and_no_query(
     assert 0 < line["stages_ms"]["total"] <= line["ms"]
     assert {"time", "level", "logger", "message"} <= set(line)
     assert "tides" not in lines.getvalue()
+
+
+def test_the_text_has_what_the_json_has(client: TestClient, lines: Lines) -> None:
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    handler.setFormatter(TextFormatter())
+    logger = logging.getLogger("service")
+    logger.addHandler(handler)
+    try:
+        client.post("/search", json={"query": "tides"}, headers={"traceparent": PARENT})
+        logger.error("no fields")
+    finally:
+        logger.removeHandler(handler)
+    said = lines.request()
+    line, last = text.getvalue().splitlines()[-2:]
+    assert f"POST /search 200 {said['ms']} ms {said['request_id']} " in line
+    for name in ("client", "collection", "queued_ms", "trace_id"):
+        assert f" {name}={said[name]}" in line
+    for stage, took in said["stages_ms"].items():
+        assert f" {stage}_ms={took}" in line
+    assert last.endswith(" ERROR service: no fields")
 
 
 def test_other_lines_have_the_route_and_not_the_path(client: TestClient, lines: Lines) -> None:
