@@ -17,6 +17,8 @@ from service.types import (
     EncodedQuery,
     EncoderIdentity,
     Expectations,
+    Facet,
+    FacetsAsked,
     Filters,
     GenerationRecord,
     Ids,
@@ -29,6 +31,7 @@ from service.types import (
     StoredDocument,
     StoredPassage,
     StoredRow,
+    TokenMatches,
     TokenStates,
     Vectors,
     Written,
@@ -186,6 +189,25 @@ class StoreView(Protocol):
 
     def allowed(self, filters: Filters) -> Ids:
         """Ids of passages whose document satisfies `filters`. Raises `InvalidInputError`."""
+
+    def count(self, filters: Filters) -> int:
+        """Documents that searches see and that satisfy `filters`. Raises `InvalidInputError`."""
+
+    def facets(self, asked: FacetsAsked, filters: Filters) -> dict[str, Facet]:
+        """The values of fields among the documents that `count` counts.
+
+        By falling count, then by value: booleans, numbers, texts.
+        """
+
+    def fields(self, filters: Filters, most: int) -> dict[str, dict[str, int]]:
+        """The first `most` metadata fields of these documents by name.
+
+        Kind of value -> how many documents have one: `text`, `number`, `boolean` or `date`, whose
+        documents are also among those with a text.
+        """
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Raise `DeadlineError` from a read in the block that is not done in time."""
 
     def content_hashes(self, ids: Collection[str]) -> dict[str, str]:
         """`Document.content_hash` of those whose last version searches see."""
@@ -353,15 +375,9 @@ class Reranker(Protocol):
         passages = [EncodedPassage(text, window=places[query]) for query, text in pairs]
         return next(iter(self.score(queries, [passages])))
 
-    def score_parts(
-        self, _query: EncodedQuery, _passage: EncodedPassage, _ends: Sequence[int], /
-    ) -> list[float | None]:
-        """The passage's logit if only the tokens of one part could match, for each part.
-
-        A part ends before `ends[i]`, a place in the passage's text, and begins where the one
-        before ends. None for a part that it did not read. Empty if it cannot tell.
-        """
-        return []
+    def matches(self, _query: EncodedQuery, _passage: EncodedPassage, /) -> TokenMatches | None:
+        """How the passage's score comes about, token by token; None if it cannot tell."""
+        return None
 
     def pack(self, texts: Sequence[str], /) -> list[bytes]:
         """What is to be stored of passages, where it `reads` more than texts."""

@@ -188,6 +188,34 @@ class GenerationRecord:
     sha256: Mapping[str, str]
 
 
+class FacetsAsked(NamedTuple):
+    """Metadata fields whose values are to be counted, and how many values of each to name."""
+
+    fields: tuple[str, ...]
+    values: int
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value of a metadata field, and how many documents have it."""
+
+    value: FilterScalar
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """The values of a metadata field that most documents have.
+
+    `other` counts those of values that are not named: a document once for each. `missing`
+    documents have no value.
+    """
+
+    values: list[FacetValue]
+    other: int
+    missing: int
+
+
 class Candidate(NamedTuple):
     """What stage one finds: a passage id and its score, the cosine with the query or BM25's."""
 
@@ -208,6 +236,22 @@ class Piece(NamedTuple):
     id: int
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMatches:
+    """How a reranker's score of one passage comes about.
+
+    `query` and `passage` are the places of the tokens that count, in the query's window and in the
+    passage's text. `similar` float32 (query tokens, passage tokens). A query token adds `points`,
+    float32 (query tokens,), times its greatest similarity; `rest` is the score without any.
+    """
+
+    query: Sequence[Span]
+    passage: Sequence[Span]
+    similar: NDArray[np.float32]
+    points: NDArray[np.float32]
+    rest: float
 
 
 @dataclass(frozen=True, slots=True)

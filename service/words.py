@@ -4,7 +4,9 @@ The store holds them: whatever changes the words of any text needs a new `WORDS_
 """
 
 import unicodedata
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import regex
 
@@ -21,6 +23,14 @@ _RUN = regex.compile(
 _IS_UNSPACED = regex.compile(rf"[{_UNSPACED}]", regex.V1)
 _CLUSTER = regex.compile(r"\X")
 _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
+
+
+class PlacedWord(NamedTuple):
+    """A word as `tokenize` gives it; it was read from `text[start:end]`."""
+
+    word: str
+    start: int
+    end: int
 
 
 def tokenize(text: str) -> list[str]:
@@ -46,3 +56,37 @@ def tokenize(text: str) -> list[str]:
         characters = _CLUSTER.findall(run)
         words += ["".join(pair) for pair in pairwise(characters)] or characters
     return words
+
+
+def placed_words(text: str) -> list[PlacedWord]:
+    """The words that `tokenize` gives, each with its place in the text as given."""
+    plain, places = _folded(text)
+    words: list[PlacedWord] = []
+    for run in _RUN.finditer(plain):
+        spans = [run.span()]
+        if _IS_UNSPACED.match(run[0]):
+            spans = [found.span() for found in _CLUSTER.finditer(plain, *run.span())]
+            spans = [(first[0], second[1]) for first, second in pairwise(spans)] or spans
+        words += [
+            PlacedWord(plain[start:end], places[start][0], places[end - 1][1])
+            for start, end in spans
+        ]
+    return words
+
+
+def _folded(text: str) -> tuple[str, Sequence[tuple[int, int]]]:
+    """The text as `tokenize` reads it, and for each character the place that it comes from."""
+    plain = text.casefold()
+    if (
+        len(plain) == len(text)  # folding only ever lengthens
+        and not _INVISIBLE.search(text)
+        and unicodedata.is_normalized("NFKC", text)
+    ):
+        return plain, [(place, place + 1) for place in range(len(text))]
+    parts: list[str] = []
+    places: list[tuple[int, int]] = []
+    for cluster in _CLUSTER.finditer(text):
+        seen = _INVISIBLE.sub("", cluster[0])
+        parts.append(unicodedata.normalize("NFKC", seen).casefold())
+        places += [cluster.span()] * len(parts[-1])
+    return "".join(parts), places

@@ -9,7 +9,14 @@ from pathlib import Path
 from service.evaluation.kept_rows import KeptRows
 from service.protocols import Reranker
 from service.settings import Settings
-from service.types import EncodedPassage, EncodedQuery, EncoderIdentity, PairScore, TokenStates
+from service.types import (
+    EncodedPassage,
+    EncodedQuery,
+    EncoderIdentity,
+    PairScore,
+    TokenMatches,
+    TokenStates,
+)
 
 
 class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
@@ -50,6 +57,10 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
                 self._rows.write(fresh)
                 known |= fresh
             yield [known[key] for key in keys]
+
+    def matches(self, query: EncodedQuery, passage: EncodedPassage, /) -> TokenMatches | None:
+        """The reranker's own."""
+        return self.reranker.matches(query, passage)
 
     def pack(self, texts: Sequence[str], /) -> list[bytes]:
         """The reranker's own."""

@@ -1,11 +1,9 @@
 """A reranker that compares token states: those of passages are made once, and kept."""
 
 import threading
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +26,8 @@ from service.types import (
     EncoderIdentity,
     PairScore,
     Reads,
+    Span,
+    TokenMatches,
     TokenStates,
     Vectors,
 )
@@ -35,11 +35,12 @@ from service.types import (
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """What the head needs of a query: of its m tokens that count, (m, dim), (m,), (m,)."""
+    """What the head needs of a query: of its m tokens that count, (m, dim), (m,), (m,), (m,)."""
 
     vectors: Vectors
     weights: NDArray[np.float32]
     ids: NDArray[np.int32]
+    places: NDArray[np.int64]
     pooled: NDArray[np.float32]
     truncated: bool
 
@@ -101,28 +102,34 @@ class InteractionReranker(Reranker):
                     scores |= dict(zip(places, found, strict=True))
             yield [scores[i] for i in range(len(passages))]
 
-    def score_parts(
-        self, query: EncodedQuery, passage: EncodedPassage, ends: Sequence[int], /
-    ) -> list[float | None]:
-        """The passage's logit, with its own vector and the matches of one part's tokens."""
-        prefix = self._head.config.passage_prefix
+    def matches(self, query: EncodedQuery, passage: EncodedPassage, /) -> TokenMatches:
+        """The matches behind a score, up to its rounding."""
+        head, config = self._head, self._head.config
         with self._lock, torch.inference_mode():
+            scale, match = float(head.scale), float(head.match)
             packed = self._unpacked(self._read([passage]))
-            (pieces,) = self._encoder.pieces([prefix + passage.text])
-            # A token belongs to the part that has its last character.
-            last = [piece.end - len(prefix) for piece in pieces]
-            special = self._special_tokens
-            kept = self._kept(np.array([0] * special + [piece.id for piece in pieces], np.int32))
-            before = [0, *np.cumsum(kept).tolist()]
-            first = self._encoder.prefix_tokens(prefix)
-            ended = [first, *(special + bisect_right(last, end) for end in ends)]
-            most = len(packed.tokens)
-            borders = list(accumulate((min(most, before[end]) for end in ended), max))
-            filled = [start < end for start, end in pairwise(borders)]
-            parts = packed.parts(sorted(set(borders)))
-            scores = self._score(self._query(query, passage.window), parts) if any(filled) else []
-        logits = iter(score.logit for score in scores)
-        return [next(logits) if some else None for some in filled]
+            seen = self._query(query, passage.window)
+            similar = packed.similarities(seen.vectors, seen.ids, float(head.exact))
+            text, window = passage.text, query.windows[passage.window]
+            ids, places = self._places(config.passage_prefix, text)
+            _, asked = self._places(config.query_prefix, window)
+            kept = np.flatnonzero(self._kept(ids)).tolist()[: similar.shape[1]]
+        beyond = [Span(len(text) + 1, len(text) + 1)] * (similar.shape[1] - len(kept))
+        return TokenMatches(
+            [asked[place] for place in seen.places.tolist()],
+            [places[place] for place in kept] + beyond,
+            similar,
+            scale * match * seen.weights,
+            scale * float((packed.pooled @ seen.pooled)[0]),
+        )
+
+    def _places(self, prefix: str, text: str) -> tuple[NDArray[np.int32], list[Span]]:
+        """Ids and places of a text's tokens, with those before it; special ones behind are not."""
+        (pieces,) = self._encoder.pieces([prefix + text])
+        special = self._special_tokens
+        ids = np.array([0] * special + [piece.id for piece in pieces], np.int32)
+        moved = [(max(0, p.start - len(prefix)), max(0, p.end - len(prefix))) for p in pieces]
+        return ids, [Span(0, 0)] * special + [Span(*place) for place in moved]
 
     def layers(self, encoder: EncoderIdentity, /) -> tuple[int, ...]:
         """Those whose states are compared, where the encoder reads texts as the head's base did."""
@@ -175,7 +182,7 @@ class InteractionReranker(Reranker):
         # The other tokens come to nothing, whatever they match. What is not a number has to show.
         count = np.flatnonzero(weights != 0.0)
         vectors = self._head.vectors(states[count]).numpy()
-        return _Query(vectors, weights[count], seen.ids[count], seen.pooled, seen.truncated)
+        return _Query(vectors, weights[count], seen.ids[count], count, seen.pooled, seen.truncated)
 
     def _unpacked(self, packed: Sequence[bytes]) -> PackedPassages:
         return PackedPassages.of(packed, self._head.config.dimension, self._head.config.hidden)

@@ -6,7 +6,7 @@ token's scale makes the product with its own vector exact, as in Gao and Long, "
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Self
 
@@ -83,21 +83,18 @@ class PackedPassages:
             np.frombuffer(tokens, _token_type(_even(dimension))),
         )
 
-    def parts(self, borders: Sequence[int]) -> Self:
-        """The only passage cut at ascending `borders`: each part has the passage's own vector."""
-        starts = np.array(borders[:-1], np.int64) - borders[0]
-        return replace(
-            self,
-            pooled=self.pooled.repeat(len(starts), axis=0),
-            truncated=self.truncated.repeat(len(starts)),
-            starts=starts,
-            tokens=self.tokens[borders[0] : borders[-1]],
-        )
-
     def best_matches(
         self, query: Vectors, ids: NDArray[np.int32], exact: float
     ) -> NDArray[np.float32]:
-        """Of each query token, its best match in each passage: float32 (query tokens, passages).
+        """Of each query token, its best match in each passage: float32 (query tokens, passages)."""
+        similar = self.similarities(query, ids, exact)
+        best: NDArray[np.float32] = np.maximum.reduceat(similar, self.starts, axis=1)
+        return best
+
+    def similarities(
+        self, query: Vectors, ids: NDArray[np.int32], exact: float
+    ) -> NDArray[np.float32]:
+        """How each query token matches each token: float32 (query tokens, tokens).
 
         `query` (tokens, dimension) and its pieces' `ids`; where two pieces are the same, `exact`
         comes to their inner product. No match depends on the other passages.
@@ -112,8 +109,7 @@ class PackedPassages:
         similar *= self.tokens["scale"].astype(np.float32)
         similar *= steps[:, None]
         similar += np.float32(exact) * (_short(ids)[:, None] == self.tokens["id"].copy())
-        best: NDArray[np.float32] = np.maximum.reduceat(similar, self.starts, axis=1)
-        return best
+        return similar
 
     def _levels(self) -> torch.Tensor:
         """From 0 to 15, int8 (tokens, dimension)."""

@@ -16,7 +16,7 @@ from service.scheduling.shares import SHARES, one_caller
 from service.search.embedder import CHARS_PER_TOKEN
 from service.search.query import Timings
 from service.search.relevance import Scale
-from service.search.relevant_spans import RelevantSpan, SpanLimits, chosen, span_ends
+from service.search.relevant_spans import RelevantSpan, SpanLimits, chosen, part_scores, span_ends
 from service.search.searcher import Searcher
 from service.search.second_stage import LANGUAGE_SAMPLE
 from service.text.chunker import chunk
@@ -290,7 +290,8 @@ class DocumentRanker:
         reranker = self._stage.reranker
         text = document[place.start : place.end]
         spans, ends = span_ends(text, passage.text, self._count)
-        scores = reranker.score_parts(query, passage, ends) if reranker else []
+        matches = reranker.matches(query, passage) if reranker else None
+        scores = part_scores(matches, ends)
         return [
             (Span(place.start + span.start, place.start + span.end), score)
             for span, score in zip(spans, scores, strict=False)

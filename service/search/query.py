@@ -7,9 +7,21 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from service.protocols import Encoder
+from service.search.explanation import Explanation
+from service.search.highlights import Highlight
 from service.search.retriever import Found
 from service.text.chunker import chunk
-from service.types import EncodedQuery, Filters, Metadata, Mode, RerankStatus, TokenStates, Word
+from service.types import (
+    EncodedQuery,
+    Facet,
+    FacetsAsked,
+    Filters,
+    Metadata,
+    Mode,
+    RerankStatus,
+    TokenStates,
+    Word,
+)
 
 QUERY_FILLS_WINDOW = "the query fills the reranker's whole window"
 """The reason if the query leaves no room for a passage; another wording may be reranked."""
@@ -34,6 +46,14 @@ class Query:
     min_confidence: Word | None = None
     timeout_ms: int | None = None
     mode: Mode | None = None
+    highlights: int = 0
+    explain: bool = False
+    facets: FacetsAsked | None = None
+
+    @property
+    def details(self) -> bool:
+        """Whether the hits show more than which they are; that depends on the wording."""
+        return bool(self.highlights or self.explain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +63,7 @@ class Hit:
     `score` orders the hits. `retrieval_score` is a cosine, `sparse_score` BM25's (None where the
     passage was not found by words), `rerank_score` a logit (None where the pair was not scored),
     `probability` 0 to 1 (None where uncalibrated). `found` is the passage as stage one found it.
+    `highlights` and `explanation` are None unless the query asks for them.
     """
 
     rank: int
@@ -61,6 +82,8 @@ class Hit:
     score: float
     found: Found
     sparse_score: float | None = None
+    highlights: tuple[Highlight, ...] | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +110,8 @@ class Result:
 
     `answerable` is None where nothing is calibrated. `language` is the code that decided on the
     rerank, or `und` where none was looked for or query and passages differ. `cached` is None where
-    the answer was made for this query; `timings_ms` are always this search's own.
+    the answer was made for this query; `timings_ms` are always this search's own. `facets` is None
+    unless the query asks for them and they were counted in time.
     """
 
     query: str
@@ -102,6 +126,7 @@ class Result:
     documents: int
     warnings: list[str]
     cached: CachedFrom | None = None
+    facets: dict[str, Facet] | None = None
 
 
 stage_observer: ContextVar[Callable[[str, float], None] | None] = ContextVar(

@@ -1,12 +1,13 @@
 """The sentences of a document for which a reranker gave it its score."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from service.text.chunker import TokenCounter, chunk
 from service.text.normalizer import break_up, clean
-from service.types import Span
+from service.types import Span, TokenMatches
 
 SPAN_TOKENS = 32
 """A span has at most this many tokens: short sentences, or a part of a long one."""
@@ -30,17 +31,40 @@ class RelevantSpan:
 
 
 def span_ends(text: str, read: str, count_tokens: TokenCounter) -> tuple[list[Span], list[int]]:
-    """The spans of a passage, and where each of them ends in `read`, the text that models read.
+    """The spans of a passage, and where each of them ends in `read`, the text that models read."""
+    spans = chunk(text, budget=SPAN_TOKENS, overlap=0, count_tokens=count_tokens)
+    return spans, ends_in(text, read, spans)
+
+
+def ends_in(text: str, read: str, spans: Sequence[Span]) -> list[int]:
+    """Where spans that together are all of `text` end in `read`, the text that models read.
 
     Cleaning changes white space and removes a prefix at the start, so a place is found again by
     the number of other characters behind it.
     """
-    spans = chunk(text, budget=SPAN_TOKENS, overlap=0, count_tokens=count_tokens)
     sizes = [_letters(break_up(clean(text[span.start : span.end]))) for span in spans]
     places = [place for place, letter in enumerate(read) if not letter.isspace()]
     removed = sum(sizes) - len(places)
-    ends = [places[end - removed - 1] + 1 if end > removed else 0 for end in accumulate(sizes)]
-    return spans, ends
+    return [places[end - removed - 1] + 1 if end > removed else 0 for end in accumulate(sizes)]
+
+
+def part_scores(matches: TokenMatches | None, ends: Sequence[int]) -> list[float | None]:
+    """The passage's score if only the tokens of one part could match, for each part.
+
+    A part ends before `ends[i]`, a place in the passage's text, and begins where the one before
+    ends. A token belongs to the part that has its last character. None for a part that the
+    reranker did not read; empty without matches.
+    """
+    if matches is None:
+        return []
+    last = [span.end for span in matches.passage]
+    borders = [bisect_right(last, end) for end in accumulate((0, *ends), max)]
+    return [
+        round(matches.rest + float(matches.points @ matches.similar[:, a:b].max(axis=1)), 3)
+        if a < b
+        else None
+        for a, b in pairwise(borders)
+    ]
 
 
 def _letters(text: str) -> int:

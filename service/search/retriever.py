@@ -9,11 +9,24 @@ from service.confidence.ranking import by_score
 from service.index.live_index import IndexView, LiveIndex
 from service.protocols import Store, StoreView
 from service.store.allowed_passages import AllowedPassages
-from service.types import Candidate, Filters, Fusion, Ids, Mode, StoredPassage, Vectors
+from service.types import (
+    Candidate,
+    Facet,
+    FacetsAsked,
+    Filters,
+    Fusion,
+    Ids,
+    Mode,
+    StoredPassage,
+    Vectors,
+)
 
 COSINE_DECIMALS = 5
 """Cosines are rounded to this. The vector of a long query may differ by 1e-7 in its components
 depending on which queries were encoded beside it; rounding nearly always hides that."""
+
+FACETS_S = 1.0
+"""Facets are left out of an answer if they take longer to count."""
 
 RRF_K = 60
 """The constant of reciprocal rank fusion, as its authors chose it."""
@@ -98,6 +111,14 @@ class Retriever:
         """Changes whenever what a search may find changes."""
         with self._store.view() as store:
             return f"{self.index.latest.generation}+{store.revision}"
+
+    def facets(self, asked: FacetsAsked, filters: Filters) -> dict[str, Facet]:
+        """Counts of values under the filters, which may be those of a later revision than `find`'s.
+
+        Raises `DeadlineError` after `FACETS_S`.
+        """
+        with self._store.view() as store, store.within(FACETS_S):
+            return store.facets(asked, filters)
 
     def find(
         self,

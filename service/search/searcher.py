@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -17,6 +17,7 @@ from service.scheduling.gate import Deadline, Gate, Limits
 from service.scheduling.shares import SHARES, PartSize, current_caller, one_caller
 from service.search.answer_cache import AnswerCache
 from service.search.embedder import Embedder
+from service.search.hit_details import with_details
 from service.search.query import Query, Result, Timings, encode_queries
 from service.search.retriever import Recall, Retriever
 from service.search.second_stage import Ranked, Ranking, SecondStage
@@ -33,6 +34,8 @@ client waits. Counted in characters, with `CHARS_AROUND` for each query."""
 
 CHARS_AROUND = 16
 """What a query's prefix and special tokens count."""
+
+FACETS_TOO_LATE = "there are no facets: to count them took too long"
 
 _SHORT_CHARS = 16_384
 """A query of at most this length is cleaned on the event loop, in about a millisecond."""
@@ -87,6 +90,7 @@ class Searcher:
             "encoder", self.encode, cost=lambda text: len(text) + CHARS_AROUND, budget=size
         )
         self._retrieve_thread = OwnerThread("retriever")
+        self._facets_thread = OwnerThread("facets")
         self.preparing = OwnerThread("texts")
         self.embedder = Embedder(encoder, limits, self.preparing)
 
@@ -105,6 +109,7 @@ class Searcher:
         """Stop the model threads; waits for the work that runs."""
         self._encoding.close()
         self._retrieve_thread.close()
+        self._facets_thread.close()
         self.embedder.close()
         self.preparing.close()
         self.second_stage.close()
@@ -159,7 +164,7 @@ class Searcher:
                     text, warnings = self.normalize_query(query.query)
                 else:
                     text, warnings = await asyncio.to_thread(self.normalize_query, query.query)
-            if self.answers is None:
+            if self.answers is None or query.details:
                 return await self._answer(query, text, deadline, timings, warnings, lane)
             with timings.stage("cache"):
                 lookup = await self.answers.look_up(query, text, deadline)
@@ -199,7 +204,26 @@ class Searcher:
                     self._observe(encoded, ranking)
                 else:
                     ranking = self.second_stage.unranked(recall.found)
-        return self._result(query, ranking, recall, timings.finish(), warnings)
+        result = self._result(query, ranking, recall, warnings)
+        if query.details:
+            with timings.stage("details"):
+                hits, notes = await with_details(
+                    self.second_stage, query, encoded, recall.found, ranking, result.hits, deadline
+                )
+            result = replace(result, hits=hits, warnings=[*result.warnings, *notes])
+        if query.facets:
+            with timings.stage("facets"):
+                result = await self._with_facets(result, query, deadline)
+        return replace(result, timings_ms=timings.finish())
+
+    async def _with_facets(self, result: Result, query: Query, deadline: Deadline) -> Result:
+        """The result with counts, or with a warning where they would take too long."""
+        if query.facets is None:
+            return result
+        count = partial(self.retriever.facets, query.facets, query.filters)
+        with suppress(DeadlineError):
+            return replace(result, facets=await self._facets_thread.run(deadline, count))
+        return replace(result, warnings=[*result.warnings, FACETS_TOO_LATE])
 
     def _observe(self, query: EncodedQuery, ranking: Ranking) -> None:
         if not ranking.rows:
@@ -242,7 +266,6 @@ class Searcher:
         query: Query,
         ranking: Ranking,
         recall: Recall,
-        timings: dict[str, float],
         warnings: list[str],
     ) -> Result:
         answerable, stage = ranking.answerable, self.second_stage
@@ -258,7 +281,7 @@ class Searcher:
             answerable=answerable,
             rerank=ranking.report,
             language=ranking.language,
-            timings_ms=timings,
+            timings_ms={},
             models={
                 "encoder": self.encoder.identity.model,
                 "encoder_backend": self.encoder.backends.get("queries", "torch"),

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import NamedTuple, TypeVar
 
+from service.confidence.calibration import Ordering
 from service.confidence.judge import ORDER, Judge
 from service.confidence.ranking import rank
 from service.errors import DeadlineError, ModelError, UnprocessableTextError
@@ -77,13 +78,14 @@ class Ranked(NamedTuple):
 class Ranking:
     """Documents, best first, each by its best passage, and how the rerank ended.
 
-    `order` names the score; None where it is stage one's.
+    `order` names the score; None where it is stage one's. `ordering` names its curve.
     """
 
     rows: list[Ranked]
     report: RerankReport
     order: str | None = None
     language: str = "und"
+    ordering: Ordering = "retrieval"
 
     @property
     def uncalibrated(self) -> bool:
@@ -299,7 +301,7 @@ class SecondStage:
             for place, score, p in zip_longest(ordered.places, ordered.scores.tolist(), known or ())
         ]
         order = {"rerank": "rerank_score", "fused": f"fused (rerank_score {weight:g})"}
-        return Ranking(rows, report, order.get(ordered.ordering), language)
+        return Ranking(rows, report, order.get(ordered.ordering), language, ordered.ordering)
 
 
 def language_of(query: str, found: Sequence[Found]) -> str:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.documents.rows import is_unicode
 from service.errors import StoreError
-from service.store import lexical
+from service.store import lexical, value_counts
 from service.store.document_rows import SET_ASIDE, VECTOR_DTYPE, json_of
 from service.store.filter_sql import condition
 from service.store.passage_cache import Key, PassageCache
@@ -20,6 +21,8 @@ from service.types import (
     Candidate,
     Counts,
     Document,
+    Facet,
+    FacetsAsked,
     Filters,
     GenerationRecord,
     Ids,
@@ -200,6 +203,18 @@ class SqliteView:
         ids = np.fromstring(text or "", np.int64, sep=",")
         ids.sort()
         return ids
+
+    def count(self, filters: Filters) -> int:
+        return value_counts.count(self.connection, filters)
+
+    def facets(self, asked: FacetsAsked, filters: Filters) -> dict[str, Facet]:
+        return value_counts.facets(self.connection, asked, filters)
+
+    def fields(self, filters: Filters, most: int) -> dict[str, dict[str, int]]:
+        return value_counts.fields(self.connection, filters, most)
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        return value_counts.within(self.connection, seconds)
 
     def content_hashes(self, ids: Collection[str]) -> dict[str, str]:
         query = (

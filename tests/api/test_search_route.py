@@ -13,7 +13,7 @@ BY_ID = {document.id: document for document in DOCUMENTS}
 HIT_FIELDS = {
     "rank", "id", "title", "text", "start", "end", "metadata", "confidence", "probability",
     "rerank_score", "retrieval_score", "retrieval_rank", "truncated",
-    "sparse_score",
+    "sparse_score", "highlights", "explanation",
 }  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_the_answer_has_the_promised_names(client: TestClient) -> None:
     body = search(client, "catch several exceptions in one handler")
     assert set(body) == {
         "query", "hits", "answerable", "rerank", "timings_ms", "models", "index", "warnings",
-        "request_id", "cached",
+        "request_id", "cached", "facets",
     }  # fmt: skip
     assert body["cached"] is None
     assert set(body["hits"][0]) == HIT_FIELDS

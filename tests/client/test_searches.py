@@ -45,6 +45,25 @@ ANSWER: dict[str, Any] = {
             "retrieval_rank": 4,
             "truncated": False,
             "sparse_score": 7.4,
+            "highlights": [{"start": 0, "end": 3, "kind": "part"}],
+            "explanation": {
+                "dense": {"rank": 1, "score": 0.88},
+                "sparse": {"rank": 2, "score": 7.4},
+                "retrieval": {"rank": 4, "score": 0.7},
+                "rerank": None,
+                "final": {"rank": 1, "score": 5.21},
+                "similarity_points": 1.5,
+                "matches": [{"query": "a", "passage": "b", "similarity": 0.9, "points": 1.0}],
+                "judgement": {
+                    "calibration": "c",
+                    "curve": "fused",
+                    "score": 5.21,
+                    "probability": 0.93,
+                    "high": 0.8,
+                    "medium": None,
+                    "reason": "the calibrated probability reaches 0.8",
+                },
+            },
         }
     ],
     "answerable": True,
@@ -61,6 +80,7 @@ ANSWER: dict[str, Any] = {
     "warnings": [],
     "request_id": "abc",
     "cached": {"query_similarity": 0.97, "age_ms": 51200},
+    "facets": {"topic": {"values": [{"value": "x", "count": 2}], "other": 1, "missing": 0}},
 }
 
 Handler = Callable[[httpx.Request], httpx.Response]

@@ -80,19 +80,6 @@ def test_the_best_match_is_the_greatest_product_plus_what_equal_pieces_get(asked
     assert np.array_equal(found, np.hstack(each)), "a match depends on its company"
 
 
-def test_parts_have_their_own_tokens_and_the_passages_vector() -> None:
-    vectors, query = unit(9), unit(4)
-    ids, asked = np.arange(9, dtype=np.int32), np.arange(4, dtype=np.int32)
-    cut = [(2, 5), (5, 6), (6, 8)]
-    each = [packed(vectors[start:end], ids[start:end]) for start, end in cut]
-    alone = PackedPassages.of(each, DIMENSION, HIDDEN).best_matches(query, asked, 0.25)
-    whole = PackedPassages.of([packed(vectors, ids)], DIMENSION, HIDDEN)
-    parts = whole.parts([2, 5, 6, 8])
-    assert np.array_equal(parts.best_matches(query, asked, 0.25), alone)
-    assert np.array_equal(parts.pooled, whole.pooled.repeat(3, axis=0))
-    assert parts.truncated.tolist() == [True] * 3
-
-
 def test_a_vector_of_zeros_matches_nothing() -> None:
     data = packed(np.zeros((1, DIMENSION), np.float32))
     read = PackedPassages.of([data], DIMENSION, HIDDEN)

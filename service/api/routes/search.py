@@ -11,6 +11,7 @@ from service.api.error_table import described
 from service.api.openapi import TIMED
 from service.api.route_rules import Route, Rules
 from service.api.schemas import common
+from service.api.schemas.answer_schemas import METADATA
 from service.api.schemas.common import as_json, server_timing, written
 from service.api.schemas.search_schemas import (
     HitBody,
@@ -24,6 +25,7 @@ from service.api.state import Asked, AskedDep
 from service.errors import AnswerTooLargeError, InvalidInputError
 from service.search.query import Hit, Query, Result, Timings
 from service.store.filter_grammar import both
+from service.types import FacetsAsked
 
 router = APIRouter(tags=["search"], route_class=Route)
 
@@ -100,13 +102,22 @@ def _hit(hit: Hit, query: SearchRequest) -> bytes:
     body = dict(zip(HitBody.model_fields, _HIT_FIELDS(hit), strict=True))
     if not query.return_text:
         body["text"] = None
+    if fields := query.fields:
+        body["title"] = hit.title if fields.shows("title") else ""
+        body["text"] = body["text"] if fields.shows("text") else None
+        body["metadata"] = {
+            name: value for name, value in hit.metadata.items() if fields.shows(METADATA + name)
+        }
     return as_json(body)
 
 
 def _query(body: SearchRequest, asked: Asked) -> Query:
     fields = dict(body)
     fields["filters"] = both(asked.caller.within, body.filters)
-    del fields["return_text"]  # only the answer depends on it
+    for name in ("return_text", "fields", "facet_values"):
+        del fields[name]
+    names = tuple(dict.fromkeys(body.facets))
+    fields["facets"] = FacetsAsked(names, body.facet_values) if names else None
     return Query(**fields)
 
 

@@ -4,6 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.api.schemas.answer_schemas import (
+    MOST_FACET_VALUES,
+    MOST_FACETS,
+    MOST_HIGHLIGHTS,
+    ExplanationBody,
+    FacetBody,
+    FieldName,
+    FieldsBody,
+    HighlightBody,
+)
 from service.api.schemas.common import ErrorBody, RequestBody, RequestId, TimeoutMs
 from service.api.schemas.document_schemas import TEXT, Id, StoredMetadata, Title
 from service.api.schemas.filter_schemas import DESCRIPTION as FILTERS
@@ -23,6 +33,13 @@ class SearchRequest(RequestBody):
             "examples": [
                 {"query": "catch several exceptions in one handler"},
                 {"query": "Đạo hàm của hàm hợp", "top_k": 3, "filters": {"grade": [11, 12]}},
+                {
+                    "query": "catch several exceptions in one handler",
+                    "fields": {"exclude": ["metadata.source"]},
+                    "highlights": 1,
+                    "explain": True,
+                    "facets": ["topic"],
+                },
             ],
             "not": {  # the rerank gives the confidence
                 "required": ["min_confidence", "rerank"],
@@ -73,6 +90,27 @@ class SearchRequest(RequestBody):
         "is done, the answer is 504.",
     )
     return_text: bool = Field(True, description="`false` leaves `text` out of the hits.")
+    fields: FieldsBody | None = Field(
+        None, description="What of a document the hits show; by default all."
+    )
+    highlights: int = Field(
+        0,
+        ge=0,
+        le=MOST_HIGHLIGHTS,
+        description="Most parts of a hit's text to mark as likely to hold the answer. With any, "
+        "the query's words are marked too.",
+    )
+    explain: bool = Field(False, description="Say for each hit why it is there.")
+    facets: list[FieldName] = Field(
+        default_factory=list,
+        max_length=MOST_FACETS,
+        description="Metadata fields whose values are counted among all documents under `filters`, "
+        "not among the hits. A document with a list counts once for each value of it.",
+        examples=[["topic"]],
+    )
+    facet_values: int = Field(
+        10, ge=1, le=MOST_FACET_VALUES, description="Most values of each facet."
+    )
 
 
 class HitBody(BaseModel):
@@ -103,6 +141,14 @@ class HitBody(BaseModel):
     )
     retrieval_rank: int = Field(description="1-based rank in stage one.", examples=[4])
     truncated: bool = Field(description="Whether the reranker ignored the passage's end.")
+    highlights: list[HighlightBody] | None = Field(
+        None,
+        description="The likeliest part first, then the others, then the first 50 of the query's "
+        "words in their order; null unless asked for.",
+    )
+    explanation: ExplanationBody | None = Field(
+        None, description="Why the hit is where it is; null unless asked for."
+    )
 
 
 class RerankBody(BaseModel):
@@ -181,6 +227,10 @@ class SearchResponse(BaseModel):
         description="The earlier search whose answer this is, because its query means the same; "
         "null if this search made its own answer.",
         examples=[None],
+    )
+    facets: dict[str, FacetBody] | None = Field(
+        None,
+        description="By field; null unless asked for, and if counting takes more than a second.",
     )
     request_id: RequestId
 

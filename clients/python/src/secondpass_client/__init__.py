@@ -9,13 +9,15 @@ Example:
 Every error of a call is a `SearchError`; wrong arguments are a `ValueError`.
 """
 
-from secondpass_client import errors, records
+from secondpass_client import details, errors, records
 from secondpass_client.clients import AsyncSearchClient, SearchClient
+from secondpass_client.details import *  # noqa: F403
 from secondpass_client.errors import *  # noqa: F403
 from secondpass_client.filters import Filters
 from secondpass_client.records import *  # noqa: F403
-from secondpass_client.searches import SearchFields
+from secondpass_client.searches import SearchFields, ShownFields
 
-__all__ = ["AsyncSearchClient", "Filters", "SearchClient", "SearchFields"]
+__all__ = ["AsyncSearchClient", "Filters", "SearchClient", "SearchFields", "ShownFields"]
+__all__ += details.__all__
 __all__ += errors.__all__
 __all__ += records.__all__

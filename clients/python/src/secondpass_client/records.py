@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from secondpass_client.details import Explanation, Facet, Highlight
+
 __all__ = [
     "CachedInfo",
     "Collection",
@@ -54,6 +56,8 @@ class Hit:
     retrieval_rank: int
     truncated: bool
     sparse_score: float | None = None
+    highlights: list[Highlight] | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class SearchResult:
     warnings: list[str]
     request_id: str
     cached: CachedInfo | None = None
+    facets: dict[str, Facet] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,13 @@ ConfidenceWord = Literal["low", "medium", "high"]
 Mode = Literal["dense", "sparse", "hybrid"]
 
 
+class ShownFields(TypedDict, total=False):
+    """What hits show: `title`, `text`, `metadata`, `metadata.NAME`; all without `include`."""
+
+    include: list[str]
+    exclude: list[str]
+
+
 class SearchFields(TypedDict, total=False):
     """The fields of one search, as `POST /search` takes them."""
 
@@ -31,6 +38,11 @@ class SearchFields(TypedDict, total=False):
     min_confidence: ConfidenceWord
     timeout_ms: int
     return_text: bool
+    fields: ShownFields
+    highlights: int
+    explain: bool
+    facets: list[str]
+    facet_values: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +70,18 @@ class SearchCalls(Calls):
         min_confidence: ConfidenceWord | None = None,
         timeout_ms: int | None = None,
         return_text: bool = True,
+        fields: ShownFields | None = None,
+        highlights: int = 0,
+        explain: bool = False,
+        facets: Sequence[str] = (),
+        facet_values: int | None = None,
         collection: str | None = None,
     ) -> SearchResult:
         """Search in two stages. The fields are those of `POST /search`.
 
         Example:
             client.search("Đạo hàm của hàm hợp", top_k=3, filters={"grade": [11, 12]})
+            client.search("tides", highlights=1, explain=True, facets=["topic"])
             client.search("tides", filters={"day": {"gte": "2026-01-01"}, "not": {"draft": True}})
         """
         body = given(
@@ -76,6 +94,11 @@ class SearchCalls(Calls):
             min_confidence=min_confidence,
             timeout_ms=timeout_ms,
             return_text=return_text,
+            fields=fields,
+            highlights=highlights or None,
+            explain=explain or None,
+            facets=list(facets) or None,
+            facet_values=facet_values,
         )
         return await self._ask(SearchResult, "POST", self._path(collection, "search"), json=body)
 
