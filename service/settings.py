@@ -3,6 +3,7 @@
 `SECONDPASS_<NAME>` or `--<name>` sets a field; docs/configuration.md is generated from here.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -58,6 +59,9 @@ RERANKER = Tag("reranker", "answer")
 RERANK_CACHE = Tag("reranker", "nothing")
 RANKING = Tag("ranking", "answer", per_collection=True)
 JUDGING = Tag("ranking", "answer")
+
+
+_ORIGIN = re.compile(r"\*|https?://[^/\s*@?#]+")
 
 
 def _split(value: object) -> object:
@@ -303,6 +307,19 @@ class Settings(BaseSettings):
         "data folder. Several servers may read one. With neither keys nor hashes the server is "
         "open to all.",
     )
+    cors_origins: Annotated[CommaSeparated, NoDecode, SERVER] = Field(
+        frozenset(),
+        description="Origins, such as `https://example.org`, separated by commas, whose web pages "
+        "may read answers; `*` for all. Browsers send them no cookies: such a page needs a key of "
+        "its own, and a server without keys is open to all of them.",
+    )
+    root_path: Annotated[str, SERVER] = Field(
+        "",
+        pattern=r"^((?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){1,16})?$",
+        max_length=256,
+        description="Path below which a proxy shows the server, such as `/search`, if the proxy "
+        "removes it from the path and sends no `X-Forwarded-Prefix`.",
+    )
     open_metrics: Annotated[bool, SERVER] = Field(
         True, description="Whether `/metrics` needs no key; else one with the scope `metrics`."
     )
@@ -334,6 +351,14 @@ class Settings(BaseSettings):
         if any(len(h) != 64 or set(h) - set("0123456789abcdef") for h in hashes):
             raise ValueError("each must be a SHA-256 in 64 hexadecimal digits")
         return hashes
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: frozenset[str]) -> frozenset[str]:
+        origins = frozenset(map(str.lower, value))
+        if any(not _ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError("each must be `*` or a scheme, host and perhaps port, without a path")
+        return origins
 
     @model_validator(mode="after")
     def _check_order(self) -> "Settings":

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from service import __version__
 from service.api import error_table, openapi
@@ -26,6 +27,11 @@ from service.api.routes.collections import collection_in_path
 from service.api.state import ServerState
 from service.engine.engine import Engine
 from service.settings import Settings
+
+_SENT = ("Authorization", "X-API-Key", "If-Match", "If-None-Match", "Idempotency-Key")
+_SENT += ("Content-Encoding", "Content-Type", "X-Request-ID", "Traceparent")
+_READ = ("ETag", "Location", "Retry-After", "Server-Timing", "X-Request-ID", "X-Trace-ID")
+"""Headers that a web page of another origin may send, and read."""
 
 
 def create_app(
@@ -54,6 +60,8 @@ def create_app(
     app.add_middleware(RequestContext, metrics=state.metrics, settings=settings, keys=state.keys)
     if settings.traces:
         _trace(app)
+    if settings.cors_origins:
+        _allow_origins(app, settings)
     error_table.install(app)
     for router in (
         search.router,
@@ -95,3 +103,18 @@ def _trace(app: FastAPI) -> None:
     from service.api import tracing  # noqa: PLC0415 - an extra, and slow to import
 
     app.add_middleware(tracing.Tracing, tracer=tracing.tracer_provider().get_tracer(__name__))
+
+
+def _allow_origins(app: FastAPI, settings: Settings) -> None:
+    """Let web pages of other origins read answers. Credentials stay forbidden, whatever the list.
+
+    A page sends its key in a header, never in a cookie.
+    """
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=sorted(settings.cors_origins),
+        allow_methods=("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"),
+        allow_headers=_SENT,
+        expose_headers=_READ,
+        allow_credentials=False,
+    )

@@ -39,6 +39,7 @@ class RequestContext:
     def __init__(self, app: ASGIApp, metrics: Metrics, settings: Settings, keys: Keys) -> None:
         self.app, self.metrics, self._keys = app, metrics, keys
         self._hosts = HostCheck(settings, keys)
+        self._root_path = settings.root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,7 +49,7 @@ class RequestContext:
         state = scope.setdefault("state", {})
         trace_id = state.get("trace_id") or trace_id_of(scope)
         state.update(request_id=request_id, caller=caller)
-        _put_below_prefix(scope)
+        _put_below_prefix(scope, self._root_path)
         status, stages, work = 0, None, None
         began = time.perf_counter()
 
@@ -113,12 +114,14 @@ def trace_id_of(scope: Scope) -> str | None:
     return found["trace"]
 
 
-def _put_below_prefix(scope: Scope) -> None:
-    """Let every address in an answer begin with `X-Forwarded-Prefix`.
+def _put_below_prefix(scope: Scope, prefix: str) -> None:
+    """Let every address in an answer begin with `X-Forwarded-Prefix`, else with `prefix`.
 
     A proxy names there what it removed from the path.
     """
     given = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
     fits = len(given) <= _MOST_PREFIX_CHARS and _PREFIX.fullmatch(given)
     if fits and not {".", ".."}.intersection(given.split("/")):
-        scope.update(root_path=given, path=given + scope["path"])
+        prefix = given
+    if prefix:
+        scope.update(root_path=prefix, path=prefix + scope["path"])

@@ -45,9 +45,11 @@ export const remove = (path, options) => call("DELETE", path, options);
  * The JSON of an answer, null without one. Raises `ApiError`.
  *
  * `path` is below the page's address and has no slash in front. `query` has parameters, `body`
- * anything for JSON, or a Blob that is sent as it is, with the type `type`.
+ * anything for JSON, or a Blob that is sent as it is, with the type `type`. A `quiet` call asks the
+ * person for no key.
  */
-export async function call(method, path, { query, body, type, headers, signal } = {}) {
+export async function call(method, path, options = {}) {
+  const { query, body, type, headers, signal, quiet } = options;
   const address = new URL(path, document.baseURI);
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== undefined && value !== null) address.searchParams.set(name, value);
@@ -57,16 +59,17 @@ export async function call(method, path, { query, body, type, headers, signal } 
     request.headers["Content-Type"] = type ?? "application/json";
     request.body = body instanceof Blob ? body : JSON.stringify(body);
   }
-  const answer = await ask(address, request);
+  const answer = await ask(address, request, quiet);
   const content = await readJson(answer);
   if (answer.ok) return content;
   throw new ApiError(answer.status, content?.error ?? { message: answer.statusText });
 }
 
-async function ask(address, request) {
+async function ask(address, request, quiet) {
   for (;;) {
     const answer = await send(address, request);
-    if (answer.status === 401 && (await hooks.askForKey(Boolean(storedKey())))) continue;
+    const isClosed = answer.status === 401 && !quiet;
+    if (isClosed && (await hooks.askForKey(Boolean(storedKey())))) continue;
     if (answer.status === 503 && (await isLoading(answer.clone()))) {
       hooks.loading(true);
       await pause(Number(answer.headers.get("Retry-After")) || FIRST_RETRY_S, request.signal);

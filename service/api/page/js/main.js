@@ -66,9 +66,9 @@ function drawMenu(current, collection) {
 async function listCollections() {
   let names = [];
   try {
-    names = (await api.get("collections")).collections.map((one) => one.name);
+    names = (await api.get("collections", { quiet: true })).collections.map((one) => one.name);
   } catch {
-    // This key may not list them: it has the default one, and the one in the address.
+    // Without the right to list them there is the default one, and the one in the address.
   }
   const { collection } = place();
   if (collection && !names.includes(collection)) names.push(collection);
