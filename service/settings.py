@@ -313,9 +313,9 @@ class Settings(BaseSettings):
         "may read answers; `*` for all. Browsers send them no cookies: such a page needs a key of "
         "its own, and a server without keys is open to all of them.",
     )
-    root_path: Annotated[str, SERVER] = Field(
-        "",
-        pattern=r"^((?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){1,16})?$",
+    root_path: Annotated[str | None, SERVER] = Field(
+        None,
+        pattern=r"^(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){1,16}$",
         max_length=256,
         description="Path below which a proxy shows the server, such as `/search`, if the proxy "
         "removes it from the path and sends no `X-Forwarded-Prefix`.",

@@ -28,9 +28,18 @@ from service.api.state import ServerState
 from service.engine.engine import Engine
 from service.settings import Settings
 
-_SENT = ("Authorization", "X-API-Key", "If-Match", "If-None-Match", "Idempotency-Key")
-_SENT += ("Content-Encoding", "Content-Type", "X-Request-ID", "Traceparent")
-_READ = ("ETag", "Location", "Retry-After", "Server-Timing", "X-Request-ID", "X-Trace-ID")
+_SENT = [
+    "Authorization",
+    "Content-Encoding",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Traceparent",
+    "X-API-Key",
+    "X-Request-ID",
+]
+_READ = ["ETag", "Location", "Retry-After", "Server-Timing", "X-Request-ID", "X-Trace-ID"]
 """Headers that a web page of another origin may send, and read."""
 
 

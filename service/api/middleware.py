@@ -39,7 +39,7 @@ class RequestContext:
     def __init__(self, app: ASGIApp, metrics: Metrics, settings: Settings, keys: Keys) -> None:
         self.app, self.metrics, self._keys = app, metrics, keys
         self._hosts = HostCheck(settings, keys)
-        self._root_path = settings.root_path
+        self._root_path = settings.root_path or ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

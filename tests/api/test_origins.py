@@ -68,7 +68,9 @@ def test_credentials_are_never_allowed(start: Start, origins: set[str]) -> None:
         assert "access-control-allow-credentials" not in answer
 
 
-@pytest.mark.parametrize("origin", ["friend.example", "https://a/b", "https://*.x/", "null", "ftp://a"])
+@pytest.mark.parametrize(
+    "origin", ["friend.example", "https://a/b", "https://*.x/", "null", "ftp://a"]
+)
 def test_what_is_no_origin_stops_the_start(origin: str) -> None:
     with pytest.raises(ValidationError, match="scheme, host"):
         Settings(cors_origins=frozenset({origin}))

@@ -42,6 +42,8 @@ def another_value(name: str, value: object) -> str:
         "log_level": "debug",
         "log_format": "json",
         "api_key_hashes": "0" * 64,
+        "cors_origins": "https://example.org",
+        "root_path": "/search",
         "confidence_high": "0.9",
         "embedding_dimensions": "256",
         "max_reranks": "9",

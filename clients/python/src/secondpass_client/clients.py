@@ -81,6 +81,7 @@ class SearchClient:
     similarity = _blocking(SearchCalls.similarity)
     health = _blocking(SearchCalls.health)
     ready = _blocking(SearchCalls.ready)
+    key = _blocking(SearchCalls.key)
 
     put_document = _blocking(DocumentCalls.put_document)
     put_documents = _blocking(DocumentCalls.put_documents)

@@ -15,6 +15,8 @@ __all__ = [
     "IndexInfo",
     "Job",
     "JudgedHit",
+    "KeyInfo",
+    "KeyLimits",
     "LabelCounts",
     "LabelPage",
     "LabelledQuery",
@@ -163,6 +165,27 @@ class SimilarityResult:
     model: str
     timings_ms: dict[str, float]
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """Requests a second, requests at once, and the part of each queue; None for no own limit."""
+
+    rate: float | None = None
+    burst: int | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What the client's API key may do. `collections` is None for all; `expires` is ISO 8601."""
+
+    name: str
+    scopes: list[str]
+    collections: list[str] | None
+    filtered: bool
+    expires: str | None
+    limits: KeyLimits
 
 
 @dataclass(frozen=True, slots=True)

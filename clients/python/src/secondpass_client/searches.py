@@ -13,7 +13,13 @@ from secondpass_client.errors import (
     error_from_content,
 )
 from secondpass_client.filters import Filters
-from secondpass_client.records import Health, RerankResult, SearchResult, SimilarityResult
+from secondpass_client.records import (
+    Health,
+    KeyInfo,
+    RerankResult,
+    SearchResult,
+    SimilarityResult,
+)
 
 ConfidenceWord = Literal["low", "medium", "high"]
 Mode = Literal["dense", "sparse", "hybrid"]
@@ -53,6 +59,11 @@ class _Failed:
 @dataclass(frozen=True, slots=True)
 class _Batch:
     results: list[SearchResult | _Failed]
+
+
+@dataclass(frozen=True, slots=True)
+class _CallerKey:
+    key: KeyInfo | None
 
 
 class SearchCalls(Calls):
@@ -153,6 +164,10 @@ class SearchCalls(Calls):
     async def health(self) -> Health:
         """What the service says of itself, asked once. Raises if it does not answer."""
         return await self._ask(Health, "GET", "readyz", accepted=(200, 503), again=never)
+
+    async def key(self) -> KeyInfo | None:
+        """What the client's API key may do; None on a server without keys."""
+        return (await self._ask(_CallerKey, "GET", "key")).key
 
     async def ready(self) -> bool:
         """Whether it can search now; False if it cannot be reached."""
