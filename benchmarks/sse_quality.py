@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets import Collection, open_collection
-from service.encoder.bi_encoder import BiEncoder
 from service.encoder.loading import load_sentence_transformer
 from service.engine.build import build_encoder
 from service.evaluation.measures import means, per_query
+from service.protocols import Encoder
 from service.settings import Settings
 from service.text.normalizer import clean
 from service.text.passage import passage_text
@@ -59,12 +59,12 @@ def _pack(full: Path, packed: Path) -> None:
     model.save_pretrained(str(packed), create_model_card=False)
 
 
-def _encoder(name: str) -> BiEncoder:
+def _encoder(name: str) -> Encoder:
     return build_encoder(Settings(encoder=name, hub_offline=True, device="cpu"))
 
 
 def _figures(
-    collections: list[Collection], encoder: BiEncoder, size: int
+    collections: list[Collection], encoder: Encoder, size: int
 ) -> dict[str, dict[str, float]]:
     """Measures by collection, and their mean over collections."""
     figures = {c.name: _measured(c, encoder, size) for c in collections}
@@ -74,7 +74,7 @@ def _figures(
     return figures
 
 
-def _measured(collection: Collection, encoder: BiEncoder, size: int) -> dict[str, float]:
+def _measured(collection: Collection, encoder: Encoder, size: int) -> dict[str, float]:
     queries = {q: clean(collection.queries[q]) for q in collection.qrels}
     ids = [document.id for document in collection.documents]
     texts = [passage_text(d.title, d.text) for d in collection.documents]

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from service.datasets import open_collection
-from service.encoder.bi_encoder import BiEncoder
 from service.engine.build import build_encoder
+from service.protocols import Encoder
 from service.settings import Settings
 from service.text.passage import passage_text
 
@@ -61,7 +61,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
 
 
-def _rate(encoder: BiEncoder, texts: list[str], repeat: int) -> float:
+def _rate(encoder: Encoder, texts: list[str], repeat: int) -> float:
     began = time.perf_counter()
     for _ in range(repeat):
         encoder.encode_passages(texts)

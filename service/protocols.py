@@ -82,6 +82,12 @@ class Encoder(Protocol):
     def pieces(self, texts: Sequence[str], /) -> list[list[Piece]]:
         """The tokens that `count_tokens` counts. Raises `NotAvailableError` if none are known."""
 
+    def twin(self, work: str, /) -> "Encoder":
+        """One with the same vectors whose calls do not wait for this one's, for a kind of work.
+
+        Encoders over the same weights may share what the same work needs.
+        """
+
 
 class TokenEncoder(Protocol):
     """Gives what a transformer makes of each token of a text. Any thread may call it."""

@@ -14,10 +14,10 @@ from benchmarks.growth.texts import every_sentence, passages
 from benchmarks.speed.http import Connection
 from benchmarks.speed.preparation import ENCODER
 from benchmarks.speed.processes import ROOT, BenchError, Process, free_port
-from service.encoder.bi_encoder import BiEncoder
 from service.engine.build import build_encoder, index_identity
 from service.engine.ingestion import ingesting
 from service.index.index_kinds import kind_for
+from service.protocols import Encoder
 from service.settings import Settings
 from service.store.data_folder import DataFolder
 from service.types import Document, EncodedDocument, Span, Vectors
@@ -96,7 +96,7 @@ def _sse(pool: Sequence[str], many: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _of_one_passage(encoder: BiEncoder, texts: Sequence[str]) -> list[str]:
+def _of_one_passage(encoder: Encoder, texts: Sequence[str]) -> list[str]:
     counts = encoder.count_tokens(texts)
     return [t for t, count in zip(texts, counts, strict=True) if count <= encoder.passage_budget]
 

@@ -13,8 +13,8 @@ from benchmarks.growth.curves import Curve, in_turn
 from benchmarks.growth.texts import every_sentence, of_length
 from benchmarks.speed.preparation import ENCODER, RERANKER, counter
 from benchmarks.speed.processes import BenchError
-from service.encoder.bi_encoder import BiEncoder
 from service.engine.build import build_encoder, build_reranker, index_identity
+from service.models.opening import Shared
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
 from service.protocols import Encoder, Reranker
@@ -94,8 +94,9 @@ def _served(name: str, texts: Sequence[str]) -> Iterator[Served]:
         settings = Settings(
             data_dir=Path(parent) / "data", encoder=ENCODER, reranker=name, hub_offline=True
         )
-        encoder = build_encoder(settings)
-        reranker = build_reranker(settings, encoder)
+        shared = Shared()
+        encoder = build_encoder(settings, shared)
+        reranker = build_reranker(settings, shared)
         if reranker is None:
             raise BenchError(f"there is no reranker {name}")
         if reranker.reads != "states":
@@ -107,7 +108,7 @@ def _served(name: str, texts: Sequence[str]) -> Iterator[Served]:
 
 @contextmanager
 def _stored(
-    settings: Settings, texts: Sequence[str], encoder: BiEncoder, reranker: Reranker
+    settings: Settings, texts: Sequence[str], encoder: Encoder, reranker: Reranker
 ) -> Iterator[Callable[[Sequence[str]], list[EncodedPassage]]]:
     """States of these texts, ingested as passages; raises `BenchError` where one has none."""
     with DataFolder.open(settings.data_dir) as folder:

@@ -116,14 +116,10 @@ class BiEncoder:
         """Whether a token costs it no more than to look up its row."""
         return self._static
 
-    def twin_model(self) -> "LoadedModel":
-        """The same weights in memory, for an encoder whose calls do not wait for this one's."""
-        return self._model if isinstance(self._model, Transformer) else self._model.twin()
-
-    def twin(self, model: "LoadedModel | None" = None) -> Self:
-        """Another one over `twin_model`, which may be one that another encoder gave."""
+    def twin(self, work: str, /) -> Self:
+        """The same weights in memory, and calls that do not wait for this one's."""
         other = copy.copy(self)
-        other._use(model or self.twin_model())
+        other._use(self._model.twin(work))
         return other
 
     @property

@@ -4,6 +4,7 @@ import copy
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
@@ -21,6 +22,8 @@ class SentenceModel:
         self._model, self._batch_tokens = model, batch_tokens
         self._lock = threading.Lock()
         self._counter = _counter(model)
+        self._twins: WeakValueDictionary[str, Self] = WeakValueDictionary()
+        self._twins_lock = threading.Lock()
 
     static = False
 
@@ -40,8 +43,18 @@ class SentenceModel:
         """Cuts and pads nothing; None if the model has none of this kind."""
         return self._counter
 
-    def twin(self) -> Self:
-        """Another one with the same weights in memory, whose calls do not wait for this one's."""
+    def twin(self, work: str, /) -> Self:
+        """Another one with the same weights in memory, whose calls do not wait for this one's.
+
+        The same one for the same work: its tokenizer takes up to a hundred megabytes and a second.
+        """
+        with self._twins_lock:
+            twin = self._twins.get(work)
+            if twin is None:
+                twin = self._twins[work] = self._copy()
+            return twin
+
+    def _copy(self) -> Self:
         other = copy.copy(self)
         weights = [*self._model.parameters(), *self._model.buffers()]
         other._model = copy.deepcopy(self._model, {id(weight): weight for weight in weights})

@@ -55,7 +55,7 @@ class StaticModel:
         found: Tokenizer = tokenizer.backend_tokenizer
         return found
 
-    def twin(self) -> "StaticModel":
+    def twin(self, _work: str, /) -> "StaticModel":
         """Itself: no call waits for another one."""
         return self
 

@@ -92,6 +92,10 @@ class Transformer:
         """Of a vector: its states' own."""
         return self.hidden
 
+    def twin(self, _work: str, /) -> Self:
+        """Itself: any number of threads may call it."""
+        return self
+
     def require_layers(self, layers: Sequence[int]) -> None:
         """Raise `ModelSourceError` for a layer that it lacks; 0 is its embeddings."""
         deepest = self._layers

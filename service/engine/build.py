@@ -3,26 +3,23 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from service.encoder.bi_encoder import BiEncoder, load_model
-from service.encoder.measuring import EncoderRecord, measured_backends, with_backends
-from service.encoder.packed_rows import packed_folder
-from service.encoder.transformer import Transformer
 from service.errors import InvalidInputError, ModelError, ModelSourceError
 from service.extras import install_command
 from service.models.model_kinds import KINDS, stated_base
-from service.models.opening import Opening
+from service.models.opening import Opening, Shared
 from service.models.pair_threshold import PAIR_THRESHOLD_FILE, read_pair_threshold
-from service.models.sources import PreparedModel, check_dimensions, kind_named, prepare
+from service.models.sources import PreparedModel, kind_named, prepare
 from service.protocols import Encoder, Reranker, TokenEncoder
 from service.scheduling.gate import Limits
 from service.search.pair_model import PairModel
-from service.settings import NO_MODEL, Settings
+from service.settings import NO_MODEL, Settings, settings_about
 from service.text.chunker import CHUNKER_VERSION
 from service.text.normalizer import NORMALIZER_VERSION
 from service.text.passage import PASSAGE_TEXT_VERSION
@@ -30,96 +27,68 @@ from service.types import EncoderIdentity, IndexIdentity
 from service.words import WORDS_VERSION
 
 if TYPE_CHECKING:
-    from service.encoder.bi_encoder import LoadedModel
+    from service.encoder.measuring import EncoderRecord
     from service.reranker.backends import BackendRecord
 
 log = logging.getLogger(__name__)
 
-Load = Callable[[PreparedModel], "LoadedModel"]
-"""Returns a bi-encoder's weights, from the disk or from memory."""
 
-Base = Callable[[PreparedModel, Sequence[int]], tuple[PreparedModel, TokenEncoder]]
-
-
-def build_encoder(settings: Settings, load: Load | None = None) -> BiEncoder:
-    """Prepare and load the bi-encoder that the settings name."""
-    model = _prepare_encoder(settings)
-    if model.prefixes_from == "unknown":
-        log.warning(
-            "no prefixes are known for %s: texts are encoded without any; if it was trained with "
-            "prefixes, set query_prefix and passage_prefix",
-            settings.encoder,
+def build_encoder(settings: Settings, shared: Shared | None = None) -> Encoder:
+    """Open the encoder that the settings name, or return the one in `shared`."""
+    opening = _encoder_opening(settings, shared)
+    with _opener(opening.name, "encoder") as opener:
+        found: Encoder = opening.shared.get(
+            opener.identity(opening), partial(opener.open_encoder, opening)
         )
-    return _encoder(settings, model, load, settings.embedding_dimensions)
+    return found
 
 
-def _encoder(
-    settings: Settings, model: PreparedModel, load: Load | None, dimensions: int | None = None
-) -> BiEncoder:
-    identity = _identity(settings, model, dimensions)
-    loaded = load(model) if load else load_weights(settings, model)
-    return BiEncoder.over(loaded, identity, dimensions=dimensions, query_tokens=model.max_length)
+def encoder_identity(settings: Settings) -> EncoderIdentity:
+    """Everything that decides the vectors of the settings' encoder; loads no weights."""
+    opening = _encoder_opening(settings)
+    with _opener(opening.name, "encoder") as opener:
+        found: EncoderIdentity = opener.identity(opening)
+    return found
 
 
-def load_weights(settings: Settings, model: PreparedModel) -> "LoadedModel":
-    """Load a bi-encoder's weights for the device, threads and backends of the settings."""
-    return with_backends(
-        settings,
-        model,
-        lambda backends: load_model(
-            model.folder,
-            model.name,
-            settings.batch_tokens,
-            settings.device,
-            settings.threads,
-            backends,
-            packed_folder(settings.cache_dir, model.weights_sha256),
-        ),
-    )
+@contextmanager
+def _opener(name: str, stage: str) -> Iterator[Any]:
+    """The module that opens the model of this name; a missing extra is an error that names it."""
+    kind = KINDS[kind_named(name, stage)]
+    try:
+        # Imported only when needed: a kind's libraries may take a hundred megabytes.
+        yield import_module(kind.opener)
+    except ModuleNotFoundError as error:
+        if kind.extra is None:
+            raise
+        raise ModelSourceError(f"{name}: {error}: {install_command(kind.extra)}") from error
 
 
-def _prepare(
+def _encoder_opening(settings: Settings, shared: Shared | None = None) -> Opening:
+    prefixes = settings.query_prefix, settings.passage_prefix
+    return _opening(settings, settings.encoder, "encoder", shared, *prefixes)
+
+
+def _opening(
     settings: Settings,
     name: str,
-    kind: str,
+    stage: str,
+    shared: Shared | None,
     query_prefix: str | None = None,
     passage_prefix: str | None = None,
-) -> PreparedModel:
-    return prepare(
+) -> Opening:
+    shared = shared or Shared()
+    prepared = partial(
+        prepare,
         name,
-        kind,
+        kind_named(name, stage),
         cache_dir=settings.cache_dir,
         offline=settings.hub_offline,
         query_prefix=query_prefix,
         passage_prefix=passage_prefix,
     )
-
-
-def _prepare_encoder(settings: Settings) -> PreparedModel:
-    prefixes = settings.query_prefix, settings.passage_prefix
-    return _prepare(settings, settings.encoder, "bi-encoder", *prefixes)
-
-
-def encoder_identity(settings: Settings) -> EncoderIdentity:
-    """Everything that decides the vectors of the settings' encoder; loads no weights."""
-    return _identity(settings, _prepare_encoder(settings), settings.embedding_dimensions)
-
-
-def _identity(
-    settings: Settings, model: PreparedModel, dimensions: int | None = None
-) -> EncoderIdentity:
-    check_dimensions(model, dimensions)
-    if model.dimension is None:
-        raise ModelSourceError(f"{model.name} does not say how many dimensions it has")
-    return EncoderIdentity(
-        model=model.name,
-        weights_sha256=model.weights_sha256,
-        dimension=dimensions or model.dimension,
-        query_prefix=model.query_prefix,
-        passage_prefix=model.passage_prefix,
-        max_length=min(settings.passage_tokens, model.max_length),
-        normalizer_version=NORMALIZER_VERSION,
-    )
+    base = partial(_base, settings, shared)
+    return Opening(name, settings, cache(prepared), shared, NORMALIZER_VERSION, base)
 
 
 def index_identity(settings: Settings, encoder: EncoderIdentity) -> IndexIdentity:
@@ -139,128 +108,101 @@ def index_digest(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(asdict(identity), sort_keys=True).encode()).hexdigest()
 
 
-def build_reranker(
-    settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
-) -> Reranker | None:
-    """Prepare and load the reranker; None if the settings say `none`.
+def build_reranker(settings: Settings, shared: Shared | None = None) -> Reranker | None:
+    """Open the reranker, or return the one in `shared`; None if the settings say `none`.
 
-    One that reads token states shares the transformer of `encoder` if that is its base model, else
-    the one that `load` returns.
+    Its scores do not depend on the encoder. One that reads token states shares its base's weights.
     """
     if settings.reranker == NO_MODEL:
         return None
-    return _open_reranker(settings, partial(_base, settings, encoder, load))
-
-
-def _open_reranker(settings: Settings, base: Base) -> Reranker:
-    kind = kind_named(settings.reranker, "reranker")
-    extra = KINDS[kind].extra
-    try:
-        # Imported only when needed: a kind's libraries may take a hundred megabytes.
-        opener = import_module(KINDS[kind].opener)
-        reranker: Reranker = opener.open_reranker(
-            Opening(settings, partial(_prepare, settings, settings.reranker, kind), base)
+    opening = _opening(settings, settings.reranker, "reranker", shared)
+    with _opener(opening.name, "reranker") as opener:
+        found: Reranker = opening.shared.get(
+            (settings.reranker, settings.rerank_max_length), partial(opener.open_reranker, opening)
         )
-    except ModuleNotFoundError as error:
-        if extra is None:
-            raise
-        raise ModelSourceError(f"{settings.reranker}: {error}: {install_command(extra)}") from error
-    return reranker
+    return found
 
 
-def build_state_reranker(settings: Settings, encoder: Encoder) -> Reranker | None:
+def build_state_reranker(settings: Settings, encoder: Encoder, shared: Shared) -> Reranker | None:
     """The reranker if it reads token states of this encoder, else None.
 
     None too if the settings turn states off or the reranker cannot be loaded.
     """
     if not settings.passage_states or settings.reranker == NO_MODEL:
         return None
-    kind = kind_named(settings.reranker, "reranker")
-    if not KINDS[kind].reads_states or not isinstance(encoder, BiEncoder):
+    if not KINDS[kind_named(settings.reranker, "reranker")].reads_states:
         return None
     try:
-        model = _prepare(settings, settings.reranker, kind)
+        model = _opening(settings, settings.reranker, "reranker", shared).prepare()
         if stated_base(model.folder)[1] != encoder.identity.weights_sha256:
             return None
-        reranker = _open_reranker(settings, partial(_base, settings, encoder, None))
+        reranker = build_reranker(settings, shared)
     except ModelError as error:
         log.warning("token states are left to the server: %s", error)
         return None
-    return reranker if reranker.layers(encoder.identity) else None
+    return reranker if reranker and reranker.layers(encoder.identity) else None
 
 
 def _base(
-    settings: Settings,
-    encoder: BiEncoder | None,
-    load: Load | None,
-    model: PreparedModel,
-    layers: Sequence[int],
-) -> tuple[PreparedModel, Transformer]:
+    settings: Settings, shared: Shared, model: PreparedModel, layers: Sequence[int]
+) -> tuple[PreparedModel, TokenEncoder]:
     """As `Opening.base`."""
     name, sha256 = stated_base(model.folder)
-    base = _prepare(settings, name, "bi-encoder")
+    opening = _opening(settings, name, "encoder", shared)
+    base = opening.prepare()
     if base.weights_sha256 != sha256:
         raise ModelSourceError(f"{model.name} was trained on another version of {name} than this")
-    if encoder is not None and encoder.identity.weights_sha256 == base.weights_sha256:
-        transformer = encoder.transformer
-    else:
-        loaded = load(base) if load else None
-        transformer = loaded if isinstance(loaded, Transformer) else None
-    if transformer is None:
-        transformer = with_backends(
-            settings,
-            base,
-            lambda backends: Transformer.load(
-                base.folder,
-                batch_tokens=settings.batch_tokens,
-                device=settings.device,
-                backends=backends,
-                kept=packed_folder(settings.cache_dir, base.weights_sha256),
-            ),
-        )
-    transformer.require_layers(layers)
-    return base, transformer
+    with _opener(name, "encoder") as opener:
+        encoder: TokenEncoder = opener.open_token_encoder(opening, layers)
+    return base, encoder
 
 
 def measure_backends(settings: Settings, name: str) -> "BackendRecord":
     """Time the backends of a cross-encoder on this machine and record which one is best."""
-    model = _prepare(settings, name, "cross-encoder")
     # Imported only when needed: its library takes a hundred megabytes.
     from service.reranker.open_cross_encoder import measure_cross_encoder  # noqa: PLC0415
 
-    return measure_cross_encoder(settings, model)
+    return measure_cross_encoder(settings, _opening(settings, name, "reranker", None).prepare())
 
 
-def measure_encoder_backends(settings: Settings, name: str) -> EncoderRecord | None:
+def measure_encoder_backends(settings: Settings, name: str) -> "EncoderRecord | None":
     """The same for an encoder; None where there is no choice."""
-    return measured_backends(settings, _prepare(settings, name, "bi-encoder"))
+    from service.encoder.measuring import measured_backends  # noqa: PLC0415
+
+    return measured_backends(settings, _opening(settings, name, "encoder", None).prepare())
 
 
 def build_pair_model(
-    settings: Settings, encoder: BiEncoder | None = None, load: Load | None = None
+    settings: Settings, encoder: Callable[[Settings], Encoder] = build_encoder
 ) -> PairModel | None:
     """The model that decides whether two queries mean the same; None if the settings say `none`.
 
-    `encoder` is used if it is the same model. Raises `InvalidInputError` if neither the settings
-    nor the model's folder state a threshold.
+    `encoder` opens the encoder that settings name. Raises `InvalidInputError` if neither the
+    settings nor the model's folder state a threshold.
     """
     if settings.pair_model == NO_MODEL:
         if settings.answer_cache:
             raise InvalidInputError("answer_cache needs a pair_model", "answer_cache")
         return None
-    model = _prepare(settings, settings.pair_model, "bi-encoder")
     threshold = settings.pair_threshold
-    if threshold is None and (learned := read_pair_threshold(model.folder)):
-        threshold = learned.threshold
     if threshold is None:
+        threshold = _learned_threshold(settings)
+    # The prefixes and dimensions that the settings state are the other encoder's.
+    own = dict.fromkeys(settings_about("encoder")) | {"encoder": settings.pair_model}
+    return PairModel(encoder(settings.model_copy(update=own)), threshold, limits(settings))
+
+
+def _learned_threshold(settings: Settings) -> float:
+    name, learned = settings.pair_model, None
+    if not name.startswith(KINDS[kind_named(name, "encoder")].schemes):
+        learned = read_pair_threshold(_opening(settings, name, "encoder", None).prepare().folder)
+    if learned is None:
         raise InvalidInputError(
-            f"no pair threshold for {settings.pair_model}, which has no {PAIR_THRESHOLD_FILE}: set "
+            f"no pair threshold for {name}, which has no {PAIR_THRESHOLD_FILE}: set "
             "pair_threshold, or train with the recipe pair-contrastive",
             "pair_threshold",
         )
-    if encoder is None or encoder.identity != _identity(settings, model):
-        encoder = _encoder(settings, model, load)
-    return PairModel(encoder, threshold, limits(settings))
+    return learned.threshold
 
 
 def limits(settings: Settings) -> Limits:

@@ -175,8 +175,7 @@ def open_engine(
     engine = Engine(folder, models=models or ModelPool())
     try:
         language.load()
-        encoder = engine.models.encoder(settings)
-        engine.pair_model = engine.models.pair_model(settings, encoder) if pairs else None
+        engine.pair_model = engine.models.pair_model(settings) if pairs else None
         if engine.pair_model:
             engine.pair_model.encoder.encode_queries(["ready"])
         for name, record in folder.catalog.collections.items():

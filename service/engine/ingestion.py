@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service.engine.build import build_encoder, build_state_reranker, index_identity
+from service.engine.build import index_identity
 from service.engine.collection_settings import settings_of
 from service.engine.live_collection import build_index
+from service.engine.model_pool import ModelPool
 from service.engine.passage_backend import note_backend, other_backend
 from service.settings import Settings
 from service.store.catalog import MAIN
@@ -32,7 +33,8 @@ def ingesting(
     name = folder.catalog.resolve(collection)
     settings = settings_of(folder.catalog.collections[name].settings, settings)
     opened = folder.collection(name)
-    encoder = build_encoder(settings)
+    models = ModelPool()
+    encoder = models.encoder(settings)
     identity = index_identity(settings, encoder.identity)
     with opened.store.view() as view:
         stored = view.identity
@@ -41,7 +43,7 @@ def ingesting(
     opened.store.set_identity(identity)
     note_backend(opened.store, encoder)
     # Only token states that come with the vectors: the server makes those that need another pass.
-    reranker = build_state_reranker(settings, encoder)
+    reranker = models.state_reranker(settings, encoder)
     states = open_states(settings, opened, reranker, encoder.identity)
     try:
         overlap = settings.passage_overlap

@@ -70,7 +70,7 @@ def open_collection(
 ) -> LiveCollection:
     """Load the models of one collection, check that they work, and start its threads."""
     encoder = pool.encoder(settings)
-    reranker = pool.reranker(settings, encoder)
+    reranker = pool.reranker(settings)
     judge = _judge(settings, encoder, reranker)
     generation = build_index(settings, folder, encoder.identity)
     retriever = _retriever(settings, folder, generation)
@@ -91,8 +91,8 @@ def open_collection(
         undo.callback(searcher.close)
         # Twins of the encoder, so that no search waits for a batch of passages.
         ingestor, jobs_ingestor = (
-            _ingestor(settings, folder, pool.twin(encoder, of), states)
-            for of in ("indexer", "bulk jobs")
+            _ingestor(settings, folder, encoder.twin(work), states)
+            for work in ("indexer", "bulk jobs")
         )
         if states:
             states.idle = lambda: searcher.in_flight == 0

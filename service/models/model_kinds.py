@@ -12,7 +12,9 @@ from service.models.json_files import read_json
 class ModelKind:
     """What the rest of the service has to know of a kind.
 
-    - `opener`: the module that opens one; a reranker's has a function `open_reranker`
+    - `opener`: the module that opens one from an `Opening`. A reranker's has `open_reranker`. An
+      encoder's has `identity`, which loads no weights, and `open_encoder`; one whose token states
+      rerankers read has `open_token_encoder`
     - `recognises`: whether a folder holds such a model; the first kind that says yes has it
     - `schemes`: how names begin that are no folder, such as `https://`; nothing is downloaded
     - `extra`: the extra of secondpass that its packages are in
@@ -63,7 +65,7 @@ KINDS: Mapping[str, ModelKind] = {
         extra="onnx",
         measured=True,
     ),
-    "bi-encoder": ModelKind("encoder", "service.encoder.bi_encoder", _is_bi_encoder),
+    "bi-encoder": ModelKind("encoder", "service.encoder.open_bi_encoder", _is_bi_encoder),
 }
 
 ON_THE_HUB: Mapping[str, str] = {"encoder": "bi-encoder", "reranker": "cross-encoder"}

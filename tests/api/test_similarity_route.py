@@ -9,7 +9,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.engine.build import build_pair_model
 from service.engine.engine import Engine
 from service.search.pair_model import PairModel
 from service.settings import Settings
@@ -156,7 +155,7 @@ def test_e5_tells_paraphrases_from_other_questions_alone_as_together(
     client: TestClient, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = settings.model_copy(update={"pair_model": "e5-small", "pair_threshold": 0.92})
-    model = build_pair_model(wanted, engine.searcher.encoder)
+    model = engine.models.pair_model(wanted)
     assert model.encoder is engine.searcher.encoder
     monkeypatch.setattr(engine, "pair_model", model)
     together = compare(client, *SAME, *DIFFERENT)

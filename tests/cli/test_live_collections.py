@@ -64,7 +64,7 @@ def test_an_archive_that_cannot_be_written_is_told_in_a_line(
 
 
 def test_one_collection_is_encoded_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingestion, "build_encoder", HashPool().encoder)
+    monkeypatch.setattr(ingestion, "ModelPool", HashPool)
     run("collections", "create", "next", "--set", "passage_overlap=3", "--data-dir", folder)
     with DataFolder.open(folder) as opened:
         store, main = opened.collection("next").store, now(opened.store).identity

@@ -1,24 +1,25 @@
 """What every `Encoder` has to keep."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from service.encoder.bi_encoder import BiEncoder, load_model
 from service.encoder.moe import add_experts
-from service.encoder.onnx_layers import ONNX, layers_file
-from service.encoder.open_backends import Backends
+from service.encoder.onnx_layers import ONNX
+from service.engine.build import build_encoder
 from service.errors import NotAvailableError
+from service.models.model_kinds import KINDS, ModelKind
 from service.models.onnx_files import onnx_is_installed
-from service.models.sources import PreparedModel, prepare
 from service.protocols import Encoder
-from service.text.normalizer import NORMALIZER_VERSION
-from service.types import EncoderBackend, EncoderIdentity, Vectors
+from service.settings import Settings
+from service.types import EncoderBackend, Vectors
 from tests.fixtures.multilingual import LONG, SENTENCES
+from tests.fixtures.remote_encoder import REMOTE_ENCODER, embedding_server
 from tests.fixtures.small_sse import write_small_sse
 from tests.models.small_bert import write_small_bert
 
@@ -26,75 +27,63 @@ TEXTS = [text for texts in SENTENCES.values() for text in texts[:2]]
 WINDOW = 64
 
 
-def transformer(_folder: Path, e5: PreparedModel) -> PreparedModel:
-    return e5
+def e5(_folder: Path) -> str:
+    return "e5-small"
 
 
-def bfloat16(_folder: Path, e5: PreparedModel) -> PreparedModel:
-    return e5
+def static(folder: Path) -> str:
+    return str(write_small_sse(folder / "sse"))
 
 
-def onnx(_folder: Path, e5: PreparedModel) -> PreparedModel:
-    return e5
-
-
-def int8(_folder: Path, e5: PreparedModel) -> PreparedModel:
-    return e5
-
-
-BACKENDS: dict[object, EncoderBackend] = {
-    bfloat16: "torch-bf16",
-    onnx: "onnx",
-    int8: "onnx-int8",
-}
-
-
-def static(folder: Path, _e5: PreparedModel) -> PreparedModel:
-    return prepared(write_small_sse(folder / "sse"))
-
-
-def experts(folder: Path, _e5: PreparedModel) -> PreparedModel:
+def experts(folder: Path) -> str:
     base = write_small_bert(folder / "base", TEXTS)
     model = SentenceTransformer(str(base), device="cpu", local_files_only=True)
     add_experts(model, 2)
     model.save_pretrained(str(folder / "moe"), create_model_card=False)
-    return prepared(folder / "moe")
+    return str(folder / "moe")
 
 
-def prepared(folder: Path) -> PreparedModel:
-    return prepare(str(folder), "bi-encoder", cache_dir=folder, offline=True)
+def remote(_folder: Path) -> None:
+    """A server's, which runs only in the test."""
 
 
-@pytest.fixture(
-    scope="module",
-    params=[transformer, bfloat16, onnx, int8, static, experts],
-    ids=lambda make: make.__name__,
-)
+ENCODERS: list[tuple[Callable[[Path], str | None], EncoderBackend]] = [
+    (e5, "torch"),
+    (e5, "torch-bf16"),
+    (e5, "onnx"),
+    (e5, "onnx-int8"),
+    (static, "torch"),
+    (experts, "torch"),
+    (remote, "torch"),
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with embedding_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module", params=ENCODERS, ids=lambda one: f"{one[0].__name__}-{one[1]}")
 def encoder(
-    request: pytest.FixtureRequest, e5: PreparedModel, tmp_path_factory: pytest.TempPathFactory
-) -> Encoder:
-    make: Callable[[Path, PreparedModel], PreparedModel] = request.param
-    folder = tmp_path_factory.mktemp("model")
-    model = make(folder, e5)
-    assert model.dimension
-    identity = EncoderIdentity(
-        model.name,
-        model.weights_sha256,
-        model.dimension,
-        model.query_prefix,
-        model.passage_prefix,
-        WINDOW,
-        NORMALIZER_VERSION,
-    )
-    name = BACKENDS.get(make, "torch")
-    files = ()
-    if name in ONNX:
-        if not onnx_is_installed():
-            pytest.skip("the extra onnx is not installed")
-        files = ((name, layers_file(model, name, folder)),)
-    backends = Backends(name, name, files)
-    loaded = load_model(model.folder, model.name, 512, "cpu", backends=backends)
-    return BiEncoder.over(loaded, identity)
+    request: pytest.FixtureRequest, server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Encoder]:
+    make, backend = request.param
+    if backend in ONNX and not onnx_is_installed():
+        pytest.skip("the extra onnx is not installed")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(cast("dict[str, ModelKind]", KINDS), "remote", REMOTE_ENCODER)
+        yield build_encoder(
+            Settings(
+                encoder=make(tmp_path_factory.mktemp("model")) or server,
+                passage_tokens=WINDOW,
+                batch_tokens=512,
+                device="cpu",
+                hub_offline=True,
+                encoder_query_backend=backend,
+                encoder_passage_backend=backend,
+            )
+        )
 
 
 def near(found: Vectors, expected: Vectors, encoder: Encoder) -> bool:
@@ -162,3 +151,13 @@ def test_threads_get_the_same_vectors_as_one(encoder: Encoder) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda text: encoder.encode_queries([text])[0], TEXTS * 2))
     assert near(np.stack(found), np.concatenate([expected, expected]), encoder)
+
+
+def test_a_twin_gives_the_same_vectors_beside_it(encoder: Encoder) -> None:
+    twin = encoder.twin("indexer")
+    assert twin.identity == encoder.identity
+    assert twin.passage_budget == encoder.passage_budget
+    with ThreadPoolExecutor(2) as pool:
+        both = pool.map(lambda one: one.encode_passages(TEXTS), (encoder, twin))
+    first, second = both
+    assert near(first, second, encoder)

@@ -44,7 +44,7 @@ def test_a_window_cuts_also_what_was_counted_whole(model: StaticModel) -> None:
     assert count > 8
     (cut,) = model.encode([text], 8)
     assert not np.array_equal(cut, model.encode([text], count)[0])
-    assert np.array_equal(cut, model.twin().encode([text], 8)[0])
+    assert np.array_equal(cut, model.twin("").encode([text], 8)[0])
 
 
 def test_what_was_counted_is_not_read_again(

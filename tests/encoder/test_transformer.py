@@ -105,5 +105,5 @@ def test_a_model_with_more_to_it_is_left_to_the_library(
     assert plain_transformer(model, batch_tokens=128) is None
     expected = model.encode(TEXTS, prompt="")
     found = SentenceModel(model, batch_tokens=128)
-    assert np.abs(found.twin().encode(TEXTS, 64) - expected).max() < 1e-5
+    assert np.abs(found.twin("").encode(TEXTS, 64) - expected).max() < 1e-5
     assert found.special_tokens == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.engine.build import build_encoder, build_reranker
+from service.engine.build import build_reranker
 from service.engine.live_collection import most_reranks
 from service.protocols import Reranker
 from service.search.second_stage import SLOW_RERANKS
@@ -13,7 +13,7 @@ from tests.fixtures.doubles import ScriptedReranker
 @pytest.fixture(scope="module")
 def interaction() -> Reranker:
     settings = Settings()
-    reranker = build_reranker(settings, build_encoder(settings))
+    reranker = build_reranker(settings)
     assert reranker is not None
     return reranker
 

@@ -34,7 +34,7 @@ def test_the_folders_threshold_holds_unless_the_settings_say_another(trained: Pa
     # The settings' prefixes are the encoder's.
     assert learned.encoder.identity.query_prefix == ""
     given = named.model_copy(update={"pair_threshold": 0.0, "answer_cache": 4})
-    overridden = build_pair_model(given, learned.encoder)
+    overridden = build_pair_model(given, lambda _settings: learned.encoder)
     assert overridden.threshold == 0.0
     assert overridden.encoder is learned.encoder
     assert build_answer_cache(given, overridden, None) is not None

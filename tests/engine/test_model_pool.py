@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.encoder import bi_encoder
-from service.engine import build
+from service.encoder import bi_encoder, open_bi_encoder
 from service.engine.build import build_encoder
 from service.engine.model_pool import ModelPool
 from service.reranker.interaction_reranker import InteractionReranker
@@ -58,7 +57,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         loaded.append(name)
         return bi_encoder.load_model(folder, name, *options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(build, "load_model", load)
+    monkeypatch.setattr(open_bi_encoder, "load_model", load)
     return loaded
 
 
@@ -74,7 +73,7 @@ def test_windows_prefixes_and_dimensions_share_the_weights(
     pool = ModelPool()
     encoders = [pool.encoder(settings) for settings in (first, *others)]
     assert pool.encoder(first) is encoders[0]
-    twins = [pool.twin(encoder, "indexer") for encoder in encoders]
+    twins = [encoder.twin("indexer") for encoder in encoders]
     assert loads == [folder]
     for settings, encoder, twin in zip((first, *others), encoders, twins, strict=True):
         alone = build_encoder(settings)
@@ -105,10 +104,11 @@ def test_a_reranker_and_an_encoder_share_their_base_whichever_comes_first(
 ) -> None:
     static = Settings(encoder="sse-512", device="cpu", hub_offline=True)
     pool = ModelPool()
-    reranker = pool.reranker(static, pool.encoder(static))
+    held = pool.encoder(static)
+    reranker = pool.reranker(static)
     assert isinstance(reranker, InteractionReranker)
     encoder = pool.encoder(static.model_copy(update={"encoder": "e5-small"}))
-    assert loads == ["sse-512", "e5-small"]
+    assert loads == [held.identity.model, "e5-small"]
     assert encoder.transformer is reranker._encoder
 
 
