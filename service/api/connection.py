@@ -18,9 +18,9 @@ from service.api.gateway import (
     fault,
     on_the_wire,
     refusal,
-    request_id_for,
     with_path_as_target,
 )
+from service.api.logs import request_id_for
 from service.scheduling.gate import LEAST_BYTES, WINDOW_S
 
 SEND_S = 60.0

@@ -11,11 +11,11 @@ from urllib.parse import unquote
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.error_table import RETRY_AFTER_S, error_response
+from service.api.logs import request_id_for
 from service.api.schemas.common import LiveBody, ReadyBody
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ MOST_HEAD_BYTES = 65_536
 
 HEAD_TOO_LARGE = f"request line and headers must have at most {MOST_HEAD_BYTES} bytes"
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _WHOLE_URL = re.compile(rb"(?i:https?)://(?:[^/@]*@)?(?P<authority>[^/@]+)(?P<path>/.*)?")
 
 
@@ -82,12 +81,6 @@ def _early_answer(scope: Scope) -> JSONResponse:
 def not_ready(why: str) -> ReadyBody:
     """The answer of `/readyz` without an engine."""
     return ReadyBody(status="not_ready", checks={"models": why, "index": why})
-
-
-def request_id_for(scope: Scope) -> str:
-    """The caller's id if it is well formed, else a new one."""
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def fault(scope: Scope) -> tuple[int, str] | None:

@@ -1,17 +1,23 @@
-"""Log lines, as text or as JSON, and the line of each request."""
+"""Log lines, as text or as JSON, and the id and the line of each request."""
 
 import json
 import logging
+import re
 import sys
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _IN_MESSAGE = ("method", "route", "status", "ms", "request_id")
 """The fields of a request that its message has, in this order."""
 
@@ -55,6 +61,12 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     # Its messages about loading look like errors.
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+
+
+def request_id_for(scope: Scope) -> str:
+    """The caller's id if it is well formed, else a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def log_request(fields: Mapping[str, Any]) -> None:

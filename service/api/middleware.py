@@ -8,11 +8,9 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.auth import HostCheck, caller_of
+from service.api.auth import HostCheck, Keys, caller_of
 from service.api.error_table import error_response, response_to
-from service.api.gateway import request_id_for
-from service.api.keys import Keys
-from service.api.logs import log_request, stage_times
+from service.api.logs import log_request, request_id_for, stage_times
 from service.api.metrics import Metrics, known_method
 from service.errors import NotReadyError
 from service.scheduling.shares import on_behalf_of

@@ -13,9 +13,8 @@ from typing import Annotated, NamedTuple, cast
 
 from fastapi import Depends, Request
 
-from service.api.auth import ApiCaller
+from service.api.auth import ApiCaller, Keys
 from service.api.connections import Phase
-from service.api.keys import Keys
 from service.api.metrics import Metrics, Rows
 from service.engine.bulk_jobs import Jobs
 from service.engine.collection_admin import Collections

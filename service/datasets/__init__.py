@@ -26,6 +26,5 @@ from service.datasets.training_rows import (
     read_labelled_pairs,
     read_training_rows,
     rows_kind,
-    write_labelled_pairs,
     write_training_rows,
 )

@@ -112,13 +112,6 @@ def write_training_rows(path: Path, rows: Iterable[TrainingRow]) -> int:
     return write_json_lines(path, map(_as_json, rows))
 
 
-def write_labelled_pairs(path: Path, pairs: Iterable[LabelledPair]) -> int:
-    """Write pairs as `{"sentence1", "sentence2", "label"}`; returns how many. Raises `OSError`."""
-    return write_json_lines(
-        path, ({"sentence1": p.first, "sentence2": p.second, "label": p.label} for p in pairs)
-    )
-
-
 def _as_json(row: TrainingRow) -> dict[str, Any]:
     written = {"query": row.query, "pos": row.positives, "neg": row.negatives}
     return {**written, "neg_q": row.negative_queries} if row.negative_queries else written

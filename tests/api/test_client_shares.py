@@ -12,8 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.api.auth import caller_of
-from service.api.keys import Keys
+from service.api.auth import Keys, caller_of
 from service.engine.engine import Engine
 from service.scheduling import gate
 from service.settings import Settings

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.auth import caller_of, require_keys_or_loopback
-from service.api.keys import LOOK_EVERY_S, Keys
+from service.api.auth import LOOK_EVERY_S, Keys, caller_of, require_keys_or_loopback
 from service.errors import InvalidInputError, StoreError
 from service.settings import Settings
 from service.store.key_file import KeyFile, hash_key

@@ -12,7 +12,6 @@ from service.datasets import (
     read_labelled_pairs,
     read_training_rows,
     rows_kind,
-    write_labelled_pairs,
     write_training_rows,
 )
 from service.errors import InvalidInputError
@@ -36,12 +35,6 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert write_training_rows(path, rows) == 2
     assert read_training_rows(path) == rows
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_pairs_come_back_as_they_were_written(tmp_path: Path) -> None:
-    pairs = [LabelledPair("how to oil a chain", "oiling chains", 1), LabelledPair("a", "b", 0)]
-    assert write_labelled_pairs(tmp_path / "pairs.jsonl", pairs) == 2
-    assert read_labelled_pairs(tmp_path / "pairs.jsonl") == pairs
 
 
 def test_what_stood_there_stays_where_writing_fails(tmp_path: Path) -> None:
