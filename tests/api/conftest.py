@@ -8,7 +8,9 @@ from service.engine.engine import Engine, open_engine
 from service.engine.ingestion import ingesting
 from service.settings import Settings
 from service.store.data_folder import DataFolder
+from service.store.key_file import hash_key
 from tests.fixtures.library import DOCUMENTS
+from tests.fixtures.serving import KEY, serving
 
 
 @pytest.fixture(scope="package")
@@ -34,3 +36,11 @@ def client(settings: Settings) -> Iterator[TestClient]:
 def engine(client: TestClient) -> Engine:
     """The loaded engine of `client`."""
     return client.app.state.server.engine
+
+
+@pytest.fixture(scope="module")
+def url(engine: Engine, settings: Settings) -> Iterator[str]:
+    """A server on a port of the loopback that asks for `KEY`."""
+    asked = settings.model_copy(update={"api_key_hashes": frozenset({hash_key(KEY)})})
+    with serving(engine, asked) as address:
+        yield address

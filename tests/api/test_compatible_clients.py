@@ -14,12 +14,10 @@ import pytest
 
 from service.engine.engine import Engine
 from service.settings import Settings
-from service.store.key_file import hash_key
-from tests.fixtures.serving import serving
+from tests.fixtures.serving import KEY, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of other packages are not ours to mend
 
-KEY = "k" * 32
 QUERY = "What is the capital of the United States?"
 TEXTS = [
     "Carson City is the capital city of the American state of Nevada.",
@@ -38,14 +36,6 @@ def quiet() -> Iterator[None]:
         patch.setenv("LANGSMITH_TRACING", "false")
         patch.setenv("NO_PROXY", "127.0.0.1")
         yield
-
-
-@pytest.fixture(scope="module")
-def url(engine: Engine, settings: Settings) -> Iterator[str]:
-    """A server that asks for a key."""
-    asked = settings.model_copy(update={"api_key_hashes": frozenset({hash_key(KEY)})})
-    with serving(engine, asked) as address:
-        yield address
 
 
 def client_of(package: str) -> Any:

@@ -13,15 +13,11 @@ from typing import Any
 import pytest
 
 from secondpass_client import SearchClient, UnauthorizedError
-from service.engine.engine import Engine
-from service.settings import Settings
-from service.store.key_file import hash_key
 from tests.fixtures.library import DOCUMENTS
-from tests.fixtures.serving import serving
+from tests.fixtures.serving import KEY
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of other packages are not ours to mend
 
-KEY = "k" * 32
 QUERY = "why are there two high tides a day"
 OTHER = "interest rates of the central bank in 1987"
 TEXTS = ["Tomatoes want full sun.", "The moon raises two bulges of water: two high tides a day."]
@@ -36,14 +32,6 @@ def quiet() -> Iterator[None]:
         patch.setenv("LANGSMITH_TRACING", "false")
         patch.setenv("SECONDPASS_API_KEY", KEY)
         yield
-
-
-@pytest.fixture(scope="module")
-def url(engine: Engine, settings: Settings) -> Iterator[str]:
-    """A server that asks for a key."""
-    asked = settings.model_copy(update={"api_key_hashes": frozenset({hash_key(KEY)})})
-    with serving(engine, asked) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")
