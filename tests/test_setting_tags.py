@@ -108,8 +108,9 @@ def version_of(settings: Settings) -> str:
     model: Any = PairModel(PairEncoder(), 0.8, LIMITS)
     settings = settings.model_copy(update={"answer_cache": 4})
     retriever: Any = SimpleNamespace(version="7")
+    stage: Any = SimpleNamespace(judge=SimpleNamespace(name="one"))
     try:
-        cache = build_answer_cache(settings, model, retriever)
+        cache = build_answer_cache(settings, model, retriever, stage)
         assert cache is not None
         return asyncio.run(cache.look_up(Query("a"), "a", Deadline(10))).version
     finally:

@@ -16,6 +16,7 @@ from service.api.routes import (
     documents,
     jobs,
     key,
+    label_work,
     labelling,
     operations,
     page,
@@ -77,6 +78,7 @@ def create_app(
         jobs.uploads,
         documents.router,
         labelling.router,
+        label_work.router,
         agents.router,
     ):
         app.include_router(router, responses=openapi.ERRORS)

@@ -63,8 +63,9 @@ def serve(
 
     def load() -> "Engine":
         from service.engine.engine import open_engine
+        from service.evaluation.label_works import label_works
 
-        engine = open_engine(settings)
+        engine = open_engine(settings, works=label_works)
         if with_demo:
             from service.demo import add_demo
 

@@ -139,6 +139,26 @@ class Histogram(BaseModel):
         return bisect_right(self.borders, value)
 
 
+class Adjustment(BaseModel):
+    """How few labels moved a curve: its log odds became `shift + scale * log odds`.
+
+    `low` and `high` end 95 % intervals; `together` is the covariance of the shift and the logarithm
+    of the scale. `hits` of `queries` were judged.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shift: float
+    shift_low: float
+    shift_high: float
+    scale: float = Field(gt=0)
+    scale_low: float
+    scale_high: float
+    together: float
+    hits: int
+    queries: int
+
+
 class Calibration(BaseModel):
     """Bound to one encoder and one variant of one reranker; with others hits are `uncalibrated`."""
 
@@ -166,7 +186,11 @@ class Calibration(BaseModel):
     reference: dict[Measure, Histogram] = Field(default_factory=dict)
     """The labelled searches as they are; drift is measured against it, or not without it."""
     data: dict[str, str]
-    """Collection -> SHA-256 over its three files."""
+    """Collection -> SHA-256 over its three files, or over its labels."""
+    adjusted_from: str | None = None
+    """The artifact whose curves were moved by few labels; None for curves of their own."""
+    adjustments: dict[Ordering, Adjustment] = Field(default_factory=dict)
+    """How the curves of that artifact were moved; those not named are as they were."""
 
     def share(self, language: str) -> float:
         """The reranker's share in this language; 0 where it was not fitted."""

@@ -1,20 +1,26 @@
-"""Bulk jobs: uploads that are accepted at once and stored in the background."""
+"""Jobs: uploads that are accepted at once and stored in the background, and work on labels."""
 
 import asyncio
+import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from service.documents.lines import Place
 from service.engine.job_files import Spool, Upload, open_job_store
+from service.engine.job_work import JobStoppedError, Work, WorkProgress
 from service.errors import (
+    ConflictError,
     InvalidInputError,
     ModelError,
+    NotAvailableError,
     NotFoundError,
     NotReadyError,
     OverloadedError,
@@ -24,7 +30,7 @@ from service.errors import (
 from service.protocols import Store
 from service.scheduling.gate import Gate, Turnstile, in_thread, paced
 from service.scheduling.shares import current_caller, current_client
-from service.store.job_store import MOST_WAITING, Job, NewJob, Refusal, State
+from service.store.job_store import MOST_WAITING, Job, JobKind, NewJob, Refusal, State
 from service.store.reserve import Reserve
 from service.types import DocumentLimits
 from service.write.bulk_lines import Line, read_batches, store_batch, stored_step
@@ -77,13 +83,15 @@ class Jobs:
         find: Callable[[str], Target],
         limits: DocumentLimits,
         reserve: Reserve | None = None,
+        works: Mapping[JobKind, Work] = MappingProxyType({}),
     ) -> None:
         """Open `folder/jobs.db`, or a new one if it is damaged or gone; `notes` says so.
 
         `find` returns a collection or raises `NotFoundError`. `limits` apply to each document.
-        `reserve` is space to cancel jobs on a full disk. Raises `StoreError`.
+        `reserve` is space to cancel jobs on a full disk. `works` do the jobs without an upload.
+        Raises `StoreError`.
         """
-        self._find, self._limits = find, limits
+        self._find, self._limits, self._works = find, limits, works
         self._store, note = open_job_store(folder, reserve)
         self._notes = [note] if note else []
         self._spool = Spool(folder / "jobs")
@@ -153,6 +161,23 @@ class Jobs:
         new = NewJob(upload.id, name, made, name, None, upload.sha256, upload.bytes, upload.lines)
         return self._queue(new, None)
 
+    def start_work(self, kind: JobKind, name: str, asked: str, options: Mapping[str, Any]) -> Job:
+        """Queue a job without an upload. After a restart it begins again.
+
+        Raises `ConflictError` if one of its kind waits or runs for the collection, `NotFoundError`,
+        and `NotAvailableError` if this process does no such work.
+        """
+        if kind not in self._works:
+            raise NotAvailableError(f"this server runs no {kind} jobs")
+        made, client = self._find(name).made, current_client()
+        self._require_share(client)
+        for job in self._store.unfinished():
+            if (job.kind, job.collection) == (kind, name):
+                raise ConflictError(f"a job for this is under way: {job.id}")
+        said = json.dumps(options, ensure_ascii=False)
+        new = NewJob(uuid.uuid4().hex, name, made, asked, None, "", 0, 0, kind, said)
+        return self._queue(new, client)
+
     def _queue(self, upload: NewJob, client: str | None) -> Job:
         job: Job | None = None
         try:
@@ -181,6 +206,11 @@ class Jobs:
 
     def refusals(self, id_: str) -> list[Refusal]:
         return self._store.refusals(id_)
+
+    def result(self, id_: str) -> Mapping[str, Any] | None:
+        """What came of a job without an upload; None before its end."""
+        found = self._store.result(id_)
+        return json.loads(found) if found else None
 
     def note(self, id_: str) -> str | None:
         """Why a running job makes no progress."""
@@ -252,7 +282,10 @@ class Jobs:
         """
         try:
             self._store.begin(job.id)
-            self._store_batches(job)
+            if job.kind == "upload":
+                self._store_batches(job)
+            else:
+                self._do_work(job)
         except NotFoundError:
             self._finish(job.id, "failed", f"the collection {job.collection!r} was dropped")
         except OSError:
@@ -278,6 +311,20 @@ class Jobs:
             if self._must_stop(job) or time.monotonic() > until:
                 return
         self._finish(job.id, "done")
+
+    def _do_work(self, job: Job) -> None:
+        self._target(job)
+        progress = WorkProgress(self._store, job.id, self._closing.is_set, self._show)
+        options = json.loads(job.options)
+        try:
+            result = self._works[job.kind](job.collection, options, progress)
+            progress.complete()
+        except JobStoppedError:
+            return
+        except InvalidInputError as error:
+            self._finish(job.id, "failed", str(error))
+            return
+        self._finish(job.id, "done", result=json.dumps(result, ensure_ascii=False))
 
     def _show(self, job: Job) -> None:
         self._running = job
@@ -314,10 +361,12 @@ class Jobs:
             raise NotFoundError(f"the collection {job.collection!r} was replaced by another")
         return target
 
-    def _finish(self, id_: str, state: State, reason: str | None = None) -> Job:
+    def _finish(
+        self, id_: str, state: State, reason: str | None = None, result: str | None = None
+    ) -> Job:
         if self._running and self._running.id == id_:
             self._running = None
-        job = self._store.finish(id_, state, reason)
+        job = self._store.finish(id_, state, reason, result)
         self._job_notes.pop(id_, None)
         self._clients.pop(id_, None)
         self._spool.remove(id_)
@@ -333,4 +382,6 @@ class Jobs:
 
 
 def _progress(job: Job) -> str:
+    if job.kind != "upload":
+        return f"job {job.id}: {job.kind}, {job.done} of {job.total} queries"
     return f"job {job.id}: {job.done + job.refused} of {job.total} lines are stored"

@@ -8,6 +8,7 @@ from typing import Self
 
 from service.engine.bulk_jobs import Jobs, Target
 from service.engine.collection_settings import settings_of
+from service.engine.job_work import Work
 from service.engine.live_collection import LiveCollection, open_collection
 from service.engine.model_pool import ModelPool
 from service.errors import (
@@ -24,6 +25,7 @@ from service.search.searcher import Searcher
 from service.settings import Settings
 from service.store.catalog import DEFAULT, MAIN, CollectionRecord
 from service.store.data_folder import DataFolder
+from service.store.job_store import JobKind
 from service.text import language
 
 log = logging.getLogger(__name__)
@@ -160,13 +162,18 @@ class Engine:
 
 
 def open_engine(
-    settings: Settings, *, pairs: bool = True, jobs: bool = True, models: ModelPool | None = None
+    settings: Settings,
+    *,
+    pairs: bool = True,
+    jobs: bool = True,
+    models: ModelPool | None = None,
+    works: Callable[[Engine], Mapping[JobKind, Work]] = lambda _engine: {},
 ) -> Engine:
     """Load models and collections and check that they work.
 
-    Without `pairs` there is no pair model and no answer cache; without `jobs` no bulk job runs. A
-    collection that cannot be opened is left out and `Engine.unavailable` says why, but an error of
-    the default collection is raised.
+    Without `pairs` there is no pair model and no answer cache; without `jobs` no job runs. `works`
+    gives what does the jobs without an upload. A collection that cannot be opened is left out and
+    `Engine.unavailable` says why, but an error of the default collection is raised.
 
     Raises `StoreLockedError`, `IndexMismatchError`, `StoreError` or `ModelError`.
     """
@@ -182,7 +189,9 @@ def open_engine(
             _open_into(engine, name, record, settings)
         if jobs:
             limits = settings.document_limits
-            engine.jobs = Jobs(settings.data_dir, engine.target, limits, folder.reserve)
+            engine.jobs = Jobs(
+                settings.data_dir, engine.target, limits, folder.reserve, works(engine)
+            )
             engine.jobs.start()
     except BaseException:
         engine.close()

@@ -4,9 +4,10 @@ import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from service.confidence.calibration import Calibration, load_calibration, shipped_calibrations
-from service.confidence.judge import Judge, Thresholds
+from service.confidence.calibration import Calibration
+from service.confidence.judge import Judge
 from service.engine.build import index_identity, limits
+from service.engine.calibrations import Calibrations
 from service.engine.model_pool import ModelPool
 from service.engine.passage_backend import note_backend, other_backend
 from service.index.generation import Generation, open_or_build
@@ -19,7 +20,7 @@ from service.search.retriever import Hybrid, Retriever
 from service.search.searcher import Searcher
 from service.search.second_stage import SLOW_RERANKS, SecondStage
 from service.settings import DECIDING, Settings
-from service.store.data_folder import CollectionFolder
+from service.store.data_folder import CALIBRATION_FILE, CollectionFolder
 from service.types import EncoderIdentity
 from service.write.document_writes import Documents
 from service.write.indexer import Indexer
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 class LiveCollection:
     """Store, index and models of one collection. `notes` are for the operator.
 
-    `ingestor` is for bulk jobs; the indexer has another one.
+    `ingestor` and `jobs_encoder` are for jobs, which one thread runs; the indexer has others.
     """
 
     name: str
@@ -42,7 +43,20 @@ class LiveCollection:
     documents: Documents
     indexer: Indexer
     ingestor: Ingestor
+    jobs_encoder: Encoder
+    calibrations: Calibrations
     notes: list[str] = field(default_factory=list)
+
+    def use_calibration(self, artifact: Calibration | None) -> None:
+        """Judge hits by this artifact from now on, or by the one before if it is None.
+
+        Searches under way keep theirs. Raises as `Calibrations.keep` and `Calibrations.restore`.
+        """
+        if artifact is None:
+            self.calibrations.restore()
+        else:
+            self.calibrations.keep(artifact)
+        self.searcher.use_judge(self.calibrations.judge())
 
     def check(self) -> str:
         """`ok`, or what is wrong with the index. Raises `StoreError` if the store is damaged."""
@@ -71,7 +85,9 @@ def open_collection(
     """Load the models of one collection, check that they work, and start its threads."""
     encoder = pool.encoder(settings)
     reranker = pool.reranker(settings)
-    judge = _judge(settings, encoder, reranker)
+    path = folder.path / CALIBRATION_FILE
+    calibrations = Calibrations(path, settings, encoder.identity, reranker)
+    judge = calibrations.judge()
     generation = build_index(settings, folder, encoder.identity)
     retriever = _retriever(settings, folder, generation)
     retriever.find(encoder.encode_queries(["ready"]), 1, {})  # raises unless output is finite
@@ -81,19 +97,13 @@ def open_collection(
         states = open_states(settings, folder, reranker, encoder.identity)
         if states:
             undo.callback(states.close)
-        searcher = Searcher(
-            encoder,
-            retriever,
-            _second_stage(settings, encoder, reranker, judge, states),
-            limits(settings),
-            build_answer_cache(settings, pair_model, retriever),
-        )
+        stage = _second_stage(settings, encoder, reranker, judge, states)
+        answers = build_answer_cache(settings, pair_model, retriever, stage)
+        searcher = Searcher(encoder, retriever, stage, limits(settings), answers)
         undo.callback(searcher.close)
         # Twins of the encoder, so that no search waits for a batch of passages.
-        ingestor, jobs_ingestor = (
-            _ingestor(settings, folder, encoder.twin(work), states)
-            for work in ("indexer", "bulk jobs")
-        )
+        twins = encoder.twin("indexer"), encoder.twin("bulk jobs")
+        ingestor, jobs_ingestor = (_ingestor(settings, folder, twin, states) for twin in twins)
         if states:
             states.idle = lambda: searcher.in_flight == 0
         indexer = Indexer(
@@ -105,12 +115,14 @@ def open_collection(
             states=states,
         )
         backend = other_backend(folder.store, encoder)
-        notes = _notes(name, generation, judge, backend)
+        notes = _notes(name, generation, calibrations, backend)
         note_backend(folder.store, encoder)
         documents = Documents(folder.store, indexer)
         indexer.start()  # last, because nothing would stop it if a later step failed
         undo.pop_all()
-    return LiveCollection(name, folder, searcher, documents, indexer, jobs_ingestor, notes)
+    return LiveCollection(
+        name, folder, searcher, documents, indexer, jobs_ingestor, twins[1], calibrations, notes
+    )
 
 
 def build_index(
@@ -134,9 +146,9 @@ def build_index(
 
 
 def build_answer_cache(
-    settings: Settings, pair_model: PairModel | None, retriever: Retriever
+    settings: Settings, pair_model: PairModel | None, retriever: Retriever, stage: SecondStage
 ) -> AnswerCache | None:
-    """The answer cache for this retriever; None if the settings turn it off."""
+    """The answer cache for these stages; None if the settings turn it off."""
     if pair_model is None or not settings.answer_cache:
         return None
     decided = settings.model_dump_json(include=set(DECIDING))
@@ -144,7 +156,7 @@ def build_answer_cache(
         pair_model,
         size=settings.answer_cache,
         ttl_s=settings.answer_cache_ttl_s,
-        version=lambda: f"{retriever.version} {decided}",
+        version=lambda: f"{retriever.version} {stage.judge.name} {decided}",
     )
 
 
@@ -196,36 +208,11 @@ def _ingestor(
     )
 
 
-def _judge(settings: Settings, encoder: Encoder, reranker: Reranker | None) -> Judge:
-    """The operator's calibration, or a shipped one that fits the loaded models.
-
-    One that fits only the encoder still has its cosine curve.
-    """
-    weights = reranker.weights_sha256 if reranker else None
-    variant = reranker.variant if reranker else ""
-    if settings.calibration is not None:
-        artifact: Calibration | None = load_calibration(settings.calibration)
-    else:
-        fitting = [a for a in shipped_calibrations() if a.fits_encoder(encoder.identity)]
-        # The shares of an artifact hold for other variants of the reranker too, its curves do not.
-        same = [a for a in fitting if a.fits_weights(weights)]
-        exact = [a for a in same if a.fits_reranker(weights, variant)]
-        artifact = next(iter(exact or same or fitting), None)
-    return Judge(
-        encoder=encoder.identity,
-        reranker_weights_sha256=weights,
-        artifact=artifact,
-        thresholds=Thresholds.of(artifact, settings.confidence_high, settings.confidence_medium),
-        weight_override=settings.rerank_weight,
-        rerank_depth=settings.rerank_depth,
-        reranker_variant=variant,
-    )
-
-
-def _notes(name: str, generation: Generation, judge: Judge, other_backend: str | None) -> list[str]:
-    notes = []
-    if other_backend:
-        notes.append(other_backend)
+def _notes(
+    name: str, generation: Generation, calibrations: Calibrations, other_backend: str | None
+) -> list[str]:
+    judge = calibrations.judge()
+    notes = [note for note in (other_backend, calibrations.note) if note]
     if generation.rebuilt_because:
         # The log names the file; notes are for anyone who asks `/readyz`.
         reason = "it was damaged" if generation.damaged else generation.rebuilt_because

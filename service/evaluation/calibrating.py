@@ -41,19 +41,26 @@ class Fitted:
 
 
 def collect_hits(
-    collections: Iterable[Observed], shares: Mapping[str, float], depth: int, *, mixed: bool = False
+    collections: Iterable[Observed],
+    shares: Mapping[str, float],
+    depth: int,
+    *,
+    mixed: bool = False,
+    judged: bool = False,
 ) -> dict[Ordering, Hits]:
     """The first hits of each query in each ordering that its language may be served in.
 
     Each query counts twice: with all candidates, and without its relevant documents, as a query
     that nothing here answers. `shares` is as in an artifact. Only searches within a language are
-    collected, or with `mixed` only those whose query and passages differ in language.
+    collected, or with `mixed` only those whose query and passages differ in language. With `judged`
+    a query counts once, with those of all its hits that have a grade: where people label a few
+    hits, the others are no evidence.
     """
     rows: dict[Ordering, list[tuple[object, ...]]] = {"retrieval": []}
     for collection in collections:
         for query, search in sorted(collection.searches.items()):
             name = f"{collection.name}/{query}"
-            for found in (search.answered, search.unanswered):
+            for found in (search.answered,) if judged else (search.answered, search.unanswered):
                 if (found.language == MIXED) != mixed:
                     continue
                 share, answered = share_in(shares, found.language), found is search.answered
@@ -63,9 +70,12 @@ def collect_hits(
                         continue  # not reranked
                     of = rows.setdefault(ordered.ordering, [])
                     about = (name, collection.name, answered, weight == share)
-                    scores = ordered.basis[:SHOWN_HITS].tolist()
+                    scores = ordered.basis[: None if judged else SHOWN_HITS].tolist()
                     for score, place in zip(scores, ordered.places, strict=False):
-                        relevant = collection.is_relevant(query, found.documents[place])
+                        document = found.documents[place]
+                        if judged and document not in collection.qrels.get(query, {}):
+                            continue
+                        relevant = collection.is_relevant(query, document)
                         of.append((score, math.nan, relevant, *about))
     return {ordering: np.array(of, HIT) for ordering, of in rows.items()}
 

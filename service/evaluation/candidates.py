@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.confidence.ranking import Ordered, rank
-from service.engine.engine import Engine
 from service.errors import UnprocessableTextError
 from service.evaluation.measures import Qrels, per_query
 from service.evaluation.query_cache import Encode, encoded_queries
 from service.search.retriever import Found
+from service.search.searcher import Searcher
 from service.search.second_stage import language_of
-from service.types import EncodedPassage, EncodedQuery
+from service.types import EncodedPassage, EncodedQuery, Mode, PairScore
 
 Floats = NDArray[np.float64]
 
@@ -26,7 +26,8 @@ class Candidates:
     """Stage one's passages for one query, best first, and the language of the search.
 
     `documents`, `passages` (ids) and `cosines` have shape (n,). `logits` has shape (m,) and belongs
-    to the first m; m is 0 if nothing was reranked.
+    to the first m; m is 0 if nothing was reranked. `orders`, shape (n,), are what stage one ordered
+    them by; None for the cosines.
     """
 
     documents: Sequence[str]
@@ -34,11 +35,12 @@ class Candidates:
     cosines: Floats
     logits: Floats
     language: str
+    orders: Floats | None = None
 
     def ranked(self, share: float, depth: int) -> Ordered:
         """Their order if the reranker has this share and reads `depth` of them."""
         ids = list(zip(self.documents, self.passages, strict=True))
-        return rank(ids, self.cosines, self.logits[:depth], share)
+        return rank(ids, self.cosines, self.logits[:depth], share, self.orders)
 
     def ranking(self, share: float, depth: int, count: int = 10) -> list[str]:
         return [self.documents[place] for place in self.ranked(share, depth).places[:count]]
@@ -74,13 +76,27 @@ class Observed:
         return per_query({q: self.qrels[q] for q in run}, run, ["ndcg@10"])["ndcg@10"]
 
 
-class Observer:
-    """Reads the candidates of one open engine as its own stages see them."""
+Score = Callable[[EncodedQuery, Sequence[EncodedPassage]], list[PairScore]]
 
-    def __init__(self, engine: Engine, depth: int, encode: Encode | None = None) -> None:
-        """Rerank the first `depth` candidates of a query; `encode` is the searcher's or a cache."""
-        self._searcher, self._depth = engine.searcher, depth
-        self._encode = encode or engine.searcher.encode
+
+class Observer:
+    """Reads the candidates of one searcher as its own stages see them."""
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        depth: int,
+        encode: Encode | None = None,
+        score: Score | None = None,
+        mode: Mode | None = "dense",
+    ) -> None:
+        """Rerank the first `depth` candidates of a query; `encode` is the searcher's or a cache.
+
+        `score` replaces a call of the reranker. With `mode` None the searcher's own applies.
+        """
+        self._searcher, self._depth, self._mode = searcher, depth, mode
+        self._encode = encode or searcher.encode
+        self._score = score or self._score_at_once
 
     def encoded(self, queries: Sequence[str]) -> Iterator[tuple[str, EncodedQuery]]:
         """Each query as the models read it. Raises as they do."""
@@ -93,7 +109,7 @@ class Observer:
 
         Raises as the models do. A query that is too long for the reranker is not reranked.
         """
-        find = self._finder(encoded)
+        find = self._finder(text, encoded)
         with_answer = find(CANDIDATES)
         without = _without(find, relevant)
         depth = self._depth if rerank else 0
@@ -101,24 +117,29 @@ class Observer:
         answered = _candidates(text, with_answer, first)
         return Search(answered, _candidates(text, without, second), encoded.tokens)
 
-    def passages(self, encoded: EncodedQuery) -> list[EncodedPassage]:
+    def passages(self, text: str, encoded: EncodedQuery) -> list[EncodedPassage]:
         """The candidates as the reranker reads them."""
-        return self._searcher.second_stage.passages(self._finder(encoded)(CANDIDATES))
+        return self._searcher.second_stage.passages(self._finder(text, encoded)(CANDIDATES))
 
-    def _finder(self, encoded: EncodedQuery) -> Callable[[int], list[Found]]:
+    def _finder(self, text: str, encoded: EncodedQuery) -> Callable[[int], list[Found]]:
         """A function that finds a number of candidates."""
-        retriever = self._searcher.retriever
-        return lambda count: retriever.find(encoded.vectors, count, {}, mode="dense").found
+        find, mode = self._searcher.retriever.find, self._mode
+        return lambda count: find(encoded.vectors, count, {}, text=text, mode=mode).found
+
+    def _score_at_once(
+        self, query: EncodedQuery, passages: Sequence[EncodedPassage]
+    ) -> list[PairScore]:
+        reranker = self._searcher.second_stage.reranker
+        return next(reranker.score(query, [passages])) if reranker else []
 
     def _logits(self, query: EncodedQuery, *lists: Sequence[Found]) -> list[list[float]]:
         """Logits of each list. A passage that is in several lists is scored once."""
         stage = self._searcher.second_stage
-        reranker = stage.reranker
         found = {c.passage.id: c for listed in lists for c in listed}
-        if reranker is None or not found:
+        if stage.reranker is None or not found:
             return [[] for _ in lists]
         try:
-            scores = next(reranker.score(query, [stage.passages(list(found.values()))]))
+            scores = self._score(query, stage.passages(list(found.values())))
         except UnprocessableTextError:
             return [[] for _ in lists]
         logits = {id_: score.logit for id_, score in zip(found, scores, strict=True)}
@@ -162,4 +183,5 @@ def _candidates(text: str, found: Sequence[Found], logits: Sequence[float]) -> C
         cosines=np.array([c.score for c in found], np.float64),
         logits=np.array(logits, np.float64),
         language=language_of(text, found) if found else "und",
+        orders=np.array([c.order for c in found], np.float64),
     )

@@ -109,11 +109,11 @@ def observe_all(
             progress(one.name, len(one.queries)) as advance,
         ):
             searcher, logits = it.engine.searcher, it.logits
-            observer = Observer(it.engine, settings.rerank_depth, it.queries.encode)
+            observer = Observer(it.engine.searcher, settings.rerank_depth, it.queries.encode)
             # Before all else, because a reranker may remember the passages that it has seen.
             if timed and logits is not None and not milliseconds:
                 first = observer.encoded(list(one.queries.values())[:timed])
-                searches = [(encoded, observer.passages(encoded)) for _text, encoded in first]
+                searches = [(encoded, observer.passages(text, encoded)) for text, encoded in first]
                 milliseconds = time_depths(logits.reranker, searches)
             found = observe(observer, one.name, one.queries, one.qrels, to_rerank, advance)
             seen[one.path] = found

@@ -97,7 +97,10 @@ def evaluate_reranker(
             progress(labelled.name, len(labelled.queries)) as advance,
         ):
             described[system.name] = describe(system.settings, it.engine.searcher)
-            observer, began = Observer(it.engine, depth, it.queries.encode), time.perf_counter()
+            observer, began = (
+                Observer(it.engine.searcher, depth, it.queries.encode),
+                time.perf_counter(),
+            )
             seen = observe(observer, labelled.name, labelled.queries, {}, labelled.queries, advance)
             found = {query: search.answered for query, search in seen.searches.items()}
             seconds = time.perf_counter() - began

@@ -258,7 +258,7 @@ class DocumentRanker:
         known: Sequence[float | None]
         known = scores.scale.probabilities(best) or [None] * len(best)
         relevance = scores.scale.relevance(best)
-        word = self._stage.judge.thresholds.word
+        word = scores.scale.judge.thresholds.word
         ranked = [
             RankedDocument(i, best[i], relevance[i], known[i], word(known[i]), cut_short[i])
             for i in range(len(best))

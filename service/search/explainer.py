@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from math import isfinite
 
-from service.confidence.judge import Judge
 from service.search.explanation import Explanation, Judgement, StageRank, TokenMatch
 from service.search.retriever import Found
 from service.search.second_stage import Ranked, Ranking
@@ -16,8 +15,8 @@ MOST_MATCHES = 10
 class Explainer:
     """Explains the hits of one search."""
 
-    def __init__(self, found: Sequence[Found], ranking: Ranking, judge: Judge) -> None:
-        self._ranking, self._judge = ranking, judge
+    def __init__(self, found: Sequence[Found], ranking: Ranking) -> None:
+        self._ranking, self._judge = ranking, ranking.judge
         self._dense = _places(found, lambda one: one.score)
         self._sparse = _places(found, lambda one: one.sparse_score)
         scored = sorted(

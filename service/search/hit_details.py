@@ -31,7 +31,7 @@ async def with_details(
     Hits that cannot have it in time stay as they are. The work is in the reranker's thread, one
     hit at a time.
     """
-    explainer = Explainer(found, ranking, stage.judge) if query.explain else None
+    explainer = Explainer(found, ranking) if query.explain else None
     detail = partial(_with_details, stage, query, encoded, explainer)
     done: list[Hit] = []
     warnings = []

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TypeVar
 
 from service.confidence.drift import Drift
-from service.confidence.judge import ORDER
+from service.confidence.judge import ORDER, Judge
 from service.errors import DeadlineError, InvalidInputError
 from service.protocols import Encoder
 from service.scheduling.batcher import Batcher, OwnerThread
@@ -113,6 +113,11 @@ class Searcher:
         self.embedder.close()
         self.preparing.close()
         self.second_stage.close()
+
+    def use_judge(self, judge: Judge) -> None:
+        """Let another one judge the hits of the next searches; those under way keep theirs."""
+        self.drift = Drift.of(judge)
+        self.second_stage.judge = judge
 
     async def search_each(
         self, queries: Sequence[Query], take: Callable[[Result | Exception], Awaitable[T]]
@@ -286,7 +291,7 @@ class Searcher:
                 "encoder": self.encoder.identity.model,
                 "encoder_backend": self.encoder.backends.get("queries", "torch"),
                 "reranker": stage.reranker.model if stage.reranker else NO_MODEL,
-                "calibration": "none" if ranking.uncalibrated else stage.judge.name or "none",
+                "calibration": "none" if ranking.uncalibrated else ranking.judge.name or "none",
                 "order": ranking.order or recall.order,
             },
             generation=recall.index.generation,

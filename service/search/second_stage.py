@@ -1,5 +1,6 @@
 """Stage two: the final order of the candidates, and how sure each of them is."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -15,9 +16,10 @@ from service.errors import DeadlineError, ModelError, UnprocessableTextError
 from service.protocols import Reranker
 from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import TOO_LATE, Deadline, Gate
-from service.scheduling.shares import SHARES, PartSize, current_caller
+from service.scheduling.shares import SHARES, PartSize, current_caller, on_behalf_of
 from service.search.query import QUERY_FILLS_WINDOW, Hit, RerankReport
 from service.search.retriever import Found
+from service.settings import MAX_TIMEOUT_MS
 from service.text.language import UNDETERMINED, search_language
 from service.text.passage import stored_text
 from service.types import EncodedPassage, EncodedQuery, PairScore, RerankStatus, StoredPassage, Word
@@ -78,11 +80,13 @@ class Ranked(NamedTuple):
 class Ranking:
     """Documents, best first, each by its best passage, and how the rerank ended.
 
-    `order` names the score; None where it is stage one's. `ordering` names its curve.
+    `order` names the score; None where it is stage one's. `ordering` names its curve. `judge` says
+    how sure each row is.
     """
 
     rows: list[Ranked]
     report: RerankReport
+    judge: Judge
     order: str | None = None
     language: str = "und"
     ordering: Ordering = "retrieval"
@@ -140,7 +144,7 @@ class SecondStage:
     def unranked(self, found: Sequence[Found]) -> Ranking:
         """Stage one's order, uncalibrated: what `rerank: false` asks for."""
         report = RerankReport("skipped", 0, 0, "the request said rerank: false")
-        return self._ranking(found, report, UNDETERMINED, calibrated=False)
+        return self._ranking(found, report, UNDETERMINED, self.judge, calibrated=False)
 
     async def rank(
         self, query: str, encoded: EncodedQuery, found: Sequence[Found], deadline: Deadline
@@ -152,21 +156,22 @@ class SecondStage:
         are at this stage. A client that holds a quarter of them waits until one of its searches
         ends.
         """
+        judge = self.judge  # one for the whole search: another may be set meanwhile
         if not found:
-            return Ranking([], RerankReport("complete", 0, 0))
+            return Ranking([], RerankReport("complete", 0, 0), judge)
         language = language_of(query, found)
-        weight = self.judge.rerank_weight(language)
+        weight = judge.rerank_weight(language)
         if self.reranker is None:
             reason = "this server has no reranker"
         elif weight == 0.0 and language == UNDETERMINED:
             reason = "query and passages are in different languages"
         elif weight == 0.0:
             reason = f"no gain of the reranker was measured for this language ({language})"
-        elif self.judge.rerank_depth == 0:
+        elif judge.rerank_depth == 0:
             reason = "this server's rerank_depth is 0"
         else:
-            return await self._rerank(self.reranker, encoded, found, deadline, weight, language)
-        return self._by_stage_one(found, "skipped", reason, language)
+            return await self._rerank(self.reranker, encoded, found, deadline, judge, language)
+        return self._by_stage_one(found, "skipped", reason, language, judge)
 
     def passages(self, found: Sequence[Found]) -> list[EncodedPassage]:
         """What the reranker reads of each candidate, in input order."""
@@ -185,30 +190,30 @@ class SecondStage:
         query: EncodedQuery,
         found: Sequence[Found],
         deadline: Deadline,
-        weight: float,
+        judge: Judge,
         language: str,
     ) -> Ranking:
         try:
             async with self._gate.patient_permit(deadline, when_full=False):
                 scores, complete = await self._score(
-                    reranker, query, found[: self.judge.rerank_depth], self.passages, deadline
+                    reranker, query, found[: judge.rerank_depth], self.passages, deadline
                 )
         except DeadlineError:  # while it waited for a permit
             scores, complete = [], False
         except UnprocessableTextError:
-            return self._by_stage_one(found, "skipped", QUERY_FILLS_WINDOW, language)
+            return self._by_stage_one(found, "skipped", QUERY_FILLS_WINDOW, language, judge)
         except ModelError:
             log.exception("the reranker failed")
             reason = "the reranker failed; stage one's order is used"
-            return self._by_stage_one(found, "failed", reason, language)
+            return self._by_stage_one(found, "failed", reason, language, judge)
         if not scores:
             reason = "the time ran out before any candidate was scored"
-            return self._by_stage_one(found, "partial", reason, language)
+            return self._by_stage_one(found, "partial", reason, language, judge)
         cut = None if complete else "the time ran out; the rest follows in stage one's order"
         status: RerankStatus = "complete" if complete else "partial"
         report = RerankReport(status, self._depth(found), len(scores), cut)
         # The curve was fitted on complete reranks.
-        return self._ranking(found, report, language, scores, weight, calibrated=complete)
+        return self._ranking(found, report, language, judge, scores, calibrated=complete)
 
     async def score_passages(
         self,
@@ -224,6 +229,24 @@ class SecondStage:
         """
         async with self._gate.patient_permit(deadline, when_full=False):
             scores, complete = await self._score(reranker, query, places, read, deadline)
+        if not complete:
+            raise DeadlineError(TOO_LATE)
+        return scores
+
+    def score_in_background(
+        self, query: EncodedQuery, passages: Sequence[EncodedPassage], account: str
+    ) -> list[PairScore]:
+        """As `score_passages`, for a thread without an event loop: it blocks, and needs no permit.
+
+        It gives way to requests between two slices; `account` pays for it in `SHARES`. Raises
+        `UnprocessableTextError`, `ModelError` and `NotReadyError`.
+        """
+        if self.reranker is None or not passages:
+            return []
+        deadline = Deadline(MAX_TIMEOUT_MS / 1000)
+        with on_behalf_of(account):
+            work = self._score(self.reranker, query, passages, list, deadline)
+            scores, complete = asyncio.run(work)
         if not complete:
             raise DeadlineError(TOO_LATE)
         return scores
@@ -271,20 +294,27 @@ class SecondStage:
         return scores
 
     def _by_stage_one(
-        self, found: Sequence[Found], status: RerankStatus, reason: str, language: str
+        self,
+        found: Sequence[Found],
+        status: RerankStatus,
+        reason: str,
+        language: str,
+        judge: Judge,
     ) -> Ranking:
-        return self._ranking(found, RerankReport(status, self._depth(found), 0, reason), language)
+        report = RerankReport(status, self._depth(found), 0, reason)
+        return self._ranking(found, report, language, judge)
 
     def _ranking(
         self,
         found: Sequence[Found],
         report: RerankReport,
         language: str,
+        judge: Judge,
         scores: Sequence[PairScore] = (),
-        weight: float = 0.0,
         *,
         calibrated: bool = True,
     ) -> Ranking:
+        weight = judge.rerank_weight(language) if scores else 0.0
         ordered = rank(
             [(c.passage.document_id, c.passage.id) for c in found],
             [c.score for c in found],
@@ -294,14 +324,15 @@ class SecondStage:
         )
         known = None
         if calibrated:
-            known = self.judge.probabilities(ordered.basis.tolist(), ordered.ordering, language)
-        word = self.judge.thresholds.word
+            known = judge.probabilities(ordered.basis.tolist(), ordered.ordering, language)
+        word = judge.thresholds.word
         rows = [
             Ranked(found[place], score, scores[place] if place < len(scores) else None, p, word(p))
             for place, score, p in zip_longest(ordered.places, ordered.scores.tolist(), known or ())
         ]
         order = {"rerank": "rerank_score", "fused": f"fused (rerank_score {weight:g})"}
-        return Ranking(rows, report, order.get(ordered.ordering), language, ordered.ordering)
+        found = order.get(ordered.ordering)
+        return Ranking(rows, report, judge, found, language, ordered.ordering)
 
 
 def language_of(query: str, found: Sequence[Found]) -> str:

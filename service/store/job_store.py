@@ -1,4 +1,4 @@
-"""Bulk jobs: what is to be done, how far it is, and what was refused, in one small SQLite file.
+"""Jobs: what is to be done, how far it is, and what came of it, in one small SQLite file.
 
 Kept apart from the documents: a job outlives its collection and waits for no other writer.
 """
@@ -23,6 +23,8 @@ from service.errors import (
 from service.store.database import Database
 from service.store.reserve import Reserve
 from service.store.schema import Schema
+
+JobKind = Literal["upload", "evaluation", "calibration"]
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 """The last three are final."""
@@ -49,6 +51,8 @@ _TABLES = (
         sha256 TEXT NOT NULL,
         bytes INTEGER NOT NULL,
         total INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        options TEXT NOT NULL,
         state TEXT NOT NULL,
         reason TEXT,
         "offset" INTEGER NOT NULL DEFAULT 0,
@@ -57,7 +61,8 @@ _TABLES = (
         refused INTEGER NOT NULL DEFAULT 0,
         seconds REAL NOT NULL DEFAULT 0,
         created TEXT NOT NULL,
-        finished TEXT
+        finished TEXT,
+        result TEXT
     )""",
     "CREATE INDEX unfinished_jobs ON jobs (number) WHERE state IN ('queued', 'running')",
     """CREATE TABLE refusals (
@@ -69,14 +74,17 @@ _TABLES = (
         PRIMARY KEY (job, line)
     ) WITHOUT ROWID""",
 )
-_SCHEMA = Schema(0x32E9A56, 1, _TABLES)
+_SCHEMA = Schema(0x32E9A56, 2, _TABLES)
 
 _UNFINISHED = "state IN ('queued', 'running')"
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job whose upload is on the disk; `total` counts its lines that are not blank."""
+    """A job whose upload, if it has one, is on the disk; `total` counts lines that are not blank.
+
+    `options` is JSON, for jobs without an upload.
+    """
 
     id: str
     collection: str
@@ -86,13 +94,16 @@ class NewJob:
     sha256: str
     bytes: int
     total: int
+    kind: JobKind = "upload"
+    options: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as its last checkpoint has it.
 
-    The upload is processed up to `offset` and `line`, which took `seconds` without pauses.
+    The upload is processed up to `offset` and `line`, which took `seconds` without pauses. Other
+    jobs count queries in `done` and `total`.
     `created` and `finished` are UTC in ISO 8601, for people.
     """
 
@@ -101,6 +112,8 @@ class Job:
     collection_made: str
     bytes: int
     total: int
+    kind: JobKind
+    options: str
     state: State
     reason: str | None
     offset: int
@@ -259,7 +272,24 @@ class JobStore:
                 _keep_refusals(connection, id_, step.refused)
             return _job(connection, id_)
 
-    def finish(self, id_: str, state: State, reason: str | None = None) -> Job:
+    def count(self, id_: str, done: int, total: int, seconds: float) -> Job:
+        """Say how far a job without an upload is; keeps the state, which may be cancelled."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE jobs SET done = ?, total = ?, seconds = ? WHERE id = ?",
+                [done, total, seconds, id_],
+            )
+            return _job(connection, id_)
+
+    def result(self, id_: str) -> str | None:
+        """What came of a job, as JSON; None before its end, and for an upload."""
+        with self._database.reading() as connection:
+            found = connection.execute("SELECT result FROM jobs WHERE id = ?", [id_]).fetchone()
+            return found[0] if found else None
+
+    def finish(
+        self, id_: str, state: State, reason: str | None = None, result: str | None = None
+    ) -> Job:
         """End an unfinished job; the key of a failed one may be used again.
 
         Forgets the oldest finished jobs above `KEPT_JOBS`.
@@ -268,9 +298,9 @@ class JobStore:
         def end() -> Job:
             with self._database.writing() as connection:
                 connection.execute(
-                    "UPDATE jobs SET state = ?, reason = ?, finished = ?, "  # noqa: S608
+                    "UPDATE jobs SET state = ?, reason = ?, finished = ?, result = ?, "  # noqa: S608
                     f"key = iif(?, NULL, key) WHERE id = ? AND {_UNFINISHED}",
-                    [state, reason, _now(), state == "failed", id_],
+                    [state, reason, _now(), result, state == "failed", id_],
                 )
                 connection.execute(
                     "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE "  # noqa: S608

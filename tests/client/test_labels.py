@@ -10,6 +10,7 @@ import pytest
 
 from secondpass_client import (
     AsyncSearchClient,
+    ConflictError,
     InvalidRequestError,
     NotFoundError,
     SearchClient,
@@ -85,6 +86,19 @@ def test_the_export_is_whole_or_not_there(client: SearchClient, tmp_path: Path) 
     ):
         broken.export_labels(tmp_path / "other.zip")
     assert [path.name for path in tmp_path.iterdir()] == ["labels.zip"]
+
+
+def test_jobs_on_labels_and_the_calibration_that_applies(client: SearchClient) -> None:
+    client.label("tides", {FIRST: "relevant", SECOND: "not_relevant"})
+    job = client.wait(client.evaluate())
+    assert (job.kind, job.state) == ("evaluation", "done")
+    assert job.result["coverage"]["judged"] == 2
+    failed = client.wait(client.calibrate())
+    assert (failed.state, failed.result) == ("failed", None)
+    found = client.calibration()
+    assert (found.name, found.origin, found.can_restore) == (None, "shipped", False)
+    with pytest.raises(ConflictError, match="no earlier calibration"):
+        client.restore_calibration()
 
 
 def test_the_client_for_asyncio_has_the_same_calls(url: str, client: SearchClient) -> None:

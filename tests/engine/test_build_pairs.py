@@ -37,8 +37,8 @@ def test_the_folders_threshold_holds_unless_the_settings_say_another(trained: Pa
     overridden = build_pair_model(given, lambda _settings: learned.encoder)
     assert overridden.threshold == 0.0
     assert overridden.encoder is learned.encoder
-    assert build_answer_cache(given, overridden, None) is not None
-    assert build_answer_cache(named, learned, None) is None
+    assert build_answer_cache(given, overridden, None, None) is not None
+    assert build_answer_cache(named, learned, None, None) is None
     for model in (learned, overridden):
         model.close()
 

@@ -94,7 +94,7 @@ def test_order_and_probabilities_are_the_services_own(
 ) -> None:
     over = engine(folder, share, depth)
     hits = answer(over, QUERY).hits
-    found = search(Observer(over, depth), {"d007"}).answered
+    found = search(Observer(over.searcher, depth), {"d007"}).answered
     ordered = found.ranked(share, depth)
     assert ordered.ordering == (
         "retrieval" if not (share and depth) else "rerank" if share == 1.0 else "fused"
@@ -118,7 +118,7 @@ def test_curves_are_fitted_on_the_scores_that_the_service_judges_by(
     over = engine(folder, share, 30)
     texts = {f"q{n}": f"{TEXT} number {n}" for n in (7, 23, 31)}
     qrels = {query: {f"d{query[1:]:0>3}": 1} for query in texts}
-    observed = observe(Observer(over, 30), "rules", texts, qrels, texts)
+    observed = observe(Observer(over.searcher, 30), "rules", texts, qrels, texts)
     rows = collect_hits([observed], {"*": share}, 30)
     (ordering,) = [name for name, of in rows.items() if of["served"].any()]
     of = rows[ordering]
@@ -135,7 +135,7 @@ def test_the_next_candidates_move_up_where_relevant_documents_are_taken_out(
     folder: DataFolder,
 ) -> None:
     relevant = {"d007", "d001", "long", "none-such"}
-    found = search(Observer(engine(folder), 100), relevant)
+    found = search(Observer(engine(folder).searcher, 100), relevant)
     assert len(found.unanswered.documents) == CANDIDATES
     assert not relevant & set(found.unanswered.documents)
     kept = [d for d in found.answered.documents if d not in relevant]
@@ -146,12 +146,12 @@ def test_the_next_candidates_move_up_where_relevant_documents_are_taken_out(
 def test_logits_belong_to_the_first_candidates_of_each_way(folder: DataFolder) -> None:
     reranker = ScriptedReranker(logit)
     over = engine(folder, reranker=reranker)
-    observer = Observer(over, 10)
+    observer = Observer(over.searcher, 10)
     found = search(observer, {"d007"})
     assert reranker.calls == [11]  # one passage moved up; the others are scored once
     (seventh,) = (d.text for d in DOCUMENTS if d.id == "d007")
     ((_text, encoded),) = observer.encoded([QUERY])
-    passages = [passage.text for passage in observer.passages(encoded)]
+    passages = [passage.text for passage in observer.passages(QUERY, encoded)]
     expected = [logit(passage) for passage in passages if passage != seventh]
     assert found.unanswered.logits.tolist() == expected[:10]
     assert len(found.answered.logits) == 10
@@ -162,7 +162,7 @@ def test_a_query_too_long_for_the_reranker_is_not_reranked(folder: DataFolder) -
         raise UnprocessableTextError("too long", "query")
 
     over = engine(folder, reranker=ScriptedReranker(logit, refuse))
-    found = search(Observer(over, 100), {"d007"})
+    found = search(Observer(over.searcher, 100), {"d007"})
     assert len(found.answered.logits) == 0
     assert found.answered.documents[0] == "d007"
 
@@ -172,7 +172,7 @@ def test_a_collection_is_observed_with_a_part_of_it_reranked(folder: DataFolder)
     queries = {"a": f"{TEXT} number 1", "b": f"{TEXT} number 2"}
     qrels = {"a": {"d001": 1, "d002": 0}, "b": {"d002": 2}}
     heard: list[int] = []
-    observer = Observer(engine(folder, reranker=reranker), 100)
+    observer = Observer(engine(folder, reranker=reranker).searcher, 100)
     found = observe(observer, "rules", queries, qrels, {"b"}, heard.append)
     assert heard == [1, 2]
     assert len(found.searches["a"].answered.logits) == 0

@@ -1,4 +1,4 @@
-"""Bulk uploads of documents, and `/jobs`, which work through them."""
+"""Bulk uploads of documents, and `/jobs`: what works through them, and through labels."""
 
 import asyncio
 import re
@@ -198,7 +198,7 @@ async def follow_job(
 
 def _body(jobs: Jobs, job: Job) -> JobBody:
     refusals = [RefusalBody(**asdict(refusal)) for refusal in jobs.refusals(job.id)]
-    return JobBody(**_fields(jobs, job), refusals=refusals)
+    return JobBody(**_fields(jobs, job), refusals=refusals, result=jobs.result(job.id))
 
 
 def _fields(jobs: Jobs, job: Job) -> dict[str, Any]:

@@ -1,25 +1,33 @@
-"""The wire of bulk uploads and their jobs."""
+"""The wire of jobs: bulk uploads, evaluations and calibrations."""
+
+from typing import Any
 
 from pydantic import BaseModel, Field
 
-from service.store.job_store import State
+from service.store.job_store import JobKind, State
 
 JOB_ID = "0da9ea4bf9c342fa94918df08294b662"
 """An example."""
 
 
 class AcceptedBody(BaseModel):
-    """An upload that is on disk."""
+    """A job that waits for its turn; an upload is on disk."""
 
     job_id: str = Field(description="Its job: `GET /jobs/{job_id}`.", examples=[JOB_ID])
 
 
 class JobSummaryBody(BaseModel):
-    """The progress of a job. `done` and `refused` together are the lines that are processed."""
+    """The progress of a job. `done` and `refused` together are the lines that are processed.
+
+    An evaluation or a calibration counts queries in `done` and `total`.
+    """
 
     job_id: str = Field(description="The job's id.", examples=[JOB_ID])
+    kind: JobKind = Field(
+        description="An upload of documents, or work on labels.", examples=["upload"]
+    )
     collection: str = Field(
-        description="The collection that it writes to; an alias is resolved on acceptance.",
+        description="Its collection; an alias is resolved on acceptance.",
         examples=["main"],
     )
     state: State = Field(description="The last three are final.", examples=["running"])
@@ -52,9 +60,15 @@ class RefusalBody(BaseModel):
 
 
 class JobBody(JobSummaryBody):
-    """A job with the lines that were refused."""
+    """A job with the lines that were refused, and what came of it."""
 
     refusals: list[RefusalBody] = Field(description="The first 100, by line.")
+    result: dict[str, Any] | None = Field(
+        None,
+        description="The report of an evaluation or a calibration, once it is `done`. See "
+        "`docs/labels.md` for its fields.",
+        examples=[{"labels": "main labels", "calibration": "e5-small+interaction-v1"}],
+    )
 
 
 class JobsBody(BaseModel):

@@ -113,6 +113,10 @@ class SearchClient:
     label_counts = _blocking(LabelCalls.label_counts)
     delete_labels = _blocking(LabelCalls.delete_labels)
     export_labels = _blocking(LabelCalls.export_labels)
+    evaluate = _blocking(LabelCalls.evaluate)
+    calibrate = _blocking(LabelCalls.calibrate)
+    calibration = _blocking(LabelCalls.calibration)
+    restore_calibration = _blocking(LabelCalls.restore_calibration)
 
     collections = _blocking(CollectionCalls.collections)
     collection = _blocking(CollectionCalls.collection)

@@ -7,7 +7,7 @@ from typing import Literal, Required, TypedDict
 
 from secondpass_client.archives import ZIP, Download
 from secondpass_client.calls import Calls, given, turned_away
-from secondpass_client.records import LabelCounts, LabelledQuery, LabelPage
+from secondpass_client.records import Calibration, LabelCounts, LabelledQuery, LabelPage
 
 Judgement = Literal["relevant", "partly", "not_relevant"]
 LabelSet = Literal["labels", "feedback"]
@@ -90,6 +90,42 @@ class LabelCalls(Calls):
         path, params = self._path(collection, of), given(query_id=query_id)
         return await self._ask(
             int, "DELETE", path, part="deleted", params=params, again=turned_away
+        )
+
+    async def evaluate(self, of: LabelSet = "labels", *, collection: str | None = None) -> str:
+        """Measure search by the labels; returns the id of a job, whose `result` is the report.
+
+        Raises `ConflictError` if such a job is under way.
+
+        Example:
+            report = client.wait(client.evaluate()).result
+        """
+        return await self._start("evaluation", of, collection)
+
+    async def calibrate(self, of: LabelSet = "labels", *, collection: str | None = None) -> str:
+        """Fit the confidence to the labels; returns the id of a job.
+
+        Searches use the new calibration as soon as the job is done. A job that failed says in its
+        `reason` what the labels are too few for. Raises as `evaluate`.
+        """
+        return await self._start("calibration", of, collection)
+
+    async def calibration(self, *, collection: str | None = None) -> Calibration:
+        """What says how sure a hit is."""
+        return await self._ask(Calibration, "GET", self._path(collection, "calibration"))
+
+    async def restore_calibration(self, *, collection: str | None = None) -> Calibration:
+        """Go back to the calibration before; called again, it undoes that.
+
+        Raises `ConflictError` if there is none.
+        """
+        path = self._path(collection, "calibration", "restore")
+        return await self._ask(Calibration, "POST", path, json={}, again=turned_away)
+
+    async def _start(self, kind: str, of: LabelSet, collection: str | None) -> str:
+        path, body = self._path(collection, kind), {"labels": of}
+        return await self._ask(
+            str, "POST", path, part="job_id", json=body, accepted=(202,), again=turned_away
         )
 
     async def export_labels(

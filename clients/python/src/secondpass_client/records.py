@@ -7,7 +7,9 @@ from typing import Any, Literal
 from secondpass_client.details import Explanation, Facet, Highlight
 
 __all__ = [
+    "Adjustment",
     "CachedInfo",
+    "Calibration",
     "Collection",
     "CopyProgress",
     "Health",
@@ -267,9 +269,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """How far a bulk upload is: `done` and `refused` of `total` documents.
+    """How far a job is: `done` and `refused` of `total` documents, or of queries.
 
     `rate` is in documents a second. `refusals` has the first 100; it is empty in a list of jobs.
+    `result` is the report of an evaluation or a calibration that is done.
     """
 
     job_id: str
@@ -285,6 +288,8 @@ class Job:
     reason: str | None = None
     note: str | None = None
     refusals: list[Refusal] = field(default_factory=list)
+    kind: Literal["upload", "evaluation", "calibration"] = "upload"
+    result: dict[str, Any] | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -368,3 +373,40 @@ class LabelPage:
     queries: list[LabelledQuery]
     counts: LabelCounts
     cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """How labels moved a curve: its log odds became `shift + scale * log odds`.
+
+    `low` and `high` end 95 % intervals.
+    """
+
+    curve: Literal["retrieval", "fused", "rerank"]
+    shift: float
+    shift_low: float
+    shift_high: float
+    scale: float
+    scale_low: float
+    scale_high: float
+    hits: int
+    queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The calibration that a collection uses; `name` is None if none fits the models.
+
+    `high` and `medium` are the least probabilities of these words, None where one is not given.
+    `previous` is what `restore_calibration` leads to; None for the server's own.
+    """
+
+    name: str | None
+    origin: Literal["labels", "settings", "shipped"]
+    date: str | None
+    high: float | None
+    medium: float | None
+    adjusted_from: str | None = None
+    adjustments: list[Adjustment] = field(default_factory=list)
+    can_restore: bool = False
+    previous: str | None = None
