@@ -298,7 +298,8 @@ class JobStore:
         def end() -> Job:
             with self._database.writing() as connection:
                 connection.execute(
-                    "UPDATE jobs SET state = ?, reason = ?, finished = ?, result = ?, "  # noqa: S608
+                    "UPDATE jobs SET state = ?, reason = ?, finished = ?, "  # noqa: S608
+                    "result = ?, "
                     f"key = iif(?, NULL, key) WHERE id = ? AND {_UNFINISHED}",
                     [state, reason, _now(), result, state == "failed", id_],
                 )
