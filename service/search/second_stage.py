@@ -331,8 +331,8 @@ class SecondStage:
             for place, score, p in zip_longest(ordered.places, ordered.scores.tolist(), known or ())
         ]
         order = {"rerank": "rerank_score", "fused": f"fused (rerank_score {weight:g})"}
-        found = order.get(ordered.ordering)
-        return Ranking(rows, report, judge, found, language, ordered.ordering)
+        by = order.get(ordered.ordering)
+        return Ranking(rows, report, judge, by, language, ordered.ordering)
 
 
 def language_of(query: str, found: Sequence[Found]) -> str:
