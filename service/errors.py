@@ -21,6 +21,7 @@ SecondpassError
 ├── DeadlineError           the time that the caller allowed ran out before any answer
 ├── NotReadyError           models or index are still loading
 ├── NotFoundError           what the caller names is not there
+├── CursorExpiredError      the pages of a search are no longer kept
 ├── ConflictError           what is there does not allow it
 │   └── VersionConflictError  a document is not as the caller expects it
 └── NotAvailableError       this server was not set up for what is asked
@@ -162,6 +163,10 @@ class NotReadyError(SecondpassError):
 
 class NotFoundError(SecondpassError):
     """What the caller names is not there."""
+
+
+class CursorExpiredError(SecondpassError):
+    """No window is kept for this cursor and this client."""
 
 
 class ConflictError(SecondpassError):

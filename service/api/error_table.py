@@ -50,6 +50,7 @@ TABLE: dict[type[errors.SecondpassError], Row] = {
     errors.NotAvailableError: Row(409),
     errors.ForbiddenError: Row(403),
     errors.NotFoundError: Row(404),
+    errors.CursorExpiredError: Row(410),
     errors.VersionConflictError: Row(412),
     errors.ConflictError: Row(409, CONFLICT),
     errors.NotReadyError: Row(503),

@@ -29,7 +29,7 @@ class Ordered:
 
 
 def rank(
-    ids: Sequence[tuple[str, int]],
+    ids: Sequence[tuple[Any, int]],
     cosines: ArrayLike,
     logits: ArrayLike = (),
     share: float = 0.0,
@@ -37,7 +37,7 @@ def rank(
 ) -> Ordered:
     """Order the n candidates of one search, each document by its best passage.
 
-    - `ids`: (document id, passage id) of each candidate; they break ties
+    - `ids`: (document's key, passage id) of each candidate; they break ties
     - `cosines`, shape (n,): of query and passage
     - `logits`, shape (m,), m <= n: what the reranker says of the first m
     - `share`: of the reranker, 0 to 1; the first m are ordered by `fuse`, before all others
@@ -47,7 +47,7 @@ def rank(
     scores = np.array(cosine if stage_one is None else stage_one, np.float64)
     m = len(logit) if share > 0.0 else 0
     scores[:m] = fuse(cosine[:m], logit[:m], share)
-    first: dict[str, int] = {}
+    first: dict[Any, int] = {}
     for place in by_score(scores[:m], ids[:m]) + [m + i for i in by_score(scores[m:], ids[m:])]:
         first.setdefault(ids[place][0], place)
     places = list(first.values())

@@ -20,17 +20,17 @@ class Explainer:
         self._dense = _places(found, lambda one: one.score)
         self._sparse = _places(found, lambda one: one.sparse_score)
         scored = sorted(
-            (-row.pair.logit, row.candidate.passage.document_id, row.candidate.passage.id)
+            (-row.pair.logit, row.candidate.key, row.candidate.passage_key)
             for row in ranking.rows
             if row.pair
         )
         self._rerank = {passage: rank for rank, (_, _, passage) in enumerate(scored, 1)}
-        self._rows = {row.candidate.passage.id: (i, row) for i, row in enumerate(ranking.rows, 1)}
+        self._rows = {row.candidate.passage_key: (i, row) for i, row in enumerate(ranking.rows, 1)}
 
     def of(self, found: Found, window: str, read: str, matches: TokenMatches | None) -> Explanation:
         """For a hit's passage; `window` and `read` are the texts whose tokens `matches` names."""
-        place, row = self._rows[found.passage.id]
-        id_, pair = found.passage.id, row.pair
+        place, row = self._rows[found.passage_key]
+        id_, pair = found.passage_key, row.pair
         sparse = found.sparse_score
         return Explanation(
             dense=StageRank(self._dense[id_], found.score),
@@ -96,8 +96,10 @@ def _cut(text: str, span: Span) -> str:
     return text[span.start : span.end].strip()
 
 
-def _places(found: Sequence[Found], score: Callable[[Found], float | None]) -> dict[int, int]:
+def _places(
+    found: Sequence[Found], score: Callable[[Found], float | None]
+) -> dict[tuple[str, int], int]:
     """The rank of each passage that has such a score, from 1."""
     scored = [(one, value) for one in found if (value := score(one)) is not None]
-    ordered = sorted(scored, key=lambda pair: (-pair[1], pair[0].passage.id))
-    return {one.passage.id: rank for rank, (one, _) in enumerate(ordered, 1)}
+    ordered = sorted(scored, key=lambda pair: (-pair[1], pair[0].passage_key))
+    return {one.passage_key: rank for rank, (one, _) in enumerate(ordered, 1)}

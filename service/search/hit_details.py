@@ -1,6 +1,6 @@
 """What a search adds to its hits when it is asked to: highlights and explanations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -9,8 +9,7 @@ from service.scheduling.gate import Deadline
 from service.search.explainer import Explainer
 from service.search.highlights import highlights
 from service.search.query import Hit, Query
-from service.search.retriever import Found
-from service.search.second_stage import Ranking, SecondStage
+from service.search.second_stage import Read, SecondStage
 from service.types import EncodedQuery
 
 BY_WORDS = "highlights come from words alone: no reranker of this server compares tokens"
@@ -19,38 +18,59 @@ INCOMPLETE = "highlights and explanations are missing: {}"
 
 async def with_details(
     stage: SecondStage,
+    read: Read,
     query: Query,
     encoded: EncodedQuery,
-    found: Sequence[Found],
-    ranking: Ranking,
     hits: Sequence[Hit],
+    explainer: Explainer | None,
     deadline: Deadline,
 ) -> tuple[list[Hit], list[str]]:
-    """The hits with what the query asks for, and warnings.
+    """The hits, also those of their groups, with what the query asks for, and warnings.
+
+    `read` gives what the reranker reads of them; without an `explainer` none is explained.
 
     Hits that cannot have it in time stay as they are. The work is in the reranker's thread, one
     hit at a time.
     """
-    explainer = Explainer(found, ranking) if query.explain else None
-    detail = partial(_with_details, stage, query, encoded, explainer)
+    detail = partial(
+        _with_details, stage, read, query, encoded, explainer if query.explain else None
+    )
+    flat = [one for hit in hits for one in (hit, *(hit.group.hits if hit.group else ()))]
     done: list[Hit] = []
     warnings = []
     if query.highlights and not (stage.reranker and stage.reranker.reads == "states"):
         warnings.append(BY_WORDS)
     try:
-        for hit in hits:
+        for hit in flat:
             done += [await stage.run(deadline, partial(detail, hit))]
     except DeadlineError:
         warnings.append(INCOMPLETE.format("the time ran out"))
     except ModelError:
         warnings.append(INCOMPLETE.format("the reranker failed"))
-    return [*done, *hits[len(done) :]], warnings
+    return _grouped(hits, iter([*done, *flat[len(done) :]])), warnings
+
+
+def _grouped(hits: Sequence[Hit], flat: Iterator[Hit]) -> list[Hit]:
+    """The hits of `flat`, which also has those of groups, grouped as in `hits`."""
+    grouped = []
+    for hit in hits:
+        best, group = next(flat), hit.group
+        if group:
+            others = [next(flat) for _ in group.hits]
+            best = replace(best, group=group._replace(hits=others))
+        grouped.append(best)
+    return grouped
 
 
 def _with_details(
-    stage: SecondStage, query: Query, encoded: EncodedQuery, explainer: Explainer | None, hit: Hit
+    stage: SecondStage,
+    read_all: Read,
+    query: Query,
+    encoded: EncodedQuery,
+    explainer: Explainer | None,
+    hit: Hit,
 ) -> Hit:
-    (passage,) = stage.passages([hit.found])
+    (passage,) = read_all([hit.found])
     matches = stage.reranker.matches(encoded, passage) if stage.reranker else None
     window, read = encoded.windows[passage.window], passage.text
     marked = explained = None

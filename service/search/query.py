@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from service.protocols import Encoder
+from service.search.boosts import Boost
 from service.search.explanation import Explanation
 from service.search.highlights import Highlight
 from service.search.retriever import Found
@@ -16,6 +18,7 @@ from service.types import (
     Facet,
     FacetsAsked,
     Filters,
+    FilterScalar,
     Metadata,
     Mode,
     RerankStatus,
@@ -36,7 +39,11 @@ _OVERLAP = 16
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search; with `mode` None the server's mode applies."""
+    """A search; with `mode` None the server's mode applies.
+
+    With `offset`, 0 too, the window of the search is kept for its next pages, which `cursor` asks
+    for. Windows belong to an `owner`: a client, and what its key may see.
+    """
 
     query: str
     top_k: int = 10
@@ -49,11 +56,34 @@ class Query:
     highlights: int = 0
     explain: bool = False
     facets: FacetsAsked | None = None
+    offset: int | None = None
+    cursor: str | None = None
+    owner: str = ""
+    min_probability: float | None = None
+    boost: tuple[Boost, ...] = ()
+    diversity: bool = False
+    group_by: str | None = None
+    group_size: int = 3
 
     @property
     def details(self) -> bool:
         """Whether the hits show more than which they are; that depends on the wording."""
         return bool(self.highlights or self.explain)
+
+
+class FoldedHit(NamedTuple):
+    """A document whose passage says nearly the same as a better hit's."""
+
+    id: str
+    collection: str | None = None
+
+
+class HitGroup(NamedTuple):
+    """The group of a hit: its value, how many hits have it, and those shown beside the best."""
+
+    value: FilterScalar | None
+    size: int
+    hits: "list[Hit]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +94,9 @@ class Hit:
     passage was not found by words), `rerank_score` a logit (None where the pair was not scored),
     `probability` 0 to 1 (None where uncalibrated). `found` is the passage as stage one found it.
     `highlights` and `explanation` are None unless the query asks for them.
+
+    `collection` is given where several were searched, `boost` (-1 to 1) where the query boosts,
+    `also` and `folded` where it folds near-duplicates: the first of them, and how many there are.
     """
 
     rank: int
@@ -84,6 +117,11 @@ class Hit:
     sparse_score: float | None = None
     highlights: tuple[Highlight, ...] | None = None
     explanation: Explanation | None = None
+    collection: str | None = None
+    boost: float | None = None
+    also: Sequence[FoldedHit] = ()
+    folded: int = 0
+    group: HitGroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +149,8 @@ class Result:
     `answerable` is None where nothing is calibrated. `language` is the code that decided on the
     rerank, or `und` where none was looked for or query and passages differ. `cached` is None where
     the answer was made for this query; `timings_ms` are always this search's own. `facets` is None
-    unless the query asks for them and they were counted in time.
+    unless the query asks for them and they were counted in time, `next_cursor` at the end of the
+    window and where the query names neither `offset` nor `cursor`.
     """
 
     query: str
@@ -127,6 +166,7 @@ class Result:
     warnings: list[str]
     cached: CachedFrom | None = None
     facets: dict[str, Facet] | None = None
+    next_cursor: str | None = None
 
 
 stage_observer: ContextVar[Callable[[str, float], None] | None] = ContextVar(

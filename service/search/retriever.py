@@ -1,9 +1,11 @@
 """Stage one: the passages that fit a query best, by vectors, by words, or by both."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
 
 from service.confidence.ranking import by_score
 from service.index.live_index import IndexView, LiveIndex
@@ -37,6 +39,7 @@ class Found(NamedTuple):
 
     `order` is the score that stage one ordered by. `sparse_score` is BM25's where the passage was
     found by words. `window` is the query's window, by place, that is nearest to the passage.
+    `collection` is the passage's where several are searched.
     """
 
     passage: StoredPassage
@@ -45,6 +48,18 @@ class Found(NamedTuple):
     order: float
     sparse_score: float | None = None
     window: int = 0
+    collection: str | None = None
+
+    @property
+    def key(self) -> str | tuple[str, str]:
+        """What names its document among all that are searched; in one search of one type."""
+        id_ = self.passage.document_id
+        return id_ if self.collection is None else (id_, self.collection)
+
+    @property
+    def passage_key(self) -> tuple[str, int]:
+        """The same for its passage."""
+        return self.collection or "", self.passage.id
 
 
 class _Nearest(NamedTuple):
@@ -54,12 +69,20 @@ class _Nearest(NamedTuple):
     window: int
 
 
+class Searched(NamedTuple):
+    """An index at one moment: its generation, the store's revision, and its documents."""
+
+    generation: str
+    revision: int
+    documents: int
+
+
 @dataclass(frozen=True, slots=True)
 class Recall:
     """What stage one found, in which index, and the name of the score that ordered it."""
 
     found: list[Found]
-    index: IndexView
+    index: Searched
     order: str = "retrieval_score"
 
 
@@ -138,14 +161,24 @@ class Retriever:
         with self.index.view(self._store) as (store, index):
             allowed = self._allowed.of(store, filters) if filters else None
             finder = Finder(store, index, vectors, allowed, self._per_document)
+            searched = Searched(index.generation, index.revision, index.documents)
             match mode or self._mode:
                 case "dense":
-                    return Recall(finder.dense(count), index)
+                    return Recall(finder.dense(count), searched)
                 case "sparse":
-                    return Recall(finder.sparse(text, count), index, "sparse_score")
+                    return Recall(finder.sparse(text, count), searched, "sparse_score")
                 case "hybrid":
                     found = finder.hybrid(text, count, self._hybrid)
-                    return Recall(found, index, f"hybrid ({self._hybrid.fusion})")
+                    return Recall(found, searched, f"hybrid ({self._hybrid.fusion})")
+
+    def current(self, ids: Collection[int], filters: Filters) -> dict[int, StoredPassage]:
+        """Those of the passages `ids` that are still there and satisfy `filters`."""
+        with self._store.view() as store:
+            passages = store.passages(ids)
+            if not filters:
+                return passages
+            allowed = set(np.intersect1d(list(passages), self._allowed.of(store, filters)).tolist())
+            return {id_: passage for id_, passage in passages.items() if id_ in allowed}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,9 @@
 """Answers a search: normalize, encode, retrieve, rerank, judge."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
-from functools import partial
-from itertools import islice
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from service.confidence.drift import Drift
@@ -16,14 +14,19 @@ from service.scheduling.batcher import Batcher, OwnerThread
 from service.scheduling.gate import Deadline, Gate, Limits
 from service.scheduling.shares import SHARES, PartSize, current_caller, one_caller
 from service.search.answer_cache import AnswerCache
+from service.search.arrangement import LEAST, places_of, sure_enough
+from service.search.collection_sources import OneCollection, Source
 from service.search.embedder import Embedder
+from service.search.explainer import Explainer
 from service.search.hit_details import with_details
+from service.search.lane import Lane
+from service.search.paging import WINDOWS
 from service.search.query import Query, Result, Timings, encode_queries
 from service.search.retriever import Recall, Retriever
-from service.search.second_stage import Ranked, Ranking, SecondStage
+from service.search.second_stage import Ranking, SecondStage
 from service.settings import NO_MODEL
 from service.text.normalizer import normalize
-from service.types import EncodedQuery
+from service.types import EncodedQuery, Facet, FacetsAsked
 
 T = TypeVar("T")
 
@@ -43,28 +46,17 @@ _SHORT_CHARS = 16_384
 TOGETHER = 16
 """Searches of one request that are under way together, at most."""
 
-SIDE_BY_SIDE = 2
-"""Of these are behind the encoder at a time: one is retrieved while one is reranked."""
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A search under way: the normalised query, where it looks, and what is noted meanwhile."""
 
-class Lane:
-    """Lets one request's searches past the encoder, `SIDE_BY_SIDE` at a time."""
-
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(SIDE_BY_SIDE)
-
-    @asynccontextmanager
-    async def turn(self, deadline: Deadline) -> AsyncIterator[None]:
-        """Be one of the `SIDE_BY_SIDE`; raises `DeadlineError` when it is not in time."""
-        try:
-            async with asyncio.timeout(deadline.left() if self._turns.locked() else None):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise DeadlineError("the time allowed ran out") from error
-        try:
-            yield
-        finally:
-            self._turns.release()
+    query: Query
+    text: str
+    source: Source
+    deadline: Deadline
+    timings: Timings
+    warnings: list[str]
 
 
 class Searcher:
@@ -89,8 +81,7 @@ class Searcher:
         self._encoding = Batcher(
             "encoder", self.encode, cost=lambda text: len(text) + CHARS_AROUND, budget=size
         )
-        self._retrieve_thread = OwnerThread("retriever")
-        self._facets_thread = OwnerThread("facets")
+        self.source = OneCollection(retriever, second_stage)
         self.preparing = OwnerThread("texts")
         self.embedder = Embedder(encoder, limits, self.preparing)
 
@@ -108,8 +99,7 @@ class Searcher:
     def close(self) -> None:
         """Stop the model threads; waits for the work that runs."""
         self._encoding.close()
-        self._retrieve_thread.close()
-        self._facets_thread.close()
+        self.source.close()
         self.embedder.close()
         self.preparing.close()
         self.second_stage.close()
@@ -143,92 +133,120 @@ class Searcher:
                     found.append(await take(answer))
         return found
 
-    async def search(self, query: Query) -> Result:
-        """Answer `query`.
+    async def search(self, query: Query, source: Source | None = None) -> Result:
+        """Answer `query` from `source`, by default this collection.
 
         Raises `UnprocessableTextError` (empty or too long), `InvalidInputError`,
-        `OverloadedError` (queue full) and `DeadlineError` (no stage-one answer in time). A
-        reranker that fails or runs out of time is no error: `rerank.status` says so.
+        `OverloadedError` (queue full), `DeadlineError` (no stage-one answer in time) and
+        `CursorExpiredError`. A reranker that fails or runs out of time is no error:
+        `rerank.status` says so.
         """
         with one_caller(), self.gate.permit():
-            return await self._search(query, self._deadline(query), Lane())
+            return await self._search(query, self._deadline(query), Lane(), source)
 
     def _deadline(self, query: Query) -> Deadline:
         return Deadline((query.timeout_ms or self.limits.timeout_ms) / 1000)
 
-    async def _search(self, query: Query, deadline: Deadline, lane: Lane) -> Result:
-        if query.min_confidence is not None and not query.rerank:
-            raise InvalidInputError(
-                "min_confidence needs rerank: true; hits that are not reranked are uncalibrated",
-                field="min_confidence",
-            )
-        timings = Timings()
+    async def _search(
+        self, query: Query, deadline: Deadline, lane: Lane, source: Source | None = None
+    ) -> Result:
+        for field in LEAST:
+            if getattr(query, field) is not None and not query.rerank:
+                raise InvalidInputError(
+                    f"{field} needs rerank: true; hits that are not reranked are uncalibrated",
+                    field=field,
+                )
+        if query.cursor is not None and query.offset is not None:
+            raise InvalidInputError("offset cannot be given with a cursor", "offset")
+        timings, source = Timings(), source or self.source
         with SHARES.at_work(current_caller().account):
             with timings.stage("normalize"):
                 if len(query.query) <= _SHORT_CHARS:
                     text, warnings = self.normalize_query(query.query)
                 else:
                     text, warnings = await asyncio.to_thread(self.normalize_query, query.query)
-            if self.answers is None or query.details:
-                return await self._answer(query, text, deadline, timings, warnings, lane)
+            ask = Ask(query, text, source, deadline, timings, warnings)
+            if query.cursor is not None:
+                return await self._page(ask, query.cursor)
+            # A window belongs to one client; details depend on the wording.
+            own = source is not self.source or query.offset is not None or query.details
+            if self.answers is None or own:
+                return await self._answer(ask, lane)
             with timings.stage("cache"):
                 lookup = await self.answers.look_up(query, text, deadline)
             if found := lookup.found:
                 took = timings.finish()
                 return replace(found, query=query.query, timings_ms=took, warnings=warnings)
-            result = await self._answer(query, text, deadline, timings, warnings, lane)
+            result = await self._answer(ask, lane)
             self.answers.keep(lookup, result)
             return result
 
-    async def _answer(
-        self,
-        query: Query,
-        text: str,
-        deadline: Deadline,
-        timings: Timings,
-        warnings: list[str],
-        lane: Lane,
-    ) -> Result:
+    async def _answer(self, ask: Ask, lane: Lane) -> Result:
+        query, timings = ask.query, ask.timings
         with timings.stage("encode"):
-            encoded = await self.encode_query(text, deadline)
+            encoded = await self.encode_query(ask.text, ask.deadline)
         if len(encoded.windows) > 1:
-            warnings.append(
+            ask.warnings.append(
                 f"the query has {encoded.tokens} tokens and the encoder reads "
                 f"{self.encoder.query_budget}: it was read in {len(encoded.windows)} parts, and "
                 "each hit is ranked by the part that fits it best"
             )
-        async with lane.turn(deadline):
+        async with lane.turn(ask.deadline):
             with timings.stage("retrieve"):
-                find = partial(self.retriever.find, encoded.vectors, query.num_candidates)
-                recall = await self._retrieve_thread.run(
-                    deadline, partial(find, query.filters, text=text, mode=query.mode)
-                )
+                recall = await ask.source.find(ask.text, encoded, query, ask.deadline)
             with timings.stage("rerank"):
                 if query.rerank:
-                    ranking = await self.second_stage.rank(text, encoded, recall.found, deadline)
-                    self._observe(encoded, ranking)
+                    ranking = await self.second_stage.rank(
+                        ask.text, encoded, recall.found, ask.deadline, ask.source.passages
+                    )
+                    if ask.source is self.source:
+                        self._observe(encoded, ranking)
                 else:
                     ranking = self.second_stage.unranked(recall.found)
-        result = self._result(query, ranking, recall, warnings)
+        facets = await self._facets(ask, query.facets) if query.facets else None
+        places = await places_of(sure_enough(ranking, query, ask.warnings), query, timings)
+        result = replace(self._result(ask, ranking, recall), facets=facets)
+        result = WINDOWS.first_page(query, ask.source.id, places, result)
         if query.details:
-            with timings.stage("details"):
-                hits, notes = await with_details(
-                    self.second_stage, query, encoded, recall.found, ranking, result.hits, deadline
-                )
-            result = replace(result, hits=hits, warnings=[*result.warnings, *notes])
-        if query.facets:
-            with timings.stage("facets"):
-                result = await self._with_facets(result, query, deadline)
+            explainer = Explainer(recall.found, ranking)
+            result = await self._with_details(ask, encoded, result, explainer)
         return replace(result, timings_ms=timings.finish())
 
-    async def _with_facets(self, result: Result, query: Query, deadline: Deadline) -> Result:
-        """The result with counts, or with a warning where they would take too long."""
-        if query.facets is None:
-            return result
-        count = partial(self.retriever.facets, query.facets, query.filters)
-        with suppress(DeadlineError):
-            return replace(result, facets=await self._facets_thread.run(deadline, count))
-        return replace(result, warnings=[*result.warnings, FACETS_TOO_LATE])
+    async def _facets(self, ask: Ask, asked: FacetsAsked) -> dict[str, Facet] | None:
+        """The counts; None, and a warning, where they would take too long."""
+        with ask.timings.stage("facets"), suppress(DeadlineError):
+            return await ask.source.facets(asked, ask.query.filters, ask.deadline)
+        ask.warnings.append(FACETS_TOO_LATE)
+        return None
+
+    async def _with_details(
+        self, ask: Ask, encoded: EncodedQuery, result: Result, explainer: Explainer | None
+    ) -> Result:
+        with ask.timings.stage("details"):
+            hits, notes = await with_details(
+                self.second_stage,
+                ask.source.passages,
+                ask.query,
+                encoded,
+                result.hits,
+                explainer,
+                ask.deadline,
+            )
+        return replace(result, hits=hits, warnings=[*result.warnings, *notes])
+
+    async def _page(self, ask: Ask, cursor: str) -> Result:
+        """The next places of a window, with their documents as they are now."""
+        query = ask.query
+        if query.explain:
+            raise InvalidInputError("explain cannot be given with a cursor", "explain")
+        page = WINDOWS.find(cursor, query, ask.source.id)
+        with ask.timings.stage("retrieve"):
+            current = await ask.source.current(page.candidates, query.filters, ask.deadline)
+        result = page.answer(query, current)
+        if query.highlights:
+            encoded = await self.encode_query(ask.text, ask.deadline)
+            result = await self._with_details(ask, encoded, result, None)
+        return replace(result, timings_ms=ask.timings.finish())
 
     def _observe(self, query: EncodedQuery, ranking: Ranking) -> None:
         if not ranking.rows:
@@ -266,24 +284,14 @@ class Searcher:
             "the service adds the prefix that the model needs"
         ]
 
-    def _result(
-        self,
-        query: Query,
-        ranking: Ranking,
-        recall: Recall,
-        warnings: list[str],
-    ) -> Result:
-        answerable, stage = ranking.answerable, self.second_stage
-        shown: Iterator[tuple[int, Ranked]] = enumerate(ranking.rows, 1)
-        if query.min_confidence is not None and answerable is not None:
-            wanted = ORDER[query.min_confidence]
-            shown = ((rank, row) for rank, row in shown if ORDER[row.confidence] >= wanted)
-        elif query.min_confidence is not None:
-            warnings.append("min_confidence was not applied: the hits are uncalibrated")
+    def _result(self, ask: Ask, ranking: Ranking, recall: Recall) -> Result:
+        """The answer without hits, facets and timings."""
+        query, stage = ask.query, self.second_stage
+        order = ranking.order or recall.order
         return Result(
             query=query.query,
-            hits=[row.hit(rank) for rank, row in islice(shown, query.top_k)],
-            answerable=answerable,
+            hits=[],
+            answerable=ranking.answerable,
             rerank=ranking.report,
             language=ranking.language,
             timings_ms={},
@@ -292,10 +300,10 @@ class Searcher:
                 "encoder_backend": self.encoder.backends.get("queries", "torch"),
                 "reranker": stage.reranker.model if stage.reranker else NO_MODEL,
                 "calibration": "none" if ranking.uncalibrated else ranking.judge.name or "none",
-                "order": ranking.order or recall.order,
+                "order": f"{order} + boost" if query.boost else order,
             },
             generation=recall.index.generation,
             revision=recall.index.revision,
             documents=recall.index.documents,
-            warnings=warnings,
+            warnings=ask.warnings,
         )

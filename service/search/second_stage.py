@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Stored = Callable[[Sequence[StoredPassage]], Mapping[int, bytes]]
+Read = Callable[[Sequence[Found]], list[EncodedPassage]]
 
 SLICE_S = 0.1
 LEAST_SLICE = 4
@@ -73,6 +74,7 @@ class Ranked(NamedTuple):
             score=self.score,
             found=self.candidate,
             sparse_score=self.candidate.sparse_score,
+            collection=self.candidate.collection,
         )
 
 
@@ -147,10 +149,16 @@ class SecondStage:
         return self._ranking(found, report, UNDETERMINED, self.judge, calibrated=False)
 
     async def rank(
-        self, query: str, encoded: EncodedQuery, found: Sequence[Found], deadline: Deadline
+        self,
+        query: str,
+        encoded: EncodedQuery,
+        found: Sequence[Found],
+        deadline: Deadline,
+        read: Read | None = None,
     ) -> Ranking:
         """The final order for a normalised query.
 
+        `read` gives what the reranker reads of candidates; by default they are this collection's.
         The reranker reads the query's window by which the passage was found. If it fails or runs
         out of time, stage one's order is used. Raises `OverloadedError` when `max_reranks` searches
         are at this stage. A client that holds a quarter of them waits until one of its searches
@@ -170,7 +178,10 @@ class SecondStage:
         elif judge.rerank_depth == 0:
             reason = "this server's rerank_depth is 0"
         else:
-            return await self._rerank(self.reranker, encoded, found, deadline, judge, language)
+            read = read or self.passages
+            return await self._rerank(
+                self.reranker, encoded, found, read, deadline, judge, language
+            )
         return self._by_stage_one(found, "skipped", reason, language, judge)
 
     def passages(self, found: Sequence[Found]) -> list[EncodedPassage]:
@@ -189,6 +200,7 @@ class SecondStage:
         reranker: Reranker,
         query: EncodedQuery,
         found: Sequence[Found],
+        read: Read,
         deadline: Deadline,
         judge: Judge,
         language: str,
@@ -196,7 +208,7 @@ class SecondStage:
         try:
             async with self._gate.patient_permit(deadline, when_full=False):
                 scores, complete = await self._score(
-                    reranker, query, found[: judge.rerank_depth], self.passages, deadline
+                    reranker, query, found[: judge.rerank_depth], read, deadline
                 )
         except DeadlineError:  # while it waited for a permit
             scores, complete = [], False
@@ -316,7 +328,7 @@ class SecondStage:
     ) -> Ranking:
         weight = judge.rerank_weight(language) if scores else 0.0
         ordered = rank(
-            [(c.passage.document_id, c.passage.id) for c in found],
+            [(c.key, c.passage.id) for c in found],
             [c.score for c in found],
             [score.logit for score in scores],
             weight,

@@ -64,6 +64,11 @@ ANSWER: dict[str, Any] = {
                     "reason": "the calibrated probability reaches 0.8",
                 },
             },
+            "collection": "articles",
+            "boost": 0.5,
+            "also": [{"id": "d7", "collection": None}],
+            "folded": 1,
+            "group": {"value": "python", "size": 1, "hits": []},
         }
     ],
     "answerable": True,
@@ -81,6 +86,7 @@ ANSWER: dict[str, Any] = {
     "request_id": "abc",
     "cached": {"query_similarity": 0.97, "age_ms": 51200},
     "facets": {"topic": {"values": [{"value": "x", "count": 2}], "other": 1, "missing": 0}},
+    "next_cursor": "JgCsdbfQS5wIE9G6ZUYMPgAC",
 }
 
 Handler = Callable[[httpx.Request], httpx.Response]

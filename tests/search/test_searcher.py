@@ -18,10 +18,11 @@ from service.errors import (
     OverloadedError,
     UnprocessableTextError,
 )
-from service.scheduling.gate import Deadline
+from service.scheduling.gate import Deadline, Limits
 from service.scheduling.shares import SHARES, on_behalf_of
+from service.search.lane import SIDE_BY_SIDE, Lane
 from service.search.query import Query, Result
-from service.search.searcher import SIDE_BY_SIDE, Lane, Limits, Searcher
+from service.search.searcher import Searcher
 from service.search.second_stage import SecondStage
 from service.store.data_folder import DataFolder
 from service.types import Document

@@ -4,8 +4,9 @@ import asyncio
 import json
 from collections.abc import Mapping
 from operator import attrgetter
+from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from service.api.error_table import described
 from service.api.openapi import TIMED
@@ -13,6 +14,7 @@ from service.api.route_rules import Route, Rules
 from service.api.schemas import common
 from service.api.schemas.answer_schemas import METADATA
 from service.api.schemas.common import as_json, server_timing, written
+from service.api.schemas.order_schemas import OrderedHit
 from service.api.schemas.search_schemas import (
     HitBody,
     IndexBody,
@@ -21,6 +23,7 @@ from service.api.schemas.search_schemas import (
     SearchRequest,
     SearchResponse,
 )
+from service.api.searched_collections import FIELD, searched
 from service.api.state import Asked, AskedDep
 from service.errors import AnswerTooLargeError, InvalidInputError
 from service.search.query import Hit, Query, Result, Timings
@@ -29,19 +32,24 @@ from service.types import FacetsAsked
 
 router = APIRouter(tags=["search"], route_class=Route)
 
-_FIELDS = tuple(SearchResponse.model_fields)
-_HIT_FIELDS = attrgetter(*HitBody.model_fields)
+_SOMETIMES = {*OrderedHit.model_fields, "group", "next_cursor"}
+"""Fields that only some requests ask for."""
+
+_FIELDS = tuple(name for name in SearchResponse.model_fields if name not in _SOMETIMES)
+_HIT_FIELDS = tuple(name for name in HitBody.model_fields if name not in _SOMETIMES)
+_values_of = attrgetter(*_HIT_FIELDS)
 
 
 @router.post("/search", response_model=SearchResponse, summary="Search", responses=TIMED)
-@Rules(scope="search", narrowest="documents", field_depth=2)
-async def search(body: SearchRequest, asked: AskedDep) -> Response:
+@Rules(scope="search", narrowest="documents", field_depth=3)
+async def search(body: SearchRequest, request: Request) -> Response:
     """Recall passages with the bi-encoder, rerank them, and say how sure each hit is.
 
     Hits are ordered by score, then id. Until the index changes, the same request gives the same
     answer, up to the last digit of its scores. `cached` says if the answer is an earlier search's.
     """
-    result = await asked.collection.searcher.search(_query(body, asked))
+    asked, source = await searched(request, body.collections)
+    result = await asked.collection.searcher.search(_query(body, asked), source)
     content = await _entry(result, body, asked, common.MOST_BYTES)
     return _answer(content, result.timings_ms)
 
@@ -52,7 +60,7 @@ async def search(body: SearchRequest, asked: AskedDep) -> Response:
     summary="Several searches at once",
     responses=TIMED,
 )
-@Rules(scope="search", narrowest="documents", field_depth=3)
+@Rules(scope="search", narrowest="documents", field_depth=5)
 async def search_batch(body: SearchBatchRequest, asked: AskedDep) -> Response:
     """Answer several searches, whose queries the bi-encoder encodes together.
 
@@ -63,6 +71,9 @@ async def search_batch(body: SearchBatchRequest, asked: AskedDep) -> Response:
     most = asked.state.settings.max_batch_queries
     if len(body.queries) > most:
         raise InvalidInputError(f"a request may have at most {most} queries", "queries")
+    for place, query in enumerate(body.queries):
+        if query.collections is not None:
+            raise InvalidInputError("a batch searches one collection", f"queries.{place}.{FIELD}")
     asked.state.keys.charge(asked.caller.key, len(body.queries) - 1)
     timings = Timings()
     queries, left = iter(body.queries), common.MOST_BYTES
@@ -90,7 +101,7 @@ async def _entry(found: Result | Exception, query: SearchRequest, asked: Asked, 
         return _failed(found, asked.request_id)
     asked.state.metrics.observe_search(found)
     hits = (_hit(hit, query) for hit in found.hits)
-    return await written(_response(found, asked), "hits", hits, most)
+    return await written(_response(found, query, asked), "hits", hits, most)
 
 
 def _failed(error: Exception, request_id: str) -> bytes:
@@ -99,7 +110,11 @@ def _failed(error: Exception, request_id: str) -> bytes:
 
 def _hit(hit: Hit, query: SearchRequest) -> bytes:
     """A `HitBody` as JSON."""
-    body = dict(zip(HitBody.model_fields, _HIT_FIELDS(hit), strict=True))
+    return as_json(_body(hit, query))
+
+
+def _body(hit: Hit, query: SearchRequest) -> dict[str, Any]:
+    body = dict(zip(_HIT_FIELDS, _values_of(hit), strict=True))
     if not query.return_text:
         body["text"] = None
     if fields := query.fields:
@@ -108,17 +123,34 @@ def _hit(hit: Hit, query: SearchRequest) -> bytes:
         body["metadata"] = {
             name: value for name, value in hit.metadata.items() if fields.shows(METADATA + name)
         }
-    return as_json(body)
+    if query.collections is not None:
+        body["collection"] = hit.collection
+    if query.boost:
+        body["boost"] = hit.boost
+    if query.diversity:
+        body |= {"also": [one._asdict() for one in hit.also], "folded": hit.folded}
+    if (group := hit.group) is not None:
+        others = [_body(one, query) for one in group.hits]
+        body["group"] = {"value": group.value, "size": group.size, "hits": others}
+    return body
 
 
 def _query(body: SearchRequest, asked: Asked) -> Query:
     fields = dict(body)
-    fields["filters"] = both(asked.caller.within, body.filters)
-    for name in ("return_text", "fields", "facet_values"):
-        del fields[name]
+    within = asked.caller.within
+    fields["filters"] = both(within, body.filters)
     names = tuple(dict.fromkeys(body.facets))
     fields["facets"] = FacetsAsked(names, body.facet_values) if names else None
+    fields["boost"] = tuple(one.boost() for one in body.boost)
+    if _has_pages(body):
+        fields["owner"] = json.dumps([asked.caller.client, within], sort_keys=True)
+    for name in ("return_text", "fields", "facet_values", FIELD):
+        del fields[name]
     return Query(**fields)
+
+
+def _has_pages(body: SearchRequest) -> bool:
+    return body.cursor is not None or body.offset is not None
 
 
 def _answer(content: bytes, timings_ms: Mapping[str, float]) -> Response:
@@ -126,12 +158,13 @@ def _answer(content: bytes, timings_ms: Mapping[str, float]) -> Response:
     return Response(content, headers=headers, media_type="application/json")
 
 
-def _response(result: Result, asked: Asked) -> bytes:
+def _response(result: Result, query: SearchRequest, asked: Asked) -> bytes:
     """A `SearchResponse` without its hits as JSON."""
     index = {name: getattr(result, name) for name in IndexBody.model_fields}
     if asked.caller.within:
         index["documents"] = None
     apart = {"hits": [], "index": index, "request_id": asked.request_id}
-    return as_json(
-        {name: apart[name] if name in apart else getattr(result, name) for name in _FIELDS}
-    )
+    body = {name: apart[name] if name in apart else getattr(result, name) for name in _FIELDS}
+    if _has_pages(query):
+        body["next_cursor"] = result.next_cursor
+    return as_json(body)

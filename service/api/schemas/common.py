@@ -36,6 +36,7 @@ CODES = {
     405: "method_not_allowed",
     408: "request_timeout",
     409: "not_available",
+    410: "cursor_expired",
     412: "precondition_failed",
     413: "body_too_large",
     415: "unsupported_media_type",

@@ -1,6 +1,6 @@
 """The wire of `/search` and `/similarity`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,10 +19,27 @@ from service.api.schemas.document_schemas import TEXT, Id, StoredMetadata, Title
 from service.api.schemas.filter_schemas import DESCRIPTION as FILTERS
 from service.api.schemas.filter_schemas import EXAMPLES as FILTER_EXAMPLES
 from service.api.schemas.filter_schemas import FiltersField
-from service.types import Mode, RerankStatus, Word
+from service.api.schemas.order_schemas import (
+    Boosts,
+    CollectionNames,
+    Cursor,
+    Diversity,
+    GroupBy,
+    GroupSize,
+    MinProbability,
+    Offset,
+    OrderedHit,
+)
+from service.types import FilterScalar, Mode, RerankStatus, Word
+
+Json = dict[str, Any]
 
 MOST_QUERIES = 1000
 """In one request, whatever the server's `max_batch_queries`."""
+
+
+def _not_together(**fields: Json) -> Json:
+    return {"not": {"required": list(fields), "properties": fields}}
 
 
 class SearchRequest(RequestBody):
@@ -41,10 +58,12 @@ class SearchRequest(RequestBody):
                     "facets": ["topic"],
                 },
             ],
-            "not": {  # the rerank gives the confidence
-                "required": ["min_confidence", "rerank"],
-                "properties": {"min_confidence": {"type": "string"}, "rerank": {"const": False}},
-            },
+            "allOf": [
+                # The rerank gives the confidence.
+                _not_together(min_confidence={"type": "string"}, rerank={"const": False}),
+                _not_together(min_probability={"type": "number"}, rerank={"const": False}),
+                _not_together(cursor={"type": "string"}, offset={"type": "integer"}),
+            ],
         }
     )
 
@@ -111,9 +130,17 @@ class SearchRequest(RequestBody):
     facet_values: int = Field(
         10, ge=1, le=MOST_FACET_VALUES, description="Most values of each facet."
     )
+    offset: Offset = None
+    cursor: Cursor = None
+    min_probability: MinProbability = None
+    boost: Boosts = Field(default_factory=list)
+    diversity: Diversity = False
+    group_by: GroupBy = None
+    group_size: GroupSize = 3
+    collections: CollectionNames = None
 
 
-class HitBody(BaseModel):
+class HitBody(OrderedHit):
     """A document, shown by its best passage."""
 
     rank: int = Field(description="1-based.", examples=[1])
@@ -149,6 +176,24 @@ class HitBody(BaseModel):
     explanation: ExplanationBody | None = Field(
         None, description="Why the hit is where it is; null unless asked for."
     )
+    group: "GroupBody | None" = Field(
+        None, description="The hit's group; only with `group_by`.", examples=[None]
+    )
+
+
+class GroupBody(BaseModel):
+    """The group of a hit."""
+
+    value: FilterScalar | None = Field(
+        description="The value of `group_by`, of a list the first; null for a document without "
+        "one, which is a group of its own.",
+        examples=["python"],
+    )
+    size: int = Field(description="Hits that have the value, among all pages.", examples=[4])
+    hits: list[HitBody] = Field(
+        description="Further hits of the group, best first, up to `group_size` in all.",
+        examples=[[]],
+    )
 
 
 class RerankBody(BaseModel):
@@ -175,11 +220,14 @@ class ModelsBody(BaseModel):
         description="The calibration artifact's name; `none` if all hits are uncalibrated.",
         examples=["e5-small+interaction-v1"],
     )
-    order: str = Field(description="What ordered the hits.", examples=["fused (rerank_score 0.35)"])
+    order: str = Field(
+        description="The score that orders the hits; `+ boost` if boosts moved them.",
+        examples=["fused (rerank_score 0.35)"],
+    )
 
 
 class IndexBody(BaseModel):
-    """The index of the answer."""
+    """The index of the answer; of several, their names joined by `+`, and sums."""
 
     generation: str = Field(description="The index's name on disk.", examples=["g34-3dda5a42"])
     revision: int = Field(
@@ -231,6 +279,12 @@ class SearchResponse(BaseModel):
     facets: dict[str, FacetBody] | None = Field(
         None,
         description="By field; null unless asked for, and if counting takes more than a second.",
+    )
+    next_cursor: str | None = Field(
+        None,
+        description="The `cursor` of the next page; null after the last one. Left out unless the "
+        "request has `offset` or `cursor`.",
+        examples=[None],
     )
     request_id: RequestId
 

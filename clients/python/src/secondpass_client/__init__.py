@@ -15,9 +15,9 @@ from secondpass_client.details import *  # noqa: F403
 from secondpass_client.errors import *  # noqa: F403
 from secondpass_client.filters import Filters
 from secondpass_client.records import *  # noqa: F403
-from secondpass_client.searches import SearchFields, ShownFields
+from secondpass_client.searches import Boost, SearchFields, ShownFields
 
-__all__ = ["AsyncSearchClient", "Filters", "SearchClient", "SearchFields", "ShownFields"]
+__all__ = ["AsyncSearchClient", "Boost", "Filters", "SearchClient", "SearchFields", "ShownFields"]
 __all__ += details.__all__
 __all__ += errors.__all__
 __all__ += records.__all__

@@ -15,6 +15,7 @@ __all__ = [
     "ClientTimeoutError",
     "ConflictError",
     "ConnectionFailedError",
+    "CursorExpiredError",
     "DeadlineExceededError",
     "DiskFullError",
     "ForbiddenError",
@@ -129,6 +130,10 @@ class VersionNotSupportedError(SearchError, code="version_not_supported", status
 
 class NotAvailableError(SearchError, code="not_available", status=409):
     """The server was not set up for this; asking again will not help."""
+
+
+class CursorExpiredError(SearchError, code="cursor_expired", status=410):
+    """The pages of the search are no longer kept; search again with `offset`."""
 
 
 class ConflictError(SearchError, code="conflict"):

@@ -12,8 +12,10 @@ __all__ = [
     "Calibration",
     "Collection",
     "CopyProgress",
+    "FoldedDocument",
     "Health",
     "Hit",
+    "HitGroup",
     "IndexInfo",
     "Job",
     "JudgedHit",
@@ -43,8 +45,29 @@ WireDocument = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class FoldedDocument:
+    """A document whose passage says nearly the same as a better hit's."""
+
+    id: str
+    collection: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HitGroup:
+    """The group of a hit: its value, how many hits have it, and those shown beside the best."""
+
+    value: str | int | float | bool | None
+    size: int
+    hits: "list[Hit]"
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A document, shown by its best passage: `start` and `end` are code points of its text."""
+    """A document, shown by its best passage: `start` and `end` are code points of its text.
+
+    The last fields are there where the search asked for `collections`, `boost`, `diversity` (`also`
+    and `folded`) or `group_by`.
+    """
 
     rank: int
     id: str
@@ -62,6 +85,11 @@ class Hit:
     sparse_score: float | None = None
     highlights: list[Highlight] | None = None
     explanation: Explanation | None = None
+    collection: str | None = None
+    boost: float | None = None
+    also: list[FoldedDocument] | None = None
+    folded: int | None = None
+    group: HitGroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +134,8 @@ class CachedInfo:
 class SearchResult:
     """The answer to a search. `answerable` is None where the hits are uncalibrated.
 
-    `cached` is None where the answer was made for this query.
+    `cached` is None where the answer was made for this query. `next_cursor` asks for the next page,
+    where the search has an `offset` or a `cursor`.
     """
 
     query: str
@@ -120,6 +149,7 @@ class SearchResult:
     request_id: str
     cached: CachedInfo | None = None
     facets: dict[str, Facet] | None = None
+    next_cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, NotRequired, Required, TypedDict
 
-from secondpass_client.calls import Calls, given, never
+from secondpass_client.calls import Calls, given, never, path_of
 from secondpass_client.errors import (
     ClientTimeoutError,
     ConnectionFailedError,
@@ -12,7 +12,7 @@ from secondpass_client.errors import (
     SearchError,
     error_from_content,
 )
-from secondpass_client.filters import Filters
+from secondpass_client.filters import Filters, FilterScalar
 from secondpass_client.records import (
     Health,
     KeyInfo,
@@ -32,6 +32,20 @@ class ShownFields(TypedDict, total=False):
     exclude: list[str]
 
 
+class Boost(TypedDict):
+    """What moves hits in the order: documents with one of `values`, or near `origin`.
+
+    `weight` is -1 to 1. `scale` is the distance at which half of it is left, in days for dates;
+    `origin` is a number or an ISO 8601 date, by default the present moment.
+    """
+
+    field: str
+    weight: float
+    values: NotRequired[Sequence[FilterScalar]]
+    scale: NotRequired[float]
+    origin: NotRequired[float | str]
+
+
 class SearchFields(TypedDict, total=False):
     """The fields of one search, as `POST /search` takes them."""
 
@@ -49,6 +63,14 @@ class SearchFields(TypedDict, total=False):
     explain: bool
     facets: list[str]
     facet_values: int
+    offset: int
+    cursor: str
+    min_probability: float
+    boost: Sequence[Boost]
+    diversity: bool
+    group_by: str
+    group_size: int
+    collections: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +108,25 @@ class SearchCalls(Calls):
         explain: bool = False,
         facets: Sequence[str] = (),
         facet_values: int | None = None,
+        offset: int | None = None,
+        cursor: str | None = None,
+        min_probability: float | None = None,
+        boost: Sequence[Boost] | None = None,
+        diversity: bool = False,
+        group_by: str | None = None,
+        group_size: int = 3,
+        collections: Sequence[str] | None = None,
         collection: str | None = None,
     ) -> SearchResult:
         """Search in two stages. The fields are those of `POST /search`.
 
+        `collections` are searched as if they were one, in place of the client's collection.
+
         Example:
             client.search("Đạo hàm của hàm hợp", top_k=3, filters={"grade": [11, 12]})
             client.search("tides", highlights=1, explain=True, facets=["topic"])
+            first = client.search("tides", offset=0)
+            second = client.search("tides", cursor=first.next_cursor)
             client.search("tides", filters={"day": {"gte": "2026-01-01"}, "not": {"draft": True}})
         """
         body = given(
@@ -110,8 +144,17 @@ class SearchCalls(Calls):
             explain=explain or None,
             facets=list(facets) or None,
             facet_values=facet_values,
+            offset=offset,
+            cursor=cursor,
+            min_probability=min_probability,
+            boost=boost,
+            diversity=diversity or None,
+            group_by=group_by,
+            group_size=None if group_by is None else group_size,
+            collections=collections,
         )
-        return await self._ask(SearchResult, "POST", self._path(collection, "search"), json=body)
+        path = path_of("search") if collections else self._path(collection, "search")
+        return await self._ask(SearchResult, "POST", path, json=body)
 
     async def search_batch(
         self, queries: Sequence[str | SearchFields], *, collection: str | None = None
