@@ -7,7 +7,6 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from service import __version__
 from service.api import error_table, openapi
-from service.api.compatible import cohere, openai, tei, vllm
 from service.api.connections import Phase
 from service.api.middleware import RequestContext
 from service.api.routes import (
@@ -25,6 +24,7 @@ from service.api.routes import (
     snapshots,
 )
 from service.api.routes.collections import collection_in_path
+from service.api.routes.compatible import cohere, openai, tei, vllm
 from service.api.state import ServerState
 from service.engine.engine import Engine
 from service.settings import Settings

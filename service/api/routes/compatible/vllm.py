@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from service.api.compatible import reranking
 from service.api.openapi import ERRORS
 from service.api.route_rules import COMPATIBLE, Route
+from service.api.routes.compatible import reranking
 from service.api.schemas.rerank_schemas import (
     MOST_DOCUMENTS,
     ScoreBody,

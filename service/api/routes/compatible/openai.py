@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Response
 
-from service.api.compatible import embedding
-from service.api.compatible.reranking import usage
 from service.api.openapi import ERRORS, JSON, headers
 from service.api.route_rules import COMPATIBLE, Route
+from service.api.routes.compatible import embedding
+from service.api.routes.compatible.reranking import usage
 from service.api.schemas.common import written
 from service.api.schemas.embedding_schemas import (
     EmbeddingRequest,

@@ -4,9 +4,9 @@ from functools import partial
 
 from fastapi import APIRouter, Response
 
-from service.api.compatible import embedding, reranking
 from service.api.openapi import ERRORS, JSON, TIMED, example
 from service.api.route_rules import COMPATIBLE, Route
+from service.api.routes.compatible import embedding, reranking
 from service.api.schemas.common import REQUEST_ID, as_json, server_timing, written
 from service.api.schemas.embedding_schemas import CohereEmbedRequest, CohereEmbedResponse
 from service.api.schemas.rerank_schemas import RankBody, RerankRequest, RerankResponse

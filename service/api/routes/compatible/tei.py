@@ -12,9 +12,9 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from service import __version__
-from service.api.compatible import embedding, reranking
 from service.api.openapi import ERRORS, JSON, example
 from service.api.route_rules import COMPATIBLE, Route, Rules
+from service.api.routes.compatible import embedding, reranking
 from service.api.schemas.common import LiveBody, as_json, joined
 from service.api.schemas.embedding_schemas import (
     MOST_CHARS,
