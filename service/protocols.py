@@ -16,6 +16,7 @@ from service.types import (
     EncodedPassage,
     EncodedQuery,
     EncoderIdentity,
+    Expectation,
     Expectations,
     Facet,
     FacetsAsked,
@@ -23,6 +24,7 @@ from service.types import (
     GenerationRecord,
     Ids,
     IndexIdentity,
+    Metadata,
     PairScore,
     Piece,
     Reads,
@@ -301,6 +303,20 @@ class Store(Protocol):
         """What `stage` does, in two steps, so that other writers do not wait for the first.
 
         All that needs no transaction is done here; the callable writes. Both raise as `stage`.
+        """
+
+    def patch(
+        self,
+        id_: str,
+        changes: Metadata,
+        expected: Expectation | None = None,
+        within: Filters | None = None,
+    ) -> Written:
+        """Change the metadata of a document's last version; a null removes a field.
+
+        Nothing is encoded again. Raises `NotFoundError` also for a document that does not satisfy
+        `within`, `ForbiddenError` if it no longer would, `VersionConflictError` if `expected` is
+        not met, and `InvalidInputError` if the outcome is beyond the limits of metadata.
         """
 
     def publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> list[list[int]]:

@@ -12,6 +12,7 @@ from service.api.middleware import RequestContext
 from service.api.routes import (
     agents,
     collections,
+    counts,
     documents,
     jobs,
     key,
@@ -77,6 +78,7 @@ def create_app(
         search.router,
         jobs.uploads,
         documents.router,
+        counts.router,
         labelling.router,
         label_work.router,
         agents.router,

@@ -43,7 +43,7 @@ class Rules:
     open_by: Literal["open_metrics", "open_docs"] | None = None
     """The setting that lets it need no key."""
     body: Body = Body()  # noqa: RUF009 - it is frozen
-    """The body of a `POST` or `PUT`."""
+    """The body of a `POST`, `PUT` or `PATCH`."""
     gate: Literal["reads", "writes", "changes"] | None = None
     """The gate whose permit the request holds until its answer, or until it closes `PermitDep`."""
     field_depth: int = 1
@@ -140,7 +140,7 @@ class Route(APIRoute):
         if gate:
             gate.check()  # refuse before reading the body
         with ExitStack() as held:
-            if request.method in {"POST", "PUT"}:
+            if request.method in {"POST", "PUT", "PATCH"}:
                 rules.body.require_type(request)
                 if not rules.body.streamed:
                     request = await body.whole(request, held, state.bodies)

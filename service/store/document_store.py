@@ -4,11 +4,16 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from service.documents.rows import is_unicode
-from service.errors import ForbiddenError, IndexMismatchError, VersionConflictError
+from service.errors import (
+    ForbiddenError,
+    IndexMismatchError,
+    NotFoundError,
+    VersionConflictError,
+)
 from service.store.database import Database
 from service.store.document_rows import (
     SET_ASIDE,
@@ -22,16 +27,19 @@ from service.store.document_rows import (
     restore_row,
     stage_documents,
 )
+from service.store.metadata_values import merged
 from service.store.passage_cache import PassageCache
 from service.store.reserve import Reserve
 from service.store.sqlite_view import SqliteView
 from service.types import (
     Document,
     EncodedDocument,
+    Expectation,
     Expectations,
     Filters,
     GenerationRecord,
     IndexIdentity,
+    Metadata,
     StagedDocument,
     StoredRow,
     Written,
@@ -109,6 +117,26 @@ class DocumentStore:
                 return written
 
         return write
+
+    def patch(
+        self,
+        id_: str,
+        changes: Metadata,
+        expected: Expectation | None = None,
+        within: Filters | None = None,
+    ) -> Written:
+        with self._database.writing() as connection:
+            view = SqliteView(connection)
+            visible = view.satisfying([id_], within) if within else {id_}
+            _require(connection, {id_: expected} if expected else {}, visible)
+            stored = view.document(id_) if id_ in visible else None
+            if stored is None:
+                raise NotFoundError("there is no document with this id")
+            metadata = merged(stored.document.metadata, changes)
+            row = DocumentRow.of(replace(stored.document, metadata=metadata))
+            (written,) = stage_documents(connection, [row])
+            _require_within(connection, [id_], within)
+            return written
 
     def publish(self, rows: Sequence[tuple[StagedDocument, EncodedDocument]]) -> list[list[int]]:
         prepared = [(staged, PassageRows.of(encoded)) for staged, encoded in rows]

@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
-from service.documents.rows import check_metadata_value, composed, is_unicode
+from service.documents.rows import check_metadata, check_metadata_value, composed, is_unicode
 from service.errors import InvalidInputError
 from service.types import FilterScalar, Metadata
 
@@ -55,6 +55,17 @@ def metadata_rows(metadata: Metadata) -> list[MetadataRow]:
             if time is not None:
                 rows.append(MetadataRow(name, "date", time))
     return rows
+
+
+def merged(metadata: Metadata, changes: Metadata) -> Metadata:
+    """`metadata` with `changes`, whose nulls remove a field (JSON Merge Patch, RFC 7396).
+
+    Raises `InvalidInputError` if the outcome is beyond the limits of metadata.
+    """
+    kept = {name: value for name, value in metadata.items() if name not in changes}
+    outcome = kept | {name: value for name, value in changes.items() if value is not None}
+    check_metadata(outcome)
+    return outcome
 
 
 def kind_of(value: FilterScalar) -> Kind | None:

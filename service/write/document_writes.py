@@ -8,11 +8,19 @@ from functools import partial
 from typing import TypeVar
 
 from service.errors import DeadlineError, StoreFullError
-from service.protocols import Store
+from service.protocols import Store, StoreView
 from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline
 from service.scheduling.shares import SHARES, one_caller
-from service.types import Document, Expectations, Filters, StoredDocument, Written
+from service.types import (
+    Document,
+    Expectation,
+    Expectations,
+    Filters,
+    Metadata,
+    StoredDocument,
+    Written,
+)
 from service.write.indexer import Indexer
 
 T = TypeVar("T")
@@ -42,6 +50,7 @@ class Documents:
         self._store, self._indexer = store, indexer
         self._writer, self._reader = OwnerThread("writer"), OwnerThread("reader")
         self._preparer = OwnerThread("preparer")
+        self._counter = OwnerThread("counter")  # it may go through everything that is stored
 
     async def prepare(self, deadline: Deadline, work: Callable[[], T]) -> T:
         """Run what a large write needs before its transaction, one at a time.
@@ -71,6 +80,19 @@ class Documents:
             deadline, partial(self._store.staging, documents, expected, within)
         )
         return await self._write(deadline, write)
+
+    async def patch(
+        self,
+        id_: str,
+        changes: Metadata,
+        deadline: Deadline,
+        expected: Expectation | None = None,
+        within: Filters | None = None,
+    ) -> Written:
+        """Change a document's metadata; raises as `Store.patch`."""
+        return await self._write(
+            deadline, partial(self._store.patch, id_, changes, expected, within)
+        )
 
     async def delete(
         self,
@@ -114,6 +136,23 @@ class Documents:
 
         return await self._run(self._reader, deadline, read)
 
+    async def count(self, filters: Filters, deadline: Deadline) -> int:
+        """Documents that searches see and that satisfy `filters`; raises as `page`."""
+        return await self._counted(deadline, lambda store: store.count(filters))
+
+    async def fields(
+        self, filters: Filters, most: int, deadline: Deadline
+    ) -> dict[str, dict[str, int]]:
+        """What `StoreView.fields` says of these documents; raises as `page`."""
+        return await self._counted(deadline, lambda store: store.fields(filters, most))
+
+    async def _counted(self, deadline: Deadline, count: Callable[[StoreView], T]) -> T:
+        def work() -> T:
+            with self._store.view() as store, store.within(deadline.left()):
+                return count(store)
+
+        return await self._run(self._counter, deadline, work)
+
     async def page(self, filters: Filters, after: str, limit: int, deadline: Deadline) -> Page:
         """At most `limit` documents whose id is greater than `after`, as they were last written.
 
@@ -154,6 +193,7 @@ class Documents:
         self._preparer.close()
         self._writer.close()
         self._reader.close()
+        self._counter.close()
 
     async def _run(self, thread: OwnerThread, deadline: Deadline, work: Callable[[], T]) -> T:
         with one_caller() as caller, SHARES.at_work(caller.account):

@@ -124,7 +124,7 @@ def test_the_openapi_document_names_the_scope_in_both_headers(server: Server) ->
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_every_route_keeps_a_key_to_its_collections(server: Server, method: str, path: str) -> None:
     key = server.key(collections=("articles",))
-    if "main" in path.split("/") or path.startswith(("/documents", "/search")):
+    if "main" in path.split("/") or path.startswith(("/documents", "/fields", "/search")):
         refused = server.ask(method, path, key, json={"query": "tides", "from": "secret"})
         if "main" not in path.split("/") and refused.status_code in {415, 422}:
             return  # the body is looked at first
@@ -138,7 +138,8 @@ FILTERED = {  # what a key with a filter may ask at all
     ("POST", "/search"), ("POST", "/search/batch"), ("POST", "/similarity"),
     ("GET", "/documents"), ("POST", "/documents"), ("POST", "/documents/delete"),
     ("GET", "/documents/py-with"), ("PUT", "/documents/py-with"),
-    ("DELETE", "/documents/py-with"), ("POST", "/mcp"),
+    ("DELETE", "/documents/py-with"), ("PATCH", "/documents/py-with"), ("POST", "/mcp"),
+    ("POST", "/documents/count"), ("GET", "/fields"),
     ("POST", "/labels"), ("POST", "/feedback"), ("GET", "/key"),
 }  # fmt: skip
 
@@ -180,6 +181,14 @@ def test_no_filter_of_the_caller_shows_more_than_the_keys(
     params = {"filters": json.dumps(filters), "limit": 1}
     listed = fresh.ask("GET", f"{prefix}/documents", key, params=params)
     assert {one["id"] for one in listed.json()["documents"]} <= own
+    counted = fresh.ask("POST", f"{prefix}/documents/count", key, json={"filters": filters})
+    assert counted.json()["documents"] <= len(own)
+    told = fresh.ask("GET", f"{prefix}/fields", key, params={"filters": json.dumps(filters)})
+    assert all(sum(one["types"].values()) <= len(own) for one in told.json()["fields"])
+    whole = {**body, "facets": ["tenant"], "highlights": 1, "explain": True}
+    answer = fresh.ask("POST", f"{prefix}/search", key, json=whole).json()
+    assert {one["value"] for one in answer["facets"]["tenant"]["values"]} <= {"a"}
+    assert answer["facets"]["tenant"]["missing"] == 0
     asked = json.dumps(filters)
     if filters:
         deleted = fresh.ask(
@@ -258,6 +267,19 @@ def test_a_key_with_a_filter_writes_only_what_it_sees(fresh: Server) -> None:
     assert put("b-0", "a") == 403  # into it
     assert put("b-0", "a", headers={"If-Match": '"1"'}) == 403
     assert put("a-8", None) == 403
+
+    def patch(id_: str, metadata: object, **sent: Any) -> int:
+        body = {"metadata": metadata}
+        return fresh.ask("PATCH", f"/documents/{id_}", key, json=body, **sent).status_code
+
+    assert patch("a-1", {"note": "mine"}) == 200
+    assert patch("a-1", {"tenant": "b"}) == 403  # out of its own sight
+    assert patch("a-1", {"tenant": None}) == 403
+    for headers, status in (({}, 404), ({"If-Match": "*"}, 412)):
+        for id_ in ("b-0", "zzz"):  # hidden ones look as if they were not there
+            assert patch(id_, {"tenant": "a"}, headers=headers) == status
+    assert fresh.ask("GET", "/documents/a-1").json()["metadata"]["tenant"] == "a"
+    assert fresh.ask("GET", "/documents/b-0").json()["metadata"]["tenant"] == "b"
     rows = [{**ROWS[0], "text": "changed"}, {"id": "b-0", "text": "x", "metadata": {"tenant": "a"}}]
     assert fresh.ask("POST", "/documents", key, json={"documents": rows}).status_code == 403
     assert fresh.ask("GET", "/documents/a-0").json()["text"] == "stolen"

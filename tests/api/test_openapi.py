@@ -26,7 +26,19 @@ EACH = pytest.mark.parametrize(
     "operation", [o for _, o in OPERATIONS], ids=[n for n, _ in OPERATIONS]
 )
 VERBS = {
-    *("cancel", "compare", "copy", "create", "delete", "follow", "get", "list", "put"),
+    *(
+        "cancel",
+        "compare",
+        "copy",
+        "count",
+        "create",
+        "delete",
+        "follow",
+        "get",
+        "list",
+        "patch",
+        "put",
+    ),
     *("embed", "read", "rerank", "restore", "score", "search", "tokenize", "upload"),
 }
 JSON = "application/json"

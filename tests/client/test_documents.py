@@ -124,6 +124,36 @@ def test_a_document_needs_an_id(client: Any) -> None:
     assert client.put_document({"id": 7, "text": TEXT}).id == "7"
 
 
+def test_metadata_is_patched_and_counted(client: Any) -> None:
+    documents = [
+        {"id": "a", "text": TEXT, "metadata": {"level": 1, "topic": "sea"}},
+        {"id": "b", "text": TEXT, "metadata": {"level": 2}},
+    ]
+    client.put_documents(documents, wait=True)
+    patched = client.patch_document("a", {"level": None, "note": "x"})
+    assert (patched.id, patched.indexed) == ("a", True)
+    assert client.get_document("a").metadata == {"topic": "sea", "note": "x"}
+    assert client.patch_document("a", {"level": 3}, if_match=patched.version)
+    with pytest.raises(PreconditionFailedError):
+        client.patch_document("a", {"level": 4}, if_match=patched.version)
+    with pytest.raises(NotFoundError):
+        client.patch_document("c", {"level": 4})
+    assert client.count_documents() == 2
+    assert client.count_documents({"level": {"gte": 3}}) == 1
+    fields = client.fields(limit=2)
+    assert [(field.name, dict(field.types)) for field in fields] == [
+        ("level", {"number": 2}),
+        ("note", {"text": 1}),
+    ]
+    assert [field.name for field in client.fields({"level": 2})] == ["level"]
+    result = client.search("tide moon", facets=["topic"], highlights=1, explain=True)
+    assert result.facets["topic"].missing == 1
+    assert result.hits[0].highlights
+    assert result.hits[0].explanation.final.rank == 1
+    shown = client.search("tide", fields={"include": ["metadata.level"]}).hits[0]
+    assert (shown.text, list(shown.metadata)) == (None, ["level"])
+
+
 def test_conditions(client: Any) -> None:
     one = client.put_document({"id": "a", "text": "one"}, only_new=True)
     with pytest.raises(PreconditionFailedError) as caught:

@@ -32,17 +32,26 @@ from service.api.schemas.document_schemas import (
     DocumentsPage,
     DocumentsRequest,
     DocumentsResponse,
+    PatchRequest,
     RawDocument,
     StoredDocumentBody,
     WrittenBody,
 )
-from service.api.state import AskedDep, CallerDep, CollectionDep, PermitDep, ServerState, StateDep
+from service.api.state import (
+    Asked,
+    AskedDep,
+    CallerDep,
+    CollectionDep,
+    PermitDep,
+    ServerState,
+    StateDep,
+)
 from service.documents.jsonl import parse_document
 from service.documents.rows import check_id
 from service.errors import DeadlineError, NotFoundError
 from service.scheduling.gate import Deadline
 from service.store.filter_grammar import both
-from service.types import StoredDocument
+from service.types import StoredDocument, Written
 
 router = APIRouter(prefix="/documents", tags=["documents"], route_class=Route)
 
@@ -87,17 +96,42 @@ async def put_document(
     if patience.left():
         permit.close()  # a request that waits no longer writes
         await collection.documents.wait([written.version], patience, deadline)
-    stored = None
-    with suppress(DeadlineError):  # it is written all the same
-        stored = await collection.documents.get(id_, _deadline(state))
-    if stored is None or stored.version != written.version:  # another request came in between
-        stored = StoredDocument(document, written.version, indexed=False, problem=None)
     response.status_code = 201 if written.created else 200
     response.headers["ETag"] = etag(written.version)
     state.metrics.observe_documents(stored=1)
-    return WrittenBody(
-        id=id_, version=written.version, indexed=stored.indexed, problem=stored.problem
-    )
+    return await _outcome(asked, written)
+
+
+@router.patch(
+    "/{id:rest}",
+    summary="Change a document's metadata",
+    responses={
+        200: {"description": "The document was changed.", **_ETAG},
+        **_GONE,
+        **_CHANGED,
+        **FULL,
+    },
+)
+@Rules(scope="write", narrowest="documents", gate="writes", field_depth=2)
+async def patch_document(
+    id_: IdDep,
+    body: PatchRequest,
+    response: Response,
+    asked: AskedDep,
+    if_match: IfMatch = None,
+) -> WrittenBody:
+    """Merge `metadata` into the document's own (JSON Merge Patch, RFC 7396): null removes a field.
+
+    Title and text stay, nothing is encoded again, and searches see the change at once. If the
+    document's text still waits to be encoded, they see both together.
+    """
+    documents, within = asked.collection.documents, asked.caller.within
+    condition, deadline = expectation(if_match), _deadline(asked.state)
+    with sentence():
+        written = await documents.patch(id_, body.metadata, deadline, condition, within)
+    response.headers["ETag"] = etag(written.version)
+    asked.state.metrics.observe_documents(stored=1)
+    return await _outcome(asked, written)
 
 
 @router.post("", summary="Store up to 1,000 documents", responses=FULL)
@@ -226,6 +260,16 @@ async def delete_document(
         [id_], _deadline(state), {id_: condition} if condition else None, caller.within
     )
     state.metrics.observe_documents(deleted=deleted)
+
+
+async def _outcome(asked: Asked, written: Written) -> WrittenBody:
+    """What became of a document, as far as that can be read in time."""
+    body = WrittenBody(id=written.id, version=written.version, indexed=False)
+    with suppress(DeadlineError):  # it is written all the same
+        stored = await asked.collection.documents.get(written.id, _deadline(asked.state))
+        if stored and stored.version == written.version:  # no other request came in between
+            body.indexed, body.problem = stored.indexed, stored.problem
+    return body
 
 
 def _deadline(state: ServerState) -> Deadline:

@@ -156,6 +156,19 @@ class WrittenBody(BaseModel):
     problem: _Problem = None
 
 
+class PatchRequest(RequestBody):
+    """What changes in a document."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"metadata": {"level": 3, "tags": None}}]}
+    )
+
+    metadata: Metadata = Field(
+        description="Fields to set; null removes one. The others stay. The limits are those of "
+        "metadata, for the outcome."
+    )
+
+
 class RefusedBody(BaseModel):
     """A document that was refused."""
 

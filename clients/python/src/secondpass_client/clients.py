@@ -84,9 +84,12 @@ class SearchClient:
     key = _blocking(SearchCalls.key)
 
     put_document = _blocking(DocumentCalls.put_document)
+    patch_document = _blocking(DocumentCalls.patch_document)
     put_documents = _blocking(DocumentCalls.put_documents)
     get_document = _blocking(DocumentCalls.get_document)
     documents = _iterating(DocumentCalls.documents)
+    count_documents = _blocking(DocumentCalls.count_documents)
+    fields = _blocking(DocumentCalls.fields)
     delete_document = _blocking(DocumentCalls.delete_document)
     delete_documents = _blocking(DocumentCalls.delete_documents)
 

@@ -1,5 +1,6 @@
-"""What a search shows besides its hits, as records: highlights, explanations, facets."""
+"""What the service shows besides hits, as records: highlights, explanations, facets, fields."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ __all__ = [
     "FacetValue",
     "Highlight",
     "Judgement",
+    "MetadataField",
     "StageRank",
     "TokenMatch",
 ]
@@ -89,3 +91,11 @@ class Facet:
     values: list[FacetValue]
     other: int
     missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataField:
+    """A metadata field: how many documents have a `text`, `number`, `boolean` or `date` in it."""
+
+    name: str
+    types: Mapping[str, int]

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from secondpass_client.calls import Again, Calls, given, json_bytes, parsed, turned_away
+from secondpass_client.details import MetadataField
 from secondpass_client.filters import Filters
 from secondpass_client.records import PutResult, StoredDocument, WireDocument, WrittenDocument
 
@@ -64,6 +65,32 @@ class DocumentCalls(Calls):
         )
         return replace(parsed(WrittenDocument, response), created=response.status_code == 201)
 
+    async def patch_document(
+        self,
+        id: str,  # noqa: A002 (the name on the wire)
+        metadata: Mapping[str, Any],
+        *,
+        if_match: Version | None = None,
+        collection: str | None = None,
+    ) -> WrittenDocument:
+        """Set metadata fields of a document; None removes one, the others stay.
+
+        Nothing is encoded again; searches see it at once. Raises `NotFoundError`, and
+        `PreconditionFailedError` if `if_match` names another version.
+
+        Example:
+            client.patch_document("tides", {"level": 3, "draft": None})
+        """
+        conditions = _conditions(if_match)
+        return await self._ask(
+            WrittenDocument,
+            "PATCH",
+            self._path(collection, "documents", id),
+            content=_json({"metadata": metadata}),
+            headers=_JSON | conditions,
+            again=_again(conditions),
+        )
+
     async def put_documents(
         self,
         documents: Iterable[WireDocument],
@@ -118,6 +145,30 @@ class DocumentCalls(Calls):
             if page.cursor is None:
                 return
             params["cursor"] = page.cursor
+
+    async def count_documents(
+        self, filters: Filters | None = None, *, collection: str | None = None
+    ) -> int:
+        """How many documents searches see, all or those that satisfy `filters`."""
+        path, content = (
+            self._path(collection, "documents", "count"),
+            _json({"filters": filters or {}}),
+        )
+        return await self._ask(int, "POST", path, part="documents", content=content, headers=_JSON)
+
+    async def fields(
+        self,
+        filters: Filters | None = None,
+        *,
+        limit: int = 100,
+        collection: str | None = None,
+    ) -> list[MetadataField]:
+        """The first `limit` metadata fields by name, and how many documents have which types."""
+        params: dict[str, str | int] = {"limit": limit}
+        if filters:
+            params["filters"] = json.dumps(filters, ensure_ascii=False, allow_nan=False)
+        path = self._path(collection, "fields")
+        return await self._ask(list[MetadataField], "GET", path, part="fields", params=params)
 
     async def delete_document(
         self,
