@@ -13,7 +13,7 @@ BIN := .venv/bin
 export PYTHON TORCH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint format docs lock audit bench docker-check image-check clean
+.PHONY: help setup serve test lint format docs lock audit bench fuzz docker-check image-check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' Makefile | awk -F'|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -53,6 +53,11 @@ audit: setup ## look the locked packages up in a database of known vulnerabiliti
 
 bench: setup ## speed and quality beside other packages on the same weights; QUICK=1 for a try
 	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick) $(BENCH)
+
+fuzz: setup ## 20,000 random requests to every route with every kind of key (schemathesis)
+	test -x .bench/fuzz/bin/schemathesis || { $(BIN)/python -m venv .bench/fuzz && \
+		.bench/fuzz/bin/pip install --quiet 'schemathesis>=4.32,<5'; }
+	$(BIN)/python -m benchmarks.fuzz --schemathesis .bench/fuzz/bin/schemathesis
 
 docker-check: setup ## every step of the image's build and start, without Docker (minutes)
 	$(BIN)/python -m pytest -m slow tests/project/test_docker.py

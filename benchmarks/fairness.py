@@ -225,7 +225,7 @@ def _unfinished(port: int) -> list[dict[str, Any]]:
     return [job for job in jobs if job["state"] in {"queued", "running"}]
 
 
-def _fill(port: int, documents: Sequence[Document]) -> None:
+def fill(port: int, documents: Sequence[Document]) -> None:
     client = Client(port, MODEST)
     for start in range(0, len(documents), LOT):
         rows = [
@@ -238,7 +238,7 @@ def _fill(port: int, documents: Sequence[Document]) -> None:
         time.sleep(0.5)
 
 
-def _ready(port: int) -> bool:
+def ready(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/readyz")
@@ -259,8 +259,8 @@ def main() -> None:
         command += ["--data-dir", f"{parent}/data", "--reranker", arguments.reranker]
         log = Path(parent) / "server.log"
         with Process(command, log, SECONDPASS_API_KEY_HASHES=keys) as server:
-            server.wait_until(lambda: _ready(port))
-            _fill(port, load.documents)
+            server.wait_until(lambda: ready(port))
+            fill(port, load.documents)
             Seen().send(port, load, 10, SEED)  # warm
             figures = measure(port, load, arguments.rounds, arguments.requests)
     report = {

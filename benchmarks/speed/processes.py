@@ -43,6 +43,11 @@ class Process:
                 text=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
     def wait_until(self, ready: Callable[[], bool], seconds: float = START_SECONDS) -> float:
         """Seconds from the start until `ready`.
 
