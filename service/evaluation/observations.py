@@ -108,21 +108,22 @@ def observe_all(
             opened(settings, one.path, chunked=True, progress=progress) as it,
             progress(one.name, len(one.queries)) as advance,
         ):
-            searcher, logits = it.engine.searcher, it.logits
-            observer = Observer(it.engine.searcher, settings.rerank_depth, it.queries.encode)
+            searcher, reranker = it.engine.searcher, it.engine.searcher.second_stage.reranker
+            observer = Observer(searcher, settings.rerank_depth, it.queries.encode)
             # Before all else, because a reranker may remember the passages that it has seen.
-            if timed and logits is not None and not milliseconds:
+            if timed and reranker and not milliseconds:
+                model = it.logits.reranker if it.logits else reranker
                 first = observer.encoded(list(one.queries.values())[:timed])
                 searches = [(encoded, observer.passages(text, encoded)) for text, encoded in first]
-                milliseconds = time_depths(logits.reranker, searches)
+                milliseconds = time_depths(model, searches)
             found = observe(observer, one.name, one.queries, one.qrels, to_rerank, advance)
             seen[one.path] = found
     return Observations(
         {one.name: one.data_sha256 for one in labelled},
         seen,
         searcher.encoder.identity,
-        logits.weights_sha256 if logits else None,
-        logits.variant if logits else "",
+        reranker.weights_sha256 if reranker else None,
+        reranker.variant if reranker else "",
         searcher.second_stage.judge.rerank_weight,
         milliseconds,
     )

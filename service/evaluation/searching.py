@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from cachetools import LRUCache
 from cachetools import cached as remembered
@@ -20,14 +20,18 @@ from service.evaluation.candidates import CANDIDATES
 from service.evaluation.logits import CachedReranker, cached
 from service.evaluation.query_cache import QueryCache, encoded_queries
 from service.evaluation.report import Answer, Answers, ScoredHit
+from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline
 from service.search.searcher import Searcher
-from service.search.second_stage import Ranking
+from service.search.second_stage import Ranking, Stored
 from service.settings import DECIDING, MAX_TIMEOUT_MS, Settings
 from service.store.data_folder import DataFolder
 from service.store.schema import DOCUMENTS
+from service.types import StoredPassage
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 """(title, total) -> a bar; yields a function that sets how many are done."""
@@ -37,6 +41,9 @@ _SHOWN = 5
 _KEPT_CHARS = 50_000_000
 """Characters of cleaned passages that are kept in memory."""
 
+_KEPT_BYTES = 200_000_000
+"""Bytes of what the store keeps of passages for the reranker that are kept in memory."""
+
 _CONTENT_VERSION = 2
 """Version of the rule for which documents of a collection are stored: those that have a text."""
 
@@ -45,7 +52,8 @@ _CONTENT_VERSION = 2
 class Opened:
     """An engine over one collection; its encoded queries and logits are kept on disk.
 
-    `logits` is the engine's reranker; None if it has none.
+    `logits` is the engine's reranker. It is None if there is none, and if it compares stored token
+    states: to score those takes no longer than to read logits.
     """
 
     engine: Engine
@@ -136,8 +144,37 @@ def opened(
         # Queries have candidates in common, and to clean a text costs more than to rank it.
         texts: LRUCache[int, str] = LRUCache(_KEPT_CHARS, getsizeof=len)
         stage.read = remembered(texts, key=lambda passage: passage.id, lock=Lock())(stage.read)
-        if stage.reranker is not None:
-            logits = stack.enter_context(cached(stage.reranker, here))
-            stage.reranker = logits
+        stage.stored = _kept(stage.stored)
+        stage.thread.close()
+        stage.thread = _InPlace("reranker")
+        reranker, encoder = stage.reranker, engine.searcher.encoder.identity
+        if reranker and not (here.passage_states and reranker.layers(encoder)):
+            stage.reranker = logits = stack.enter_context(cached(reranker, here))
         folder = settings.cache_dir / "evaluation" / "queries"
         yield Opened(engine, stack.enter_context(QueryCache(engine.searcher, folder)), logits)
+
+
+class _InPlace(OwnerThread):
+    """Works at once: an evaluation is the only caller, and handing over takes time."""
+
+    async def run(self, _deadline: Deadline, work: Callable[[], T]) -> T:
+        return work()
+
+
+def _kept(stored: Stored) -> Stored:
+    """The same, with what it gave kept in memory: queries have candidates in common."""
+    known: dict[int, bytes] = {}
+    size = 0
+
+    def get(passages: Sequence[StoredPassage]) -> dict[int, bytes]:
+        nonlocal size
+        if missing := [passage for passage in passages if passage.id not in known]:
+            fresh = stored(missing)
+            size += sum(map(len, fresh.values()))
+            if size > _KEPT_BYTES:
+                known.clear()
+                size, fresh = 0, dict(stored(passages))
+            known.update(fresh)
+        return {p.id: known[p.id] for p in passages if p.id in known}
+
+    return get

@@ -134,14 +134,14 @@ class SecondStage:
         self._slice = PartSize(most, least=min(LEAST_SLICE, most), most=most, seconds=SLICE_S)
         self.read: Callable[[StoredPassage], str] = partial(stored_text, prefixes=prefixes)
         """The text of a passage as the reranker reads it."""
-        self._stored = stored
+        self.stored: Stored = stored or (lambda _passages: {})
         self._gate = Gate(max_reranks, "reranks")
         threads = CONCURRENT_SLICES if reranker and reranker.concurrent else 1
-        self._thread = OwnerThread("reranker", threads=threads)
+        self.thread = OwnerThread("reranker", threads=threads)
 
     def close(self) -> None:
         """Stop the model's threads; waits for the work that runs."""
-        self._thread.close()
+        self.thread.close()
 
     def unranked(self, found: Sequence[Found]) -> Ranking:
         """Stage one's order, uncalibrated: what `rerank: false` asks for."""
@@ -186,7 +186,7 @@ class SecondStage:
 
     def passages(self, found: Sequence[Found]) -> list[EncodedPassage]:
         """What the reranker reads of each candidate, in input order."""
-        stored = self._stored([c.passage for c in found]) if self._stored else {}
+        stored = self.stored([c.passage for c in found])
         return [
             EncodedPassage(partial(self.read, c.passage), stored.get(c.passage.id), c.window)
             for c in found
@@ -265,7 +265,7 @@ class SecondStage:
 
     async def run(self, deadline: Deadline, work: Callable[[], T]) -> T:
         """Run `work` in the reranker's thread; raises as `OwnerThread.run`."""
-        return await self._thread.run(deadline, work)
+        return await self.thread.run(deadline, work)
 
     async def _score(
         self,
@@ -283,7 +283,7 @@ class SecondStage:
         scores: list[PairScore] = []
         try:
             while len(scores) < len(found):
-                scores += await self._thread.run(deadline, partial(self._next, slices))
+                scores += await self.thread.run(deadline, partial(self._next, slices))
         except DeadlineError:
             return scores, False
         return scores, True
