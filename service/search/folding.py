@@ -6,7 +6,7 @@ from itertools import chain
 
 import regex
 
-SAME = 0.8
+SAME = 0.9
 """Least share of common shingles (Jaccard) of two passages that are folded."""
 
 SHINGLE = 5
