@@ -3,9 +3,11 @@
 import sqlite3
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.store import lexical
-from service.words import tokenize
+from service.words import placed_words, tokenize
 
 TEXTS = [
     ("Đạo hàm y' = f'(u)", ["đạo", "hàm", "y", "f", "u"]),
@@ -41,3 +43,27 @@ def test_the_full_text_index_neither_parts_nor_changes_a_word(text: str, words: 
     for word in words:
         assert [found.passage_id for found in lexical.search(connection, word, 5)] == [1]
     connection.close()
+
+
+MIXED = st.text(
+    st.sampled_from("aBß éİﬁＡ½㍿ﾊﾞ京都ハー한국แมว\u00ad\u200d\u0301🦊👩.,'_-1\n") | st.characters()
+)
+
+
+@given(MIXED)
+def test_placed_words_are_those_of_tokenize(text: str) -> None:
+    placed = placed_words(text)
+    assert [word.word for word in placed] == tokenize(text)
+    assert all(0 <= word.start < word.end <= len(text) for word in placed)
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("Đạo hàm, 東京都", ["Đạo", "hàm", "東京", "京都"]),
+        ("Stra\u00adße STRASSE", ["Stra\u00adße", "STRASSE"]),
+        ("ﬁn \u200bx", ["ﬁn", "x"]),
+    ],
+)
+def test_placed_words_name_the_text_as_given(text: str, places: list[str]) -> None:
+    assert [text[word.start : word.end] for word in placed_words(text)] == places

@@ -143,7 +143,7 @@ def test_limits_are_named(client: TestClient) -> None:
     assert "100" in refused(client, "facet_values", facets=["a"], facet_values=101)
     refused(client, "facets.0", facets=[""])
     refused(client, "fields.include", fields={"include": ["title"] * 65})
-    assert "pattern" in refused(client, "fields.exclude", fields={"exclude": ["id"]})
+    assert "pattern" in refused(client, "fields.exclude.0", fields={"exclude": ["id"]})
     refused(client, "explain", explain=1)
 
 
