@@ -110,7 +110,10 @@ class ExplanationBody(BaseModel):
     )
     retrieval: StageRankBody = Field(description="In stage one's order, fused in `hybrid`.")
     rerank: StageRankBody | None = Field(description="By `rerank_score`; null if not scored.")
-    final: StageRankBody = Field(description="In the answer's order, before `min_confidence`.")
+    final: StageRankBody = Field(
+        description="In the order after the rerank; `boost`, `diversity`, `group_by` and the least "
+        "confidence may give the hit another `rank`."
+    )
     similarity_points: float | None = Field(
         description="What the cosine adds to `rerank_score`; null if this reranker cannot tell.",
         examples=[2.1],
