@@ -5,6 +5,7 @@ The store holds them: whatever changes the words of any text needs a new `WORDS_
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -86,7 +87,12 @@ def _folded(text: str) -> tuple[str, Sequence[tuple[int, int]]]:
     parts: list[str] = []
     places: list[tuple[int, int]] = []
     for cluster in _CLUSTER.finditer(text):
-        seen = _INVISIBLE.sub("", cluster[0])
-        parts.append(unicodedata.normalize("NFKC", seen).casefold())
-        places += [cluster.span()] * len(parts[-1])
+        folded = _folded_cluster(cluster[0])
+        parts.append(folded)
+        places += [cluster.span()] * len(folded)
     return "".join(parts), places
+
+
+@lru_cache(maxsize=10_000)
+def _folded_cluster(cluster: str) -> str:
+    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", cluster)).casefold()
