@@ -11,6 +11,7 @@ from service.cli import (
     datasets,
     evaluate,
     key_commands,
+    label_commands,
     mine,
     operate,
     train,
@@ -35,6 +36,7 @@ for module in (
     train,
     datasets,
     collection_commands,
+    label_commands,
     mine,
 ):
     module.register(app)

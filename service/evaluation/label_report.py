@@ -111,11 +111,12 @@ def _measures(labels: LabelSet, run: Mapping[str, list[str]]) -> dict[str, Any] 
     values = per_query(labels.qrels, run, MEASURED)
     if not values["ndcg@10"]:
         return None
-    intervals = {name: bootstrap_interval(list(of.values())) for name, of in values.items()}
-    return {
-        name: {"value": value, "low": intervals[name][0], "high": intervals[name][1]}
-        for name, value in means(values).items()
-    }
+    found = {}
+    for name, value in means(values).items():
+        of = list(values[name].values())
+        low, high = bootstrap_interval(of) if len(of) > 1 else (None, None)
+        found[name] = {"value": value, "low": low, "high": high}
+    return found
 
 
 def _confidence(hits: list[list[JudgedHit]]) -> dict[str, Any] | None:
@@ -155,21 +156,19 @@ def _lost(labels: LabelSet, hits: list[list[JudgedHit]]) -> list[dict[str, Any]]
         relevant = [document for document, grade in grades.items() if grade > 0]
         missing = [document for document in relevant if document not in found]
         best = min((found[d] for d in relevant if d in found), key=lambda h: h.rank, default=None)
-        lost += [_row(labels, query, document, None, []) for document in missing]
+        lost += [_row(query, document, None, []) for document in missing]
         if best is not None and best.rank > 1:
             above = ranked[query][: best.rank - 1]
-            lost.append(_row(labels, query, best.document, best.rank, above))
+            lost.append(_row(query, best.document, best.rank, above))
     return sorted(lost, key=lambda row: (-(row["rank"] or 10_000), row["query_id"]))
 
 
-def _row(
-    labels: LabelSet, query: str, document: str, rank: int | None, above: list[JudgedHit]
-) -> dict[str, Any]:
+def _row(query: str, document: str, rank: int | None, above: list[JudgedHit]) -> dict[str, Any]:
+    """Without the query's text, which is kept with the labels alone."""
     unjudged = sum(hit.grade is None for hit in above)
     reason = "below_unjudged" if unjudged else "below_not_relevant"
     return {
         "query_id": query,
-        "query": labels.queries[query],
         "document": document,
         "reason": "not_found" if rank is None else reason,
         "rank": rank,

@@ -167,7 +167,8 @@ def test_an_evaluation_tells_measures_coverage_and_what_is_lost(client: TestClie
     assert report["coverage"]["missing"] == ["9 more judged hits", "a hit that is not relevant"]
     (lost,) = report["lost"]
     assert (lost["document"], lost["reason"], lost["rank"]) == (second, "below_unjudged", 2)
-    assert lost["query"] == QUERY
+    assert lost["query_id"] == "q1"
+    assert QUERY not in json.dumps(job)  # its text is kept with the labels alone
     assert report["confidence"]["hits"] == 1
     assert report["depths"] == []  # there is no reranker
 

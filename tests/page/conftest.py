@@ -11,6 +11,7 @@ import pytest
 from service.api.app import create_app
 from service.api.connections import Phase
 from service.engine.engine import Engine, open_engine
+from service.evaluation.label_works import label_works
 from service.settings import Settings
 from service.store.key_file import hash_key
 from tests.fixtures.library import DOCUMENTS
@@ -42,7 +43,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("page"))
     closed = settings.model_copy(update={"api_key_hashes": frozenset({hash_key(KEY)})})
-    with open_engine(settings) as engine, serving(engine, settings) as url:
+    with open_engine(settings, works=label_works) as engine, serving(engine, settings) as url:
         rows = [
             {"id": d.id, "title": d.title, "text": d.text, "metadata": dict(d.metadata)}
             for d in DOCUMENTS

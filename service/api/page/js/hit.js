@@ -3,6 +3,7 @@ import { confidence } from "./confidence.js";
 import { el } from "./dom.js";
 import { openExplanation } from "./explain.js";
 import { marked } from "./highlight.js";
+import { labelButtons } from "./label_buttons.js";
 import { metadataChips } from "./metadata.js";
 import { address } from "./place.js";
 import { button } from "./ui.js";
@@ -22,6 +23,7 @@ export function hitCard(hit, { answer, collection, narrow }) {
     hit.title && el("p", { class: "mono muted" }, hit.id),
     el("p", { class: "passage" }, marked(hit.text ?? "", hit.highlights)),
     metadataChips(hit.metadata, narrow),
+    labelButtons(hit, answer.query, collection),
     el(
       "div",
       { class: "hit-foot" },

@@ -15,6 +15,7 @@ export const views = [
   { name: "search", title: "Search", load: () => import("./views/search.js") },
   { name: "documents", title: "Documents", load: () => import("./views/documents.js") },
   { name: "collections", title: "Collections", load: () => import("./views/collections.js") },
+  { name: "evaluate", title: "Evaluate", load: () => import("./views/evaluate.js") },
   { name: "jobs", title: "Jobs", load: () => import("./views/jobs.js") },
   { name: "key", title: "Key", load: () => import("./views/key.js") },
 ];

@@ -29,7 +29,7 @@ export async function show({ main, collection, signal }) {
   function draw(jobs) {
     const held = document.activeElement?.getAttribute("aria-label");
     const rows = jobs.map((job) => [
-      el("div", {}, job.collection, el("div", { class: "hint" }, when(job.created))),
+      el("div", {}, job.collection, el("div", { class: "hint" }, job.kind, " · ", when(job.created))),
       progress(job),
       el("span", { class: `state ${tone(job.state)}` }, job.state),
       el(
