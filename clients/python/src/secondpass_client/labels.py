@@ -7,7 +7,7 @@ from typing import Literal, Required, TypedDict
 
 from secondpass_client.archives import ZIP, Download
 from secondpass_client.calls import Calls, given, turned_away
-from secondpass_client.records import Calibration, LabelCounts, LabelledQuery, LabelPage
+from secondpass_client.label_records import Calibration, LabelCounts, LabelledQuery, LabelPage
 
 Judgement = Literal["relevant", "partly", "not_relevant"]
 LabelSet = Literal["labels", "feedback"]
