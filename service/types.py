@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -47,19 +48,49 @@ Fusion = Literal["rrf", "weighted"]
 """How the hybrid mode makes one order of two: by ranks or by scores."""
 
 
+class Mark(NamedTuple):
+    """Where a part of a text begins, in code points: its page (1-based) and the headings over it.
+
+    The headings of a table's rows are followed by its header row.
+    """
+
+    start: int
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+
+    def under(self, title: str, end: int | None = None) -> str:
+        """What models read before a passage that begins here: the title, then the headings.
+
+        They read the headings, `Setup > On Debian`, up to `end`, in code points.
+        """
+        headings = " > ".join(self.headings)[:end]
+        return f"{title} {headings}" if title and headings else title or headings
+
+
+WHOLE = Mark(0)
+"""The place of a passage in a text without outline."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a user ingests."""
+    """What a user ingests. `outline` says where its parts begin, in their order."""
 
     id: str
     text: str
     title: str = ""
     metadata: Metadata = field(default_factory=dict)
+    outline: Sequence[Mark] = ()
+
+    def place(self, start: int) -> Mark:
+        """Where in the outline a passage is that begins at `start`."""
+        before = bisect_right(self.outline, start, key=lambda mark: mark.start)
+        return self.outline[before - 1] if before else WHOLE
 
     @property
     def content_hash(self) -> str:
         """SHA-256 of all that a user sends; the order of the metadata's keys does not count."""
-        content = [self.id, self.title, self.text, self.metadata]
+        content: list[object] = [self.id, self.title, self.text, self.metadata]
+        content += [self.outline] if self.outline else []
         text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -91,8 +122,9 @@ class Span(NamedTuple):
 class StoredPassage:
     """A passage as the store gives it back, with what a hit shows of its document.
 
-    `text` is `document.text[start:end]`, to the letter. Models read the title up to `title_end`;
-    None where they read all of it.
+    `text` is `document.text[start:end]`, to the letter; `place` says where it is in the document's
+    outline. Models read the title up to `title_end` and the headings up to `headings_end`; None
+    where they read all of them.
     """
 
     id: int
@@ -103,13 +135,21 @@ class StoredPassage:
     end: int
     metadata: Metadata
     title_end: int | None = None
+    place: Mark = WHOLE
+    headings_end: int | None = None
+
+    @property
+    def before(self) -> str:
+        """What models read before its text."""
+        return self.place.under(self.title[: self.title_end], self.headings_end)
 
 
 class EncodedDocument(NamedTuple):
     """A document, the spans of its passages, and a vector for each: float32 (n_spans, dim).
 
-    Models read the title up to `title_end`, in code points; None for all of it. `packed` has what
-    the reranker made of each passage, None where it is made later; empty for none.
+    Models read the title up to `title_end` and the headings up to `headings_end`, in code points;
+    None for all of them. `packed` has what the reranker made of each passage, None where it is made
+    later; empty for none.
     """
 
     document: Document
@@ -117,6 +157,7 @@ class EncodedDocument(NamedTuple):
     vectors: Vectors
     title_end: int | None = None
     packed: Sequence[bytes | None] = ()
+    headings_end: int | None = None
 
 
 class StagedDocument(NamedTuple):
@@ -150,6 +191,7 @@ class StoredRow:
     spans: Sequence[Span]
     vectors: Vectors
     title_end: int | None = None
+    headings_end: int | None = None
 
 
 class Written(NamedTuple):

@@ -1,7 +1,6 @@
 """`secondpass ingest --url`: send documents to a server and watch its job."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import typer
 from secondpass_client import SearchClient
 from service.cli.progress import progress
 from service.datasets import count_rows, read_documents
+from service.documents.jsonl import fields_of
 from service.errors import SecondpassError
 from service.types import DocumentLimits, Refused
 
@@ -59,4 +59,4 @@ class _Rows:
             if isinstance(row, Refused):
                 self.refused.append(row)
             else:
-                yield asdict(row)
+                yield fields_of(row)

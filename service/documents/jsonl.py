@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from service.documents.lines import Numbered, parsed, read_json_lines
+from service.documents.outline import outline_from, outlined
 from service.documents.rows import (
     check_id,
     check_metadata_name,
@@ -47,12 +48,28 @@ def _metadata(row: dict[str, Any], id_key: str) -> dict[str, MetadataValue]:
     return metadata
 
 
-FIELDS = ("id", "title", "text", "metadata")
+FIELDS = ("id", "title", "text", "metadata", "outline")
 _SHOWN_CHARS = 128
 
 
+def fields_of(document: Document) -> dict[str, Any]:
+    """The JSON object from which `parse_document` makes the document."""
+    fields: dict[str, Any] = {
+        "id": document.id,
+        "title": document.title,
+        "text": document.text,
+        "metadata": dict(document.metadata),
+    }
+    if document.outline:
+        fields["outline"] = [
+            {"start": mark.start, "page": mark.page, "headings": list(mark.headings)}
+            for mark in document.outline
+        ]
+    return fields
+
+
 def parse_document(value: object, limits: DocumentLimits, id_: str | None = None) -> Document:
-    """The document in `value`, any JSON value; only the four fields are allowed.
+    """The document in `value`, any JSON value; only its `FIELDS` are allowed.
 
     If `id_` is given, `value` may have the same id or none. Raises `InvalidInputError`, whose
     message is a sentence if the field is put in front.
@@ -68,7 +85,9 @@ def parse_document(value: object, limits: DocumentLimits, id_: str | None = None
     if not isinstance(metadata, dict | None):
         raise InvalidInputError("must be an object", "metadata")
     checked_id, text = _id(value, id_), required(value, "text")
-    return make_document(checked_id, text, value.get("title"), metadata or {}, limits)
+    outline = outline_from(value.get("outline"))
+    document = make_document(checked_id, text, value.get("title"), metadata or {}, limits)
+    return outlined(document, outline)
 
 
 def _id(value: dict[str, object], id_: str | None) -> str:

@@ -97,6 +97,7 @@ class Hit:
 
     `collection` is given where several were searched, `boost` (-1 to 1) where the query boosts,
     `also` and `folded` where it folds near-duplicates: the first of them, and how many there are.
+    `page` and `headings` are those of the document's outline where the passage begins.
     """
 
     rank: int
@@ -122,6 +123,8 @@ class Hit:
     also: Sequence[FoldedHit] = ()
     folded: int = 0
     group: HitGroup | None = None
+    page: int | None = None
+    headings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ class Ranked(NamedTuple):
             found=self.candidate,
             sparse_score=self.candidate.sparse_score,
             collection=self.candidate.collection,
+            page=passage.place.page,
+            headings=passage.place.headings,
         )
 
 

@@ -36,6 +36,7 @@ class DocumentRow(NamedTuple):
     document: Document
     content_hash: str
     metadata: str
+    outline: str | None
     values: list[MetadataRow]
 
     @classmethod
@@ -50,7 +51,8 @@ class DocumentRow(NamedTuple):
                 raise UnprocessableTextError(f"{field} is not valid Unicode", field)
         values = metadata_rows(document.metadata)
         metadata = json.dumps(document.metadata, ensure_ascii=False)
-        return cls(document, document.content_hash, metadata, values)
+        outline = json.dumps(document.outline, ensure_ascii=False) if document.outline else None
+        return cls(document, document.content_hash, metadata, outline, values)
 
 
 class PassageRows(NamedTuple):
@@ -62,8 +64,11 @@ class PassageRows(NamedTuple):
     @classmethod
     def of(cls, encoded: EncodedDocument) -> Self:
         document = encoded.document
-        pieces = (document.text[span.start : span.end] for span in encoded.spans)
-        return cls(encoded, [lexical.words(document.title, piece) for piece in pieces])
+        words = []
+        for start, end in encoded.spans:
+            before = document.place(start).under(document.title)
+            words.append(lexical.words(before, document.text[start:end]))
+        return cls(encoded, words)
 
 
 def check_passages(row: EncodedDocument, dimension: int) -> None:
@@ -106,7 +111,9 @@ def restore_row(connection: sqlite3.Connection, row: StoredRow, dimension: int) 
     Raises `InvalidInputError` for what cannot be stored, and for a second row of one kind and id.
     """
     document = row.document
-    encoded = EncodedDocument(document, row.spans, row.vectors, row.title_end)
+    encoded = EncodedDocument(
+        document, row.spans, row.vectors, row.title_end, headings_end=row.headings_end
+    )
     prepared = DocumentRow.of(document)
     try:
         check_passages(encoded, dimension)
@@ -202,11 +209,13 @@ def _stored(
     [(found,)] = execute_rows(
         connection,
         "SELECT json_group_array(json_array(column1, staged, number, version, "
-        "content_hash = column3, title = column4 AND text = column5, problem IS NULL)) "
+        "content_hash = column3, title = column4 AND text = column5 AND outline IS column6, "
+        "problem IS NULL)) "
         "FROM (VALUES {rows}) JOIN documents ON id = column2",
         [
-            (place, row.document.id, row.content_hash, row.document.title, row.document.text)
+            (place, d.id, row.content_hash, d.title, d.text, row.outline)
             for place, row in enumerate(rows)
+            for d in [row.document]
         ],
     )
     stored: list[dict[bool, _Stored]] = [{} for _ in rows]
@@ -282,12 +291,22 @@ def _insert_documents(
     numbers = list(range(last + 1, last + 1 + len(rows)))
     execute_rows(
         connection,
-        "INSERT INTO documents (number, id, staged, version, content_hash, title, metadata, text) "
+        "INSERT INTO documents "
+        "(number, id, staged, version, content_hash, title, metadata, outline, text) "
         "VALUES {rows}",
         [
-            (number, d.id, staged, version, row.content_hash, d.title, row.metadata, d.text)
+            (
+                number,
+                row.document.id,
+                staged,
+                version,
+                row.content_hash,
+                row.document.title,
+                row.metadata,
+                row.outline,
+                row.document.text,
+            )
             for number, version, row in zip(numbers, versions, rows, strict=True)
-            for d in [row.document]
         ],
     )
     _insert_metadata(connection, numbers, rows)
@@ -300,8 +319,12 @@ def _insert_passages(
     """Write passages with their vectors and words; returns their ids, by document."""
     execute_rows(
         connection,
-        "UPDATE documents SET title_end = column2 FROM (VALUES {rows}) WHERE number = column1",
-        [(n, one.encoded.title_end) for n, one in zip(numbers, documents, strict=True)],
+        "UPDATE documents SET title_end = column2, headings_end = column3 "
+        "FROM (VALUES {rows}) WHERE number = column1",
+        [
+            (number, one.encoded.title_end, one.encoded.headings_end)
+            for number, one in zip(numbers, documents, strict=True)
+        ],
     )
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'passages'").fetchone()
     fresh = count(int(row[0]) + 1 if row else 1)

@@ -29,9 +29,9 @@ MOST_REPEATS = 4
 """A word that the query has several times counts as often, up to this."""
 
 
-def words(title: str, text: str) -> str:
-    """The words that a passage is found by: those of its document's title and its own."""
-    return " ".join(tokenize(f"{title}\n{text}"))
+def words(before: str, text: str) -> str:
+    """The words that a passage is found by: those of its title and headings, and its own."""
+    return " ".join(tokenize(f"{before}\n{text}"))
 
 
 def insert(connection: sqlite3.Connection, passages: Sequence[tuple[int, str]]) -> None:

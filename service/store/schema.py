@@ -12,7 +12,8 @@ from service.store import lexical
 # A document has at most two rows: the one that searches see, and a newer one that is *staged* until
 # its passages are encoded. `problem` says why they could not be. `version` is the store's revision
 # when the row was written: one that was deleted and comes again never has an earlier one.
-# Models read the title up to `title_end`; NULL where they read all of it.
+# Models read the title up to `title_end` and the headings that `outline` has up to `headings_end`;
+# NULL where they read all of them. `outline` is NULL for a text without parts.
 # AUTOINCREMENT: an id that a deleted passage had is never given again, so an older index can at
 # worst name a passage that is gone, never another one, and all passages that it lacks have greater
 # ids than any that it has. `removed` names those that have gone since it was built.
@@ -33,7 +34,9 @@ _TABLES = (
         content_hash TEXT NOT NULL,
         title TEXT NOT NULL,
         title_end INTEGER,
+        headings_end INTEGER,
         metadata TEXT NOT NULL,
+        outline TEXT,
         text TEXT NOT NULL,
         UNIQUE (id, staged)
     )""",
@@ -144,4 +147,4 @@ def marks(connection: sqlite3.Connection) -> tuple[int, int]:
     return application, version
 
 
-DOCUMENTS = Schema(0x32E9A55, 5, _TABLES)
+DOCUMENTS = Schema(0x32E9A55, 6, _TABLES)

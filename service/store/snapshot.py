@@ -2,8 +2,9 @@
 
 ```
 documents-00001.jsonl   a line for each document: id, title, text, metadata, version, staged,
-                        spans (of its passages, in code points), title_end (where models stop
-                        reading the title); a few megabytes
+                        spans (of its passages, in code points), title_end and headings_end (where
+                        models stop reading the title and the headings), outline (of each part its
+                        start, page and headings); a few megabytes
 vectors-00001.npy       float32 (n, dimension): the vectors of the passages, in the order of the
                         lines and their spans; the parts of both kinds end independently
 ...
@@ -30,7 +31,7 @@ from service.store.document_rows import VECTOR_DTYPE
 from service.store.tar_format import END, header, padding
 from service.types import IndexIdentity, StoredRow
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST_FILE = "manifest.json"
 CHECKSUM_FILE = "manifest.sha256"
 MEDIA_TYPE = "application/x-tar"
@@ -160,5 +161,7 @@ def _line(row: StoredRow) -> bytes:
         "staged": row.staged,
         "spans": row.spans,
         "title_end": row.title_end,
+        "headings_end": row.headings_end,
+        "outline": row.document.outline,
     }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

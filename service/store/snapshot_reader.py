@@ -10,6 +10,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from service import strict_json
+from service.documents.outline import (
+    MAX_OUTLINE_CHARS,
+    MOST_MARKS,
+    check_outline,
+    outline_from,
+)
 from service.documents.rows import check_id, check_metadata, check_text
 from service.errors import DuplicateKeyError, InvalidInputError
 from service.store.document_rows import VECTOR_DTYPE
@@ -24,7 +30,7 @@ from service.store.snapshot import (
     part_name,
 )
 from service.store.tar_format import Member, members
-from service.types import Document, DocumentLimits, Span, StoredRow, Vectors
+from service.types import Document, DocumentLimits, Mark, Span, StoredRow, Vectors
 
 LARGEST_PART = 256 << 20
 MOST_PARTS = 200_000
@@ -49,6 +55,16 @@ class _Line(BaseModel):
     version: int = Field(ge=0, lt=2**62)
     staged: bool
     title_end: int | None = Field(ge=0)
+    headings_end: int | None = Field(ge=0)
+    outline: Annotated[
+        list[Annotated[list[Any], FailFast(), Field(min_length=3, max_length=3)]], FailFast()
+    ]
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """Raises `InvalidInputError`."""
+        return outline_from([dict(zip(Mark._fields, row, strict=True)) for row in self.outline])
+
     spans: Annotated[
         list[Annotated[list[int], FailFast(), Field(min_length=2, max_length=2)]], FailFast()
     ]
@@ -120,9 +136,17 @@ class Snapshot:
                 spans = [Span(start, end) for start, end in line.spans]
                 counts["staged" if line.staged else "documents"] += 1
                 counts["passages"] += len(spans)
-                document = Document(line.id, line.text, line.title, line.metadata)
+                document = Document(line.id, line.text, line.title, line.metadata, line.marks)
                 own = vectors.take(len(spans))
-                yield StoredRow(document, line.version, line.staged, spans, own, line.title_end)
+                yield StoredRow(
+                    document,
+                    line.version,
+                    line.staged,
+                    spans,
+                    own,
+                    line.title_end,
+                    line.headings_end,
+                )
         vectors.require_end()
         for name, found in counts.items():
             if getattr(self.manifest, name) != found:
@@ -178,7 +202,8 @@ class _VectorStream:
 def _longest_line(limits: DocumentLimits, passages: int) -> int:
     """Bytes of a line that a document within the `limits` can have."""
     spans = _SPAN_BYTES * min(passages, limits.text)
-    return _MOST_ESCAPED * (limits.text + limits.title) + spans + _BESIDE_THE_TEXT
+    chars = limits.text + limits.title + MAX_OUTLINE_CHARS
+    return _MOST_ESCAPED * chars + spans + _SPAN_BYTES * MOST_MARKS + _BESIDE_THE_TEXT
 
 
 def _require_limits(line: _Line, limits: DocumentLimits) -> None:
@@ -187,6 +212,7 @@ def _require_limits(line: _Line, limits: DocumentLimits) -> None:
         check_text(line.text, "text", limits.text)
         check_text(line.title, "title", limits.title)
         check_metadata(line.metadata)
+        check_outline(line.marks, len(line.text))
     except InvalidInputError as error:
         raise InvalidInputError(f"document {line.id[:100]!r}: {error.field}: {error}") from error
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.documents.outline import marks_from
 from service.documents.rows import is_unicode
 from service.errors import StoreError
 from service.store import lexical, value_counts
@@ -41,7 +42,7 @@ _LATEST = (
 )
 """True for the row that was written last among those of one id."""
 
-_DOCUMENT = "id, text, title, metadata"
+_DOCUMENT = "id, text, title, metadata, outline"
 _WAITS = "staged = 1 AND problem IS NULL"
 
 
@@ -173,20 +174,29 @@ class SqliteView:
     ) -> list[tuple[Key, StoredPassage]]:
         """Passages of (id, document's version and number, start, end)."""
         documents = {
-            number: (_document(*document), title_end)
-            for number, title_end, *document in self.connection.execute(
-                f"SELECT number, title_end, {_DOCUMENT} FROM documents "  # noqa: S608
+            number: (_document(*document), title_end, headings_end)
+            for number, title_end, headings_end, *document in self.connection.execute(
+                f"SELECT number, title_end, headings_end, {_DOCUMENT} FROM documents "  # noqa: S608
                 "WHERE number IN (SELECT value FROM json_each(?))",
                 [json_of({number for _, _, number, _, _ in rows})],
             )
         }
         passages = []
         for id_, version, number, start, end in rows:
-            document, title_end = documents[number]
+            document, title_end, headings_end = documents[number]
             # Cut here and not by SQL's substr, which ends at a NUL character.
             text = document.text[start:end]
             passage = StoredPassage(
-                id_, document.id, document.title, text, start, end, document.metadata, title_end
+                id_,
+                document.id,
+                document.title,
+                text,
+                start,
+                end,
+                document.metadata,
+                title_end,
+                document.place(start),
+                headings_end,
             )
             passages.append(((id_, version), passage))
         return passages
@@ -314,16 +324,18 @@ class SqliteView:
 
     def rows(self) -> Iterator[StoredRow]:
         found = self.connection.execute(
-            f"SELECT number, version, staged, title_end, {_DOCUMENT} FROM documents "  # noqa: S608
-            "ORDER BY number"
+            f"SELECT number, version, staged, title_end, headings_end, {_DOCUMENT} "  # noqa: S608
+            "FROM documents ORDER BY number"
         )
-        for number, version, staged, title_end, *columns in found:
+        for number, version, staged, title_end, headings_end, *columns in found:
             spans, vectors = self._spans_and_vectors(
                 'SELECT start, "end", id, vector FROM passages WHERE document = ? ORDER BY ordinal',
                 number,
             )
             document = _document(*columns)
-            yield StoredRow(document, version, bool(staged), spans, vectors, title_end)
+            yield StoredRow(
+                document, version, bool(staged), spans, vectors, title_end, headings_end
+            )
 
     def _spans_and_vectors(self, query: str, *parameters: object) -> tuple[list[Span], Vectors]:
         rows = self.connection.execute(query, parameters).fetchall()
@@ -331,8 +343,9 @@ class SqliteView:
         return [Span(start, end) for start, end, *_ in rows], vectors
 
 
-def _document(id_: str, text: str, title: str, metadata: str) -> Document:
-    return Document(id_, text, title, json.loads(metadata))
+def _document(id_: str, text: str, title: str, metadata: str, outline: str | None) -> Document:
+    marks = marks_from(json.loads(outline)) if outline else ()
+    return Document(id_, text, title, json.loads(metadata), marks)
 
 
 def _as_arrays(rows: Sequence[Sequence[Any]], dimension: int) -> tuple[Ids, Vectors]:

@@ -166,5 +166,5 @@ def _checksum(passage: StoredPassage, data: object) -> int:
     """Of both, so that a passage can have no other one's states."""
     if not isinstance(data, bytes):
         return -1
-    read = f"{passage.title[: passage.title_end]}\0{passage.text}".encode("utf-8", "surrogatepass")
+    read = f"{passage.before}\0{passage.text}".encode("utf-8", "surrogatepass")
     return zlib.crc32(data, zlib.crc32(read))

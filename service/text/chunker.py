@@ -85,13 +85,22 @@ def _even_parts(text: str, tokens: int, *, grain: int) -> Iterable[tuple[int, in
     return pairwise([*starts[::step], len(text)])
 
 
-def chunk(text: str, *, budget: int, overlap: int, count_tokens: TokenCounter) -> list[Span]:
+def chunk(
+    text: str,
+    *,
+    budget: int,
+    overlap: int,
+    count_tokens: TokenCounter,
+    borders: Sequence[int] = (),
+) -> list[Span]:
     """The passages of a text, in code points of the text as given.
 
     A text of at most `budget` tokens is one passage; an empty one has none. A longer text is
     packed greedily from whole sentences; a sentence over the budget is cut at its lines, else at
     spaces and commas, else between grapheme clusters. Neighbours share as many whole pieces as
     `overlap` tokens hold, and a short last passage reaches back further.
+
+    A passage that is half full ends at a border, and the next one shares nothing with it.
 
     Every character but white space is in some passage. Starts and ends rise strictly, and no
     passage begins or ends with white space. Each has at most `budget` tokens, as `count_tokens`
@@ -107,8 +116,16 @@ def chunk(text: str, *, budget: int, overlap: int, count_tokens: TokenCounter) -
     tokens = _count(text, [whole], count_tokens)
     if tokens[0] <= budget:
         return [whole]
-    pieces, counts = _cut(text, whole, tokens[0], budget, count_tokens)
-    return _pack(text, pieces, counts, budget, overlap, count_tokens)
+    parts, part_counts = [whole], tokens
+    cuts = [cut for cut in borders if whole.start < cut < whole.end]
+    if cuts:
+        around = pairwise((whole.start, *cuts, whole.end))
+        parts = [part for a, b in around if (part := _trim(text, Span(a, b))).start < part.end]
+        part_counts = _count(text, parts, count_tokens)
+    pieces, counts = _cut(text, parts, part_counts, budget, count_tokens)
+    first_of_part = {part.start for part in parts} if cuts else set()
+    opens = [place for place, piece in enumerate(pieces) if piece.start in first_of_part]
+    return _pack(text, pieces, counts, budget, overlap, count_tokens, opens)
 
 
 def _trim(text: str, span: Span) -> Span:
@@ -122,10 +139,13 @@ def _count(text: str, spans: Sequence[Span], count_tokens: TokenCounter) -> list
 
 
 def _cut(
-    text: str, whole: Span, tokens: int, budget: int, count_tokens: TokenCounter
+    text: str,
+    pieces: list[Span],
+    counts: list[int],
+    budget: int,
+    count_tokens: TokenCounter,
 ) -> tuple[list[Span], list[int]]:
     """Trimmed pieces in order, each within the budget or a single grapheme, and their tokens."""
-    pieces, counts = [whole], [tokens]
     for split in (sentences, _lines, _words):
         pieces, counts = _cut_again(text, pieces, counts, budget, count_tokens, split)
     grain = max(1, budget // _PIECES_PER_PASSAGE)
@@ -169,6 +189,7 @@ def _pack(
     budget: int,
     overlap: int,
     count_tokens: TokenCounter,
+    opens: Sequence[int],
 ) -> list[Span]:
     """Plan by the sum of the pieces' tokens, then count the passages that come of it.
 
@@ -179,7 +200,7 @@ def _pack(
     ratings = [min(count, budget) for count in counts]
     strictness = 1
     while True:
-        windows = _plan(ratings, budget, overlap)
+        windows = _plan(ratings, budget, overlap, opens)
         spans = [Span(pieces[first].start, pieces[end - 1].end) for first, end in windows]
         over = [
             (first, end, tokens)
@@ -195,19 +216,32 @@ def _pack(
         strictness *= 2
 
 
-def _plan(ratings: list[int], budget: int, overlap: int) -> list[tuple[int, int]]:
-    """Greedy windows `pieces[first:end]`; both rise strictly, as no rating is over budget."""
+def _plan(
+    ratings: list[int], budget: int, overlap: int, opens: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Greedy windows `pieces[first:end]`; both rise strictly, as no rating is over budget.
+
+    `opens` are the pieces before which a window ends rather than before others.
+    """
     total = [0, *accumulate(ratings)]
-    first, windows = 0, []
+    first, last_end = 0, 0
+    windows: list[tuple[int, int]] = []
     while True:
         end = bisect_right(total, total[first] + budget) - 1
+        if end < len(ratings) and opens:
+            border = opens[bisect_right(opens, end) - 1]
+            if border > last_end and 2 * (total[border] - total[first]) >= budget:
+                windows.append((first, border))
+                first = last_end = border
+                continue
         windows.append((first, end))
+        last_end = end
         if end == len(ratings):
             break
         # Overlap leaves room for at least one new piece.
         shared = min(overlap, budget - ratings[end])
         first = bisect_left(total, total[end] - shared)
-    if len(windows) > 1 and total[-1] - total[first] < budget // 4:
+    if len(windows) > 1 and first not in opens and total[-1] - total[first] < budget // 4:
         further_back = bisect_left(total, total[-1] - budget // 2)
         windows[-1] = (min(first, max(windows[-2][0] + 1, further_back)), len(ratings))
     return windows

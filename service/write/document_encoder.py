@@ -11,8 +11,14 @@ from service.protocols import Encoder
 from service.scheduling.background import Background
 from service.text.chunker import TokenCounter
 from service.text.normalizer import break_up
-from service.text.passage import CutDocument, cut_document, passage_text, title_end
-from service.types import Document, EncodedDocument, Span
+from service.text.passage import (
+    CutDocument,
+    cut_document,
+    headings_end,
+    passage_text,
+    title_end,
+)
+from service.types import Document, EncodedDocument, Span, Vectors
 from service.write.passage_states import PassageStates
 
 
@@ -20,14 +26,22 @@ from service.write.passage_states import PassageStates
 class Chunked:
     """A document and its passages; `inputs` are the texts that models read, without a prefix.
 
-    Each text begins with the title up to `title_end`. `tokens` are those of the document's text.
+    Each text begins with the title up to `title_end` and its headings up to `headings_end`.
+    `tokens` are those of the document's text.
     """
 
     document: Document
     spans: Sequence[Span]
     inputs: Sequence[str]
     title_end: int
+    headings_end: int | None
     tokens: int
+
+    def encoded(self, vectors: Vectors, packed: Sequence[bytes | None]) -> EncodedDocument:
+        """The document with what was made of its passages."""
+        return EncodedDocument(
+            self.document, self.spans, vectors, self.title_end, packed, self.headings_end
+        )
 
 
 class DocumentEncoder:
@@ -82,9 +96,7 @@ class DocumentEncoder:
         encoded, start = [], 0
         for c in chunks:
             own = slice(start, start + len(c.spans))
-            encoded.append(
-                EncodedDocument(c.document, c.spans, vectors[own], c.title_end, packed[own])
-            )
+            encoded.append(c.encoded(vectors[own], packed[own]))
             start += len(c.spans)
         return encoded
 
@@ -112,10 +124,15 @@ class DocumentEncoder:
             )
         else:
             end = title_end(document.title, window=budget, count_tokens=count_tokens)
-            cut = CutDocument([Span(0, len(document.text))], end)
+            last = headings_end(document.outline, window=budget, count_tokens=count_tokens)
+            cut = CutDocument([Span(0, len(document.text))], end, last)
         title = document.title[: cut.title_end]
         texts = [
-            passage_text(title, document.text[span.start : span.end], self._prefixes)
+            passage_text(
+                document.place(span.start).under(title, cut.headings_end),
+                document.text[span.start : span.end],
+                self._prefixes,
+            )
             for span in cut.spans
         ]
         # A passage without text has nothing that a reader could see.
@@ -123,7 +140,8 @@ class DocumentEncoder:
         if not kept:
             raise _nothing_left()
         (tokens,) = count_tokens([break_up(document.text.strip())])
-        return Chunked(document, kept, list(filter(None, texts)), cut.title_end, tokens)
+        inputs = list(filter(None, texts))
+        return Chunked(document, kept, inputs, cut.title_end, cut.headings_end, tokens)
 
 
 def _nothing_left() -> UnprocessableTextError:

@@ -155,8 +155,7 @@ class StagedDocuments:
             self._store.set_aside([row])
             return
         packed = [long.packed.get(place) for place in range(len(spans))]
-        encoded = EncodedDocument(row.document, spans, vectors, long.chunked.title_end, packed)
-        self._publish([(row, encoded)])
+        self._publish([(row, long.chunked.encoded(vectors, packed))])
 
 
 def _first(rows: Sequence[StagedDocument], chars: int) -> dict[int, StagedDocument]:

@@ -117,7 +117,12 @@ def problem(answer: Response, status: int, code: str, field: str | None = None) 
 
 
 def test_a_document_is_created_read_replaced_and_deleted(client: TestClient) -> None:
-    fields = {"title": "Tides", "text": TEXT, "metadata": {"level": 3, "tags": ["sea"]}}
+    fields = {
+        "title": "Tides",
+        "text": TEXT,
+        "metadata": {"level": 3, "tags": ["sea"]},
+        "outline": [{"start": 0, "page": 4, "headings": ["Sea", "Moon"]}],
+    }
     created = client.put("/documents/tides", json=fields, params=WAIT)
     assert created.status_code == 201
     version = created.json()["version"]
@@ -130,7 +135,8 @@ def test_a_document_is_created_read_replaced_and_deleted(client: TestClient) -> 
     assert read.json() == {
         "id": "tides", "version": version, "indexed": True, "problem": None, **fields,
     }  # fmt: skip
-    assert found(client, "tide moon") == ["tides"]
+    (hit,) = client.post("/search", json={"query": "tide moon"}).json()["hits"]
+    assert (hit["id"], hit["page"], hit["headings"]) == ("tides", 4, ["Sea", "Moon"])
 
     replaced = client.put("/documents/tides", json={"text": "Bees dance."}, params=WAIT)
     assert replaced.status_code == 200
@@ -765,7 +771,7 @@ def test_openapi_describes_both_ways_to_each_path(client: TestClient) -> None:
     for body in (several, one):
         assert body["additionalProperties"] is False
         assert body["examples"]
-        assert set(body["properties"]) == {"id", "title", "text", "metadata"}
+        assert set(body["properties"]) == {"id", "title", "text", "metadata", "outline"}
         assert all(about["description"] for about in body["properties"].values())
     for name, schema in schemas.items():
         for field, about in schema.get("properties", {}).items():

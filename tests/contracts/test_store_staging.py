@@ -20,6 +20,7 @@ from service.types import (
     EncodedDocument,
     EncoderIdentity,
     Ids,
+    Mark,
     StoredDocument,
     Written,
 )
@@ -442,3 +443,29 @@ def test_each_view_shows_the_metadata_of_its_moment(store: Store, encoded: Encod
         assert now(store).passages([id_]) == {}
         assert before.passages([id_])[id_].metadata == {"year": 1}
     assert seen == [{"year": 1}, {"year": 2}, {"year": 1}]
+
+
+def test_passages_know_their_place_in_the_outline(store: Store, encoded: Encoded) -> None:
+    outline = (Mark(0, 1, ("Tides",)), Mark(4, 2, ("Tides", "Spring")))
+    one = Document("d", "one two", outline=outline)
+    store.stage([one])
+    store.publish(
+        [(row, encoded_of(row, encoded)._replace(headings_end=7)) for row in staged(store)]
+    )
+    passages = now(store).passages(now(store).allowed({}).tolist()).values()
+    assert [passage.place for passage in passages] == [outline[0], outline[0]]
+    assert [passage.before for passage in passages] == ["Tides", "Tides"]
+    assert document(store, "d") is not None
+    assert document(store, "d").document == one  # type: ignore[union-attr]
+    assert len(now(store).matching("tides", 10)) == 2
+
+
+def test_another_outline_is_encoded_again(store: Store, encoded: Encoded) -> None:
+    one = Document("d", "one two", outline=(Mark(0, 1, ("Tides",)),))
+    store.stage([one])
+    publish_all(store, encoded)
+    (written,) = store.stage([replace(one, outline=())])
+    assert not written.unchanged
+    assert [row.document.outline for row in staged(store)] == [()]
+    publish_all(store, encoded)
+    assert now(store).matching("tides", 10) == []

@@ -179,7 +179,7 @@ def test_another_schema_version_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match="version 99 and this program reads version 5") as raised:
+    with pytest.raises(StoreError, match="version 99 and this program reads version 6") as raised:
         Database(path)
     assert str(raised.value).endswith(f": secondpass ingest FILE --data-dir {path.parent}")
 

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -6,9 +7,9 @@ from tokenizers import Tokenizer
 
 from service.errors import UnprocessableTextError
 from service.models.sources import PreparedModel
-from service.text.chunker import TokenCounter
+from service.text.chunker import TokenCounter, chunk
 from service.text.passage import cut_document, passage_text, stored_text, title_end
-from service.types import Document, StoredPassage
+from service.types import Document, Mark, StoredPassage
 
 
 def words(texts: Sequence[str]) -> list[int]:
@@ -107,3 +108,67 @@ def test_passages_of_real_tokens_fit_the_window_and_fill_it(
     assert len(spans) > 1
     assert all(count > 200 for count in counts[:-1])
     assert all(a.end >= b.start for a, b in pairwise(spans)) or unit[-1].isspace()
+
+
+SECTIONS = Document(
+    "1",
+    "a b c d e f g h i j k l m n",
+    title="Title",
+    outline=(Mark(0, 1, ("One",)), Mark(12, 2, ("Two", "Two and a half")), Mark(20, 3, ("Two",))),
+)
+
+
+def read(document: Document, budget: int) -> list[str]:
+    cut = cut_document(document, budget=budget, overlap=2, count_tokens=words)
+    title = document.title[: cut.title_end]
+    return [
+        passage_text(document.place(start).under(title, cut.headings_end), document.text[start:end])
+        for start, end in cut.spans
+    ]
+
+
+def test_a_passage_says_the_headings_where_it_begins() -> None:
+    assert read(SECTIONS, 12) == [
+        "Title One a b c d e f",
+        "Title Two > Two g h i j k l m n",
+    ]
+
+
+def test_a_passage_begins_at_a_heading_rather_than_elsewhere() -> None:
+    assert read(SECTIONS, 16) == [
+        "Title One a b c d e f g h i j",
+        "Title Two k l m n",
+    ]
+
+
+def test_short_sections_share_a_passage() -> None:
+    assert read(SECTIONS, 40) == ["Title One a b c d e f g h i j k l m n"]
+
+
+def test_headings_get_at_most_a_quarter_of_the_window() -> None:
+    long = replace(SECTIONS, outline=(Mark(0, None, ("x y z " * 20,)),))
+    passages = read(long, 16)
+    assert all(passage.startswith("Title x y z x ") for passage in passages)
+    assert all(words([passage])[0] <= 16 for passage in passages)
+
+
+def test_another_page_alone_is_no_border() -> None:
+    pages = tuple(Mark(start, page) for page, start in enumerate(range(0, 28, 2), 1))
+    assert read(replace(SECTIONS, outline=pages), 8) == read(replace(SECTIONS, outline=()), 8)
+
+
+def test_a_stored_passage_has_the_headings_that_were_read_when_it_was_stored() -> None:
+    place = Mark(0, 4, ("one", "two three"))
+    passage = StoredPassage(1, "d", "T", "text", 0, 4, {}, place=place, headings_end=9)
+    assert stored_text(passage, ()) == "T one > two text"
+
+
+@pytest.mark.parametrize("cuts", [(0, 5), (3, 30, 31, 60), tuple(range(0, 110, 7)), (500,)])
+@pytest.mark.parametrize("overlap", [0, 3, 7])
+def test_borders_lose_no_character(cuts: tuple[int, ...], overlap: int) -> None:
+    text = "a b c d. " * 12
+    spans = chunk(text, budget=8, overlap=overlap, count_tokens=words, borders=cuts)
+    covered = {place for start, end in spans for place in range(start, end)}
+    assert covered >= {place for place, character in enumerate(text) if not character.isspace()}
+    assert all(a.start < b.start and a.end < b.end for a, b in pairwise(spans))
+    assert all(words([text[start:end]])[0] <= 8 for start, end in spans)

@@ -279,4 +279,5 @@ def _deadline(state: ServerState) -> Deadline:
 def _stored(stored: StoredDocument) -> StoredDocumentBody:
     document, version, indexed, problem = stored
     fields = {name: getattr(document, name) for name in document.__slots__}
+    fields["outline"] = [mark._asdict() for mark in document.outline]
     return StoredDocumentBody(**fields, version=version, indexed=indexed, problem=problem)

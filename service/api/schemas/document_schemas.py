@@ -16,6 +16,12 @@ from service.api.schemas.common import RequestBody, component, whole
 from service.api.schemas.filter_schemas import DESCRIPTION as FILTERS
 from service.api.schemas.filter_schemas import EXAMPLES as FILTER_EXAMPLES
 from service.api.schemas.filter_schemas import SomeFilters
+from service.documents.outline import (
+    MAX_HEADING_CHARS,
+    MOST_HEADINGS,
+    MOST_MARKS,
+    MOST_PAGES,
+)
 from service.documents.rows import (
     MAX_ID_CHARS,
     MAX_METADATA_FIELDS,
@@ -85,6 +91,19 @@ _Problem = Annotated[
 _Place = Annotated[int, Field(description="Its place in the request, from 0.", examples=[3])]
 
 
+class MarkBody(RequestBody):
+    """Where a part of a text begins."""
+
+    start: int = Field(ge=0, description="In code points of the text.", examples=[0])
+    page: int | None = Field(None, ge=1, le=MOST_PAGES, description="From 1.", examples=[3])
+    headings: list[Annotated[str, Field(min_length=1, max_length=MAX_HEADING_CHARS)]] = Field(
+        default_factory=list,
+        max_length=MOST_HEADINGS,
+        description="The headings over it, outermost first.",
+        examples=[["Errors", "Several exceptions"]],
+    )
+
+
 class DocumentBody(RequestBody):
     """A document whose id is in the path. Only `text` is required."""
 
@@ -101,6 +120,13 @@ class DocumentBody(RequestBody):
         "`max_document_chars`)."
     )
     metadata: Metadata | None = Field(None, description=_METADATA)
+    outline: list[MarkBody] | None = Field(
+        None,
+        max_length=MOST_MARKS,
+        description="Where pages and sections of the text begin, in their order; at most 10,000, "
+        "with headings of 500,000 characters in all. Hits tell page and headings of their passage, "
+        "and the models read the headings before it.",
+    )
 
 
 class IdentifiedDocumentBody(DocumentBody):
@@ -114,6 +140,13 @@ class IdentifiedDocumentBody(DocumentBody):
     )
 
 
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Of a body in `COMPONENTS`, where the models that it names are too."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    return schema
+
+
 RawDocument = Annotated[dict[str, Any], SkipValidation, WithJsonSchema(component("DocumentBody"))]
 RawIdentifiedDocument = Annotated[
     dict[str, Any], SkipValidation, WithJsonSchema(component("IdentifiedDocumentBody"))
@@ -122,8 +155,9 @@ RawIdentifiedDocument = Annotated[
 
 COMPONENTS = {
     "Metadata": _METADATA_SCHEMA,
-    "DocumentBody": DocumentBody.model_json_schema(),
-    "IdentifiedDocumentBody": IdentifiedDocumentBody.model_json_schema(),
+    "MarkBody": MarkBody.model_json_schema(),
+    "DocumentBody": _schema(DocumentBody),
+    "IdentifiedDocumentBody": _schema(IdentifiedDocumentBody),
 }
 """For `components.schemas`."""
 
@@ -209,6 +243,9 @@ class StoredDocumentBody(BaseModel):
     title: Title
     text: str = Field(description="The document's text, unchanged.", examples=[TEXT])
     metadata: StoredMetadata
+    outline: list[MarkBody] = Field(
+        default_factory=list, description="Where its pages and sections begin."
+    )
     version: _Version
     indexed: _Indexed
     problem: _Problem

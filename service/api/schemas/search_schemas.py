@@ -149,6 +149,16 @@ class HitBody(OrderedHit):
     text: str | None = Field(description="The best passage, unchanged.", examples=[TEXT])
     start: int = Field(description="Start in the document, in code points.", examples=[0])
     end: int = Field(description="Where it ends (exclusive).", examples=[len(TEXT)])
+    page: int | None = Field(
+        None,
+        description="The page on which it begins, if the document's outline tells.",
+        examples=[3],
+    )
+    headings: list[str] = Field(
+        default_factory=list,
+        description="The headings over it, outermost first, if the document's outline tells.",
+        examples=[["Errors", "Several exceptions"]],
+    )
     metadata: StoredMetadata
     confidence: Word = Field(
         description="The level of `probability`; `uncalibrated` if it is null."

@@ -84,6 +84,8 @@ class Hit:
     also: list[FoldedDocument] | None = None
     folded: int | None = None
     group: HitGroup | None = None
+    page: int | None = None
+    headings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,7 @@ class StoredDocument:
     version: int
     indexed: bool
     problem: str | None = None
+    outline: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
