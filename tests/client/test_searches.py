@@ -205,6 +205,49 @@ def test_the_request_is_what_the_service_takes() -> None:
     assert {r.headers["Authorization"] for r in requests} == {"Bearer s3cret"}
 
 
+ORDER: dict[str, Any] = {
+    "offset": 0,
+    "min_probability": 0.0,
+    "boost": [
+        {"field": "kind", "values": ["guide"], "weight": 0.5},
+        {"field": "day", "scale": 30, "origin": "2026-01-31", "weight": -1},
+    ],
+    "diversity": True,
+    "group_by": "topic",
+    "group_size": 10,
+    "collections": ["articles", "news"],
+}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_order_of_hits_is_asked_for_as_the_service_takes_it(asynchronous: bool) -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(200, json=ANSWER)
+
+    transport = httpx.MockTransport(answer)
+    options: dict[str, Any] = {"transport": transport, "collection": "own"}
+    more = {**ORDER, "offset": None, "cursor": ANSWER["next_cursor"], "collections": None}
+
+    async def ask() -> None:
+        async with AsyncSearchClient("http://search", **options) as client:
+            found = await client.search("a", **ORDER)
+            await client.search("a", **{**more, "cursor": found.next_cursor})
+
+    if asynchronous:
+        asyncio.run(ask())
+    else:
+        with SearchClient("http://search", **options) as client:
+            found = client.search("a", **ORDER)
+            client.search("a", **{**more, "cursor": found.next_cursor})
+    first, second = (search_schemas.SearchRequest.model_validate_json(r.content) for r in requests)
+    assert first == search_schemas.SearchRequest(query="a", **ORDER)
+    assert second == search_schemas.SearchRequest(query="a", **more)
+    assert [r.url.path for r in requests] == ["/search", "/collections/own/search"]
+
+
 def test_without_a_key_none_is_sent() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert "Authorization" not in request.headers

@@ -13,6 +13,7 @@ from service.errors import InferenceError
 from service.scheduling.gate import Deadline
 from service.search import answer_cache
 from service.search.answer_cache import AnswerCache
+from service.search.boosts import Boost
 from service.search.pair_model import PairModel, cosine
 from service.search.query import Query, RerankReport, Result
 from service.search.searcher import Searcher
@@ -108,6 +109,13 @@ def test_the_earlier_querys_text_is_not_kept(folder: DataFolder) -> None:
         {"filters": {"n": "1"}},
         {"min_confidence": "low"},
         {"timeout_ms": 20_000},
+        {"offset": 0},
+        {"offset": 1},
+        {"min_probability": 0.0},
+        {"diversity": True},
+        {"group_by": "n"},
+        {"group_size": 4},
+        {"boost": (Boost("n", 0.5, (1,)),)},
     ],
 )
 def test_another_request_with_the_same_query_is_answered_itself(
@@ -116,6 +124,23 @@ def test_another_request_with_the_same_query_is_answered_itself(
     searcher = searcher_with_cache(folder, pair_model())
     ask(searcher, FIRST, Query(FIRST, filters={"n": 1.0}), Query(FIRST, filters={"n": [1]}))
     assert cached(ask(searcher, Query(FIRST, **changed))) == [False]
+
+
+def test_a_window_is_never_shared(folder: DataFolder) -> None:
+    searcher = searcher_with_cache(folder, pair_model())
+    mine, yours = (Query(FIRST, top_k=1, offset=0, owner=owner) for owner in ("me", "you"))
+    answers = ask(searcher, mine, yours, mine)
+    assert cached(answers) == [False] * 3
+    assert len({answer.next_cursor for answer in answers}) == 3
+
+
+def test_boosts_share_an_answer_only_where_they_are_equal(folder: DataFolder) -> None:
+    searcher = searcher_with_cache(folder, pair_model(), size=12)
+    near = Boost("n", 0.5, scale=1, origin=1)
+    boosts = [(), (near,), (replace(near, scale=2),), (replace(near, origin=None),), (near, near)]
+    asked = [Query(FIRST, boost=each) for each in boosts]
+    assert not any(cached(ask(searcher, *asked)))
+    assert all(cached(ask(searcher, *asked)))
 
 
 def test_filters_of_two_keys_share_no_answer(folder: DataFolder) -> None:

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.api.schemas.answer_schemas import FieldName
-from service.api.schemas.collection_schemas import NAME_SCHEMA
 from service.api.schemas.common import RequestBody
 from service.api.schemas.document_schemas import Id
 from service.search.boosts import Boost
 from service.search.paging import AGE_S, CURSOR_CHARS
+from service.store.catalog import NAME_PATTERN
 from service.store.filter_grammar import MAX_VALUE_CHARS, MAX_VALUES
 from service.store.metadata_values import microseconds
 
@@ -142,7 +142,7 @@ GroupSize = Annotated[
     int, Field(ge=1, le=10, description="With `group_by`: most hits of a group that are shown.")
 ]
 CollectionNames = Annotated[
-    list[Annotated[str, Field(max_length=1000, json_schema_extra=NAME_SCHEMA)]] | None,
+    list[Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]] | None,
     Field(
         min_length=1,
         max_length=MOST_COLLECTIONS,

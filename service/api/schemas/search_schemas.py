@@ -57,6 +57,13 @@ class SearchRequest(RequestBody):
                     "explain": True,
                     "facets": ["topic"],
                 },
+                {
+                    "query": "release notes",
+                    "offset": 0,
+                    "boost": [{"field": "published", "scale": 90, "weight": 0.5}],
+                    "diversity": True,
+                    "group_by": "topic",
+                },
             ],
             "allOf": [
                 # The rerank gives the confidence.
