@@ -1,5 +1,6 @@
 """Which calibration a collection uses: its own, the operator's, or a shipped one."""
 
+import logging
 import threading
 from pathlib import Path
 from typing import Literal
@@ -9,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from service.confidence.calibration import Calibration, load_calibration, shipped_calibrations
 from service.confidence.judge import Judge, Thresholds
 from service.durable import write_text
-from service.errors import ConflictError, StoreError
+from service.errors import ConflictError
 from service.protocols import Reranker
 from service.settings import Settings
 from service.types import EncoderIdentity
+
+log = logging.getLogger(__name__)
 
 Origin = Literal["labels", "settings", "shipped"]
 
@@ -38,12 +41,12 @@ class Calibrations:
     def __init__(
         self, path: Path, settings: Settings, encoder: EncoderIdentity, reranker: Reranker | None
     ) -> None:
-        """Raises `ModelSourceError` if the operator's artifact cannot be read, and `StoreError`."""
+        """Raises `ModelSourceError` if the operator's artifact cannot be read."""
         self._path, self._settings, self._encoder = path, settings, encoder
         self._weights = reranker.weights_sha256 if reranker else None
         self._variant = reranker.variant if reranker else ""
         self._lock = threading.Lock()
-        self._kept = _read(path)
+        self._kept, self._problem = _read(path)
         self.base = self._base()
         """The server's own calibration, from which labels are fitted."""
 
@@ -72,6 +75,8 @@ class Calibrations:
     @property
     def note(self) -> str | None:
         """What an operator should know."""
+        if self._problem:
+            return self._problem
         if self._kept.current is None or self._fits(self._kept.current):
             return None
         return (
@@ -115,7 +120,7 @@ class Calibrations:
 
     def _write(self, kept: _Kept) -> None:
         write_text(self._path, kept.model_dump_json(indent=2))
-        self._kept = kept
+        self._kept, self._problem = kept, None
 
     def _fits(self, artifact: Calibration) -> bool:
         fits = artifact.fits_encoder(self._encoder)
@@ -137,12 +142,15 @@ class Calibrations:
         return next(iter(exact or same or fitting), None)
 
 
-def _read(path: Path) -> _Kept:
+def _read(path: Path) -> tuple[_Kept, str | None]:
+    """What the file holds, and a note if it cannot be read: searches are worth more than it."""
     try:
-        return _Kept.model_validate_json(path.read_text(encoding="utf-8"))
+        return _Kept.model_validate_json(path.read_text(encoding="utf-8")), None
     except FileNotFoundError:
-        return _Kept()
+        return _Kept(), None
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise StoreError(
-            f"{path} cannot be read: {error}. Move it away to use the server's own calibration"
-        ) from error
+        log.error("%s cannot be read, the server's own calibration is used: %s", path, error)
+        return _Kept(), (
+            "the calibration that was fitted to labels cannot be read and is not used: calibrate "
+            "again, or restore calibration.json from a backup"
+        )

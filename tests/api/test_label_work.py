@@ -215,6 +215,17 @@ def test_a_calibration_of_other_models_is_not_used(settings: Settings, client: T
         assert any("other models" in note for note in again.get("/readyz").json()["notes"])
 
 
+@pytest.mark.parametrize("content", ["", "{", '{"format": 9}'])
+def test_a_damaged_calibration_keeps_no_server_from_searching(
+    settings: Settings, content: str
+) -> None:
+    settings.data_dir.mkdir()
+    (settings.data_dir / "calibration.json").write_text(content)
+    with running(settings) as client:
+        assert client.get("/calibration").json()["origin"] == "settings"
+        assert any("calibrate again" in note for note in client.get("/readyz").json()["notes"])
+
+
 def test_each_collection_has_its_own(client: TestClient) -> None:
     client.post("/collections", json={"name": "next"})
     sent = {"documents": documents()}

@@ -79,7 +79,8 @@ export async function show({ main, collection, signal }) {
       started.calibration.about,
       el("p", {}, "In use: ", el("code", {}, name), ` (${about})`),
       now.name && el("p", { class: "hint" }, starts.join(", ")),
-      now.can_restore && button(`Go back to ${restore}`, goBack, "quiet"),
+      now.can_restore &&
+        el("div", { class: "actions" }, button(`Go back to ${restore}`, goBack)),
     );
   }
 
