@@ -53,8 +53,8 @@ def requests_of(words: list[str]) -> list[Callable[[random.Random], Request]]:
     def query(draw: random.Random) -> str:
         return some_words(draw, words, 120)
 
-    def texts(draw: random.Random, most: int) -> list[str]:
-        return [some_words(draw, words) for _ in range(draw.randint(1, most))]
+    def texts(draw: random.Random, count: int, most: int) -> list[str]:
+        return [some_words(draw, words, most) for _ in range(draw.randint(1, count))]
 
     def search(draw: random.Random) -> Request:
         return "POST", "/search", {"query": query(draw), "top_k": draw.randint(1, 50)}
@@ -63,13 +63,13 @@ def requests_of(words: list[str]) -> list[Callable[[random.Random], Request]]:
         return "POST", "/search/batch", {"queries": [{"query": query(draw)} for _ in range(8)]}
 
     def rerank(draw: random.Random) -> Request:
-        return "POST", "/rerank", {"query": query(draw), "documents": texts(draw, 20)}
+        return "POST", "/rerank", {"query": query(draw), "documents": texts(draw, 20, 120)}
 
     def embed(draw: random.Random) -> Request:
-        return "POST", "/v1/embeddings", {"input": texts(draw, 8), "input_type": "passage"}
+        return "POST", "/v1/embeddings", {"input": texts(draw, 8, 500), "input_type": "passage"}
 
     def tokenize(draw: random.Random) -> Request:
-        return "POST", "/tokenize", {"inputs": texts(draw, 4)}
+        return "POST", "/tokenize", {"inputs": texts(draw, 4, 2000)}
 
     def write(draw: random.Random) -> Request:
         return "PUT", f"/documents/soak-{draw.randrange(KEPT)}", {"text": some_words(draw, words)}
