@@ -389,3 +389,15 @@ def test_without_a_reranker_the_cosine_orders(without: TestClient) -> None:
     assert body["model"] == "e5-small"
     assert "no probabilities" in body["meta"]["warnings"][0]
     assert without.get("/info").json()["model_id"] == "e5-small"
+
+
+def test_without_a_reranker_texts_are_encoded_some_at_a_time(
+    without: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"query": "Carson City is the capital", "texts": ["", *TEXTS, "", *TEXTS]}
+    together = post(without, "/rerank", **body)
+    monkeypatch.setattr(document_ranker, "_ENCODED_TOGETHER", 2)
+    apart = post(without, "/rerank", **body)
+    scores = [{one["index"]: one["score"] for one in found} for found in (together, apart)]
+    assert len(scores[1]) == 8
+    assert scores[1] == pytest.approx(scores[0], abs=1e-5)
