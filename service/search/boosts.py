@@ -15,8 +15,13 @@ from service.documents.rows import composed
 from service.store.metadata_values import MetadataRow, kind_of, metadata_rows, microseconds
 from service.types import FilterScalar, Metadata
 
-BOUND = 1.0
-"""A hit moves by at most this many standard deviations of the scores of all hits, up or down."""
+BOUND = 0.5
+"""A hit moves by at most this many standard deviations of the scores of all hits, up or down.
+
+Measured on TyDi QA (en, 200 queries) and CISI (76), with a full boost of half of the documents
+picked at random: nDCG@10 loses 0.004 at most, and of the first ten hits 67 % are boosted ones. With
+a bound of 1 it loses 0.007 (0.018 where a tenth is boosted), with 2 up to 0.06.
+"""
 
 _DAY = 24 * 3600 * 1_000_000
 

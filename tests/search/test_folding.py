@@ -33,6 +33,13 @@ def test_another_text_on_the_subject_stays() -> None:
     assert folded([TIDES, other]) == [0, 1]
 
 
+def test_a_text_near_two_that_stay_is_folded_into_the_first() -> None:
+    first, both, second = f"{TIDES} {LOCKS}", f"{TIDES} {LOCKS} {KANJI}", f"{LOCKS} {KANJI}"
+    assert folded([first, second], same=0.3) == [0, 1]
+    assert folded([second, first, both], same=0.3) == [0, 1, 0]
+    assert folded([first, second, both], same=0.3) == [0, 1, 0]
+
+
 def test_texts_without_letters_stay() -> None:
     assert folded(["", "…", "", " - "]) == [0, 1, 2, 3]
     assert folded(["A!", "a?", "b"]) == [0, 0, 2]

@@ -147,10 +147,12 @@ def test_deleted_and_rewritten_documents_are_left_out_and_told(library: Library)
 def test_a_document_that_leaves_the_filter_is_left_out(library: Library) -> None:
     query = replace(Q, filters={"part": "high"})
     first = library.ask(query)
-    library.write(library.document(13, part="secret"))
+    library.folder.store.patch("d13", {"part": "secret"})
+    library.folder.store.patch("d12", {"n": 120})
     second = library.ask(replace(query, offset=None, cursor=first.next_cursor))
     assert ids(first, second) == ["d19", "d18", "d17", "d16", "d15", "d14", "d12"]
     assert second.warnings
+    assert second.hits[-1].metadata == {"n": 120, "part": "high"}
 
 
 def test_a_deleted_hit_gives_way_to_what_was_folded_into_it(library: Library) -> None:

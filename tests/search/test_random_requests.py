@@ -199,6 +199,7 @@ def test_some_random_requests_keep_their_promises(ask: Ask, query: Query) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @settings(max_examples=MANY, **_options)
 @given(_requests)
 def test_ten_thousand_random_requests_keep_their_promises(ask: Ask, query: Query) -> None:

@@ -118,7 +118,7 @@ Boosts = Annotated[
     list[BoostBody],
     Field(
         max_length=MOST_BOOSTS,
-        description="What moves hits in the order, by one standard deviation of the scores at "
+        description="What moves hits in the order, by half a standard deviation of the scores at "
         "most. Probabilities and scores stay as they are.",
         examples=[[{"field": "published", "scale": 90, "weight": 0.5}]],
     ),
@@ -173,7 +173,8 @@ class OrderedHit(BaseModel):
     )
     boost: float | None = Field(
         None,
-        description="How far `boost` moved it, −1 to 1 standard deviations; only with `boost`.",
+        description="How strongly it was boosted, −1 to 1: 1 moves it by half a standard "
+        "deviation of the scores. Only with `boost`.",
         examples=[None],
     )
     also: list[FoldedBody] | None = Field(
