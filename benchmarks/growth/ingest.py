@@ -1,5 +1,6 @@
 """Passages a second on the way in, and the memory of a server that has many."""
 
+import gc
 import sqlite3
 import sys
 import tempfile
@@ -55,6 +56,8 @@ def ingested(settings: Settings, texts: Sequence[str]) -> Ingested:
             report = ingestor.ingest(rows)
             stored = perf_counter() - began
         seconds = perf_counter() - began
+        del ingestor
+        gc.collect()  # it refers to itself, and would keep its models beside the next one's
         return Ingested(report.added, report.passages, _states_in(own.data_dir), stored, seconds)
 
 

@@ -155,7 +155,7 @@ def _measure_encoder(settings: Settings, name: str) -> None:
     for backend, row in record.measured.items():
         verdict = "" if row.close else "  not close enough"
         typer.echo(
-            f"  {backend:<11}{row.query_ms:8.1f} ms a query  "
+            f"  {backend:<11}{row.query_ms:8.1f} ms a query, {row.busy_query_ms:.1f} of many  "
             f"{row.passages_per_second:8.1f} passages a second  "
             f"cosine with float32 at least {row.least_cosine:.5f}{verdict}"
         )

@@ -21,7 +21,7 @@ _DTYPES: Mapping[EncoderBackend, torch.dtype] = {
 
 
 class Backends(NamedTuple):
-    """For queries the fastest one alone, for passages the one that does most in a second."""
+    """For queries the fastest one, alone and busy; for passages the one that does most a second."""
 
     queries: EncoderBackend
     passages: EncoderBackend

@@ -16,7 +16,7 @@ from service.write.passage_states import PassageStates
 from service.write.row_batches import row_batches
 from service.write.staged import LONG_CHARS, IndexStep, StagedDocuments
 
-BATCH_TOKENS = 1 << 14
+BATCH_TOKENS = 1 << 13
 STATIC_BATCH_TOKENS = 1 << 18
 """Tokens that are encoded and stored together. A static encoder takes about a second for a
 batch."""

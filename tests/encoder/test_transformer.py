@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
+from service.encoder import side_by_side
 from service.encoder.loading import load_sentence_transformer, plain_transformer
 from service.encoder.sentence_model import SentenceModel
 from service.encoder.transformer import Transformer as Plain
@@ -107,3 +109,21 @@ def test_a_model_with_more_to_it_is_left_to_the_library(
     found = SentenceModel(model, batch_tokens=128)
     assert np.abs(found.twin("").encode(TEXTS, 64) - expected).max() < 1e-5
     assert found.special_tokens == 2
+
+
+def test_padding_changes_no_state(e5: PreparedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = " ".join(sentence for texts in SENTENCES.values() for sentence in texts).split()
+    texts = [" ".join(words[start:end]) for start, end in ((0, 75), (9, 86), (5, 99), (0, 9))]
+    plain = Plain.load(e5.folder, batch_tokens=1024, device="cpu")
+    padded = plain.states(texts, 256, (5,))
+    assert any(len(one.ids) > side_by_side._LONG and len(one.ids) % 16 for one in padded)
+    monkeypatch.setattr(side_by_side, "_LONG", 1000)
+    for with_padding, without in zip(padded, plain.states(texts, 256, (5,)), strict=True):
+        assert np.abs(with_padding.states - without.states).max() < 1e-5
+        assert np.abs(with_padding.pooled - without.pooled).max() < 1e-5
+
+
+def test_passes_have_few_numbers_of_rows() -> None:
+    rows = {total: side_by_side._laid_out([total], torch.float32).size for total in range(1, 4097)}
+    assert all(total <= size < max(total + 8, 1.07 * total + 16) for total, size in rows.items())
+    assert len(set(rows.values())) < 150

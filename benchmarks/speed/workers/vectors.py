@@ -59,6 +59,9 @@ def onnx(file: str) -> Encode:
 
 def ingest() -> Encode:
     """This service's ingest. Its clock runs once the models are loaded, as those of the others."""
+    from service.cli import tune_process  # noqa: PLC0415
+
+    tune_process()
     from benchmarks.growth.ingest import ingested  # noqa: PLC0415
     from service.settings import Settings  # noqa: PLC0415
 
