@@ -92,6 +92,7 @@ ERRORS = failures(
         421: "A server without keys does not know the name in `Host`.",
         422: "A field is wrong; `details` names each.",
         429: "The queue is full, or the API key asks too fast; see `Retry-After`.",
+        431: "Request line and headers are too long.",
         500: "A fault of the server; the log has the `request_id`.",
         503: "Models and index are loading (see `Retry-After`), or the store failed.",
         504: "The time ran out before there was an answer.",

@@ -84,6 +84,17 @@ def test_every_error_is_the_envelope_in_json(operation: dict[str, Any]) -> None:
 
 
 @EACH
+def test_every_operation_may_refuse_a_long_head(operation: dict[str, Any]) -> None:
+    assert "431" in operation["responses"]
+
+
+def test_a_search_may_name_a_collection_that_is_not_there(client: TestClient) -> None:
+    answer = client.post("/search", json={"query": "a", "collections": ["main", "none"]})
+    assert str(answer.status_code) in SPEC["paths"]["/search"]["post"]["responses"]
+    assert answer.status_code == 404
+
+
+@EACH
 def test_every_operation_has_examples_that_are_valid(operation: dict[str, Any]) -> None:
     bodies = list(operation.get("requestBody", {}).get("content", {}).items())
     for status, response in operation["responses"].items():

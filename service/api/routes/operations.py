@@ -18,7 +18,7 @@ from service.api.state import CallerDep, StateDep
 router = APIRouter(
     tags=["operations"],
     route_class=Route,
-    responses={status: ERRORS[status] for status in (421, 422, 500)},
+    responses={status: ERRORS[status] for status in (421, 422, 431, 500)},
 )
 
 _COUNTED = 'secondpass_reranks_total{status="complete"} 42.0\n'

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from service.api.error_table import described
-from service.api.openapi import TIMED
+from service.api.openapi import TIMED, failures
 from service.api.route_rules import Route, Rules
 from service.api.schemas import common
 from service.api.schemas.answer_schemas import METADATA
@@ -40,7 +40,10 @@ _HIT_FIELDS = tuple(name for name in HitBody.model_fields if name not in _SOMETI
 _values_of = attrgetter(*_HIT_FIELDS)
 
 
-@router.post("/search", response_model=SearchResponse, summary="Search", responses=TIMED)
+_ANSWERS = TIMED | failures({404: "A collection that the request names does not exist."})
+
+
+@router.post("/search", response_model=SearchResponse, summary="Search", responses=_ANSWERS)
 @Rules(scope="search", narrowest="documents", field_depth=3)
 async def search(body: SearchRequest, request: Request) -> Response:
     """Recall passages with the bi-encoder, rerank them, and say how sure each hit is.
