@@ -3,20 +3,24 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from service.documents.apart import KINDS as APART
+from service.documents.apart import Apart, ReaderProcess
 from service.documents.charset import decoded
 from service.documents.csv_file import read_csv
+from service.documents.file_text import FileText, documents_of
 from service.documents.html import read_html
 from service.documents.jsonl import read_jsonl
 from service.documents.lines import Numbered, count_lines, shown
 from service.documents.markdown import read_markdown
-from service.documents.rows import Row, make_document
+from service.documents.rows import Row
 from service.errors import InvalidInputError
-from service.types import Document, DocumentLimits, Refused
+from service.types import Document, DocumentLimits, MetadataValue, Refused
 
 RowReader = Callable[[Path, DocumentLimits], Numbered[Document]]
 """Reads a file of many documents, in little memory."""
@@ -25,27 +29,29 @@ RowReader = Callable[[Path, DocumentLimits], Numbered[Document]]
 class FileReader(NamedTuple):
     """Reads a file that is one document, alone or in a folder.
 
-    `read` makes title and text of the file's bytes. It raises `UnicodeDecodeError` or
-    `InvalidInputError`. A file with more than `bytes_per_char` for each character that a text may
-    have is refused unread.
+    `read` makes text of the file's bytes. It raises `UnicodeDecodeError` or `InvalidInputError`. A
+    file with more than `bytes_per_char` for each character that a text may have is refused unread.
     """
 
-    read: Callable[[bytes], tuple[str, str]]
+    read: Callable[[bytes], FileText]
     bytes_per_char: int
 
 
-READERS: dict[str, RowReader | FileReader] = {
+READERS: dict[str, RowReader | FileReader | Apart] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".csv": read_csv,
     ".md": FileReader(read_markdown, 4),
-    ".txt": FileReader(lambda content: ("", decoded(content)), 4),
-    ".html": FileReader(read_html, 16),
-    ".htm": FileReader(read_html, 16),
+    ".txt": FileReader(lambda content: FileText("", decoded(content)), 4),
+    ".html": FileReader(lambda content: FileText(*read_html(content)), 16),
+    ".htm": FileReader(lambda content: FileText(*read_html(content)), 16),
+    **APART,
 }
 """The reader of each kind of file, by its suffix in lower case."""
 
 _LIMITS = DocumentLimits()
+_LARGEST_APART = 512 << 20
+"""Bytes of a file that is read in a process of its own."""
 
 
 def corpus_file(folder: Path) -> Path:
@@ -60,7 +66,8 @@ def read_files(
 
     - a file: as the reader of its suffix says
     - a folder with `corpus.jsonl`: that file
-    - any other folder: its files that are one document each; the id is the path from `folder`
+    - any other folder: its files, each a document or, if its text is long, a few; the id is the
+      path from `folder`, and metadata tell `path`, `name`, `type`, `size` and `modified`
 
     JSON lines and CSV are read in little memory. With `last_only` they are read twice: if rows
     share an id, only the last one is yielded. A document beyond the `limits` is refused. A bad row
@@ -71,8 +78,8 @@ def read_files(
     if found.is_dir():
         return _read_folder(found, limits)
     reader = READERS[found.suffix.lower()]
-    if isinstance(reader, FileReader):
-        return iter([_read_file(found, found.name, limits)])
+    if isinstance(reader, FileReader | Apart):
+        return _read_one(found, limits)
 
     def rows() -> Iterator[Row]:
         return (row for _, row in reader(found, limits))
@@ -90,7 +97,7 @@ def count_rows(path: Path) -> int:
     if found.is_dir():
         return len(_find(found)[0])
     reader = READERS[found.suffix.lower()]
-    if isinstance(reader, FileReader):
+    if isinstance(reader, FileReader | Apart):
         return 1
     return max(0, count_lines(found) - (reader is read_csv))
 
@@ -177,7 +184,7 @@ def _find(folder: Path) -> tuple[list[Path], Counter[str]]:
 
 def _is_document(name: str) -> bool:
     reader = READERS.get(Path(name).suffix.lower())
-    return isinstance(reader, FileReader) and not name.startswith(".")
+    return isinstance(reader, FileReader | Apart) and not name.startswith(".")
 
 
 def _kind(name: str) -> str:
@@ -189,39 +196,62 @@ def _counted(kinds: Counter[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in ordered)
 
 
+def _read_one(path: Path, limits: DocumentLimits) -> Iterator[Row]:
+    with ReaderProcess() as process:
+        yield from _read_file(path, path.name, limits, process)
+
+
 def _read_folder(folder: Path, limits: DocumentLimits) -> Iterator[Row]:
-    """One row a file. A link is read if it leads to a file within `folder`."""
+    """The rows of each file. A link is read if it leads to a file within `folder`."""
     root = Path(os.path.realpath(folder))
-    for path in _find(folder)[0]:
-        if path.is_dir():
-            yield Refused(shown(path), None, None, "a folder that is a link or cannot be listed")
-        elif path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
-            yield Refused(shown(path), None, None, "a link that leaves the folder")
-        else:
-            yield _read_file(path, path.relative_to(folder).as_posix(), limits)
+    with ReaderProcess() as process:
+        for path in _find(folder)[0]:
+            if path.is_dir():
+                reason = "a folder that is a link or cannot be listed"
+                yield Refused(shown(path), None, None, reason)
+            elif path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                yield Refused(shown(path), None, None, "a link that leaves the folder")
+            else:
+                yield from _read_file(path, path.relative_to(folder).as_posix(), limits, process)
 
 
-def _read_file(path: Path, id_: str, limits: DocumentLimits) -> Row:
+def _read_file(
+    path: Path, id_: str, limits: DocumentLimits, process: ReaderProcess
+) -> Iterator[Row]:
     try:
-        return _document(path, id_, limits)
+        yield from documents_of(id_, _text(path, limits, process), _facts(path, id_), limits)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        return Refused(shown(path), line, "text", f"not valid {error.encoding.upper()}")
+        yield Refused(shown(path), line, "text", f"not valid {error.encoding.upper()}")
     except InvalidInputError as error:
-        return Refused(shown(path), None, error.field, str(error))
+        yield Refused(shown(path), None, error.field, str(error))
     except OSError as error:
-        return Refused(shown(path), None, None, f"cannot be read: {error.strerror}")
+        yield Refused(shown(path), None, None, f"cannot be read: {error.strerror}")
 
 
-def _document(path: Path, id_: str, limits: DocumentLimits) -> Document:
+def _text(path: Path, limits: DocumentLimits, process: ReaderProcess) -> FileText:
     reader = READERS[path.suffix.lower()]
-    if not isinstance(reader, FileReader) or (not path.is_file() and path.exists()):
+    if not path.is_file() and path.exists():
         raise InvalidInputError("not a regular file")
-    size, most = path.stat().st_size, reader.bytes_per_char * limits.text
+    size = path.stat().st_size
+    most = _LARGEST_APART
+    if isinstance(reader, FileReader):
+        most = reader.bytes_per_char * limits.text
     if size > most:
         raise InvalidInputError(
             f"the file has {size} bytes; {most} are the most that are read", "text"
         )
-    title, text = reader.read(path.read_bytes())
-    # The author did not know our limit: a long title is cut, and the document is kept.
-    return make_document(id_, text, title[: limits.title], {}, limits)
+    return reader.read(path.read_bytes()) if isinstance(reader, FileReader) else process.read(path)
+
+
+def _facts(path: Path, id_: str) -> dict[str, MetadataValue]:
+    """What the file system says of a file."""
+    known = path.stat()
+    modified = datetime.fromtimestamp(int(known.st_mtime), UTC).isoformat()
+    return {
+        "path": id_,
+        "name": path.name,
+        "type": path.suffix[1:].lower(),
+        "size": known.st_size,
+        "modified": modified,
+    }

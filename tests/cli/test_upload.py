@@ -71,8 +71,8 @@ def test_what_a_server_answers_is_told_in_one_line(address: str, rows: Path) -> 
 
 
 def test_a_folder_names_what_it_passes_over(address: str, tmp_path: Path) -> None:
-    names = ("a.txt", "b.PDF", "c/d.pdf", "e.docx", "f.rst", "g.jsonl", "Makefile", ".h.txt")
-    names += (".git/i.pdf", ".git/j.pdf")
+    names = ("a.txt", "b.PNG", "c/d.png", "e.odt", "f.rst", "g.jsonl", "Makefile", ".h.txt")
+    names += (".git/i.png", ".git/j.png")
     for name in names:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -80,12 +80,12 @@ def test_a_folder_names_what_it_passes_over(address: str, tmp_path: Path) -> Non
     done = secondpass("ingest", tmp_path, "--url", address)
     assert done.returncode == 0, done.stderr
     assert "1 stored, 0 refused" in done.stdout
-    passed = "passed over: 2 .pdf, 2 hidden, 1 .docx, 1 .jsonl, 1 .rst, 1 no suffix"
+    passed = "passed over: 2 .png, 2 hidden, 1 .jsonl, 1 .odt, 1 .rst, 1 no suffix"
     assert passed in done.stderr
     (tmp_path / "a.txt").unlink()
     done = secondpass("ingest", tmp_path, "--url", address)
     assert done.returncode == 2
-    assert "it holds 2 .pdf, 2 hidden, 1 .docx" in done.stderr
+    assert "it holds 2 .png, 2 hidden, 1 .jsonl" in done.stderr
 
 
 @pytest.mark.parametrize("to_server", [True, False])

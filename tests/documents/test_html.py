@@ -9,6 +9,7 @@ from service.datasets import read_documents
 from service.documents.html import read_html
 from service.errors import InvalidInputError
 from service.types import Document, Refused
+from tests.fixtures.file_rows import plain
 
 FEE = "The committee raised the annual fee to 45 euros for every household."
 
@@ -148,8 +149,11 @@ def test_bytes_that_are_not_of_the_declared_charset_are_refused(tmp_path: Path) 
 def test_text_files_may_have_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("Huế\n".encode("utf-16"))
     (tmp_path / "b.md").write_bytes("# Huế\n".encode("utf-8-sig"))
-    rows = list(read_documents(tmp_path))
-    assert rows == [Document("a.txt", "Huế\n"), Document("b.md", "# Huế\n", "Huế")]
+    rows = [plain(row) for row in read_documents(tmp_path)]
+    assert rows == [
+        Document("a.txt", "Huế\n"),
+        Document("b.md", "# Huế\n", "Huế"),
+    ]
 
 
 def test_deep_pages_are_read_and_deeper_ones_refused() -> None:

@@ -7,13 +7,14 @@ import pytest
 
 from service.datasets import read_documents
 from service.documents.rows import Row
-from service.types import Document, DocumentLimits, Refused
+from service.types import Document, DocumentLimits, Mark, Refused
+from tests.fixtures.file_rows import plain
 
 
 def one(path: Path, content: str | bytes) -> Row:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     (row,) = read_documents(path)
-    return row
+    return plain(row)
 
 
 def test_a_folder_is_read_in_the_order_of_relative_paths(tmp_path: Path) -> None:
@@ -24,7 +25,8 @@ def test_a_folder_is_read_in_the_order_of_relative_paths(tmp_path: Path) -> None
     rows = list(read_documents(tmp_path))
     ids = [row.id for row in rows if isinstance(row, Document)]
     assert ids == ["a.md", "a/deep/x.html", "a/z.md", "b.txt"]
-    assert rows[3] == Document("b.txt", "text of b.txt")
+    assert plain(rows[3]) == Document("b.txt", "text of b.txt")
+    assert rows[2].metadata["path"] == "a/z.md"  # type: ignore[union-attr]
 
 
 def test_a_single_file_is_known_by_its_name(tmp_path: Path) -> None:
@@ -51,7 +53,6 @@ def test_text_is_kept_to_the_letter_but_for_the_byte_order_mark(tmp_path: Path) 
         ("```sh\n# a comment\n```\n# Real", "Real"),
         ("~~~~\n# a comment\n~~~\n~~~~\n# Real", "Real"),
         ("```inline``` code\n# Real", "Real"),
-        ("---\ntitle: front\n---\n# Real", "Real"),
         ("no heading\n\n---\n", ""),
     ],
 )
@@ -83,12 +84,14 @@ def test_text_and_file_have_limits(tmp_path: Path) -> None:
     pages = {"a.txt": "x" * 11, "b.html": f"<!--{'x' * 160}-->y", "c.html": f"<!--{'x' * 100}-->y"}
     for name, content in pages.items():
         (tmp_path / name).write_text(content)
-    long, large, fine = read_documents(tmp_path, DocumentLimits(10))
-    assert isinstance(long, Refused)
-    assert "11 characters; 10 are" in long.reason
+    long, rest, large, fine = read_documents(tmp_path, DocumentLimits(10))
+    assert isinstance(long, Document)
+    assert isinstance(rest, Document)
+    assert [(one.id, one.text) for one in (long, rest)] == [("a.txt", "x" * 10), ("a.txt#2", "x")]
+    assert rest.metadata == {**long.metadata, "part": 2}
     assert isinstance(large, Refused)
     assert "168 bytes; 160 are" in large.reason
-    assert fine == Document("c.html", "y")
+    assert plain(fine) == Document("c.html", "y")
 
 
 def test_links_are_read_within_the_folder_and_refused_beyond(tmp_path: Path) -> None:
@@ -104,7 +107,7 @@ def test_links_are_read_within_the_folder_and_refused_beyond(tmp_path: Path) -> 
     (folder / "d.txt").symlink_to("d.txt")
     (folder / "e.txt").symlink_to("nowhere")
     rows = list(read_documents(folder))
-    assert [row for row in rows if isinstance(row, Document)] == [
+    assert [plain(row) for row in rows if isinstance(row, Document)] == [
         Document("a.txt", "real"),
         Document("real.txt", "real"),
     ]
@@ -146,3 +149,46 @@ def test_a_name_that_is_no_unicode_is_refused_and_can_be_printed(tmp_path: Path)
     assert isinstance(row, Refused)
     assert row.field == "id"
     assert row.source.encode()
+
+
+def test_front_matter_is_metadata_and_no_text(tmp_path: Path) -> None:
+    front = "title: Tides\ntags: [sea, moon]\nlevel: 3\ndate: 2026-01-03\nauthor: {name: Ann}"
+    row = one(tmp_path / "a.md", f"---\n{front}\nempty:\n---\n# Heading\nText")
+    metadata = {
+        "tags": ["sea", "moon"], "level": 3, "date": "2026-01-03", "author.name": "Ann",
+        "empty": None,
+    }  # fmt: skip
+    outline = (Mark(0, None, ("Heading",)),)
+    assert row == Document("a.md", "# Heading\nText", "Tides", metadata, outline)
+
+
+@pytest.mark.parametrize("front", ["a: [", "- a list", "x: &a [1]\ny: *a", "no fields"])
+def test_what_is_no_front_matter_is_text(tmp_path: Path, front: str) -> None:
+    text = f"---\n{front}\n---\nText"
+    row = one(tmp_path / "a.md", text)
+    assert isinstance(row, Document)
+    assert (row.text, row.metadata) == (text, {})
+
+
+def test_markdown_tells_headings_and_the_heads_of_tables(tmp_path: Path) -> None:
+    text = (
+        "# Guide\nIntro\n## Causes\nThe moon.\n\n| name | age |\n|---|:-:|\n| a | 1 |\n\nAfter.\n"
+        "Setext\n------\n```\n# no\n| x |\n|---|\n```\n### Deep ###\nend\n# Last\nx"
+    )
+    row = one(tmp_path / "a.md", text)
+    assert isinstance(row, Document)
+    assert row.title == "Guide"
+    found = {
+        part: row.place(text.index(part)).headings
+        for part in ("Intro", "The moon", "| a |", "After", "# no", "end", "x", "# Last")
+    }
+    assert found == {
+        "Intro": (),
+        "The moon": ("Causes",),
+        "| a |": ("Causes", "name | age"),
+        "After": ("Causes",),
+        "# no": ("Setext",),
+        "x": ("Setext",),
+        "end": ("Setext", "Deep"),
+        "# Last": ("Last",),
+    }
