@@ -32,7 +32,7 @@ _PAIR_SETTINGS = (
 PathArgument = Annotated[
     Path,
     typer.Argument(
-        help="JSONL or CSV file, BEIR folder, or a folder of .md, .txt and .html files."
+        help="JSONL or CSV file, BEIR folder, or a folder of documents: see docs/documents.md."
     ),
 ]
 CollectionOption = Annotated[
