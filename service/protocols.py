@@ -397,8 +397,10 @@ class Reranker(Protocol):
         passages = [EncodedPassage(text, window=places[query]) for query, text in pairs]
         return next(iter(self.score(queries, [passages])))
 
-    def matches(self, _query: EncodedQuery, _passage: EncodedPassage, /) -> TokenMatches | None:
-        """How the passage's score comes about, token by token; None if it cannot tell."""
+    def matches(
+        self, _query: EncodedQuery, _passages: Sequence[EncodedPassage], /
+    ) -> list[TokenMatches] | None:
+        """How each passage's score comes about, token by token; None if it cannot tell."""
         return None
 
     def pack(self, texts: Sequence[str], /) -> list[bytes]:

@@ -58,9 +58,11 @@ class CachedReranker(Reranker, AbstractContextManager["CachedReranker"]):
                 known |= fresh
             yield [known[key] for key in keys]
 
-    def matches(self, query: EncodedQuery, passage: EncodedPassage, /) -> TokenMatches | None:
+    def matches(
+        self, query: EncodedQuery, passages: Sequence[EncodedPassage], /
+    ) -> list[TokenMatches] | None:
         """The reranker's own."""
-        return self.reranker.matches(query, passage)
+        return self.reranker.matches(query, passages)
 
     def pack(self, texts: Sequence[str], /) -> list[bytes]:
         """The reranker's own."""

@@ -25,6 +25,7 @@ from service.types import (
     EncodedQuery,
     EncoderIdentity,
     PairScore,
+    Piece,
     Reads,
     Span,
     TokenMatches,
@@ -102,34 +103,46 @@ class InteractionReranker(Reranker):
                     scores |= dict(zip(places, found, strict=True))
             yield [scores[i] for i in range(len(passages))]
 
-    def matches(self, query: EncodedQuery, passage: EncodedPassage, /) -> TokenMatches:
-        """The matches behind a score, up to its rounding."""
-        head, config = self._head, self._head.config
+    def matches(
+        self, query: EncodedQuery, passages: Sequence[EncodedPassage], /
+    ) -> list[TokenMatches]:
+        """The matches behind each score, up to its rounding."""
+        config, texts = self._head.config, [passage.text for passage in passages]
         with self._lock, torch.inference_mode():
-            scale, match = float(head.scale), float(head.match)
-            packed = self._unpacked(self._read([passage]))
-            seen = self._query(query, passage.window)
-            similar = packed.similarities(seen.vectors, seen.ids, float(head.exact))
-            text, window = passage.text, query.windows[passage.window]
-            ids, places = self._places(config.passage_prefix, text)
-            _, asked = self._places(config.query_prefix, window)
-            kept = np.flatnonzero(self._kept(ids)).tolist()[: similar.shape[1]]
-        beyond = [Span(len(text) + 1, len(text) + 1)] * (similar.shape[1] - len(kept))
-        return TokenMatches(
-            [asked[place] for place in seen.places.tolist()],
-            [places[place] for place in kept] + beyond,
-            similar,
-            scale * match * seen.weights,
-            scale * float((packed.pooled @ seen.pooled)[0]),
-        )
+            packed = self._read(passages)
+            pieces = self._encoder.pieces([config.passage_prefix + text for text in texts])
+            seen = {
+                window: (self._query(query, window), self._query_pieces(query, window))
+                for window in {passage.window for passage in passages}
+            }
+            return [
+                self._matches(*seen[passage.window], *row)
+                for passage, *row in zip(passages, packed, pieces, map(len, texts), strict=True)
+            ]
 
-    def _places(self, prefix: str, text: str) -> tuple[NDArray[np.int32], list[Span]]:
-        """Ids and places of a text's tokens, with those before it; special ones behind are not."""
-        (pieces,) = self._encoder.pieces([prefix + text])
-        special = self._special_tokens
-        ids = np.array([0] * special + [piece.id for piece in pieces], np.int32)
-        moved = [(max(0, p.start - len(prefix)), max(0, p.end - len(prefix))) for p in pieces]
-        return ids, [Span(0, 0)] * special + [Span(*place) for place in moved]
+    def _query_pieces(self, query: EncodedQuery, window: int) -> list[Piece]:
+        (pieces,) = self._encoder.pieces([self._head.config.query_prefix + query.windows[window]])
+        return pieces
+
+    def _matches(
+        self, seen: _Query, asked: list[Piece], packed: bytes, pieces: list[Piece], end: int
+    ) -> TokenMatches:
+        """Of one passage with these pieces, whose text is `end` long."""
+        head, config, special = self._head, self._head.config, self._special_tokens
+        passage = self._unpacked([packed])
+        similar = passage.similarities(seen.vectors, seen.ids, float(head.exact))
+        most, scale = similar.shape[1], float(head.scale)
+        kept = self._kept(np.array([0] * special + [piece.id for piece in pieces], np.int32))
+        places = _spans(pieces, np.flatnonzero(kept)[:most] - special, len(config.passage_prefix))
+        # A special token behind the text is in no part of it.
+        places += [Span(end + 1, end + 1)] * (most - len(places))
+        return TokenMatches(
+            _spans(asked, seen.places - special, len(config.query_prefix)),
+            places,
+            similar,
+            scale * float(head.match) * seen.weights,
+            scale * float((passage.pooled @ seen.pooled)[0]),
+        )
 
     def layers(self, encoder: EncoderIdentity, /) -> tuple[int, ...]:
         """Those whose states are compared, where the encoder reads texts as the head's base did."""
@@ -230,3 +243,9 @@ class InteractionReranker(Reranker):
             return self._encoder.states(texts, window, self._head.config.layers)
         except Exception as error:  # the libraries raise whatever their parts raise
             raise InferenceError(f"{self.model} failed: {type(error).__name__}") from error
+
+
+def _spans(pieces: Sequence[Piece], places: NDArray[np.int64], prefix: int) -> list[Span]:
+    """Where pieces are in the text behind a prefix; what is before it is at its start."""
+    found = [pieces[place] if place >= 0 else Piece(0, 0, 0) for place in places.tolist()]
+    return [Span(max(0, one.start - prefix), max(0, one.end - prefix)) for one in found]

@@ -16,7 +16,14 @@ from service.scheduling.shares import SHARES, one_caller
 from service.search.embedder import CHARS_PER_TOKEN
 from service.search.query import Timings
 from service.search.relevance import Scale
-from service.search.relevant_spans import RelevantSpan, SpanLimits, chosen, part_scores, span_ends
+from service.search.relevant_spans import (
+    RelevantSpan,
+    SpanLimits,
+    chosen,
+    matches_of,
+    part_scores,
+    span_ends,
+)
 from service.search.searcher import Searcher
 from service.search.second_stage import LANGUAGE_SAMPLE
 from service.text.chunker import chunk
@@ -290,7 +297,7 @@ class DocumentRanker:
         reranker = self._stage.reranker
         text = document[place.start : place.end]
         spans, ends = span_ends(text, passage.text, self._count)
-        matches = reranker.matches(query, passage) if reranker else None
+        matches = matches_of(reranker, query, passage)
         scores = part_scores(matches, ends)
         return [
             (Span(place.start + span.start, place.start + span.end), score)

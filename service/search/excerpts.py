@@ -8,7 +8,7 @@ from math import inf
 from service.scheduling.gate import Deadline
 from service.scheduling.shares import SHARES, one_caller
 from service.search.query import Hit
-from service.search.relevant_spans import part_scores, span_ends
+from service.search.relevant_spans import matches_of, part_scores, span_ends
 from service.search.searcher import Searcher
 from service.text.normalizer import break_up
 from service.text.passage import passage_text
@@ -71,7 +71,7 @@ class Excerpter:
         if passage.window >= len(query.windows):  # found by an earlier query that means the same
             passage = replace(passage, window=0)
         spans, ends = span_ends(hit.text, passage.text, self.count)
-        matches = reranker.matches(query, passage) if reranker else None
+        matches = matches_of(reranker, query, passage)
         scores = part_scores(matches, ends)
         return spans, [-inf if score is None else score for score in scores]
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+from service.protocols import Reranker
 from service.text.chunker import TokenCounter, chunk
 from service.text.normalizer import break_up, clean
-from service.types import Span, TokenMatches
+from service.types import EncodedPassage, EncodedQuery, Span, TokenMatches
 
 SPAN_TOKENS = 32
 """A span has at most this many tokens: short sentences, or a part of a long one."""
@@ -46,6 +47,14 @@ def ends_in(text: str, read: str, spans: Sequence[Span]) -> list[int]:
     places = [place for place, letter in enumerate(read) if not letter.isspace()]
     removed = sum(sizes) - len(places)
     return [places[end - removed - 1] + 1 if end > removed else 0 for end in accumulate(sizes)]
+
+
+def matches_of(
+    reranker: Reranker | None, query: EncodedQuery, passage: EncodedPassage
+) -> TokenMatches | None:
+    """The matches of one passage, if there is a reranker that can tell."""
+    found = reranker.matches(query, [passage]) if reranker else None
+    return found[0] if found else None
 
 
 def part_scores(matches: TokenMatches | None, ends: Sequence[int]) -> list[float | None]:
