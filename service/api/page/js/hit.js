@@ -21,6 +21,7 @@ export function hitCard(hit, { answer, collection, narrow }) {
       confidence(hit),
     ),
     hit.title && el("p", { class: "mono muted" }, hit.id),
+    place(hit),
     el("p", { class: "passage" }, marked(hit.text ?? "", hit.highlights)),
     metadataChips(hit.metadata, narrow),
     labelButtons(hit, answer.query, collection),
@@ -45,6 +46,12 @@ export function hitCard(hit, { answer, collection, narrow }) {
       ),
     ),
   );
+}
+
+/** The page and the headings of the passage, if the document tells. */
+function place(hit) {
+  const parts = [hit.page && `page ${hit.page}`, ...(hit.headings ?? [])].filter(Boolean);
+  return parts.length > 0 && el("p", { class: "muted" }, parts.join(" › "));
 }
 
 /** The ranks of both stages side by side. */
