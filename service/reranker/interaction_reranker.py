@@ -116,8 +116,10 @@ class InteractionReranker(Reranker):
                 for window in {passage.window for passage in passages}
             }
             return [
-                self._matches(*seen[passage.window], *row)
-                for passage, *row in zip(passages, packed, pieces, map(len, texts), strict=True)
+                self._matches(*seen[passage.window], states, found, len(text))
+                for passage, states, found, text in zip(
+                    passages, packed, pieces, texts, strict=True
+                )
             ]
 
     def _query_pieces(self, query: EncodedQuery, window: int) -> list[Piece]:

@@ -10,7 +10,7 @@ from service.search.explainer import Explainer
 from service.search.highlights import highlights
 from service.search.query import Hit, Query
 from service.search.second_stage import Read, SecondStage
-from service.types import EncodedQuery
+from service.types import EncodedQuery, TokenMatches
 
 BY_WORDS = "highlights come from words alone: no reranker of this server compares tokens"
 _TOGETHER = 10
@@ -76,8 +76,9 @@ def _with_details(
     # Their texts are cleaned once.
     passages = [replace(one, source=one.text) for one in read([hit.found for hit in hits])]
     found = stage.reranker.matches(encoded, passages) if stage.reranker else None
+    every: Sequence[TokenMatches | None] = found or [None] * len(hits)
     detailed = []
-    for hit, passage, matches in zip(hits, passages, found or [None] * len(hits), strict=True):
+    for hit, passage, matches in zip(hits, passages, every, strict=True):
         window, text = encoded.windows[passage.window], passage.text
         marked = explained = None
         if query.highlights:
