@@ -151,7 +151,7 @@ def _measure_encoder(settings: Settings, name: str) -> None:
     record = measure_encoder_backends(settings, name)
     if record is None:
         return
-    typer.echo(f"built-in texts on {record.cpu}, {record.threads} threads")
+    typer.echo(f"built-in texts on {record.cpu}, {record.threads} threads; processor time")
     for backend, row in record.measured.items():
         verdict = "" if row.close else "  not close enough"
         typer.echo(

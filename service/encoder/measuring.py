@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from time import perf_counter
+from time import process_time
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -49,7 +49,7 @@ _Named = Literal["auto", EncoderBackend]
 
 
 class MeasuredEncoder(BaseModel):
-    """A backend on the built-in texts: a query alone, one among others, some passages in a row.
+    """Processor time on the built-in texts: a query alone, one among others, passages in a row.
 
     `close` says whether the least cosine with float32 is at least `LEAST_COSINE`.
     """
@@ -233,14 +233,14 @@ def _seconds(
     transformers: Mapping[EncoderBackend, Transformer],
     encode: Callable[[Transformer, int], object],
 ) -> dict[EncoderBackend, float]:
-    """The fastest round of each: other work on the machine only ever makes one slower."""
+    """Processor time of all threads in the fastest round of each: other work changes it little."""
     times: dict[EncoderBackend, list[float]] = {name: [] for name in transformers}
     for at in range(_ROUNDS + 1):
         for name, transformer in transformers.items():
-            began = perf_counter()
+            began = process_time()
             encode(transformer, at)
             if at:
-                times[name].append(perf_counter() - began)
+                times[name].append(process_time() - began)
         best = sorted(min(own) for own in times.values() if own)
         if at and all(one >= _CLEAR * best[0] for one in best[1:]):
             break
