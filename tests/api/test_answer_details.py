@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.schemas.search_schemas import SearchResponse
+from service.errors import DeadlineError, InferenceError
 from tests.fixtures.library import DOCUMENTS
 
 QUESTION = "catch several exceptions in one handler"
@@ -59,6 +60,21 @@ def test_highlights_without_token_states_say_that_they_come_from_words(
     body = search(client, "Tides follow the moon", highlights=1)
     assert [warning for warning in body["warnings"] if "words alone" in warning]
     assert all(hit["highlights"][0]["kind"] == "part" for hit in body["hits"])
+
+
+@pytest.mark.parametrize("error", [DeadlineError("late"), InferenceError("broken")])
+def test_hits_without_details_are_still_an_answer(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    plain = search(client)
+    monkeypatch.setattr("service.search.hit_details._with_details", fail)
+    body = search(client, highlights=1, explain=True)
+    assert body["hits"] == plain["hits"]
+    (warning,) = body["warnings"]
+    assert warning.startswith("highlights and explanations are missing")
 
 
 def test_an_explanation_adds_up(client: TestClient) -> None:
