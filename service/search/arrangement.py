@@ -13,7 +13,7 @@ from service.search.folding import folded
 from service.search.grouping import group_value, grouped
 from service.search.query import FoldedHit, Hit, HitGroup, Query, Timings
 from service.search.second_stage import Ranked, Ranking
-from service.types import FilterScalar, StoredPassage
+from service.types import WHOLE, FilterScalar, StoredPassage
 
 LEAST = ("min_confidence", "min_probability")
 """Fields that leave out hits of which the answer is less sure."""
@@ -153,7 +153,7 @@ def frozen(place: Place) -> Place:
     """The place without the texts of its passages."""
 
     def bare(passage: StoredPassage) -> StoredPassage:
-        return replace(passage, title="", text="", metadata={})
+        return replace(passage, title="", text="", metadata={}, place=WHOLE)
 
     hits = [
         placed._replace(rows=tuple(_with(row, bare(_passage(row))) for row in placed.rows))

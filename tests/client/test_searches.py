@@ -69,6 +69,8 @@ ANSWER: dict[str, Any] = {
             "also": [{"id": "d7", "collection": None}],
             "folded": 1,
             "group": {"value": "python", "size": 1, "hits": []},
+            "page": 3,
+            "headings": ["Errors", "Handling"],
         }
     ],
     "answerable": True,
