@@ -27,6 +27,7 @@ VIEWS = {
     "documents": "#/documents",
     "edit": "#/documents",
     "collections": "#/collections",
+    "evaluate": "#/evaluate",
     "jobs": "#/jobs",
     "key": "#/key",
 }
