@@ -184,6 +184,13 @@ def test_groups_have_their_best_hits(server: Server) -> None:
     assert len(server.found(group_by="none", group_size=1)["hits"]) == 8
 
 
+def test_all_hits_of_a_group_are_marked_and_explained(server: Server) -> None:
+    for hit in server.found(group_by="tenant", highlights=1, explain=True)["hits"]:
+        for one in (hit, *hit["group"]["hits"]):
+            assert one["highlights"]
+            assert one["explanation"]["final"]["rank"] == one["rank"]
+
+
 def test_several_collections_are_named_in_each_hit(server: Server) -> None:
     found = server.found(collections=["latest", "main"], top_k=16)
     pairs = [(hit["id"], hit["collection"]) for hit in found["hits"]]
