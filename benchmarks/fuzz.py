@@ -94,7 +94,12 @@ def attack(target: Target, caller: str, options: argparse.Namespace, folder: str
     each = options.cases // len(options.only)
     document = json.loads(target.ask("GET", "/openapi.json")[1])
     operations = sum(len(methods) for methods in document["paths"].values())
-    command = [options.schemathesis, "run", f"{target.url}/openapi.json", "--no-color"]
+    command = [
+        str(options.schemathesis.resolve()),
+        "run",
+        f"{target.url}/openapi.json",
+        "--no-color",
+    ]
     command += ["--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing"]
     command += ["--max-examples", str(max(1, each // operations)), "--seed", str(options.seed)]
     command += ["--request-timeout", "600", "--continue-on-failure", "--workers", "2"]
@@ -105,14 +110,14 @@ def attack(target: Target, caller: str, options: argparse.Namespace, folder: str
         command += ["--header", f"X-API-Key: {target.keys[caller]}"]
     (Path(folder) / "hooks.py").write_text(HOOKS, encoding="utf-8")
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": folder}
-    done = subprocess.run(command, env=environment, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=folder, env=environment, check=False)  # noqa: S603
     return done.returncode == 0
 
 
 def main() -> None:
     """Print what schemathesis finds; the exit code is 1 if a check fails or cases are missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--schemathesis", default="schemathesis", help="the command")
+    parser.add_argument("--schemathesis", type=Path, required=True, help="its command")
     parser.add_argument("--cases", type=int, default=20_000, help="requests in all, about")
     parser.add_argument("--only", choices=CALLERS, action="append", help="this caller alone")
     parser.add_argument("--reranker", default="interaction-v1")
