@@ -23,8 +23,8 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from service.backend_record import this_cpu
-from service.encoder.open_backends import Backends
 from service.encoder.transformer import Transformer
+from service.encoder.transformer_backends import Backends
 from service.evaluation.provenance import provenance
 from service.models.sources import prepare
 from service.probe_texts import PROBES

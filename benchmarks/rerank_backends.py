@@ -28,7 +28,7 @@ from service.evaluation.measures import means, per_query
 from service.evaluation.observations import sample
 from service.evaluation.provenance import provenance, versions
 from service.models.sources import prepare
-from service.reranker.backends import BACKENDS
+from service.reranker.backend_choice import BACKENDS
 from service.reranker.open_cross_encoder import open_cross_encoder
 from service.settings import Settings
 from service.words import tokenize

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from service.datasets import open_collection
-from service.encoder.open_backends import Backends
 from service.encoder.transformer import Transformer
+from service.encoder.transformer_backends import Backends
 from service.evaluation.measures import Qrels, per_query
 from service.evaluation.observations import sample
 from service.models.sources import prepare

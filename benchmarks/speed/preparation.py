@@ -31,7 +31,7 @@ from service.backend_record import Record
 from service.encoder.measuring import chosen_backends
 from service.models.registry import REGISTRY
 from service.models.sources import prepare
-from service.reranker.backends import recorded_backend
+from service.reranker.backend_choice import recorded_backend
 from service.settings import Settings
 
 ENCODER, RERANKER = "e5-small", "minilm-l6-v0"

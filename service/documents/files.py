@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from service.documents.apart import KINDS as APART
-from service.documents.apart import Apart, ReaderProcess
 from service.documents.charset import decoded
 from service.documents.csv_file import read_csv
 from service.documents.file_text import FileText, documents_of
@@ -18,6 +16,7 @@ from service.documents.html import read_html
 from service.documents.jsonl import read_jsonl
 from service.documents.lines import Numbered, count_lines, shown
 from service.documents.markdown import read_markdown
+from service.documents.reader_process import LIBRARY_READERS, LibraryReader, ReaderProcess
 from service.documents.rows import Row
 from service.errors import InvalidInputError
 from service.types import Document, DocumentLimits, MetadataValue, Refused
@@ -37,7 +36,7 @@ class FileReader(NamedTuple):
     bytes_per_char: int
 
 
-READERS: dict[str, RowReader | FileReader | Apart] = {
+READERS: dict[str, RowReader | FileReader | LibraryReader] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".csv": read_csv,
@@ -45,12 +44,12 @@ READERS: dict[str, RowReader | FileReader | Apart] = {
     ".txt": FileReader(lambda content: FileText("", decoded(content)), 4),
     ".html": FileReader(lambda content: FileText(*read_html(content)), 16),
     ".htm": FileReader(lambda content: FileText(*read_html(content)), 16),
-    **APART,
+    **LIBRARY_READERS,
 }
 """The reader of each kind of file, by its suffix in lower case."""
 
 _LIMITS = DocumentLimits()
-_LARGEST_APART = 512 << 20
+_LARGEST_FOR_LIBRARY = 512 << 20
 """Bytes of a file that is read in a process of its own."""
 
 
@@ -78,7 +77,7 @@ def read_files(
     if found.is_dir():
         return _read_folder(found, limits)
     reader = READERS[found.suffix.lower()]
-    if isinstance(reader, FileReader | Apart):
+    if isinstance(reader, FileReader | LibraryReader):
         return _read_one(found, limits)
 
     def rows() -> Iterator[Row]:
@@ -97,7 +96,7 @@ def count_rows(path: Path) -> int:
     if found.is_dir():
         return len(_find(found)[0])
     reader = READERS[found.suffix.lower()]
-    if isinstance(reader, FileReader | Apart):
+    if isinstance(reader, FileReader | LibraryReader):
         return 1
     return max(0, count_lines(found) - (reader is read_csv))
 
@@ -184,7 +183,7 @@ def _find(folder: Path) -> tuple[list[Path], Counter[str]]:
 
 def _is_document(name: str) -> bool:
     reader = READERS.get(Path(name).suffix.lower())
-    return isinstance(reader, FileReader | Apart) and not name.startswith(".")
+    return isinstance(reader, FileReader | LibraryReader) and not name.startswith(".")
 
 
 def _kind(name: str) -> str:
@@ -234,7 +233,7 @@ def _text(path: Path, limits: DocumentLimits, process: ReaderProcess) -> FileTex
     if not path.is_file() and path.exists():
         raise InvalidInputError("not a regular file")
     size = path.stat().st_size
-    most = _LARGEST_APART
+    most = _LARGEST_FOR_LIBRARY
     if isinstance(reader, FileReader):
         most = reader.bytes_per_char * limits.text
     if size > most:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
-from service.encoder.open_backends import PLAIN, Backends
 from service.encoder.plain_folder import plain_pooling
 from service.encoder.transformer import Transformer, pieces_of
+from service.encoder.transformer_backends import PLAIN, Backends
 from service.errors import InferenceError, ModelSourceError, NotAvailableError
 from service.types import EncoderIdentity, Piece, TokenStates, Vectors
 

@@ -16,11 +16,11 @@ from transformers.utils import logging as transformers_logging
 
 import service.encoder.moe  # noqa: F401 - makes its architectures known to transformers
 from service.encoder.library_model import padded
-from service.encoder.open_backends import Opened
 from service.encoder.sentence_model import SentenceModel
 from service.encoder.sse import SSE
 from service.encoder.static_model import StaticModel
 from service.encoder.transformer import Transformer
+from service.encoder.transformer_backends import Opened
 
 OWN_MODULES: Mapping[str, type[nn.Module]] = {f"{SSE.__module__}.{SSE.__qualname__}": SSE}
 """Modules of this package, as `modules.json` names them.

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 from service.backend_record import Record, machine, warn_of_torch
 from service.encoder.onnx_layers import ONNX, layers_file
-from service.encoder.open_backends import PLAIN, Backends
 from service.encoder.packed_rows import packed_folder
 from service.encoder.plain_folder import plain_pooling
 from service.encoder.transformer import Transformer
+from service.encoder.transformer_backends import PLAIN, Backends
 from service.errors import ModelSourceError, StoreError
 from service.extras import install_command
 from service.models.onnx_files import onnx_is_installed

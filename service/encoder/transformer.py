@@ -11,9 +11,9 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from service.encoder.open_backends import PLAIN, Backends, Opened, open_backends
 from service.encoder.plain_folder import Pooling, stated_window
 from service.encoder.tokenizer_folder import load_tokenizer
+from service.encoder.transformer_backends import PLAIN, Backends, Opened, open_backends
 from service.errors import ModelSourceError
 from service.forward_pass import token_batches
 from service.types import Piece, TokenStates, Vectors

@@ -28,7 +28,7 @@ from service.words import WORDS_VERSION
 
 if TYPE_CHECKING:
     from service.encoder.measuring import EncoderRecord
-    from service.reranker.backends import BackendRecord
+    from service.reranker.backend_choice import BackendRecord
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from service.errors import ModelError
 from service.models.onnx_files import onnx_is_installed
 from service.models.opening import Opening
 from service.models.sources import PreparedModel
-from service.reranker.backends import (
+from service.reranker.backend_choice import (
     BACKENDS,
     REFERENCE,
     BackendRecord,

@@ -217,4 +217,6 @@ def _require_room(connection: sqlite3.Connection, kind: LabelKind) -> None:
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
     )
     if pages * size > MOST_BYTES:
-        raise ConflictError(f"the {kind} take {MOST_BYTES >> 20} MiB, the most; delete some")
+        raise ConflictError(
+            f"labels and feedback take {MOST_BYTES >> 20} MiB together, the most; delete some"
+        )

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.speed import preparation
-from service.encoder.open_backends import Backends
+from service.encoder.transformer_backends import Backends
 
 
 def test_the_backends_of_a_result_are_names(

@@ -24,7 +24,7 @@ from secondpass_client import (
     SearchResult,
     SimilarityResult,
 )
-from service.api.schemas import common, search_schemas
+from service.api.schemas import common, search_schemas, similarity_schemas
 from service.api.schemas.common import CODES
 
 ANSWER: dict[str, Any] = {
@@ -310,14 +310,14 @@ def test_pairs_are_sent_and_verdicts_are_typed(
         requests.append(request)
         if len(requests) == 1:
             return refuse(429, "overloaded")
-        sent = search_schemas.SimilarityResponse.model_validate(VERDICTS)
+        sent = similarity_schemas.SimilarityResponse.model_validate(VERDICTS)
         return httpx.Response(200, json=sent.model_dump())
 
     result = compare(answer, timeout_ms=500)
     assert asdict(result) == VERDICTS
     assert result.results[0].same
     assert len(pauses) == 1
-    body = search_schemas.SimilarityRequest.model_validate_json(requests[1].content)
+    body = similarity_schemas.SimilarityRequest.model_validate_json(requests[1].content)
     assert [(pair.a, pair.b) for pair in body.pairs] == PAIRS
     assert body.timeout_ms == 500
     assert requests[1].url == "http://search/similarity"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from service.datasets import read_documents
-from service.documents import apart
-from service.documents.apart import ReaderProcess
+from service.documents import reader_process
+from service.documents.reader_process import ReaderProcess
 from service.errors import InvalidInputError
 from service.types import Document, Mark, Refused
 from tests.fixtures.file_rows import plain
@@ -124,12 +124,12 @@ def test_a_reader_that_hangs_swells_or_dies_costs_its_file_only(
     bad.write_text("x")
     good.write_text("fine")
     script = (
-        "import runpy, sys; from service.documents import apart; from service.documents.apart "
-        "import Apart; apart.KINDS.update({'.bad': Apart('tests.fixtures.bad_readers', "
-        f"'{function}'), '.good': Apart('tests.fixtures.bad_readers', 'fine')}}); "
-        "sys.argv = ['apart', sys.argv[1]]; apart.main()"
+        "import sys; from service.documents import reader_process as made; "
+        "made.LIBRARY_READERS.update({"
+        f"'.bad': made.LibraryReader('tests.fixtures.bad_readers', '{function}'), "
+        "'.good': made.LibraryReader('tests.fixtures.bad_readers', 'fine')}); made.main()"
     )
-    monkeypatch.setattr(apart, "COMMAND", ("-c", script))
+    monkeypatch.setattr(reader_process, "COMMAND", ("-c", script))
     with ReaderProcess(seconds=2, memory=1 << 30) as process:
         with pytest.raises(InvalidInputError, match=reason):
             process.read(bad)

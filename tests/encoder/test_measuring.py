@@ -11,9 +11,9 @@ from service.backend_record import record_file
 from service.encoder import measuring, onnx_layers
 from service.encoder.measuring import EncoderRecord, chosen_backends, measured_backends
 from service.encoder.onnx_layers import layers_file
-from service.encoder.open_backends import PLAIN, Backends
 from service.encoder.open_bi_encoder import load_weights
 from service.encoder.transformer import Transformer
+from service.encoder.transformer_backends import PLAIN, Backends
 from service.errors import ModelSourceError
 from service.extras import install_command
 from service.models import onnx_files

@@ -12,8 +12,8 @@ from service.api.error_table import described
 from service.api.openapi import TIMED, failures
 from service.api.route_rules import Route, Rules
 from service.api.schemas import common
-from service.api.schemas.answer_schemas import METADATA
 from service.api.schemas.common import as_json, server_timing, written
+from service.api.schemas.detail_schemas import METADATA
 from service.api.schemas.order_schemas import OrderedHit
 from service.api.schemas.search_schemas import (
     HitBody,

@@ -7,7 +7,11 @@ from fastapi import APIRouter, Response
 from service.api.openapi import TIMED, failures
 from service.api.route_rules import Route, Rules
 from service.api.schemas.common import server_timing
-from service.api.schemas.search_schemas import SimilarityRequest, SimilarityResponse, VerdictBody
+from service.api.schemas.similarity_schemas import (
+    SimilarityRequest,
+    SimilarityResponse,
+    VerdictBody,
+)
 from service.api.state import EngineDep, RequestIdDep
 from service.errors import NotAvailableError
 

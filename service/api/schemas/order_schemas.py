@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.api.schemas.answer_schemas import FieldName
 from service.api.schemas.common import RequestBody
+from service.api.schemas.detail_schemas import FieldName
 from service.api.schemas.document_schemas import Id
 from service.search.boosts import Boost
 from service.search.paging import AGE_S, CURSOR_CHARS

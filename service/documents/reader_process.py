@@ -27,21 +27,22 @@ MOST_BYTES = 2 << 30
 """Of the process's address space."""
 
 
-COMMAND = ("-m", "service.documents.apart")
+COMMAND = ("-m", "service.documents.reader_process")
 """What Python runs in the process."""
 
 
-class Apart(NamedTuple):
+class LibraryReader(NamedTuple):
     """A function that reads a file in a process of its own: its module and name."""
 
     module: str
     function: str
 
 
-KINDS = {
-    ".pdf": Apart("service.documents.pdf", "read_pdf"),
+LIBRARY_READERS = {
+    ".pdf": LibraryReader("service.documents.pdf", "read_pdf"),
     **dict.fromkeys(
-        (".docx", ".pptx", ".xlsx", ".epub"), Apart("service.documents.office", "read_office")
+        (".docx", ".pptx", ".xlsx", ".epub"),
+        LibraryReader("service.documents.office", "read_office"),
     ),
 }
 
@@ -120,7 +121,7 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 
 def _answer(path: Path, suffix: str) -> dict[str, Any]:
-    kind = KINDS[suffix]
+    kind = LIBRARY_READERS[suffix]
     try:
         read: Callable[[Path], FileText] = getattr(
             importlib.import_module(kind.module), kind.function

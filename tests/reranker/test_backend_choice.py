@@ -21,7 +21,7 @@ from service.models import onnx_files
 from service.models.sources import PreparedModel, prepare
 from service.protocols import Reranker
 from service.reranker import backends, onnx_forward
-from service.reranker.backends import (
+from service.reranker.backend_choice import (
     Backend,
     BackendRecord,
     measure,
