@@ -94,5 +94,5 @@ def test_a_full_set_refuses_and_changes_nothing(
     store.add("labels", "tides", [Judged("a", 0)])  # replaces
     assert known(store) == {"tides": {"a": 0, "b": 2}}
     monkeypatch.setattr(label_store, "MOST_BYTES", 1)
-    with pytest.raises(ConflictError, match="MiB, the most"):
+    with pytest.raises(ConflictError, match="labels and feedback take 0 MiB together"):
         store.add("feedback", "tides", [Judged("a", 2)])
