@@ -33,7 +33,7 @@ FilterOption = Annotated[
 ]
 ExpiryOption = Annotated[
     str | None,
-    typer.Option(help="When it ends: 90d, 12h, or a date in ISO 8601. Default: never."),
+    typer.Option(help="When it expires: 90d, 12h, or a date in ISO 8601. Default: never."),
 ]
 RateOption = Annotated[float | None, typer.Option(help="Requests a second. Default: no limit.")]
 BurstOption = Annotated[
@@ -65,7 +65,7 @@ def create_key(
     burst: BurstOption = None,
     share: ShareOption = None,
 ) -> None:
-    """Make a key and show it, this once."""
+    """Make a key and show it. It is not shown again."""
     from service.api.schemas.filter_schemas import filters_from_text
     from service.store.key_file import KeyFile
 
@@ -105,7 +105,12 @@ def list_keys(settings: Settings) -> None:
 
 
 def revoke_key(
-    name: Annotated[str, typer.Argument(metavar="NAME_OR_ID", help="All of a name, or one id.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME_OR_ID", help="A name, for all its keys, or the id of one key."
+        ),
+    ],
     settings: Settings,
 ) -> None:
     """Revoke a key, or all keys of a name."""

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 CollectionOption = Annotated[str, typer.Option(help="A collection or an alias.")]
 SetOption = Annotated[
-    LabelKind, typer.Option("--set", help="`labels`, or `feedback` of an application's users.")
+    LabelKind, typer.Option("--set", help="`labels`, or the `feedback` of users.")
 ]
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Labels of a server or data folder: show, export, evaluate, calibrate.",
+        help="Count, export and delete labels; evaluate and calibrate with them.",
         no_args_is_help=True,
     )
     for name, command in (
@@ -105,7 +105,7 @@ def delete(
         with DataFolder.open(settings.data_dir) as folder:
             found = folder.collection(folder.catalog.resolve(collection))
             gone = found.labels.delete(of)
-    typer.echo(f"{gone} judged hits are gone")
+    typer.echo(f"deleted {gone} judged hits")
 
 
 def evaluate(
@@ -137,7 +137,7 @@ def calibrate(
     url: UrlOption = None,
     api_key: KeyOption = None,
 ) -> None:
-    """Fit a collection's confidence to its labels; its searches use the result from now on."""
+    """Fit a collection's confidence to its labels; its next search uses it."""
     found = _report("calibration", settings, collection, url, api_key, of)
     _write(found, json_path)
     _show_coverage(found["coverage"])
@@ -159,7 +159,7 @@ def restore(
     url: UrlOption = None,
     api_key: KeyOption = None,
 ) -> None:
-    """Go back to the calibration before; done again, it undoes that."""
+    """Go back to the calibration before; a second call undoes this."""
     if url is not None:
         with connected(url, api_key, collection=collection) as client:
             name = client.restore_calibration().name

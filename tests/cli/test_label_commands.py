@@ -47,7 +47,7 @@ def test_a_folders_labels_are_counted_exported_and_deleted(data: Path, tmp_path:
     found = open_collection(tmp_path / "beir")
     assert (found.queries, found.qrels) == ({"q1": "tides"}, {"q1": {FIRST: 2, SECOND: 0}})
     done = secondpass("labels", "delete", "--set", "feedback", *where)
-    assert done.stdout == "1 judged hits are gone\n"
+    assert done.stdout == "deleted 1 judged hits\n"
     assert secondpass("labels", "show", *where).stdout.startswith("1 queries")
 
 

@@ -198,7 +198,7 @@ def test_a_server_with_keys_asks_for_one_and_the_tab_alone_keeps_it(
     assert page.evaluate("Object.values(localStorage)") == []
     assert page.context.cookies() == []
     page.locator("#menu").get_by_role("link", name="Key").click()
-    expect(page.locator("main")).to_contain_text("search, and read documents")
+    expect(page.locator("main")).to_contain_text("search, read documents, and send feedback")
     page.get_by_role("button", name="Forget the key").click()
     expect(page.get_by_role("dialog")).to_contain_text("needs an API key")
 

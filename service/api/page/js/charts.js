@@ -32,7 +32,8 @@ export function reliabilityChart(bins) {
   const shares = [0, 0.5, 1].map((share) => [share, percent(share)]);
   return chart(
     "Reliability",
-    "Points on the dashed line mean that a probability is what it says. Bars are 95 % intervals.",
+    "On the dashed line, hits are relevant as often as their probability says. Bars are 95 % " +
+      "intervals.",
     bins.map((bin) => `${percent(bin.probability)}: ${percent(bin.found)} of ${bin.n}`),
     [axes(x, y, shares, shares, "probability", "relevant"), diagonal, marks],
   );
@@ -51,7 +52,7 @@ export function depthChart(rows) {
   const sides = [low, high].map((value) => [value, value.toFixed(2)]);
   return chart(
     "Depth of the second pass",
-    "nDCG@10 if only so many candidates are reranked.",
+    "nDCG@10 for each number of candidates that are reranked.",
     rows.map((row) => `${row.depth}: ${row.ndcg.toFixed(3)}`),
     [
       axes(x, y, depths, sides, "candidates reranked", "nDCG@10"),

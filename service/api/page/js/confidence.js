@@ -7,7 +7,7 @@ export function confidence({ confidence: word, probability }) {
   const known = probability !== null && probability !== undefined;
   const title = known
     ? `Of 100 such hits, about ${Math.round(probability * 100)} are relevant`
-    : "No calibration fits these models, so there is no probability";
+    : "No calibration applies to this hit, so it has no probability";
   return el(
     "span",
     { class: `confidence ${word}`, title },

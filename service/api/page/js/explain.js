@@ -21,7 +21,7 @@ function body(hit, answer) {
     ]),
     step("2", "Second pass: rerank", [
       hit.rerank_score === null
-        ? `The passage was not read again (${rerank.reason ?? rerank.status}).`
+        ? `The reranker did not read this passage (${rerank.reason ?? rerank.status}).`
         : `The reranker ${models.reranker} read ${rerank.scored} passages beside the question, ` +
           `and this one came to rank ${hit.rank}.`,
       hit.rerank_score !== null && fact("score", hit.rerank_score.toFixed(3)),
@@ -30,7 +30,7 @@ function body(hit, answer) {
     step("3", "Confidence", [
       confidence(hit),
       hit.probability === null
-        ? "No calibration fits these models, so there is no probability."
+        ? "No calibration applies to this hit, so it has no probability."
         : `The calibration ${models.calibration} turns the score into a probability: of 100 hits ` +
           `with this score, about ${percent(hit.probability).replace("%", "")} are relevant.`,
     ]),

@@ -16,6 +16,7 @@ const WHY = {
   below_unjudged: "below hits without a label",
   below_not_relevant: "below hits that are not relevant",
 };
+const CHANGED = "Hits whose confidence changed";
 const GRADES = ["not relevant", "partly", "relevant"];
 
 /** Measures, drawings and lost documents. `texts` has the questions by their ids. */
@@ -39,10 +40,10 @@ export function calibrationReport(result) {
   return el(
     "div",
     { class: "stack" },
-    el("h3", {}, "The words, before and after"),
+    el("h3", {}, "Confidence, before and after"),
     table(
-      "The words, before and after",
-      ["Word", "Before", "After"],
+      "Confidence, before and after",
+      ["Confidence", "Before", "After"],
       WORDS.map((word) => [
         el("span", { class: `confidence ${word}` }, word),
         number(result.words.before[word]),
@@ -58,14 +59,15 @@ export function calibrationReport(result) {
 
 function judgedShare({ shown, shown_judged: judged }) {
   const share = shown ? judged / shown : 0;
-  const text = `${number(judged)} of the ${number(shown)} first hits have a label (${percent(share)}).`;
+  const found = `${number(judged)} of ${number(shown)} have a label (${percent(share)}).`;
+  const text = `Of the first ten hits of each question, ${found}`;
   const more = " The others count as not relevant, so the measures are a lower bound.";
   return el("p", { class: "muted" }, text + (judged < shown ? more : ""));
 }
 
 function measures({ retrieval, reranked }) {
   if (!retrieval || !reranked) {
-    return el("p", { class: "box" }, "No label says relevant, so there is nothing to measure.");
+    return el("p", { class: "box" }, "No hit is labelled as relevant, so there is nothing to measure.");
   }
   const rows = MEASURES.map(([key, title]) => [title, range(retrieval[key]), range(reranked[key])]);
   return table("Measures", ["Measure", "First pass", "Both passes"], rows);
@@ -89,11 +91,11 @@ function moves(rows) {
     `${percent(low)} to ${percent(high)}`,
   ]);
   const heads = ["Probability before", "Now", "95 % interval"];
-  return [el("h3", {}, "How probabilities moved"), table("How probabilities moved", heads, cells)];
+  return [el("h3", {}, "How probabilities changed"), table("How probabilities changed", heads, cells)];
 }
 
 function changed(rows) {
-  if (!rows.length) return el("p", {}, "No hit has another word now.");
+  if (!rows.length) return el("p", {}, "No hit changed its confidence.");
   const cells = rows.map((row) => [
     el("code", {}, row.document),
     row.grade === null ? "–" : GRADES[row.grade],
@@ -101,7 +103,7 @@ function changed(rows) {
     el("span", { class: `confidence ${row.after}` }, row.after),
   ]);
   const heads = ["Hit", "Label", "Before", "After"];
-  return [el("h3", {}, "Hits with another word"), table("Hits with another word", heads, cells)];
+  return [el("h3", {}, CHANGED), table(CHANGED, heads, cells)];
 }
 
 function lost(rows, collection, texts) {
@@ -114,7 +116,7 @@ function lost(rows, collection, texts) {
   ]);
   return [
     el("h3", {}, "Lost documents"),
-    el("p", { class: "hint" }, "Relevant documents that search does not find, or not first."),
+    el("p", { class: "hint" }, "Relevant documents that search does not find, or shows too low."),
     table("Lost documents", ["Question", "Document", "Rank", "Why"], cells),
   ];
 }

@@ -14,7 +14,7 @@ export async function show({ main, params, collection, signal }) {
   const again = () => go("documents", { ...Object.fromEntries(params), t: Date.now() });
   const title = pageTitle(
     "Documents",
-    "What this collection holds. A change is on disk at once; searches see it soon after.",
+    "What this collection holds. A change is on disk at once, and searches see it soon after.",
     button("Add a document", () => edit(null), "primary"),
   );
   if (params.get("id")) await showOne(params.get("id"));
@@ -149,6 +149,6 @@ function readMetadata(text) {
   try {
     return JSON.parse(text || "{}");
   } catch (error) {
-    throw new Error(`The metadata are no JSON: ${error.message}`);
+    throw new Error(`The metadata is not valid JSON: ${error.message}`);
   }
 }

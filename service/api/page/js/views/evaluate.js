@@ -155,7 +155,7 @@ function coverage({ queries, judged, relevant, not_relevant: not }) {
       {},
       "There are none yet. ",
       el("a", { href: address("search") }, "Search"),
-      ", and say at each hit whether it is relevant. Ten hits are enough for a first calibration.",
+      ", and say for each hit whether it is relevant. Ten hits are enough for a first calibration.",
     );
   }
   const missing = [
@@ -178,7 +178,7 @@ function coverage({ queries, judged, relevant, not_relevant: not }) {
       { class: "hint" },
       missing.length
         ? `To calibrate, label ${missing.join(" and ")}.`
-        : "Enough to calibrate. More labels, of more questions, make it surer.",
+        : "Enough to calibrate. Labels of more questions make the calibration more certain.",
     ),
   ];
 }

@@ -12,8 +12,8 @@ export async function show({ main, collection, signal }) {
     main,
     pageTitle(
       "Jobs",
-      "An upload is on disk when it is accepted. A job then stores its documents, and goes on " +
-        "after a restart.",
+      "Uploads, evaluations and calibrations. An upload is on disk once it is accepted; its job " +
+        "continues after a restart.",
       button("Upload a file", upload, "primary"),
     ),
     list,
@@ -60,8 +60,7 @@ export async function show({ main, collection, signal }) {
     ]);
     const body = [
       el("p", { class: "mono muted" }, full.job_id),
-      el("p", {}, `${number(full.done)} stored, ${number(full.refused)} refused, ` +
-        `${number(full.total)} in all.`),
+      el("p", {}, outcome(full)),
       full.reason && el("p", { class: "box error" }, full.reason),
       full.note && el("p", { class: "box warn" }, full.note),
       refusals.length > 0 && table("Refused lines", ["Line", "Id", "Why"], refusals),
@@ -72,8 +71,8 @@ export async function show({ main, collection, signal }) {
   function upload() {
     const file = el("input", { type: "file", accept: ".jsonl,.ndjson" });
     const hint =
-      "JSONL: one document a line, with id, text, and perhaps title and metadata. For CSV, " +
-      "Markdown and HTML use `secondpass ingest --url`.";
+      "JSONL: one document a line, with id, text, and perhaps title and metadata. For " +
+      "other files use `secondpass ingest --url`.";
     openDialog("Upload a file", (close) => {
       const send = async () => {
         if (!file.files.length) throw new Error("Choose a file.");
@@ -88,7 +87,12 @@ export async function show({ main, collection, signal }) {
 }
 
 function nothing() {
-  return el("p", { class: "box" }, "There have been no uploads.");
+  return el("p", { class: "box" }, "There are no jobs yet.");
+}
+
+function outcome({ kind, done, refused, total }) {
+  if (kind !== "upload") return `${number(done)} of ${number(total)} questions.`;
+  return `${number(done)} stored, ${number(refused)} refused, ${number(total)} in all.`;
 }
 
 function progress(job) {

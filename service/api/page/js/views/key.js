@@ -5,9 +5,9 @@ import { askForKey } from "../key_dialog.js";
 import { button, number, pageTitle } from "../ui.js";
 
 const SCOPES = {
-  search: "search, and read documents",
-  write: "store and delete documents, and follow jobs",
-  admin: "create and delete collections, and everything else",
+  search: "search, read documents, and send feedback",
+  write: "store and delete documents, label hits, and follow jobs",
+  admin: "manage collections and snapshots, calibrate and evaluate",
   metrics: "read the metrics",
 };
 
@@ -36,7 +36,7 @@ function open() {
     { class: "box stack" },
     el("h2", {}, "No key is needed"),
     el("p", {}, "This server has no keys: everyone who can reach it may read, write and delete."),
-    el("p", {}, "To close it, run ", el("code", {}, "secondpass keys create NAME --scope search"), "."),
+    el("p", {}, "To require keys, run ", el("code", {}, "secondpass keys create NAME --scope search"), "."),
   );
 }
 
@@ -51,7 +51,7 @@ function described(key) {
     ["Name", key.name],
     ["May", el("ul", { class: "plain" }, key.scopes.map((scope) => el("li", {}, el("b", {}, scope), `: ${SCOPES[scope]}`)))],
     ["Collections", key.collections ? key.collections.join(", ") : "all"],
-    ["Documents", key.filtered ? "those that fit the filter of the key" : "all"],
+    ["Documents", key.filtered ? "those that the filter of the key lets through" : "all"],
     ["Limits", limits.join(", ") || "none of its own"],
     ["Expires", key.expires ? new Date(key.expires).toLocaleString() : "never"],
   ];
