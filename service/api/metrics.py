@@ -83,7 +83,7 @@ class Metrics:
         )
         self.cached_answers = self._gauge("answer_cache_answers", "Answers kept.")
         self.in_flight = self._gauge("searches_in_flight", "Searches that run or wait.")
-        self.jobs = self._gauge("jobs_unfinished", "Bulk jobs that are queued or running.")
+        self.jobs = self._gauge("jobs_unfinished", "Jobs that are queued or running.")
         self._collections: set[str] = set()
         Info("secondpass_build", "What runs here.", registry=self.registry).info(build())
 
