@@ -14,6 +14,7 @@ from rich.text import Text
 from service.cli.connect import KeyOption, UrlOption, connected
 from service.cli.options import FOLDER_SETTINGS, console, with_settings
 from service.cli.progress import progress
+from service.documents.csv_file import CsvFormat
 from service.errors import InvalidInputError
 from service.settings import Settings, settings_about
 from service.types import Document, Mode, Refused
@@ -64,6 +65,11 @@ def ingest(
     idempotency_key: IdempotencyKeyOption = None,
     wait: Annotated[bool, typer.Option(help="With --url: wait until the server is done.")] = True,
     strict: StrictOption = False,
+    id_column: Annotated[str, typer.Option(help="The column of CSV with the ids.")] = "id",
+    text_column: Annotated[str, typer.Option(help="The column of CSV with the texts.")] = "text",
+    delimiter: Annotated[
+        str | None, typer.Option(help="Between the fields of CSV; default: a comma, or a tab.")
+    ] = None,
 ) -> None:
     """Put documents into the data folder. Safe to run again: unchanged ones cost nothing.
 
@@ -71,16 +77,21 @@ def ingest(
     """
     from service.datasets import count_rows, read_documents, unread_files
 
+    if delimiter is not None and len(delimiter) != 1:
+        raise InvalidInputError("must be one character", "delimiter")
+    csv = CsvFormat(id_column, text_column, delimiter)
+    read = partial(read_documents, path, settings.document_limits, csv=csv)
     if unread := unread_files(path):
         typer.echo(f"passed over: {unread}", err=True)
     if strict:
-        _require_fit(read_documents(path, settings.document_limits))
+        _require_fit(read())
     if url is not None:
         from service.cli.upload import upload
 
         with connected(url, api_key) as client:
             send = partial(client.bulk, collection=collection, idempotency_key=idempotency_key)
-            refused, stored = upload(path, client, send, settings.document_limits, wait=wait)
+            last = partial(read, last_only=True)
+            refused, stored = upload(path, client, send, last, wait=wait)
         _report_refusals(refused, all_of_them=stored == 0)
         return
     for option, value in (("collection", collection), ("idempotency_key", idempotency_key)):
@@ -88,13 +99,13 @@ def ingest(
             raise InvalidInputError("needs --url: a folder is filled as `main`", option)
     from service.store.data_folder import DataFolder
 
-    rows = read_documents(path, settings.document_limits)
+    rows: Iterable[Document | Refused] = read()
     with DataFolder.open(settings.data_dir) as folder:
         with folder.store.view() as view:
             documents = view.counts.documents
         if documents:
             # An earlier row of an id must not undo what its last row stored.
-            rows = read_documents(path, settings.document_limits, last_only=True)
+            rows = read(last_only=True)
         _ingest(folder, rows, count_rows(path), settings)
 
 

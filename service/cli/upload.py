@@ -8,27 +8,28 @@ import typer
 
 from secondpass_client import SearchClient
 from service.cli.progress import progress
-from service.datasets import count_rows, read_documents
+from service.datasets import count_rows
 from service.documents.jsonl import fields_of
+from service.documents.rows import Row
 from service.errors import SecondpassError
-from service.types import DocumentLimits, Refused
+from service.types import Refused
 
 
 def upload(
     path: Path,
     client: SearchClient,
     send: Callable[[Iterable[dict[str, Any]]], str],
-    limits: DocumentLimits,
+    read: Callable[[], Iterator[Row]],
     *,
     wait: bool,
 ) -> tuple[list[Refused], int | None]:
-    """`send` all documents of a file or folder, and `wait` until the server has stored them.
+    """`send` all documents that `read` reads of `path`, and `wait` until they are stored.
 
     Returns the rows that were refused here or by the server, and how many the server stored (None
     without `wait`). Raises `SecondpassError` if the job fails.
     """
     with progress("upload", count_rows(path)) as advance:
-        rows = _Rows(path, limits, advance)
+        rows = _Rows(read, advance)
         job_id = send(rows)
     typer.echo(f"job {job_id}")
     refused = rows.refused
@@ -47,14 +48,13 @@ def upload(
 class _Rows:
     """The documents of a file; each try of the upload reads them again."""
 
-    def __init__(self, path: Path, limits: DocumentLimits, advance: Callable[[int], None]) -> None:
-        self._path, self._limits, self._advance = path, limits, advance
+    def __init__(self, read: Callable[[], Iterator[Row]], advance: Callable[[int], None]) -> None:
+        self._read, self._advance = read, advance
         self.refused: list[Refused] = []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.refused.clear()
-        rows = read_documents(self._path, self._limits, last_only=True)
-        for count, row in enumerate(rows, 1):
+        for count, row in enumerate(self._read(), 1):
             self._advance(count)
             if isinstance(row, Refused):
                 self.refused.append(row)

@@ -10,6 +10,7 @@ from service.datasets import beir, nanobeir, trec
 from service.datasets.labels import Collection, Files, Layout, gather
 from service.datasets.problems import OnProblem, existing, stop
 from service.documents import files
+from service.documents.csv_file import CSV, CsvFormat
 from service.documents.lines import shown
 from service.documents.rows import MAX_CHARS, Row
 from service.errors import InvalidInputError
@@ -47,11 +48,17 @@ def data_sha256(path: Path) -> str:
 
 
 def read_documents(
-    path: Path, limits: DocumentLimits = _LIMITS, *, last_only: bool = False
+    path: Path,
+    limits: DocumentLimits = _LIMITS,
+    *,
+    last_only: bool = False,
+    csv: CsvFormat = CSV,
 ) -> Iterator[Row]:
     """The documents of a NanoBEIR or TREC folder, or what `documents.files.read_files` reads."""
     labelled = _labelled(path, limits)
-    return files.read_files(path, limits, last_only=last_only) if labelled is None else labelled
+    if labelled is not None:
+        return labelled
+    return files.read_files(path, limits, last_only=last_only, csv=csv)
 
 
 def count_rows(path: Path) -> int:

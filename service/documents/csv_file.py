@@ -1,15 +1,19 @@
-"""Documents from CSV: a header with `id`, `text` and perhaps `title`, commas, double quotes."""
+"""Documents from CSV: a header with the columns of id and text, perhaps `title`; double quotes."""
 
 import codecs
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from pathlib import Path
 
 from service.documents.lines import Numbered, parsed, shown
 from service.documents.rows import make_document
 from service.errors import InvalidInputError
-from service.types import Document, DocumentLimits, Refused
+from service.types import Document, DocumentLimits, MetadataValue, Refused
 
 _FIELD_FACTOR = 10
 """A field may be longer than a text by this factor: it is read whole, and only it is refused."""
@@ -20,43 +24,67 @@ _BESIDE_A_FIELD = 1 << 20
 _MOST_CHARS_READ_AGAIN = 1 << 27
 """In one file. Only a file full of unclosed quotes comes near it."""
 
-_FIELD = r'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n]*+)'
-_WELL_FORMED = re.compile(rf"{_FIELD}(?:,{_FIELD})*+(?:\r\n?|\n)?")
-"""A record of RFC 4180. The csv module also accepts quotes within an unquoted field."""
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+"""What JSON calls a number; `007` is a text."""
+
+_MOST_DIGITS = 400
+_NAMES = {",": "commas", "\t": "tabs", ";": "semicolons"}
+_BOOLEANS = {"true": True, "false": False}
 
 
-def read_csv(path: Path, limits: DocumentLimits) -> Numbered[Document]:
-    """One document a record; columns other than those above become metadata, as strings.
+@dataclass(frozen=True, slots=True)
+class CsvFormat:
+    """The columns of id and text, and what is between fields: by default a tab in .tsv files and
+    a comma in others."""
 
-    Blanks around a cell are removed, except in `text`. An empty cell, and a column without a name,
-    are left out. A record's line is the one on which it begins. After a broken record, reading
-    continues at the next line that begins a well-formed one, and the refusal names the lines
-    between. Raises `InvalidInputError` at once for a header that names no `id` or no `text`.
+    id_column: str = "id"
+    text_column: str = "text"
+    delimiter: str | None = None
+
+    def between(self, path: Path) -> str:
+        """The character between fields."""
+        return self.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
+
+
+CSV = CsvFormat()
+
+
+def read_csv(path: Path, limits: DocumentLimits, form: CsvFormat = CSV) -> Numbered[Document]:
+    """One document a record; columns other than those above become metadata.
+
+    A column of which every filled cell is a number, or `true` or `false`, has such values; the file
+    is read once more to know. Blanks around a cell are removed, except in the text. An empty cell,
+    and a column without a name, are left out. A record's line is the one on which it begins. After
+    a broken record, reading continues at the next line that begins a well-formed one, and the
+    refusal names the lines between. Raises `InvalidInputError` at once for a header without the
+    columns of id and text.
     """
-    names = _header(path)
+    between = form.between(path)
+    names = _header(path, form, between)
     # The limit is one for the whole process: it may be raised here, never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), _FIELD_FACTOR * limits.text))
-    lines = _Lines(path, _FIELD_FACTOR * limits.text + _BESIDE_A_FIELD)
-    return parsed(
-        path, _records(path, lines, len(names)), lambda row: _document(names, row, limits)
-    )
+    lines = _Lines(path, _FIELD_FACTOR * limits.text + _BESIDE_A_FIELD, between)
+    parse = partial(_document, names, _typed_columns(path, names, between), form, limits)
+    return parsed(path, _records(path, lines, len(names)), parse)
 
 
-def _header(path: Path) -> list[str]:
+def _header(path: Path, form: CsvFormat, between: str) -> list[str]:
     """The columns' names. Raises `InvalidInputError` if they cannot be read or used."""
     where = f"{shown(path)}, line 1"
     with path.open("rb") as file:
         if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise InvalidInputError(f"{where}: the file is UTF-16; save it as CSV in UTF-8")
     try:
-        names = [name.strip() for name in next(csv.reader(_decoded_lines(path)), [])]
+        header = next(csv.reader(_decoded_lines(path), delimiter=between), [])
     except csv.Error as error:
         raise InvalidInputError(f"{where}: not a CSV header: {error}") from error
-    for name in ("id", "text"):
+    names = [name.strip() for name in header]
+    for name, option in ((form.id_column, "id"), (form.text_column, "text")):
         if name not in names:
             raise InvalidInputError(
-                f"{where}: the header needs the columns id and text, separated by commas; "
-                f"it has no {name}",
+                f"{where}: the header needs the columns {form.id_column} and {form.text_column}, "
+                f"separated by {_NAMES.get(between, between)}; it has no {name}. Name another "
+                f"column with --{option}-column, another separator with --delimiter",
                 name,
             )
     for name in names:
@@ -67,13 +95,50 @@ def _header(path: Path) -> list[str]:
     return names
 
 
+def _typed_columns(path: Path, names: Sequence[str], between: str) -> dict[str, type]:
+    """The columns of which every filled cell is a number or a boolean."""
+    kinds: dict[int, type | None] = {}
+    rows = csv.reader(_decoded_lines(path), delimiter=between)
+    next(rows)
+    with suppress(csv.Error):  # each cell is looked at again
+        for row in rows:
+            if len(row) != len(names):
+                continue
+            for place, cell in enumerate(map(str.strip, row)):
+                if cell and kinds.get(place, _kind(cell)) is not _kind(cell):
+                    kinds[place] = None
+                elif cell:
+                    kinds[place] = _kind(cell)
+            if len(kinds) == len(names) and not any(kinds.values()):
+                break
+    return {names[place]: kind for place, kind in kinds.items() if kind}
+
+
+def _kind(cell: str) -> type | None:
+    if len(cell) < _MOST_DIGITS and _NUMBER.fullmatch(cell):
+        return float
+    return bool if cell.lower() in _BOOLEANS else None
+
+
+def _value(cell: str, kind: type | None) -> MetadataValue:
+    if kind is None or _kind(cell) is not kind:
+        return cell
+    if kind is bool:
+        return _BOOLEANS[cell.lower()]
+    number = float(cell)
+    whole = int(cell) if cell.lstrip("-").isdigit() else None
+    if whole is not None and -(2**63) <= whole < 2**63:
+        return whole
+    return number if isfinite(number) else cell
+
+
 def _records(path: Path, lines: "_Lines", columns: int) -> Numbered[list[str]]:
-    next(csv.reader(lines))  # the header
+    next(csv.reader(lines, delimiter=lines.between))  # the header
     broken: tuple[int, str] | None = None
     while True:
         line = lines.begin()
         try:
-            values = next(csv.reader(lines, strict=True), None)
+            values = next(csv.reader(lines, strict=True, delimiter=lines.between), None)
         except csv.Error as error:
             broken = broken or (line, str(error))
             lines.back_to_second()
@@ -98,8 +163,9 @@ def _records(path: Path, lines: "_Lines", columns: int) -> Numbered[list[str]]:
 class _Lines:
     """The lines of a file for a CSV reader, which can be read again. `number`: lines read."""
 
-    def __init__(self, path: Path, most_chars: int) -> None:
+    def __init__(self, path: Path, most_chars: int, between: str) -> None:
         self._lines, self._most_chars = _decoded_lines(path), most_chars
+        self.between, self._well_formed = between, _record(between)
         self._again: list[str] = []  # the next one is the last
         self._record: list[str] = []
         self._chars = self._chars_again = 0
@@ -134,7 +200,14 @@ class _Lines:
     def is_well_formed(self, values: Sequence[str], columns: int) -> bool:
         """Whether the record is one of RFC 4180 and has all fields."""
         record = "".join(self._record)
-        return len(values) == columns and _WELL_FORMED.fullmatch(record) is not None
+        return len(values) == columns and self._well_formed.fullmatch(record) is not None
+
+
+def _record(between: str) -> re.Pattern[str]:
+    """A record of RFC 4180. The csv module also accepts quotes within an unquoted field."""
+    between = re.escape(between)
+    field = rf'(?:"[^"]*+(?:""[^"]*+)*+"|[^"{between}\r\n]*+)'
+    return re.compile(rf"{field}(?:{between}{field})*+(?:\r\n?|\n)?")
 
 
 def _lost(line: int, reason: str, end: int) -> str:
@@ -144,15 +217,21 @@ def _lost(line: int, reason: str, end: int) -> str:
     return f"not valid CSV: {reason}{lines}"
 
 
-def _document(names: Sequence[str], values: Sequence[str], limits: DocumentLimits) -> Document:
+def _document(
+    names: Sequence[str],
+    kinds: Mapping[str, type],
+    form: CsvFormat,
+    limits: DocumentLimits,
+    values: Sequence[str],
+) -> Document:
     row = {name: value for name, value in zip(names, values, strict=True) if name}
     for name, value in row.items():
         if _is_undecodable(value):
             raise InvalidInputError("is not valid UTF-8", name)
-    text = row.pop("text")
+    text = row.pop(form.text_column)
     cells = {name: value.strip() for name, value in row.items()}
-    id_, title = cells.pop("id"), cells.pop("title", "")
-    metadata = {name: value for name, value in cells.items() if value}
+    id_, title = cells.pop(form.id_column), cells.pop("title", "")
+    metadata = {name: _value(cell, kinds.get(name)) for name, cell in cells.items() if cell}
     return make_document(id_, text, title, metadata, limits)
 
 

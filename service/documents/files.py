@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from service.documents.charset import decoded
-from service.documents.csv_file import read_csv
+from service.documents.csv_file import CSV, CsvFormat, read_csv
 from service.documents.file_text import FileText, documents_of
 from service.documents.html import read_html
 from service.documents.jsonl import read_jsonl
@@ -21,7 +21,7 @@ from service.documents.rows import Row
 from service.errors import InvalidInputError
 from service.types import Document, DocumentLimits, MetadataValue, Refused
 
-RowReader = Callable[[Path, DocumentLimits], Numbered[Document]]
+RowReader = Callable[[Path, DocumentLimits, CsvFormat], Numbered[Document]]
 """Reads a file of many documents, in little memory."""
 
 
@@ -37,9 +37,10 @@ class FileReader(NamedTuple):
 
 
 READERS: dict[str, RowReader | FileReader | LibraryReader] = {
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
+    ".jsonl": lambda path, limits, _form: read_jsonl(path, limits),
+    ".ndjson": lambda path, limits, _form: read_jsonl(path, limits),
     ".csv": read_csv,
+    ".tsv": read_csv,
     ".md": FileReader(read_markdown, 4),
     ".txt": FileReader(lambda content: FileText("", decoded(content)), 4),
     ".html": FileReader(lambda content: FileText(*read_html(content)), 16),
@@ -59,7 +60,11 @@ def corpus_file(folder: Path) -> Path:
 
 
 def read_files(
-    path: Path, limits: DocumentLimits = _LIMITS, *, last_only: bool = False
+    path: Path,
+    limits: DocumentLimits = _LIMITS,
+    *,
+    last_only: bool = False,
+    csv: CsvFormat = CSV,
 ) -> Iterator[Row]:
     """The documents of a file or folder, in a fixed order, and the rows that were refused.
 
@@ -81,7 +86,7 @@ def read_files(
         return _read_one(found, limits)
 
     def rows() -> Iterator[Row]:
-        return (row for _, row in reader(found, limits))
+        return (row for _, row in reader(found, limits, csv))
 
     return _last_of_each_id(rows) if last_only else rows()
 

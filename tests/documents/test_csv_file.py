@@ -7,6 +7,7 @@ import pytest
 
 from service.datasets import read_documents
 from service.documents import csv_file
+from service.documents.csv_file import CSV, CsvFormat, read_csv
 from service.documents.rows import Row
 from service.errors import InvalidInputError
 from service.types import Document, DocumentLimits, Refused
@@ -25,7 +26,7 @@ def refused(rows: list[Row]) -> list[tuple[int | None, str | None]]:
 def test_columns_are_found_by_name_and_others_are_metadata(tmp_path: Path) -> None:
     rows = read(tmp_path, "year,text,title,id\n2024,one two,T,a\n,three,,b\n")
     assert rows == [
-        Document("a", "one two", "T", {"year": "2024"}),
+        Document("a", "one two", "T", {"year": 2024}),
         Document("b", "three"),
     ]
 
@@ -151,3 +152,49 @@ def test_a_header_that_cannot_be_used_is_told_at_once(
             read_documents(path)
     finally:
         csv.field_size_limit(limit)
+
+
+def rows_of(path: Path, content: str, form: CsvFormat = CSV) -> list[Document]:
+    path.write_text(content, encoding="utf-8")
+    rows = [row for _, row in read_csv(path, DocumentLimits(), form)]
+    assert all(isinstance(row, Document) for row in rows), rows
+    return rows  # type: ignore[return-value]
+
+
+def test_columns_of_numbers_and_booleans_are_typed(tmp_path: Path) -> None:
+    first, second = rows_of(
+        tmp_path / "a.csv",
+        "id,text,price,stock,zip,sold,mixed,big\n"
+        "1,one,9.5,3,007,true,1,99999999999999999999\n"
+        "2,two,-1e2,,123,FALSE,x,1\n",
+    )
+    assert first.metadata == {
+        "price": 9.5, "stock": 3, "zip": "007", "sold": True, "mixed": "1", "big": 1e20,
+    }  # fmt: skip
+    assert second.metadata == {
+        "price": -100.0, "zip": "123", "sold": False, "mixed": "x", "big": 1,
+    }  # fmt: skip
+    assert isinstance(first.metadata["stock"], int)
+
+
+def test_other_columns_and_separators_are_named(tmp_path: Path) -> None:
+    form = CsvFormat("sku", "description", ";")
+    (row,) = rows_of(tmp_path / "a.csv", 'sku;description;id\nA1;"one; two";7\n', form)
+    assert row == Document("A1", "one; two", metadata={"id": 7})
+    (row,) = rows_of(tmp_path / "a.tsv", "id\ttext\n1\tone, two\n")
+    assert row == Document("1", "one, two")
+
+
+def test_a_broken_record_with_semicolons_costs_itself_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id;text\n1;one\n2;"open\n3;three\n4;four\n', encoding="utf-8")
+    rows = [row for _, row in read_csv(path, DocumentLimits(), CsvFormat(delimiter=";"))]
+    assert [row.id for row in rows if isinstance(row, Document)] == ["1", "3", "4"]
+    assert sum(isinstance(row, Refused) for row in rows) == 1
+
+
+def test_a_missing_column_names_the_option(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("sku;text\n1;one\n", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"--id-column.*--delimiter"):
+        read_csv(path, DocumentLimits())
