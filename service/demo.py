@@ -1,6 +1,8 @@
 """The demo corpus: the documentation that every Python interpreter has."""
 
 import ast
+import builtins
+import inspect
 import json
 import logging
 import re
@@ -9,9 +11,10 @@ import sysconfig
 import tokenize
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from service.errors import SecondpassError
@@ -26,6 +29,9 @@ log = logging.getLogger(__name__)
 MIN_WORDS = 40
 """Least words of a text that is worth searching."""
 
+MIN_BUILTIN_WORDS = 6
+"""The same for builtins, which people ask for first and whose docstrings are short."""
+
 LONG_TOPIC = 1500
 """Words above which each section of a topic is a document of its own."""
 
@@ -39,16 +45,17 @@ _Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def demo_documents() -> Iterator[Document]:
-    """The language reference's topics, then docstrings of the standard library's source.
+    """Builtins, the language reference's topics, then docstrings of the standard library's source.
 
-    Metadata: `kind` is `topic` or `docstring`, and `module` a docstring's module. The source is
-    only parsed, never imported. The order is fixed; equal texts occur once.
+    Metadata: `kind` is `builtin`, `topic` or `docstring`, and `module` the module of a docstring.
+    The source is only parsed, never imported. The order is fixed; equal texts occur once.
     """
     seen: set[str] = set()
-    for document in chain(_topics(), _docstrings()):
+    for document in chain(_builtins(), _topics(), _docstrings()):
         # Topics share sections, under headings of different depth; a setter has its getter's name.
         keys = {f"id {document.id}", _NOT_A_WORD.sub(" ", document.text)}
-        if len(document.text.split()) >= MIN_WORDS and not keys & seen:
+        least = MIN_BUILTIN_WORDS if document.metadata["kind"] == "builtin" else MIN_WORDS
+        if len(document.text.split()) >= least and not keys & seen:
             seen |= keys
             yield document
 
@@ -71,6 +78,48 @@ def add_demo(engine: "Engine") -> None:
 def _line(document: Document) -> bytes:
     fields = {"id": document.id, "title": document.title, "text": document.text}
     return json.dumps({**fields, "metadata": document.metadata}).encode() + b"\n"
+
+
+def _builtins() -> Iterator[Document]:
+    """Docstrings of what has no source to parse because it is written in C."""
+    import _csv  # noqa: PLC0415 - the docstring of `csv`, and its functions
+
+    for module, name in ((builtins, "builtins"), (_csv, "csv")):
+        for title, text in _described(module, name):
+            yield Document(f"doc:{title}", text, title, {"kind": "builtin", "module": name})
+
+
+def _described(module: ModuleType, module_name: str) -> Iterator[tuple[str, str]]:
+    """Names and docstrings of a module, its functions, its classes and their methods."""
+    prefix = "" if module is builtins else f"{module_name}."
+    if prefix:
+        yield module_name, inspect.cleandoc(module.__doc__ or "")
+    for name, member in _public(vars(module)):
+        if not isinstance(member, type):
+            yield prefix + name, _signed(name, member)
+        elif issubclass(member, BaseException):
+            parent = member.__base__.__name__ if member.__base__ else ""
+            yield prefix + name, f"exception {name}({parent})\n\n{member.__doc__}"
+        else:
+            yield prefix + name, _signed(name, member)
+            for method, value in _public(vars(member)):
+                yield f"{prefix}{name}.{method}", _signed(method, value)
+
+
+def _public(members: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, member in sorted(members.items()):
+        if not name.startswith("_") and callable(member) and member.__doc__:
+            yield name, member
+
+
+def _signed(name: str, member: object) -> str:
+    """A docstring below its signature, where it does not begin with one."""
+    text = inspect.cleandoc(member.__doc__ or "")
+    try:
+        signature = str(inspect.signature(member))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return text
+    return f"{name}{signature}\n\n{text}"
 
 
 def _topics() -> Iterator[Document]:

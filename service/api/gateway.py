@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from urllib.parse import unquote
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,6 +25,10 @@ READINESS = ("/readyz", "/healthz")
 
 MOST_HEAD_BYTES = 65_536
 """Request line and headers together."""
+
+STARTING = """<!doctype html><html lang="en"><title>Secondpass</title>
+<p>The server is starting. The page opens by itself.</p></html>
+"""
 
 HEAD_TOO_LARGE = f"request line and headers must have at most {MOST_HEAD_BYTES} bytes"
 
@@ -66,7 +70,7 @@ class Gateway:
             self._on_failure()
 
 
-def _early_answer(scope: Scope) -> JSONResponse:
+def _early_answer(scope: Scope) -> Response:
     request_id, path = request_id_for(scope), scope["path"].rstrip("/")
     headers = {"X-Request-ID": request_id}
     if path == LIVENESS:
@@ -74,6 +78,9 @@ def _early_answer(scope: Scope) -> JSONResponse:
     if path in READINESS:
         headers["Retry-After"] = str(RETRY_AFTER_S)
         return JSONResponse(not_ready("loading").model_dump(), status_code=503, headers=headers)
+    if not path:  # the page
+        headers["Refresh"] = str(RETRY_AFTER_S)
+        return HTMLResponse(STARTING, status_code=503, headers=headers)
     message = "models and index are still loading"
     return error_response(503, message, request_id, headers=headers)
 

@@ -78,7 +78,7 @@ def serve(settings: Settings, load: Callable[[], "Engine"]) -> bool:
 
     server = Server(Gateway(make, stop), settings, phase, listener)
     host, port = listener.getsockname()[:2]
-    log.info("listening on http://%s:%d/ (API at /docs)", host, port)
+    log.info("listening on http://%s:%d (API at /docs)", host, port)
     with listener:
         server.run()
     return not failed

@@ -43,6 +43,9 @@ def test_until_there_is_an_application_the_server_lives_and_is_not_ready() -> No
             assert (answer.status_code, answer.json()["status"]) == (503, "not_ready")
             assert answer.json()["checks"] == {"models": "loading", "index": "loading"}
             assert int(answer.headers["Retry-After"]) >= 1
+        page = client.get("/")
+        assert (page.status_code, page.headers["Refresh"]) == (503, "2")
+        assert "text/html" in page.headers["Content-Type"]
         answer = client.post("/search", json={}, headers={"X-Request-ID": "early"})
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) >= 1

@@ -2,14 +2,18 @@
 import { confidence } from "./confidence.js";
 import { el } from "./dom.js";
 import { openExplanation } from "./explain.js";
-import { marked } from "./highlight.js";
+import { passage } from "./highlight.js";
 import { labelButtons } from "./label_buttons.js";
 import { metadataChips } from "./metadata.js";
 import { address } from "./place.js";
 import { button } from "./ui.js";
 
-/** `answer` is the search's answer; `narrow(filters)` searches again with one more condition. */
-export function hitCard(hit, { answer, collection, narrow }) {
+/**
+ * `search` has the `request`, its `answer`, the `collection`, and `narrow(filters)`, which searches
+ * again with one more condition.
+ */
+export function hitCard(hit, search) {
+  const { answer, collection, narrow } = search;
   const title = hit.title || hit.id;
   return el(
     "article",
@@ -22,7 +26,7 @@ export function hitCard(hit, { answer, collection, narrow }) {
     ),
     hit.title && el("p", { class: "mono muted" }, hit.id),
     place(hit),
-    el("p", { class: "passage" }, marked(hit.text ?? "", hit.highlights)),
+    passage(hit.text ?? "", hit.highlights),
     metadataChips(hit.metadata, narrow),
     labelButtons(hit, answer.query, collection),
     el(
@@ -32,7 +36,7 @@ export function hitCard(hit, { answer, collection, narrow }) {
       el(
         "div",
         { class: "actions" },
-        button("Why is it here?", () => openExplanation(hit, answer, collection), "quiet", {
+        button("Why is it here?", () => openExplanation(hit, search), "quiet", {
           "aria-label": `Why is it here? ${title}`,
         }),
         el(

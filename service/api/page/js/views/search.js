@@ -1,14 +1,17 @@
 /** Search: a question, its hits, and what each stage did. */
 import { inCollection, post } from "../api.js";
 import { el, fill } from "../dom.js";
+import { facetBox } from "../facets.js";
 import { conditionRows } from "../filters.js";
 import { hitCard } from "../hit.js";
 import { rankChart } from "../rank_chart.js";
 import { address, go } from "../place.js";
 import { timings } from "../timings.js";
+import { underway } from "../underway.js";
 import { errorBox, field, number, percent, select } from "../ui.js";
 
 const HITS_A_PAGE = 10;
+const PARTS = 2;
 
 const EXAMPLES = [
   "read a CSV file into dictionaries",
@@ -94,24 +97,28 @@ export async function show({ main, params, collection, signal }) {
   }
 
   async function search(asked, stop) {
+    const body = request(asked);
     try {
-      const answer = await post(inCollection(collection, "search"), request(asked), {
-        signal: stop,
-      });
-      fill(results, answered(answer, asked, collection));
+      const answer = await post(inCollection(collection, "search"), body, { signal: stop });
+      const found = { request: body, answer, collection, narrow: (more) => narrow(asked, more) };
+      const aside = el("aside", { class: "stack", "aria-label": "How this was found" });
+      fill(aside, timings(answer), rankChart(answer.hits));
+      fill(results, answered(found, aside));
+      const facets = await facetBox({ ...found, ...body, hits: answer.hits, signal: stop });
+      if (facets) aside.prepend(facets);
     } catch (error) {
       if (error.name !== "AbortError") fill(results, errorBox(error));
     }
   }
 
-  fill(main, el("h1", { class: "unseen" }, "Search"), form, results);
+  fill(main, el("h1", { class: "unseen" }, "Search"), form, underway(signal), results);
   update(params);
   if (!params.get("q")) box.focus();
   return update;
 }
 
 function request(asked) {
-  const body = { query: asked.get("q"), top_k: HITS_A_PAGE };
+  const body = { query: asked.get("q"), top_k: HITS_A_PAGE, highlights: PARTS };
   if (asked.get("mode")) body.mode = asked.get("mode");
   if (asked.get("least")) body.min_confidence = asked.get("least");
   if (asked.get("filters")) body.filters = JSON.parse(asked.get("filters"));
@@ -137,25 +144,14 @@ function welcome() {
   );
 }
 
-function answered(answer, asked, collection) {
-  const { hits } = answer;
-  const cards = hits.map((hit) =>
-    el("li", {}, hitCard(hit, { answer, collection, narrow: (filters) => narrow(asked, filters) })),
-  );
+function answered(found, aside) {
+  const { hits, warnings } = found.answer;
+  const cards = hits.map((hit) => el("li", {}, hitCard(hit, found)));
   return [
-    el("p", { class: "muted", role: "status" }, summary(answer)),
-    verdict(answer),
-    (answer.warnings ?? []).map((text) => el("p", { class: "box warn" }, text)),
-    hits.length > 0 &&
-      el(
-        "div",
-        { class: "found" },
-        el("ol", { class: "hits" }, cards),
-        el("aside", { class: "stack", "aria-label": "How this was found" }, [
-          timings(answer),
-          rankChart(hits),
-        ]),
-      ),
+    el("p", { class: "muted", role: "status" }, summary(found.answer)),
+    verdict(found.answer),
+    warnings.map((text) => el("p", { class: "box warn" }, text)),
+    hits.length > 0 && el("div", { class: "found" }, el("ol", { class: "hits" }, cards), aside),
   ];
 }
 
@@ -167,14 +163,13 @@ function summary({ hits, timings_ms: times, index, cached }) {
 }
 
 /** Whether anything answers the question, in words. */
-function verdict({ hits, answerable }) {
+function verdict({ hits, answerable, index }) {
   if (hits.length === 0) {
-    return el(
-      "div",
-      { class: "box" },
-      el("h2", {}, "No hits"),
-      el("p", {}, "No document matches these filters and options."),
-    );
+    const why =
+      index.documents === 0
+        ? "There are no documents in this collection yet."
+        : "No document matches these filters and options.";
+    return el("div", { class: "box" }, el("h2", {}, "No hits"), el("p", {}, why));
   }
   if (answerable !== false) return null;
   const best = Math.max(...hits.map((hit) => hit.probability ?? 0));
