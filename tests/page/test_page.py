@@ -67,6 +67,39 @@ def test_hits_say_how_sure_they_are_and_where_they_were(opened: Open) -> None:
     expect(page.get_by_text("Probably nothing here answers this")).to_have_count(0)
 
 
+def test_hits_mark_what_answers_and_explain_why_they_are_there(opened: Open) -> None:
+    page = opened(QUERY)
+    first = page.get_by_role("article").first
+    expect(first.locator("mark").first).to_be_visible()
+    expect(first.locator("b", has_text="Tides").first).to_be_visible()
+    first.get_by_role("button", name="Why is it here?").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("row").nth(1)).to_be_visible()
+    expect(dialog).to_contain_text("The calibrated probability")
+
+
+def test_further_pages_repeat_no_hit(opened: Open) -> None:
+    page = opened(QUERY)
+    hits = page.get_by_role("article")
+    expect(hits).to_have_count(10)
+    page.get_by_role("button", name="More hits").click()
+    expect(hits.nth(10)).to_be_visible()
+    headings = hits.get_by_role("heading").all_inner_texts()
+    assert len(set(headings)) == len(headings) > 10
+    expect(page.get_by_role("button", name="More hits")).to_be_hidden()
+    hits.last.get_by_role("button", name="Why is it here?").click()
+    expect(page.get_by_role("dialog")).to_contain_text("First pass: recall")
+
+
+def test_counts_of_metadata_narrow_the_search(opened: Open) -> None:
+    page = opened("#/search?q=why+are+there+tides")
+    box = page.locator(".facets")
+    expect(box).to_contain_text("topic")
+    box.get_by_role("button", name="python").click()
+    expect(page.get_by_role("article")).to_have_count(3)
+    assert "python" in page.url
+
+
 def test_a_question_without_an_answer_is_told(opened: Open) -> None:
     page = opened("#/search?q=opening+hours+of+the+swimming+pool")
     expect(page.get_by_text("Probably nothing here answers this")).to_be_visible()

@@ -16,7 +16,8 @@ export function openExplanation(hit, { answer, request, collection }) {
 
 /** The same search again, this time with explanations. */
 async function explain(hit, request, collection) {
-  const answer = await post(inCollection(collection, "search"), { ...request, explain: true });
+  const body = { ...request, offset: hit.rank - 1, top_k: 1, explain: true };
+  const answer = await post(inCollection(collection, "search"), body);
   const again = answer.hits.find((one) => one.id === hit.id);
   if (!again?.explanation) throw new Error("The documents have changed: search again.");
   return again;

@@ -8,7 +8,7 @@ import { rankChart } from "../rank_chart.js";
 import { address, go } from "../place.js";
 import { timings } from "../timings.js";
 import { underway } from "../underway.js";
-import { errorBox, field, number, percent, select } from "../ui.js";
+import { button, errorBox, field, number, percent, select } from "../ui.js";
 
 const HITS_A_PAGE = 10;
 const PARTS = 2;
@@ -100,11 +100,12 @@ export async function show({ main, params, collection, signal }) {
     const body = request(asked);
     try {
       const answer = await post(inCollection(collection, "search"), body, { signal: stop });
-      const found = { request: body, answer, collection, narrow: (more) => narrow(asked, more) };
+      const further = (filters) => narrow(asked, filters);
+      const found = { request: body, answer, collection, narrow: further, signal: stop };
       const aside = el("aside", { class: "stack", "aria-label": "How this was found" });
       fill(aside, timings(answer), rankChart(answer.hits));
       fill(results, answered(found, aside));
-      const facets = await facetBox({ ...found, ...body, hits: answer.hits, signal: stop });
+      const facets = await facetBox({ ...found, ...body, hits: answer.hits });
       if (facets) aside.prepend(facets);
     } catch (error) {
       if (error.name !== "AbortError") fill(results, errorBox(error));
@@ -118,7 +119,7 @@ export async function show({ main, params, collection, signal }) {
 }
 
 function request(asked) {
-  const body = { query: asked.get("q"), top_k: HITS_A_PAGE, highlights: PARTS };
+  const body = { query: asked.get("q"), top_k: HITS_A_PAGE, offset: 0, highlights: PARTS };
   if (asked.get("mode")) body.mode = asked.get("mode");
   if (asked.get("least")) body.min_confidence = asked.get("least");
   if (asked.get("filters")) body.filters = JSON.parse(asked.get("filters"));
@@ -146,13 +147,39 @@ function welcome() {
 
 function answered(found, aside) {
   const { hits, warnings } = found.answer;
-  const cards = hits.map((hit) => el("li", {}, hitCard(hit, found)));
   return [
     el("p", { class: "muted", role: "status" }, summary(found.answer)),
     verdict(found.answer),
     warnings.map((text) => el("p", { class: "box warn" }, text)),
-    hits.length > 0 && el("div", { class: "found" }, el("ol", { class: "hits" }, cards), aside),
+    hits.length > 0 && el("div", { class: "found" }, hitList(found), aside),
   ];
+}
+
+/** The hits, and a button that adds the next page. */
+function hitList(found) {
+  const list = el("ol", { class: "hits" });
+  const more = button("More hits", add);
+  const show = ({ hits, next_cursor: cursor }) => {
+    list.append(...hits.map((hit) => el("li", {}, hitCard(hit, found))));
+    more.hidden = !cursor;
+    more.cursor = cursor;
+  };
+  show(found.answer);
+  return el("div", { class: "stack" }, list, more);
+
+  async function add() {
+    const { offset, ...request } = found.request;
+    const before = list.childElementCount;
+    more.disabled = true;
+    try {
+      const body = { ...request, cursor: more.cursor };
+      show(await post(inCollection(found.collection, "search"), body, { signal: found.signal }));
+      list.children[before]?.querySelector("button")?.focus();
+    } catch (error) {
+      if (error.name !== "AbortError") more.replaceWith(errorBox(error));
+    }
+    more.disabled = false;
+  }
 }
 
 function summary({ hits, timings_ms: times, index, cached }) {
