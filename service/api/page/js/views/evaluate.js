@@ -69,7 +69,7 @@ export async function show({ main, collection, signal }) {
   async function drawCalibration() {
     const now = await get(at("calibration"), { signal });
     const name = now.name ?? "none";
-    const about = now.name ? ORIGINS[now.origin] : "no calibration fits the models";
+    const about = now.name ? ORIGINS[now.origin] : "no calibration applies";
     const starts = [
       now.high !== null && `high from ${percent(now.high)}`,
       now.medium !== null && `medium from ${percent(now.medium)}`,
