@@ -2,4 +2,8 @@
 
 from importlib.metadata import version
 
+from service.native import switch_telemetry_off
+
 __version__ = version("secondpass")
+
+switch_telemetry_off()

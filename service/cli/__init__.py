@@ -20,6 +20,7 @@ from service.cli import (
 from service.environment import check_environment
 from service.errors import InvalidInputError, SecondpassError
 from service.memory import keep_freed_memory
+from service.native import wait_briefly
 
 app = typer.Typer(
     name="secondpass",
@@ -60,8 +61,7 @@ def main() -> None:
 
 def tune_process() -> None:
     """Make models fast beside other work. Call it before torch is imported, which reads some."""
-    # OpenMP's threads wait up to 15 ms in a loop for each other, on a core that the others need.
-    os.environ.setdefault("GOMP_SPINCOUNT", "300")
+    wait_briefly()
     keep_freed_memory()
 
 

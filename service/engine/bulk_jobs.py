@@ -27,11 +27,11 @@ from service.errors import (
     StoreError,
     StoreFullError,
 )
-from service.protocols import Store
 from service.scheduling.gate import Gate, Turnstile, in_thread, paced
 from service.scheduling.shares import current_caller, current_client
 from service.store.job_store import MOST_WAITING, Job, JobKind, NewJob, Refusal, State
 from service.store.reserve import Reserve
+from service.store_protocol import Store
 from service.types import DocumentLimits
 from service.write.bulk_lines import Line, read_batches, store_batch, stored_step
 from service.write.ingestor import Ingestor

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service.engine.live_collection import LiveCollection
 from service.errors import SecondpassError, StoreError
-from service.protocols import Store
+from service.store_protocol import Store
 from service.types import Document
 from service.write.row_batches import row_batches
 

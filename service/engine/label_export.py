@@ -8,9 +8,9 @@ from itertools import chain
 from typing import Any
 
 from service.datasets.beir import QRELS_HEADER, document_row
-from service.protocols import StoreView
 from service.store.data_folder import CollectionFolder
 from service.store.label_store import LabelKind, LabelledQuery
+from service.store_protocol import StoreView
 from service.types import Document
 
 MEDIA_TYPE = "application/zip"

@@ -9,12 +9,12 @@ from service.engine.build import index_identity
 from service.engine.collection_settings import checked_settings
 from service.engine.live_collection import build_index
 from service.errors import ConflictError
-from service.protocols import Store
 from service.settings import Settings, settings_about
 from service.store.catalog import SettingValue
 from service.store.data_folder import CollectionFolder, DataFolder
 from service.store.snapshot import write
 from service.store.snapshot_reader import Snapshot
+from service.store_protocol import Store
 from service.types import DocumentLimits, EncoderIdentity, IndexIdentity, StoredRow
 from service.write.row_batches import row_batches
 

@@ -3,7 +3,8 @@
 Vectors of all backends are close enough to be searched together.
 """
 
-from service.protocols import Encoder, Store
+from service.protocols import Encoder
+from service.store_protocol import Store
 
 _NOTE = "passage_backend"
 

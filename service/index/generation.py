@@ -25,7 +25,8 @@ import service
 from service.durable import intended_name, new_folder, write_json
 from service.errors import IndexDamagedError
 from service.index.index_kinds import KINDS, kind_for
-from service.protocols import Store, VectorIndex
+from service.protocols import VectorIndex
+from service.store_protocol import Store
 from service.types import GenerationRecord, Ids, IndexIdentity, Vectors
 
 FORMAT_VERSION = 1

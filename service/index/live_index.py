@@ -14,7 +14,8 @@ from itertools import chain
 from service.confidence.ranking import by_score
 from service.index.faiss_index import FaissIndex
 from service.index.generation import Generation
-from service.protocols import Store, StoreView, VectorIndex
+from service.protocols import VectorIndex
+from service.store_protocol import Store, StoreView
 from service.types import Candidate, Ids, Vectors
 
 _BATCH = 4096

@@ -9,8 +9,8 @@ import numpy as np
 
 from service.confidence.ranking import by_score
 from service.index.live_index import IndexView, LiveIndex
-from service.protocols import Store, StoreView
 from service.store.allowed_passages import AllowedPassages
+from service.store_protocol import Store, StoreView
 from service.types import (
     Candidate,
     Facet,

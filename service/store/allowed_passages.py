@@ -7,8 +7,8 @@ import threading
 
 from cachetools import LRUCache
 
-from service.protocols import StoreView
 from service.store.filter_grammar import parse_both
+from service.store_protocol import StoreView
 from service.types import Filters, Ids
 
 _MOST_BYTES = 32_000_000

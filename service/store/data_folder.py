@@ -23,12 +23,12 @@ from filelock import FileLock, Timeout
 
 from service.durable import FileMark, explained, flush
 from service.errors import ConflictError, StoreError, StoreLockedError
-from service.protocols import Store
 from service.store.catalog import DEFAULT, MAIN, Catalog
 from service.store.database import files_of
 from service.store.document_store import DocumentStore
 from service.store.label_store import LabelStore
 from service.store.reserve import Reserve
+from service.store_protocol import Store
 
 CALIBRATION_FILE = "calibration.json"
 """In a collection's folder: the calibrations that were fitted to its labels."""

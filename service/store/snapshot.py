@@ -25,10 +25,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 import service
-from service.protocols import StoreView
 from service.store.catalog import SettingValue
 from service.store.document_rows import VECTOR_DTYPE
 from service.store.tar_format import END, header, padding
+from service.store_protocol import StoreView
 from service.types import IndexIdentity, StoredRow
 
 FORMAT_VERSION = 3

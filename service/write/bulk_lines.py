@@ -11,8 +11,8 @@ from service.documents.jsonl import parse_document
 from service.documents.lines import Place, read_json_lines_after
 from service.documents.rows import MAX_ID_CHARS
 from service.errors import InvalidInputError, ModelError
-from service.protocols import Store
 from service.store.job_store import JobStep, Refusal
+from service.store_protocol import Store
 from service.types import Document, DocumentLimits, Refused
 from service.write.ingestor import Ingestor
 

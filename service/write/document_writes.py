@@ -8,10 +8,10 @@ from functools import partial
 from typing import TypeVar
 
 from service.errors import DeadlineError, StoreFullError
-from service.protocols import Store, StoreView
 from service.scheduling.batcher import OwnerThread
 from service.scheduling.gate import Deadline
 from service.scheduling.shares import SHARES, one_caller
+from service.store_protocol import Store, StoreView
 from service.types import (
     Document,
     Expectation,

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from service.errors import ModelError, UnprocessableTextError
-from service.protocols import Encoder, Store
+from service.protocols import Encoder
 from service.scheduling.ahead import ahead
 from service.scheduling.background import Background
+from service.store_protocol import Store
 from service.types import Document, EncodedDocument, Refused, StagedDocument
 from service.write.batches import LOT_CHARS, Batch, UnderWay, lots
 from service.write.document_encoder import Chunked, DocumentEncoder

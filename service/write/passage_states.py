@@ -14,12 +14,13 @@ import numpy as np
 
 from service.errors import ModelError, StoreError
 from service.forward_pass import token_batches
-from service.protocols import Encoder, Reranker, Store, StoreView
+from service.protocols import Encoder, Reranker
 from service.scheduling.background import ACCOUNT
 from service.scheduling.shares import SHARES
 from service.settings import Settings
 from service.store.data_folder import CollectionFolder
 from service.store.state_store import StateStore
+from service.store_protocol import Store, StoreView
 from service.text.passage import stored_text
 from service.types import (
     EncodedDocument,

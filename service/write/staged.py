@@ -10,7 +10,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from service.errors import InferenceError, UnprocessableTextError
-from service.protocols import Store
+from service.store_protocol import Store
 from service.types import EncodedDocument, StagedDocument
 from service.write.document_encoder import Chunked, DocumentEncoder
 from service.write.row_batches import row_batches

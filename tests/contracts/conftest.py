@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.protocols import Store
 from service.store.document_store import DocumentStore
+from service.store_protocol import Store
 from service.types import IndexIdentity
 from tests.store.conftest import encoded, identity
 

@@ -14,7 +14,7 @@ from service.errors import (
     InvalidInputError,
     UnprocessableTextError,
 )
-from service.protocols import Store
+from service.store_protocol import Store
 from service.types import (
     Counts,
     Document,

@@ -13,7 +13,7 @@ from service.errors import (
     UnprocessableTextError,
     VersionConflictError,
 )
-from service.protocols import Store
+from service.store_protocol import Store
 from service.types import (
     Counts,
     Document,

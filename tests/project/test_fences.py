@@ -53,7 +53,7 @@ def test_the_environment_is_read_in_settings_alone() -> None:
     found = [
         (path, node)
         for path in MODULES
-        if not is_within(path, "service/settings.py", "service/environment.py")
+        if not is_within(path, "service/settings.py", "service/environment.py", "service/native.py")
         for node in nodes_of(path)
         if reads_environment(node)
     ]
