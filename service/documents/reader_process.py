@@ -25,7 +25,8 @@ MOST_SECONDS = 120.0
 """For one file."""
 MOST_BYTES = 2 << 30
 """Of the process's address space."""
-
+MOST_ANSWERED = 256 << 20
+"""Bytes of its answer, where a letter takes one, outside of ASCII six or twelve."""
 
 COMMAND = ("-m", "service.documents.reader_process")
 """What Python runs in the process."""
@@ -50,8 +51,13 @@ LIBRARY_READERS = {
 class ReaderProcess:
     """Reads one file after another. Close it at the end, or use it as a context manager."""
 
-    def __init__(self, seconds: float = MOST_SECONDS, memory: int = MOST_BYTES) -> None:
-        self._seconds, self._memory = seconds, memory
+    def __init__(
+        self,
+        seconds: float = MOST_SECONDS,
+        memory: int = MOST_BYTES,
+        answered: int = MOST_ANSWERED,
+    ) -> None:
+        self._seconds, self._memory, self._answered = seconds, memory, answered
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "ReaderProcess":
@@ -98,9 +104,13 @@ class ReaderProcess:
         return self._process
 
     def _line(self, pipe: IO[bytes]) -> bytes | None:
-        """The process's next line; None where it is late, empty where the process has ended."""
+        """The process's next line; None where it is late, empty where the process has ended.
+
+        Raises `InvalidInputError` for a line that is too long.
+        """
         until = time.monotonic() + self._seconds
         pieces: list[bytes] = []
+        size = 0
         while not (pieces and pieces[-1].endswith(b"\n")):
             left = until - time.monotonic()
             if left <= 0 or not select.select([pipe], [], [], left)[0]:
@@ -108,6 +118,10 @@ class ReaderProcess:
             pieces.append(os.read(pipe.fileno(), 1 << 20))
             if not pieces[-1]:
                 return b""
+            size += len(pieces[-1])
+            if size > self._answered:
+                self.close()
+                raise InvalidInputError("it holds more text than a file may have")
         return b"".join(pieces)
 
 
@@ -142,8 +156,8 @@ def main() -> None:
     """Serve on standard input and output, within as many bytes of memory as the argument says."""
     limit = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    out = sys.stdout.buffer
-    sys.stdout = sys.stderr  # what a library prints is no answer
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer, also one in C
     serve(sys.stdin.buffer, out)
 
 

@@ -179,8 +179,10 @@ def _asked(query: Query) -> bytes:
 def _bytes(window: Window) -> int:
     """About what it takes."""
     rows = [row.ranked.candidate.passage for place in window.places for row in place.rows]
-    values = sum(len(str(place.value)) for place in window.places)
-    return _ROW_BYTES * (1 + len(rows)) + 4 * (values + sum(len(row.document_id) for row in rows))
+    counted = [one.value for facet in (window.rest.facets or {}).values() for one in facet.values]
+    values = sum(len(str(value)) for value in [*counted, *(place.value for place in window.places)])
+    ids = sum(len(row.document_id) for row in rows)
+    return _ROW_BYTES * (1 + len(rows) + len(counted)) + 4 * (values + ids)
 
 
 def _cursor(token: bytes, place: int) -> str:

@@ -23,7 +23,7 @@ MOST_JUDGED = 100_000
 """Judged hits of one kind."""
 
 MOST_BYTES = 256 << 20
-"""Size of the file."""
+"""Size of the file without the room that deleted labels leave in it."""
 
 _TABLES = (
     """CREATE TABLE queries (
@@ -213,10 +213,11 @@ def _require_room(connection: sqlite3.Connection, kind: LabelKind) -> None:
     ).fetchone()
     if count > MOST_JUDGED:
         raise ConflictError(f"the {kind} have {MOST_JUDGED:,} judged hits, the most; delete some")
-    pages, size = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
     )
-    if pages * size > MOST_BYTES:
+    if (pages - free) * size > MOST_BYTES:
         raise ConflictError(
             f"labels and feedback take {MOST_BYTES >> 20} MiB together, the most; delete some"
         )

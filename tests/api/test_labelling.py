@@ -77,6 +77,10 @@ def test_labels_are_stored_replaced_and_removed(server: Server) -> None:
         ({"query": "tides", "hits": [{"id": IDS[0], "judgement": None}] * 101}, "hits"),
         ({"query": "tides", "hits": [{"id": IDS[0], "judgement": "good"}]}, "hits.0.judgement"),
         ({"query": "tides", "hits": [{"id": "gone", "judgement": "partly"}]}, "hits.0.id"),
+        (
+            {"query": "tides", "hits": [{"id": i, "judgement": None} for i in (*IDS[:1] * 2, "x")]},
+            "hits.2.id",
+        ),
     ],
 )
 def test_what_cannot_be_labelled_is_refused_by_name(server: Server, body: Any, field: str) -> None:

@@ -115,9 +115,14 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("function", "reason"),
-    [("hang", "took more than 2 seconds"), ("swell", "memory"), ("die", "broken or needs")],
+    [
+        ("hang", "took more than 2 seconds"),
+        ("swell", "memory"),
+        ("die", "broken or needs"),
+        ("flood", "more text than a file may have"),
+    ],
 )
-def test_a_reader_that_hangs_swells_or_dies_costs_its_file_only(
+def test_a_reader_that_breaks_its_limits_costs_its_file_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, reason: str
 ) -> None:
     bad, good = tmp_path / "a.bad", tmp_path / "b.good"
@@ -130,7 +135,7 @@ def test_a_reader_that_hangs_swells_or_dies_costs_its_file_only(
         "'.good': made.LibraryReader('tests.fixtures.bad_readers', 'fine')}); made.main()"
     )
     monkeypatch.setattr(reader_process, "COMMAND", ("-c", script))
-    with ReaderProcess(seconds=2, memory=1 << 30) as process:
+    with ReaderProcess(seconds=2, memory=1 << 30, answered=1 << 20) as process:
         with pytest.raises(InvalidInputError, match=reason):
             process.read(bad)
         assert process.read(good).text == "fine"

@@ -17,7 +17,7 @@ from service.search.query import Query, Result
 from service.search.searcher import Searcher
 from service.search.second_stage import SecondStage
 from service.store.data_folder import DataFolder
-from service.types import Document
+from service.types import Document, FacetsAsked
 from service.write.ingestor import Ingestor
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
 from tests.fixtures.live import retriever_of
@@ -248,6 +248,15 @@ def test_windows_are_bounded_by_bytes(library: Library, monkeypatch: pytest.Monk
     for n in range(20):
         library.ask(replace(Q, owner=str(n)))
     assert 6 <= len(own) <= 8
+
+
+def test_the_values_of_facets_count_too(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    library.write(*(library.document(n, part=f"{n}" * 5000) for n in range(20)))
+    own = Windows(most_bytes=1 << 20)
+    monkeypatch.setattr("service.search.searcher.WINDOWS", own)
+    for _ in range(4):
+        library.ask(replace(Q, facets=FacetsAsked(("part",), 20)))
+    assert len(own) == 1
 
 
 def test_a_window_has_no_text(library: Library, windows: Windows) -> None:

@@ -96,3 +96,14 @@ def test_a_full_set_refuses_and_changes_nothing(
     monkeypatch.setattr(label_store, "MOST_BYTES", 1)
     with pytest.raises(ConflictError, match="labels and feedback take 0 MiB together"):
         store.add("feedback", "tides", [Judged("a", 2)])
+
+
+def test_deleted_labels_make_room(store: LabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(50):
+        store.add("labels", f"{n}" + "x" * 4000, [Judged("a", 2)])
+    monkeypatch.setattr(label_store, "MOST_BYTES", 100_000)
+    with pytest.raises(ConflictError, match="delete some"):
+        store.add("labels", "tides", [Judged("a", 2)])
+    store.delete("labels")
+    store.add("labels", "tides", [Judged("a", 2)])
+    assert known(store) == {"tides": {"a": 2}}

@@ -76,7 +76,7 @@ async def put_labels(body: LabelsRequest, asked: AskedDep) -> StoredLabelsBody:
     removed = [id_ for id_, word in grades.items() if word is None]
 
     def work() -> StoredLabelsBody:
-        labels = _checked(asked, body.query, list(grades))
+        labels = _checked(asked, body.query, [str(hit.id) for hit in body.hits])
         if judged:
             labels.add("labels", body.query, judged)
         if removed:
