@@ -104,6 +104,7 @@ class Jobs:
         """When each collection had its last turn."""
         self._running: Job | None = None
         self._said = time.monotonic()
+        self._starting = threading.Lock()
         self._awake, self._closing = threading.Event(), threading.Event()
         self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
 
@@ -171,12 +172,13 @@ class Jobs:
             raise NotAvailableError(f"this server runs no {kind} jobs")
         made, client = self._find(name).made, current_client()
         self._require_share(client)
-        for job in self._store.unfinished():
-            if (job.kind, job.collection) == (kind, name):
-                raise ConflictError(f"a job for this is under way: {job.id}")
         said = json.dumps(options, ensure_ascii=False)
         new = NewJob(uuid.uuid4().hex, name, made, asked, None, "", 0, 0, kind, said)
-        return self._queue(new, client)
+        with self._starting:
+            for job in self._store.unfinished():
+                if (job.kind, job.collection) == (kind, name):
+                    raise ConflictError(f"a job for this is under way: {job.id}")
+            return self._queue(new, client)
 
     def _queue(self, upload: NewJob, client: str | None) -> Job:
         job: Job | None = None

@@ -42,7 +42,7 @@ class WorkProgress:
         self._total = total
         if self._closing():
             raise JobStoppedError
-        if time.monotonic() - self._counted >= COUNT_EVERY_S:
+        if done == total or time.monotonic() - self._counted >= COUNT_EVERY_S:
             self._counted = time.monotonic()
             self._count(done)
 

@@ -29,5 +29,6 @@ def calibrate_labels(
     observed = observe_labels(live, labels, on_progress)
     found = fit_labels(live, labels, observed)
     hits = list(shown_hits(observed, live.calibrations.judge_by(found.artifact)))
+    on_progress(len(labels.queries), len(labels.queries))  # cancelled meanwhile, it does not apply
     live.use_calibration(found.artifact)
     return {**found.report, "labels": labels.name, "coverage": coverage(labels, hits)}

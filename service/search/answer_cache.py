@@ -110,7 +110,7 @@ class AnswerCache:
         about_wording = result.warnings or result.rerank.reason == QUERY_FILLS_WINDOW
         if about_wording or result.rerank.status not in ("complete", "skipped"):
             return
-        size = len(repr(result.hits).encode())
+        size = len(repr([*result.hits, *(result.facets or {}).items()]).encode())
         if size > MOST_BYTES:
             return
         row, self._next_row = self._next_row, (self._next_row + 1) % self._size

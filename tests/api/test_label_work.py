@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.confidence.calibration import Calibration, Curve
+from service.evaluation import label_jobs
 from service.settings import Settings
 from tests.fixtures.hash_models import HashPool, hash_settings
 from tests.fixtures.hash_server import running, until
@@ -200,6 +201,22 @@ def test_one_job_of_a_kind_at_a_time(client: TestClient, monkeypatch: pytest.Mon
     assert id_ in again.json()["error"]["message"]
     assert client.delete(f"/jobs/{id_}").json()["state"] == "cancelled"
     assert run(client, "/calibration")["state"] == "done"  # the thread is free
+
+
+def test_a_calibration_that_was_cancelled_during_its_fit_does_not_apply(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(client)
+    jobs, fit = client.app.state.server.engine.jobs, label_jobs.fit_labels  # type: ignore[attr-defined]
+
+    def cancelled(*given: Any) -> Any:
+        jobs.cancel(jobs.newest(1)[0].id)
+        return fit(*given)
+
+    monkeypatch.setattr(label_jobs, "fit_labels", cancelled)
+    assert run(client, "/calibration")["state"] == "cancelled"
+    assert run(client, "/evaluation")["state"] == "done"  # the thread is free
+    assert client.get("/calibration").json()["origin"] == "settings"
 
 
 def test_a_calibration_of_other_models_is_not_used(settings: Settings, client: TestClient) -> None:

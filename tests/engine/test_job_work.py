@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,22 @@ def test_a_server_without_the_work_says_so(open_jobs: Open) -> None:
     jobs = open_jobs(quick)
     with pytest.raises(NotAvailableError, match="no calibration jobs"):
         jobs.start_work("calibration", "main", "default", {})
+
+
+def test_two_requests_at_once_begin_one_job(
+    open_jobs: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs(endless)
+    both, unfinished = threading.Barrier(2), jobs._store.unfinished
+
+    def together() -> Any:
+        found = unfinished()
+        if threading.current_thread().name.startswith("asked"):
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.3)
+        return found
+
+    monkeypatch.setattr(jobs._store, "unfinished", together)
+    with ThreadPoolExecutor(2, "asked") as threads:
+        asked = [threads.submit(begin, jobs) for _ in range(2)]
+    assert sorted(type(one.exception()) for one in asked if one.exception()) == [ConflictError]

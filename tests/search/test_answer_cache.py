@@ -20,7 +20,7 @@ from service.search.searcher import Searcher
 from service.store.data_folder import DataFolder
 from service.store.filter_grammar import both
 from service.text import language
-from service.types import Document
+from service.types import Document, Facet, FacetValue
 from service.write.ingestor import Ingestor
 from tests.fixtures.doubles import HashEncoder, ScriptedReranker
 from tests.fixtures.pairs import (
@@ -284,9 +284,10 @@ def test_the_oldest_go_when_the_answers_have_too_many_bytes(
     for mark, (text, content) in enumerate(zip([FIRST, OTHER, MOON], contents, strict=True)):
         keep(cache, text, mark, replace(template, hits=[replace(hit, **content)]))
     assert [find(cache, text) is None for text in (FIRST, OTHER, MOON)] == [True, False, False]
-    huge = replace(template, hits=[replace(hit, text="x" * 2000)])
-    keep(cache, FIRST, 3, huge)
-    assert [find(cache, text) is None for text in (FIRST, OTHER, MOON)] == [True, False, False]
+    values = Facet([FacetValue("x" * 2000, 1)], 0, 0)
+    for huge in ({"hits": [replace(hit, text="x" * 2000)]}, {"facets": {"n": values}}):
+        keep(cache, FIRST, 3, replace(template, **{"hits": [hit], **huge}))
+        assert [find(cache, text) is None for text in (FIRST, OTHER, MOON)] == [True, False, False]
 
 
 def test_an_answer_in_anothers_place_does_not_hide_that_the_next_is_over(

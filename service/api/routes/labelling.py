@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from service.api.archives import archive_answer, content_of, named
@@ -111,20 +111,20 @@ async def put_feedback(body: FeedbackRequest, asked: AskedDep) -> StoredLabelsBo
     return await asyncio.to_thread(work)
 
 
-@router.get("/labels", summary="List labels")
+@router.get("/labels", response_model=LabelsBody, summary="List labels")
 @_READS
 async def list_labels(
     collection: CollectionDep, limit: LimitDep = 100, cursor: CursorDep = None
-) -> LabelsBody:
+) -> Response:
     """The labelled queries, oldest first, with how much there is in all."""
     return await asyncio.to_thread(_page, collection, "labels", limit, cursor)
 
 
-@router.get("/feedback", summary="List feedback")
+@router.get("/feedback", response_model=LabelsBody, summary="List feedback")
 @_READS
 async def list_feedback(
     collection: CollectionDep, limit: LimitDep = 100, cursor: CursorDep = None
-) -> LabelsBody:
+) -> Response:
     """As `GET /labels`."""
     return await asyncio.to_thread(_page, collection, "feedback", limit, cursor)
 
@@ -198,17 +198,17 @@ async def _export(
     return await archive_answer(pieces, state, file, MEDIA_TYPE)
 
 
-def _page(
-    collection: LiveCollection, kind: LabelKind, limit: int, cursor: str | None
-) -> LabelsBody:
+def _page(collection: LiveCollection, kind: LabelKind, limit: int, cursor: str | None) -> Response:
+    # Written here, in a thread: a page may have all 100,000 judged hits.
     labels = collection.folder.labels
     found = labels.queries(kind, int(cursor[1:]) if cursor else 0, limit + 1)
     page, more = found[:limit], len(found) > limit
-    return LabelsBody(
+    body = LabelsBody(
         queries=list(map(LabelledQueryBody.of, page)),
         counts=LabelCountsBody.of(labels.counts(kind)),
         cursor=page[-1].id if more else None,
     )
+    return Response(body.model_dump_json(), media_type="application/json")
 
 
 def _delete(collection: LiveCollection, kind: LabelKind, query_id: str | None) -> DeletedLabelsBody:
