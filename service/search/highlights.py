@@ -27,6 +27,7 @@ _COUNTS = 0.25
 """A query word counts if a token of it has this share of the greatest token's points."""
 
 Matrix = NDArray[np.float32]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,29 +115,32 @@ def _by_words(found: Sequence[Span], words: Sequence[PlacedWord]) -> Matrix:
 def _best_parts(text: str, found: Sequence[Span], fit: Matrix, most: int) -> list[Span]:
     """Runs of sentences that do not overlap, the best first: a token counts by its best match."""
     sizes = _bytes([text[span.start : span.end] for span in found])
-    runs = sorted(
-        (-float(fit[:, first:end].max(axis=1).sum()), end - first, first)
-        for first, end in _runs(sizes)
-    )
+    if not found:
+        return []
+    parts = zip(*_runs(sizes, fit), strict=True)
+    scores, lengths, firsts = (np.concatenate(part) for part in parts)
+    left = np.lexsort((firsts, lengths, -scores))
     chosen: list[tuple[int, int]] = []
-    for _, length, first in runs:
-        if len(chosen) == most:
-            break
-        end = first + length
-        if all(end <= a or b <= first for a, b in chosen):
-            chosen.append((first, end))
+    while left.size and len(chosen) < most:
+        first = int(firsts[left[0]])
+        end = first + int(lengths[left[0]])
+        chosen.append((first, end))
+        left = left[(firsts[left] >= end) | (firsts[left] + lengths[left] <= first)]
     return [Span(found[first].start, found[end - 1].end) for first, end in chosen]
 
 
-def _runs(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """All runs of sentences that together have at most `PART_BYTES`, or are a single one."""
+def _runs(sizes: Sequence[int], fit: Matrix) -> Iterator[tuple[Matrix, Places, Places]]:
+    """Scores, lengths and first sentences of all runs of sentences, by their first ones.
+
+    A run has at most `PART_BYTES` or is a single sentence.
+    """
+    totals = [0, *accumulate(sizes)]
     for first in range(len(sizes)):
-        yield first, first + 1
-        for end, total in enumerate(accumulate(sizes[first:]), first + 1):
-            if total > PART_BYTES:
-                break
-            if end > first + 1:
-                yield first, end
+        end = max(first + 1, bisect_right(totals, totals[first] + PART_BYTES) - 1)
+        best = np.maximum.accumulate(fit[:, first:end], axis=1)
+        # As rows, each is summed as it would be alone.
+        scores = np.ascontiguousarray(best.T).sum(axis=1)
+        yield scores, np.arange(1, end - first + 1), np.full(end - first, first)
 
 
 def _joined(words: Sequence[PlacedWord]) -> list[Span]:
