@@ -16,12 +16,14 @@ from service.documents.rows import check_metadata_value
 from service.errors import InvalidInputError
 from service.types import Mark, MetadataValue
 
+# Possessive (`*+`), so that a line takes time in proportion to its length.
 _ATX_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*)|$)")
-_CLOSING_MARKS = re.compile(r"(^|\s+)#+$")
+_CLOSING_MARKS = re.compile(r"(^|(?<!\s)\s++)#+$")
 _SETEXT_TEXT = re.compile(r" {0,3}[^\s>*+|#-]")  # no quotation, list, table or code
 _SETEXT_LINE = re.compile(r" {0,3}(=+|-+)[ \t]*")
 _FENCE = re.compile(r" {0,3}(```+(?=[^`]*$)|~~~+)")
-_TABLE_LINE = re.compile(r" {0,3}\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
+_DELIMITER = r"[ \t]*+:?-++:?[ \t]*+"
+_TABLE_LINE = re.compile(rf" {{0,3}}\|?{_DELIMITER}(\|{_DELIMITER})*+\|?[ \t]*+")
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?(?:\n|\Z)", re.S | re.M)
 _MOST_FRONT_MATTER = 100_000
 
@@ -154,7 +156,7 @@ def _front_matter(text: str) -> dict[str, MetadataValue] | None:
         return None
     try:
         found = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # such as a date that is none
         return None
     return dict(flattened(found)) if isinstance(found, dict) else None
 

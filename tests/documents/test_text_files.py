@@ -1,6 +1,7 @@
 """Folders of Markdown, text and HTML."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -162,12 +163,25 @@ def test_front_matter_is_metadata_and_no_text(tmp_path: Path) -> None:
     assert row == Document("a.md", "# Heading\nText", "Tides", metadata, outline)
 
 
-@pytest.mark.parametrize("front", ["a: [", "- a list", "x: &a [1]\ny: *a", "no fields"])
+@pytest.mark.parametrize(
+    "front",
+    [
+        "a: [", "- a list", "x: &a [1]\ny: *a", "no fields", "date: 2024-13-45",
+        "a: " + "[" * 1000 + "]" * 1000,
+    ],
+)  # fmt: skip
 def test_what_is_no_front_matter_is_text(tmp_path: Path, front: str) -> None:
     text = f"---\n{front}\n---\nText"
     row = one(tmp_path / "a.md", text)
     assert isinstance(row, Document)
     assert (row.text, row.metadata) == (text, {})
+
+
+@pytest.mark.parametrize("line", ["# a{}x", "a|b\n-|-{}x"])
+def test_a_line_takes_time_in_proportion_to_its_length(tmp_path: Path, line: str) -> None:
+    began = time.process_time()
+    assert isinstance(one(tmp_path / "a.md", line.format(" " * 20_000)), Document)
+    assert time.process_time() - began < 0.5
 
 
 def test_markdown_tells_headings_and_the_heads_of_tables(tmp_path: Path) -> None:
