@@ -166,6 +166,9 @@ class Database:
                 raise StoreError(f"cannot use {self._path}: its file system has no support for WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+        except UnicodeDecodeError as error:  # the schema's names, or SQLite's words about them
+            connection.close()
+            raise StoreDamagedError(f"cannot use {self._path}: it is damaged") from error
         except BaseException:
             connection.close()
             raise

@@ -123,7 +123,7 @@ def test_a_chunk_that_is_none_ends_a_request_under_way(
         (b"http://localhost/livez", 200),
         (b"HTTP://127.0.0.1:8000/livez?", 200),
         (b"http://user@localhost/livez", 200),
-        (b"http://localhost", 404),
+        (b"http://localhost", 200),
         (b"http://localhost/live%7A", 200),
         (b"http://rebound.example/livez", 421),
     ],

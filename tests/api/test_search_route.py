@@ -13,7 +13,7 @@ BY_ID = {document.id: document for document in DOCUMENTS}
 HIT_FIELDS = {
     "rank", "id", "title", "text", "start", "end", "metadata", "confidence", "probability",
     "rerank_score", "retrieval_score", "retrieval_rank", "truncated",
-    "sparse_score", "highlights", "explanation",
+    "sparse_score", "highlights", "explanation", "page", "headings",
 }  # fmt: skip
 
 

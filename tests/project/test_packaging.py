@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-RUN = ("train", "onnx", "mcp", "otel")
+RUN = ("files", "train", "onnx", "mcp", "otel")
 """The extras that `service` imports from."""
 
 WANTED = [
@@ -74,6 +74,7 @@ def test_every_package_that_the_service_imports_is_asked_for() -> None:
     asked = PROJECT["dependencies"] + [line for extra in RUN for line in EXTRAS[extra]]
     named = {canonicalize_name(Requirement(line).name) for line in asked}
     called = {"bs4": "beautifulsoup4", "faiss": "faiss-cpu", "sklearn": "scikit-learn"}
+    called["yaml"] = "pyyaml"
     # Parts of a package that is asked for, and used with it.
     parts = {
         "opentelemetry": "opentelemetry-sdk",

@@ -20,7 +20,8 @@ from service.forward_pass import replace_parts
 from service.models import onnx_files
 from service.models.sources import PreparedModel, prepare
 from service.protocols import Reranker
-from service.reranker import backends, onnx_forward
+from service.reranker import backend_choice as backends
+from service.reranker import onnx_forward
 from service.reranker.backend_choice import (
     Backend,
     BackendRecord,

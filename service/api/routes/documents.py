@@ -32,6 +32,7 @@ from service.api.schemas.document_schemas import (
     DocumentsPage,
     DocumentsRequest,
     DocumentsResponse,
+    MarkBody,
     PatchRequest,
     RawDocument,
     StoredDocumentBody,
@@ -279,5 +280,8 @@ def _deadline(state: ServerState) -> Deadline:
 def _stored(stored: StoredDocument) -> StoredDocumentBody:
     document, version, indexed, problem = stored
     fields = {name: getattr(document, name) for name in document.__slots__}
-    fields["outline"] = [mark._asdict() for mark in document.outline]
+    fields["outline"] = [
+        MarkBody(start=start, page=page, headings=list(headings))
+        for start, page, headings in document.outline
+    ]
     return StoredDocumentBody(**fields, version=version, indexed=indexed, problem=problem)
