@@ -211,6 +211,7 @@ def test_a_collection_is_created_chosen_and_deleted(opened: Open) -> None:
     expect(page.get_by_text("There are no documents yet")).to_be_visible()
     page.get_by_label("Collection").select_option("")
     page.locator("#menu").get_by_role("link", name="Collections").click()
+    expect(page.get_by_role("heading", name="second")).to_be_visible()
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", name="second")).to_have_count(0)
