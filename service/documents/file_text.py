@@ -27,7 +27,7 @@ class FileText(NamedTuple):
 def documents_of(
     id_: str, file: FileText, facts: Mapping[str, MetadataValue], limits: DocumentLimits
 ) -> Iterator[Document]:
-    """One document, or as many as a long text needs, each cut where a part of it begins.
+    """One document, or several for a long text, each cut where a part of the text begins.
 
     The second one's id is `id#2`. `facts` are those of the file; they come before what the file
     says of itself. Raises `InvalidInputError` for what no document may have.

@@ -224,18 +224,17 @@ def _plan(
     `opens` are the pieces before which a window ends rather than before others.
     """
     total = [0, *accumulate(ratings)]
-    first, last_end = 0, 0
+    first = 0
     windows: list[tuple[int, int]] = []
     while True:
         end = bisect_right(total, total[first] + budget) - 1
         if end < len(ratings) and opens:
             border = opens[bisect_right(opens, end) - 1]
-            if border > last_end and 2 * (total[border] - total[first]) >= budget:
+            if 2 * (total[border] - total[first]) >= budget:
                 windows.append((first, border))
-                first = last_end = border
+                first = border
                 continue
         windows.append((first, end))
-        last_end = end
         if end == len(ratings):
             break
         # Overlap leaves room for at least one new piece.

@@ -3,13 +3,14 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from service.errors import StoreDamagedError, StoreError
 from service.store.state_store import StateStore
-from service.types import StoredPassage
+from service.types import Mark, StoredPassage
 
 TEXTS = ["Hàm số đồng biến trên khoảng (0; 2).", "The tide turns at noon.", "満ち潮は夕方に来る。"]
 STATES = [b"one" * 900, b"two", b"three" * 4000]
@@ -47,7 +48,12 @@ def test_states_are_found_by_their_passage(states: StateStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [passage(7, "The tide turns at one."), passage(7, TEXTS[1], "Tides")]
+    "other",
+    [
+        passage(7, "The tide turns at one."),
+        passage(7, TEXTS[1], "Tides"),
+        replace(PASSAGES[1], place=Mark(0, None, ("Tides",))),
+    ],
 )
 def test_a_passage_never_gets_states_of_another_one(
     states: StateStore, other: StoredPassage

@@ -172,3 +172,9 @@ def test_borders_lose_no_character(cuts: tuple[int, ...], overlap: int) -> None:
     assert covered >= {place for place, character in enumerate(text) if not character.isspace()}
     assert all(a.start < b.start and a.end < b.end for a, b in pairwise(spans))
     assert all(words([text[start:end]])[0] <= 8 for start, end in spans)
+
+
+def test_a_short_last_section_reaches_back_over_no_heading() -> None:
+    half = "a a a a. " * 4
+    spans = chunk(half * 2 + "b b", budget=16, overlap=0, count_tokens=words, borders=[72])
+    assert [(half * 2 + "b b")[a:b] for a, b in spans] == [half.strip(), half.strip(), "b b"]
