@@ -204,10 +204,10 @@ def _same(one: FilterScalar, other: FilterScalar) -> bool:
 
 
 def _within(value: FilterScalar, kind: Kind, limit: Limit) -> bool:
-    comparable = microseconds(value) if kind == "date" and isinstance(value, str) else value
-    if comparable is None or (kind != "date" and kind_of(value) != kind):
-        return False
-    return COMPARISONS[limit.comparison](comparable, limit.value)
+    if kind == "date":
+        time = microseconds(value) if isinstance(value, str) else None
+        return time is not None and COMPARISONS[limit.comparison](time, limit.value)
+    return kind_of(value) == kind and COMPARISONS[limit.comparison](value, limit.value)
 
 
 def _all_of(parts: Iterable[Filter]) -> Filter:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.store.document_store import DocumentStore
@@ -237,6 +237,8 @@ def satisfies_one(metadata: Metadata, name: str, wanted: Any) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
+@example([{"a": -1}, {"a": True}, {"a": "2026-11-30"}], [{"a": {"eq": -1, "lt": "2026-12-01"}}])
+@example([{"a": True}, {"a": 1}], [{"a": {"in": [True, 1], "lt": "2026-12-01"}}])
 @given(
     st.lists(METADATA, min_size=8, max_size=16),
     st.lists(FILTERS, min_size=4, max_size=8),
