@@ -18,7 +18,7 @@ LOOKS = {
     "dark": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "dark"},
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
 }
-ANSWERED = "#/search?q=read+a+CSV+file+into+dictionaries"
+ANSWERED = "#/search?q=write+rows+to+a+CSV+file"
 VIEWS = {
     "start": "#/search",
     "search": ANSWERED,

@@ -213,7 +213,7 @@ def _notes(
 ) -> list[str]:
     judge = calibrations.judge()
     notes = [note for note in (other_backend, calibrations.note) if note]
-    if generation.rebuilt_because:
+    if generation.rebuilt_because and len(generation.index):  # an empty one tells nothing
         # The log names the file; notes are for anyone who asks `/readyz`.
         reason = "it was damaged" if generation.damaged else generation.rebuilt_because
         notes.append(f"the index was rebuilt from the store: {reason}")

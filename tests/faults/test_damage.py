@@ -104,3 +104,8 @@ def test_a_damaged_database_page_is_told_and_does_not_crash(
         open_hash_engine(settings)
     with pytest.raises(sqlite3.DatabaseError):
         sqlite3.connect(path).execute("SELECT * FROM documents")
+
+
+def test_a_new_folder_has_nothing_to_note(settings: Settings, serve: Serve) -> None:
+    with serve(settings) as client:
+        assert not any("rebuilt" in note for note in client.get("/readyz").json()["notes"])

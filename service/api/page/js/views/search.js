@@ -14,7 +14,7 @@ const HITS_A_PAGE = 10;
 const PARTS = 2;
 
 const EXAMPLES = [
-  "read a CSV file into dictionaries",
+  "write rows to a CSV file",
   "sort a list by two keys",
   "what raises ValueError",
   "catch several exceptions in one handler",
